@@ -1,0 +1,45 @@
+"""roofline: what a large multimodal model costs on a device, before and after token reduction.
+
+>>> import roofline
+>>> estimate = roofline.analyze(model="vicuna-7b", hardware="v100", quant="int4", visual_tokens=40)
+>>> print(f"{estimate.time_s * 1e3:.1f} ms, {estimate.bound}-bound")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from roofline.analysis import analyze, sweep
+    from roofline.errors import RooflineError
+    from roofline.estimate import Estimate
+    from roofline.specs.catalog import load_hardware, load_quantization
+
+__version__ = "0.1.0"
+__all__ = [
+    "Estimate",
+    "RooflineError",
+    "__version__",
+    "analyze",
+    "load_hardware",
+    "load_quantization",
+    "sweep",
+]
+
+_HOMES = {
+    "analyze": "roofline.analysis",
+    "sweep": "roofline.analysis",
+    "Estimate": "roofline.estimate",
+    "RooflineError": "roofline.errors",
+    "load_hardware": "roofline.specs.catalog",
+    "load_quantization": "roofline.specs.catalog",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: `roofline --help` needs neither NumPy nor YAML."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'roofline' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,134 @@
+"""`exact` accounting, the default: every kernel reads its inputs and writes its outputs once.
+
+FLOPs equal those of PyTorch's `FlopCounterMode` to the last one; `costs.ops.FUSIONS` lists what is
+one kernel. Widths come from the quantization mode, tensor by tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roofline.accounting.table import Amounts, ComponentCost, CostRow, Phase
+from roofline.costs import language, projection, vision
+from roofline.costs.blocks import Block, live_elements
+from roofline.costs.ops import Op
+from roofline.costs.polynomial import Polynomial, total, upper_envelope
+from roofline.costs.workload import BATCH, IMAGES, STEP, STEPS, TEXT, VISUAL, Workload
+from roofline.specs.models import LanguageModel, Projector, VisionEncoder
+from roofline.specs.quantization import Quantization
+
+
+def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[ComponentCost]:
+    """Cost of each component; `llm_mode` for the LLM, `mode` for vision tower and projector."""
+    components = []
+    runs_prompt = work.stage != "decode"
+    if work.vision:
+        blocks = vision.encode(
+            work.vision, work.vision_spans, images=IMAGES, attention=work.attention
+        )
+        phases: dict[Phase, Sequence[Block]] = {"prefill": blocks} if runs_prompt else {}
+        weights = vision_weight_bytes(work.vision, mode)
+        components.append(_component("vision", phases, mode, weights, Polynomial({})))
+    if work.vision and work.projector and work.llm:
+        shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
+        blocks = projection.project(work.projector, rows=BATCH * VISUAL, **shape)
+        phases = {"prefill": blocks} if runs_prompt else {}
+        weights = projector_weight_bytes(work.projector, mode, **shape)
+        components.append(_component("projector", phases, mode, weights, Polynomial({})))
+    if work.llm:
+        components.append(_llm(work, work.llm, llm_mode))
+    return components
+
+
+def _llm(work: Workload, llm: LanguageModel, mode: Quantization) -> ComponentCost:
+    spans, attention = work.llm_spans, work.attention
+    phases: dict[Phase, Sequence[Block]] = {}
+    if work.stage != "decode":
+        phases["prefill"] = language.prefill(
+            llm, spans, batch=BATCH, text_tokens=TEXT, attention=attention
+        )
+    if work.stage != "prefill":
+        phases["decode"] = language.decode(llm, spans, batch=BATCH, step=STEP, attention=attention)
+    cached = total(span.layers * (span.tokens + STEPS) for span in spans)
+    kv = 2 * llm.kv_width * mode.kv_bytes * BATCH * cached
+    return _component("llm", phases, mode, language_weight_bytes(llm, mode), kv)
+
+
+def _component(
+    name: str,
+    phases: dict[Phase, Sequence[Block]],
+    mode: Quantization,
+    weight_bytes: float,
+    kv_cache_bytes: Polynomial,
+) -> ComponentCost:
+    rows = tuple(
+        CostRow(op.name, op.kind, op.unit, phase, block.count, _amounts(op, mode), block.label)
+        for phase, blocks in phases.items()
+        for block in blocks
+        for op in block.ops
+    )
+    peaks = upper_envelope(
+        live * mode.activation_bytes for blocks in phases.values() for live in live_elements(blocks)
+    )
+    return ComponentCost(
+        name,
+        rows,
+        weight_bytes,
+        kv_cache_bytes,
+        tuple(peaks),
+        mode.compute,
+        mode.attention_types,
+    )
+
+
+def _amounts(op: Op, mode: Quantization) -> Amounts:
+    weights = op.weights * mode.weight_bytes(op.role) + op.vectors * mode.vector_bytes
+    return Amounts(
+        flops=Polynomial.of(op.flops),
+        vector_flops=Polynomial.of(op.vector_flops),
+        weight_read_bytes=Polynomial.of(weights),
+        activation_read_bytes=total(op.reads.values()) * mode.activation_bytes,
+        activation_write_bytes=total(op.writes.values()) * mode.activation_bytes,
+        kv_read_bytes=Polynomial.of(op.kv_reads * mode.kv_bytes),
+        kv_write_bytes=Polynomial.of(op.kv_writes * mode.kv_bytes),
+    )
+
+
+def language_weight_bytes(llm: LanguageModel, mode: Quantization) -> float:
+    """All parameters as loaded: layers, embedding, lm_head (once if tied), norms and biases."""
+    d = llm.hidden_size
+    matrices = llm.num_hidden_layers * sum(
+        w.in_features * w.out_features for w in llm.layer_linears
+    )
+    biases = sum(w.out_features for w in llm.layer_linears if llm.has_bias(w.name))
+    vectors = llm.num_hidden_layers * (2 * d + biases) + d
+    table = llm.vocab_size * d
+    return (
+        matrices * mode.weight_bytes("linear")
+        + vectors * mode.vector_bytes
+        + table * mode.weight_bytes("embedding")
+        + (0 if llm.tie_word_embeddings else table * mode.weight_bytes("lm_head"))
+    )
+
+
+def vision_weight_bytes(encoder: VisionEncoder, mode: Quantization) -> float:
+    """All parameters as loaded, blocks behind the feature layer and the last norm included."""
+    d, blocks = encoder.hidden_size, encoder.num_hidden_layers
+    matrices = blocks * sum(w.in_features * w.out_features for w in encoder.layer_linears)
+    biases = sum(w.out_features for w in encoder.layer_linears)
+    stem = encoder.class_token * d + encoder.tokens * d + 2 * d * encoder.pre_norm
+    vectors = blocks * (biases + 4 * d) + stem + 2 * d
+    return (matrices + encoder.patch_width * d) * mode.weight_bytes("linear") + (
+        vectors * mode.vector_bytes
+    )
+
+
+def projector_weight_bytes(
+    projector: Projector, mode: Quantization, *, in_features: int, out_features: int
+) -> float:
+    """All parameters as loaded."""
+    square = (projector.num_linear_layers - 1) * out_features
+    biases = projector.num_linear_layers * out_features * projector.bias
+    return (in_features + square) * out_features * mode.weight_bytes("linear") + (
+        biases * mode.vector_bytes
+    )

@@ -1,0 +1,66 @@
+"""What an accounting hands to the engine: rows of cost, polynomials in the scenario's variables."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from roofline.costs.ops import Kind, Unit
+from roofline.costs.polynomial import Polynomial, total
+from roofline.specs.hardware import DataType
+
+Phase = Literal["prefill", "decode"]
+
+
+class Amounts(Struct, frozen=True):
+    """FLOPs and DRAM bytes of one occurrence of an op."""
+
+    flops: Polynomial
+    vector_flops: Polynomial
+    weight_read_bytes: Polynomial
+    activation_read_bytes: Polynomial
+    activation_write_bytes: Polynomial
+    kv_read_bytes: Polynomial
+    kv_write_bytes: Polynomial
+
+
+AMOUNTS = Amounts.__struct_fields__
+TRAFFIC = tuple(name for name in AMOUNTS if name.endswith("_bytes"))
+
+
+class CostRow(Struct, frozen=True):
+    """One distinct op: what it costs each time, and how often it runs in its phase.
+
+    In the phase `decode` amounts are those of the step that the variable `step` counts, and
+    affine in it; `count` is per step.
+    """
+
+    name: str
+    kind: Kind
+    unit: Unit
+    phase: Phase
+    count: int
+    amounts: Amounts
+    layers: str = ""
+
+    @property
+    def traffic(self) -> Polynomial:
+        """DRAM bytes of one occurrence, all kinds together."""
+        return total(getattr(self.amounts, name) for name in TRAFFIC)
+
+
+class ComponentCost(Struct, frozen=True):
+    """All rows of one component at one stage, and what it keeps in memory."""
+
+    component: str
+    rows: tuple[CostRow, ...]
+    weight_bytes: float
+    kv_cache_bytes: Polynomial
+    """At the end of the stage."""
+    peak_activation_bytes: tuple[Polynomial, ...]
+    """Candidates: the peak is the largest of them at the last step."""
+    matmul_types: tuple[DataType, ...]
+    attention_types: tuple[DataType, ...]
+    vector_peak: bool = True
+    """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""

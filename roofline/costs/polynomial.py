@@ -1,0 +1,159 @@
+"""Polynomials in the axes of a scenario, the numbers that every cost formula computes with.
+
+A transformer's FLOPs, bytes and live tensors are polynomials in a handful of variables: batch,
+prompt tokens, visual tokens, the decode step. A formula is therefore evaluated once, on
+variables, whatever the number of configurations; like terms collect, and only the few
+coefficients that are left meet the arrays. The same formula also takes plain numbers and arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.float64]
+Monomial: TypeAlias = tuple[
+    str, ...
+]  # sorted variable names, repeated for powers; () is the constant
+
+
+class Polynomial:
+    """Σ coefficient · Π variables, immutable, with no zero coefficients stored.
+
+    Coefficients are float64: sums and products of counts are exact up to 2^53.
+    """
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: Mapping[Monomial, float]) -> None:
+        self.terms = {m: float(c) for m, c in terms.items() if c}
+
+    @classmethod
+    def variable(cls, name: str) -> Polynomial:
+        return cls({(name,): 1.0})
+
+    @classmethod
+    def of(cls, value: Number) -> Polynomial:
+        return value if isinstance(value, Polynomial) else cls({(): value})
+
+    def __add__(self, other: Number) -> Polynomial:
+        terms = dict(self.terms)
+        for monomial, coefficient in Polynomial.of(other).terms.items():
+            terms[monomial] = terms.get(monomial, 0.0) + coefficient
+        return Polynomial(terms)
+
+    __radd__ = __add__
+
+    def __mul__(self, other: Number) -> Polynomial:
+        if not isinstance(other, Polynomial):
+            return Polynomial({m: c * other for m, c in self.terms.items()})
+        terms: dict[Monomial, float] = {}
+        for left, a in self.terms.items():
+            for right, b in other.terms.items():
+                monomial = tuple(sorted(left + right))
+                terms[monomial] = terms.get(monomial, 0.0) + a * b
+        return Polynomial(terms)
+
+    __rmul__ = __mul__
+
+    def __neg__(self) -> Polynomial:
+        return self * -1.0
+
+    def __sub__(self, other: Number) -> Polynomial:
+        return self + -Polynomial.of(other)
+
+    def __truediv__(self, divisor: float) -> Polynomial:
+        return Polynomial({m: c / divisor for m, c in self.terms.items()})
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Polynomial) and self.terms == other.terms
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.terms.items()))
+
+    def __repr__(self) -> str:
+        return (
+            " + ".join(f"{c:g}" + "".join(f"·{v}" for v in m) for m, c in self.terms.items()) or "0"
+        )
+
+    def depends_on(self, name: str) -> bool:
+        return any(name in monomial for monomial in self.terms)
+
+    def never_exceeds(self, other: Polynomial) -> bool:
+        """True if no coefficient is above the other's, so that no non-negative point is either."""
+        return all(c <= other.terms.get(m, 0.0) for m, c in self.terms.items()) and all(
+            c >= 0.0 for m, c in other.terms.items() if m not in self.terms
+        )
+
+
+Number: TypeAlias = Polynomial | float
+
+
+def total(values: Iterable[Number]) -> Polynomial:
+    """Sum of polynomials."""
+    terms: dict[Monomial, float] = {}
+    for value in values:
+        for monomial, coefficient in Polynomial.of(value).terms.items():
+            terms[monomial] = terms.get(monomial, 0.0) + coefficient
+    return Polynomial(terms)
+
+
+def upper_envelope(values: Iterable[Polynomial]) -> list[Polynomial]:
+    """The fewest of `values` with the same pointwise maximum at every non-negative point."""
+    kept: list[Polynomial] = []
+    for value in values:
+        if any(value.never_exceeds(other) for other in kept):
+            continue
+        kept = [other for other in kept if not other.never_exceeds(value)]
+        kept.append(value)
+    return kept
+
+
+class Point:
+    """Values of the variables, scalars or arrays that broadcast, at which polynomials are read.
+
+    Monomials are computed once however many polynomials share them.
+    """
+
+    def __init__(self, values: Mapping[str, Array]) -> None:
+        self.values = values
+        self._monomials: dict[Monomial, Array] = {(): np.float64(1.0)}  # type: ignore[dict-item]
+
+    def _monomial(self, monomial: Monomial) -> Array:
+        known = self._monomials.get(monomial)
+        if known is None:
+            known = self._monomial(monomial[:-1]) * self.values[monomial[-1]]
+            self._monomials[monomial] = known
+        return known
+
+    def __call__(self, polynomial: Polynomial) -> Array:
+        """Evaluate; a constant comes back as a 0-d value, to be broadcast by the caller."""
+        value: Array = np.float64(0.0)  # type: ignore[assignment]
+        for monomial, coefficient in polynomial.terms.items():
+            if monomial:
+                term = self._monomial(monomial) * coefficient
+                value = term if isinstance(value, np.float64) and value == 0.0 else value + term
+            else:
+                value = value + coefficient
+        return value
+
+    def at(self, **values: Array) -> Point:
+        """The same point with some variables moved; monomials without them are kept."""
+        moved = Point({**self.values, **values})
+        moved._monomials = {
+            m: v for m, v in self._monomials.items() if not any(name in m for name in values)
+        }
+        return moved
+
+    def maximum(self, polynomials: Iterable[Polynomial]) -> Array:
+        """Pointwise maximum, at least 0."""
+        highest: Array = np.float64(0.0)  # type: ignore[assignment]
+        for polynomial in upper_envelope(polynomials):
+            highest = np.maximum(highest, self(polynomial))
+        return highest

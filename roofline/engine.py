@@ -1,0 +1,233 @@
+"""Costs × device → time, bound and memory: the roofline itself (Williams et al. 2009).
+
+An op takes as long as the slower of its computing and its DRAM traffic, each at the device's peak:
+no kernel is faster. Rows of cost are merged into as few polynomials as the device tells apart, and
+those are evaluated over the scenario in chunks, so that memory stays bounded for any sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+from msgspec import Struct
+
+from roofline.accounting.table import ComponentCost, CostRow, Phase
+from roofline.costs.ops import Unit
+from roofline.costs.polynomial import Array, Point, Polynomial, total
+from roofline.costs.scenario import Scenario
+from roofline.errors import UnsupportedModeError
+from roofline.specs.catalog import quantization_modes
+from roofline.specs.figures import Peak
+from roofline.specs.hardware import DataType, Hardware
+from roofline.units import TERA
+
+CHUNK = 16_384
+"""Configurations evaluated at a time: temporaries of this size stay in a core's L2 cache."""
+
+EVALUATED = (
+    "flops",
+    "vector_flops",
+    "memory_access_bytes",
+    "activation_store_bytes",
+    "kv_cache_bytes",
+    "peak_activation_bytes",
+    "time_s",
+    "compute_bound_time_s",
+)
+"""What is evaluated for every configuration, in this order; all else is derived from it."""
+
+
+class Rates(Struct, frozen=True):
+    """The peaks of a device that a component runs at."""
+
+    matmul_type: DataType
+    matmul: Peak
+    attention_type: DataType
+    attention: Peak
+    vector_flops_per_s: float
+    memory_bytes_per_s: float
+
+    def flops_per_s(self, unit: Unit) -> float:
+        """Matmul-class FLOP/s of an op that runs on `unit`."""
+        if unit == "vector":
+            return self.vector_flops_per_s
+        return (self.matmul if unit == "matmul" else self.attention).value * TERA
+
+    @property
+    def ridge_point(self) -> float:
+        """FLOP/B above which a matmul is bound by compute."""
+        return self.flops_per_s("matmul") / self.memory_bytes_per_s
+
+
+def rates(hardware: Hardware, cost: ComponentCost, mode: str) -> Rates:
+    """The first type of each preference list that the device has. Raises UnsupportedModeError."""
+    matmul_type, matmul = _first_peak(hardware, cost.matmul_types, mode)
+    attention_type, attention = _first_peak(hardware, cost.attention_types, mode)
+    vector = hardware.vector_flops_per_s if cost.vector_peak else matmul.value * TERA
+    return Rates(
+        matmul_type, matmul, attention_type, attention, vector, hardware.memory_bytes_per_s
+    )
+
+
+def _first_peak(hardware: Hardware, types: Iterable[DataType], mode: str) -> tuple[DataType, Peak]:
+    for data_type in types:
+        peak = hardware.matmul_peak(data_type)
+        if peak is not None:
+            return data_type, peak
+    served = [
+        name
+        for name, known in quantization_modes().items()
+        if any(hardware.matmul_peak(t) for t in known.compute)
+    ]
+    raise UnsupportedModeError(
+        f"{hardware.name} has no {' or '.join(types)} peak, which {mode} computes in; "
+        f"it serves {', '.join(served)}"
+    )
+
+
+class Kernel(Struct, frozen=True):
+    """Rows of one cost: `count` × the larger of computing and memory traffic, in seconds."""
+
+    phase: Phase
+    count: int
+    compute: tuple[Polynomial, ...]
+    """Times on units that work side by side: the slowest counts."""
+    memory: Polynomial
+
+    def time(self, point: Point) -> tuple[Array, Array]:
+        """Seconds over all occurrences, and how many of them are bound by compute."""
+        if self.phase == "prefill":
+            return self._slower(point, self.count)
+        steps = point.values["steps"]
+        if not any(p.depends_on("step") for p in (*self.compute, self.memory)):
+            return self._slower(point, self.count * steps)
+        # Each step reads a longer cache: steps get an axis of their own, cut off by the weight
+        # where a configuration has fewer of them than another.
+        step = np.arange(1.0, steps.max(initial=0.0) + 1.0)
+        every = Point({name: value[..., None] for name, value in point.values.items()})
+        weight = self.count * (step <= steps[..., None]).astype(np.float64)
+        time, compute_bound = self._slower(every.at(step=step), weight)
+        return time.sum(axis=-1), compute_bound.sum(axis=-1)
+
+    def _slower(self, point: Point, weight: Array | float) -> tuple[Array, Array]:
+        compute, memory = point.maximum(self.compute), point(self.memory)
+        time = np.maximum(compute, memory) * weight
+        return time, time * (compute >= memory)
+
+
+class Plan:
+    """A component's cost on a device, boiled down to the polynomials that matter."""
+
+    def __init__(self, cost: ComponentCost, rates: Rates) -> None:
+        self.cost = cost
+        self.rates = rates
+
+    def kernel(self, row: CostRow) -> Kernel:
+        """The time of a row."""
+        amounts, rate = row.amounts, self.rates.flops_per_s(row.unit)
+        if row.unit == "vector":
+            compute = [(amounts.flops + amounts.vector_flops) / rate]
+        else:
+            compute = [amounts.flops / rate, amounts.vector_flops / self.rates.vector_flops_per_s]
+        memory = row.traffic / self.rates.memory_bytes_per_s
+        return Kernel(row.phase, row.count, tuple(p for p in compute if p), memory)
+
+    @cached_property
+    def _kernels(self) -> list[Kernel]:
+        """One kernel for all rows of a phase that take the same time."""
+        merged: dict[tuple[Phase, tuple[Polynomial, ...], Polynomial], int] = {}
+        for kernel in map(self.kernel, self.cost.rows):
+            key = (kernel.phase, kernel.compute, kernel.memory)
+            merged[key] = merged.get(key, 0) + kernel.count
+        return [
+            Kernel(phase, count, compute, memory)
+            for (phase, compute, memory), count in merged.items()
+        ]
+
+    @cached_property
+    def _sums(self) -> list[tuple[Polynomial, Polynomial]]:
+        """Prefill and decode-step totals of the first four quantities of `EVALUATED`."""
+        amounts: list[Callable[[CostRow], Polynomial]] = [
+            lambda row: row.amounts.flops,
+            lambda row: row.amounts.vector_flops,
+            lambda row: row.traffic,
+            lambda row: row.amounts.activation_write_bytes,
+        ]
+        prefill, decode = (
+            [row for row in self.cost.rows if row.phase == phase] for phase in ("prefill", "decode")
+        )
+        return [
+            (
+                total(amount(row) * row.count for row in prefill),
+                total(amount(row) * row.count for row in decode),
+            )
+            for amount in amounts
+        ]
+
+    def evaluate(self, point: Point) -> tuple[Array, ...]:
+        """The quantities of `EVALUATED` at a point."""
+        sums = [over_steps(point, *pair) for pair in self._sums]
+        last = point.at(step=point.values["steps"])
+        peak = last.maximum(self.cost.peak_activation_bytes)
+        times = [kernel.time(point) for kernel in self._kernels]
+        time = sum((t for t, _ in times), np.zeros(()))
+        compute_bound = sum((c for _, c in times), np.zeros(()))
+        return (*sums, point(self.cost.kv_cache_bytes), peak, time, compute_bound)
+
+
+def over_steps(point: Point, once: Polynomial, per_step: Polynomial) -> Array:
+    """once + Σ per_step over decode steps: affine in the step, so the mean step stands for all."""
+    value = point(once)
+    if per_step:
+        steps = point.values["steps"]
+        value = value + steps * point.at(step=(steps + 1) / 2)(per_step)
+    return value
+
+
+class Prompt(Struct, frozen=True):
+    """How a model's prompt is made up: what turns a scenario into variables of the formulas."""
+
+    images_per_sample: int
+    tokens_per_sample: int | None
+    """Visual tokens of one sample before reduction; None: the model has no images."""
+
+    def point(self, visual: Array, text: Array, batch: Array, steps: Array) -> Point:
+        """A prompt with more visual tokens than a sample gives holds several samples."""
+        samples = (
+            np.ceil(visual / self.tokens_per_sample) if self.tokens_per_sample else 0.0 * visual
+        )
+        return Point(
+            {
+                "visual": visual,
+                "text": text,
+                "prompt": visual + text,
+                "batch": batch,
+                "images": batch * np.maximum(samples, 1.0) * self.images_per_sample,
+                "steps": steps,
+            }
+        )
+
+
+def evaluate(plans: Sequence[Plan], prompt: Prompt, scenario: Scenario) -> list[list[Array]]:
+    """For each plan the quantities of `EVALUATED`, each of the scenario's shape."""
+    axes = scenario.axes
+    outputs = len(plans) * len(EVALUATED)
+    longest = int(max(1.0, scenario.steps.max(initial=1.0)))
+    chunks = np.nditer(  # type: ignore[call-overload]  # the stubs know no operands to allocate
+        (*axes, *([None] * outputs)),
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[["readonly"]] * len(axes) + [["writeonly", "allocate"]] * outputs,
+        op_dtypes=[np.float64] * (len(axes) + outputs),
+        buffersize=max(1, CHUNK // longest),
+    )
+    with chunks:
+        for arrays in chunks:
+            point = prompt.point(*arrays[: len(axes)])
+            values = [value for plan in plans for value in plan.evaluate(point)]
+            for target, value in zip(arrays[len(axes) :], values, strict=True):
+                target[...] = value
+        results = list(chunks.operands[len(axes) :])
+    width = len(EVALUATED)
+    return [results[i : i + width] for i in range(0, outputs, width)]

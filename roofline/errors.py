@@ -1,0 +1,64 @@
+"""Every error this package raises on purpose.
+
+    RooflineError                 anything below; carries the process exit code
+    └── InputError                what was asked for cannot be answered (also a ValueError)
+        ├── UnknownNameError      no hardware, model or quantization mode of that name
+        ├── SpecError             a YAML file that does not describe what it should
+        ├── UnsupportedModeError  the device has no peak for the mode's data type
+        ├── ScenarioError         token counts, stages and the like that make no sense
+        └── OutputError           a result that cannot be written where it should go
+
+A message is for the person at the terminal: what is wrong, where, and what to do instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class RooflineError(Exception):
+    """Base of all deliberate errors."""
+
+    exit_code = 1
+
+
+class InputError(RooflineError, ValueError):
+    """The input is at fault and the caller can mend it."""
+
+    exit_code = 2
+
+
+class UnknownNameError(InputError):
+    """A name that the catalog does not hold; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+        from difflib import get_close_matches
+
+        names = sorted(known)
+        near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        tail = f" ({remedy})" if remedy else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}{tail}")
+        self.name = name
+        self.nearest = near
+
+
+class SpecError(InputError):
+    """One or more faults in a spec file, each as (path inside the file, what was expected)."""
+
+    def __init__(self, file: object, faults: Iterable[tuple[str, str]]) -> None:
+        self.file = str(file)
+        self.faults = tuple(faults)
+        super().__init__("\n".join(f"{self.file}: {path}: {text}" for path, text in self.faults))
+
+
+class UnsupportedModeError(InputError):
+    """The device has no peak rate for any data type that the mode can compute in."""
+
+
+class ScenarioError(InputError):
+    """A scenario outside the domain of the formulas."""
+
+
+class OutputError(InputError):
+    """An output file that may not or cannot be written."""

@@ -1,0 +1,199 @@
+"""The answer: totals per component, end to end and op by op, for one configuration or many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from roofline.accounting.table import AMOUNTS
+from roofline.costs.polynomial import Array, Polynomial
+from roofline.costs.scenario import Scenario
+from roofline.engine import Plan, Prompt, over_steps
+from roofline.specs.hardware import Hardware
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUANTITIES = (
+    "flops",
+    "vector_flops",
+    "memory_access_bytes",
+    "activation_store_bytes",
+    "weight_bytes",
+    "kv_cache_bytes",
+    "peak_activation_bytes",
+    "peak_memory_bytes",
+    "time_s",
+    "arithmetic_intensity",
+    "bound",
+    "fits",
+)
+"""Names in the JSON and attributes of `Totals`, in the order they are shown."""
+
+
+class Totals(Struct, frozen=True, eq=False):
+    """What one component, or all of them, cost at a stage. Arrays have the scenario's shape.
+
+    SI units throughout: FLOPs (1 MAC = 2 FLOPs), bytes, seconds. docs/accounting.md defines each.
+    """
+
+    flops: Array
+    """Matmul-class FLOPs, attention dense: what PyTorch's FlopCounterMode counts."""
+    vector_flops: Array
+    """Norms, softmax, activations, residuals, rotary positions."""
+    memory_access_bytes: Array
+    """DRAM traffic: weights, activations and KV read, activations and KV written."""
+    activation_store_bytes: Array
+    """Activations written."""
+    weight_bytes: Array
+    """Resident weights, embedding, lm_head and quantization scales included."""
+    kv_cache_bytes: Array
+    """Resident KV cache at the end of the stage."""
+    peak_activation_bytes: Array
+    """Largest sum of activation tensors alive at once."""
+    time_s: Array
+    """Σ over ops of max(compute time, memory time): no kernel is faster."""
+    compute_bound_time_s: Array
+    """The part of `time_s` in ops that are bound by compute."""
+    device_memory_bytes: float
+
+    @property
+    def peak_memory_bytes(self) -> Array:
+        """Weights, KV cache and peak activations."""
+        return self.weight_bytes + self.kv_cache_bytes + self.peak_activation_bytes
+
+    @property
+    def arithmetic_intensity(self) -> Array:
+        """FLOPs per byte of DRAM traffic; 0 where nothing runs."""
+        moved = np.asarray(self.memory_access_bytes)
+        return np.divide(self.flops, moved, out=np.zeros(moved.shape), where=moved > 0)[()]
+
+    @property
+    def bound(self) -> NDArray[np.str_]:
+        """`compute` or `memory`, by the larger share of time."""
+        return np.where(2 * self.compute_bound_time_s >= self.time_s, "compute", "memory")[()]
+
+    @property
+    def fits(self) -> NDArray[np.bool_]:
+        """Whether peak memory is within the device's."""
+        return self.peak_memory_bytes <= self.device_memory_bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, or nested lists where the scenario has axes."""
+        return {name: plain(getattr(self, name)) for name in QUANTITIES}
+
+
+class Estimate(Totals, frozen=True, eq=False, dict=True):
+    """The LLM's totals (those of a vision encoder analyzed alone), and everything around them."""
+
+    inputs: dict[str, Any]
+    """What was asked, defaults filled in."""
+    device: dict[str, Any]
+    """The device's figures that the estimate rests on, and which peak each unit ran at."""
+    components: dict[str, Totals]
+    """Vision, projector, llm: those that the model has and the accounting knows."""
+    end_to_end: Totals
+    hardware: Hardware
+    scenario: Scenario
+    plans: Sequence[Plan]
+    prompt: Prompt
+    reanalyze: Callable[[], Estimate | None]
+
+    @cached_property
+    def unreduced(self) -> Estimate | None:
+        """The same with all visual tokens of the images; None if the model does not tell."""
+        return self.reanalyze()
+
+    @property
+    def totals(self) -> Totals:
+        """What the attributes of this object are, as the JSON has it."""
+        return self
+
+    @cached_property
+    def saving(self) -> dict[str, Array] | None:
+        """Unreduced / reduced: FLOPs, traffic, peak memory, time; None without `unreduced`."""
+        full = self.unreduced
+        if full is None:
+            return None
+        names = ("flops", "memory_access_bytes", "peak_memory_bytes", "time_s")
+        return {name: getattr(full, name) / getattr(self, name) for name in names}
+
+    def op_table(self) -> list[dict[str, Any]]:
+        """One mapping per distinct op; figures are totals over its `count` occurrences."""
+        point = self.prompt.point(*self.scenario.axes)
+        steps = point.values["steps"]
+        nothing = Polynomial({})
+        rows = []
+        for plan in self.plans:
+            for row in plan.cost.rows:
+                decodes = row.phase == "decode"
+
+                def over_all(amount: Polynomial, row: Any = row, decodes: bool = decodes) -> Array:
+                    scaled = amount * row.count
+                    return over_steps(point, *((nothing, scaled) if decodes else (scaled, nothing)))
+
+                time, compute_bound = plan.kernel(row).time(point)
+                amounts = {name: over_all(getattr(row.amounts, name)) for name in AMOUNTS}
+                moved = over_all(row.traffic)
+                rows.append(
+                    {
+                        "component": plan.cost.component,
+                        "phase": row.phase,
+                        "name": row.name,
+                        "layers": row.layers,
+                        "kind": row.kind,
+                        "count": row.count * steps if decodes else np.float64(row.count),
+                        **amounts,
+                        "memory_access_bytes": moved,
+                        "arithmetic_intensity": amounts["flops"] / moved,
+                        "time_s": time,
+                        "bound": np.where(2 * compute_bound >= time, "compute", "memory")[()],
+                    }
+                )
+        return rows
+
+    @property
+    def ops(self) -> pd.DataFrame:
+        """`op_table` as a frame; with axes, one row per op and configuration, axes as columns."""
+        import pandas as pd
+
+        shape = self.scenario.shape
+        names = ("visual_tokens", "text_tokens", "batch", "output_tokens")
+        axes = {n: np.broadcast_to(getattr(self.scenario, n), shape).ravel() for n in names}
+        frames = []
+        for row in self.op_table():
+            columns = {n: np.broadcast_to(value, shape).ravel() for n, value in row.items()}
+            frames.append(pd.DataFrame(axes | columns if shape else columns))
+        frame = pd.concat(frames, ignore_index=True)
+        return frame.astype({"count": int})
+
+    def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
+        """The JSON document."""
+        saving = self.saving
+        document: dict[str, Any] = {
+            "inputs": self.inputs,
+            "device": self.device,
+            "totals": Totals.to_dict(self),
+            "components": {name: part.to_dict() for name, part in self.components.items()},
+            "end_to_end": self.end_to_end.to_dict(),
+            "unreduced": None if self.unreduced is None else Totals.to_dict(self.unreduced),
+            "saving": None if saving is None else {k: plain(v) for k, v in saving.items()},
+        }
+        if per_op:
+            document["ops"] = [
+                {name: plain(value) for name, value in row.items()} for row in self.op_table()
+            ]
+        return document
+
+
+def plain(value: Any) -> Any:
+    """NumPy → JSON: arrays to lists, whole floats to ints."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [plain(item) for item in value]
+    item = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    return int(item) if isinstance(item, float) and item.is_integer() else item

@@ -1,0 +1,208 @@
+"""The catalog: names, aliases and files → specs.
+
+A name is looked up in the folders of `ROOFLINE_PATH` (separated like `PATH`), then among the specs
+that ship with the package. A folder may hold YAML files of any kind, or `hardware/` and `models/`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from roofline.errors import SpecError, UnknownNameError
+from roofline.specs.hardware import Hardware
+from roofline.specs.models import (
+    LanguageModel,
+    Model,
+    Projector,
+    VisionEncoder,
+)
+from roofline.specs.quantization import SIXTEEN_BIT, Quantization, written_out
+from roofline.specs.validation import build, read_yaml
+
+Folder = Literal["hardware", "models"]
+SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_DATA = _PACKAGE / "data"
+_KINDS: dict[Folder, frozenset[str]] = {
+    "hardware": frozenset({"gpu", "cpu"}),
+    "models": frozenset({"language-model", "vision-encoder", "projector", "lmm"}),
+}
+_Component = TypeVar("_Component", LanguageModel, VisionEncoder, Projector)
+
+
+def load_hardware(name: str | Hardware) -> Hardware:
+    """A device by name, alias or YAML file. Raises UnknownNameError, SpecError."""
+    if isinstance(name, Hardware):
+        return name
+    file = _find("hardware", name)
+    return _load_hardware(file, _modified(file))
+
+
+def load_model(name: str | Model) -> Model:
+    """A model or a part of one by name, alias or YAML file. Raises UnknownNameError, SpecError."""
+    if not isinstance(name, str):
+        return name
+    file = _find("models", name)
+    return _load_model(file, _modified(file))
+
+
+def load_component(spec: str | _Component, expected: type[_Component]) -> _Component:
+    """A part of an LMM, by name or written out. Raises SpecError if it is of another kind."""
+    model = load_model(spec)
+    if not isinstance(model, expected):
+        raise SpecError(
+            f"model {model.name}",
+            [
+                (
+                    "kind",
+                    f"expected {expected.__struct_config__.tag}, got {model.__struct_config__.tag}",
+                )
+            ],
+        )
+    return model
+
+
+def load_quantization(name: str | Quantization) -> Quantization:
+    """A mode by name, or any `wXaYkvZ` written out. Raises UnknownNameError."""
+    if isinstance(name, Quantization):
+        return name
+    modes = quantization_modes()
+    mode = modes.get(name.lower()) or written_out(name.lower(), modes)
+    if mode is None:
+        remedy = "or write it out as wXaYkvZ with 1 to 32 bits each, such as w4a8kv8"
+        raise UnknownNameError("quantization mode", name, modes, remedy)
+    return mode
+
+
+def mode_outside_llm(mode: Quantization) -> Quantization:
+    """The mode of vision tower and projector where a mode quantizes only the LLM."""
+    if mode.outside_llm is None:
+        return mode
+    outside = quantization_modes()[mode.outside_llm]
+    if outside.activation_bits == 16:  # nobody asked for one of the two 16-bit types
+        outside = msgspec.structs.replace(outside, compute=SIXTEEN_BIT)
+    return outside
+
+
+@lru_cache(maxsize=1)
+def quantization_modes() -> dict[str, Quantization]:
+    """The named modes."""
+    file = _DATA / "quantization.yaml"
+    return {
+        name: build(Quantization, {"name": name, **fields}, file)
+        for name, fields in read_yaml(file).items()
+    }
+
+
+def all_hardware() -> list[Hardware]:
+    """Every device in the catalog, by name; of two with one name the first on the path counts."""
+    specs = (load_hardware(str(file)) for file in _files("hardware"))
+    return sorted(_first_of_each(specs), key=lambda spec: spec.name)
+
+
+def all_models() -> list[Model]:
+    """Every model in the catalog, by name; of two with one name the first on the path counts."""
+    specs = (load_model(str(file)) for file in _files("models"))
+    return sorted(_first_of_each(specs), key=lambda spec: spec.name)
+
+
+def _first_of_each(specs: Iterator[Any]) -> list[Any]:
+    named: dict[str, Any] = {}
+    for spec in specs:
+        named.setdefault(spec.name, spec)
+    return list(named.values())
+
+
+@lru_cache(maxsize=256)
+def _load_hardware(file: Path, modified_ns: int) -> Hardware:
+    return build(Hardware, read_yaml(file), file)
+
+
+@lru_cache(maxsize=256)
+def _load_model(file: Path, modified_ns: int) -> Model:
+    data = read_yaml(file)
+    tags = sorted(_KINDS["models"])
+    if data.get("kind") not in tags:
+        raise SpecError(file, [("kind", f"expected one of {', '.join(tags)}")])
+    return build(Model, data, file)  # type: ignore[arg-type]  # a union is no type[T]
+
+
+def _modified(file: Path) -> int:
+    """Part of the cache key, so that an edited file is read again."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError as error:
+        raise SpecError(file, [("file", f"cannot be read: {error.strerror}")]) from None
+
+
+def _find(folder: Folder, name: str) -> Path:
+    """The file that a user means: a path, a file named so, or one whose aliases hold the name."""
+    if name.endswith((".yaml", ".yml")) or os.sep in name:
+        return Path(name)
+    wanted = name.lower()
+    files = list(_files(folder))
+    for file in files:
+        if file.stem.lower() == wanted:
+            return file
+    for file in files:  # a file that does not even contain the name need not be parsed
+        if wanted in file.read_text(encoding="utf-8").lower() and wanted in _names(file):
+            return file
+    known = {known for file in files for known in _names(file)}
+    raise UnknownNameError(
+        "hardware" if folder == "hardware" else "model",
+        name,
+        known,
+        f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
+    )
+
+
+def _names(file: Path) -> list[str]:
+    data = read_yaml(file)
+    return [
+        str(data.get("name", file.stem)).lower(),
+        *(str(a).lower() for a in data.get("aliases", [])),
+    ]
+
+
+def _files(folder: Folder) -> Iterator[Path]:
+    """Spec files of one kind, in order of precedence."""
+    for root in _user_folders():
+        yield from sorted((root / folder).glob("*.yaml"))
+        yield from (file for file in sorted(root.glob("*.yaml")) if _may_be(folder, file))
+    yield from sorted(_shipped(folder).glob("*.yaml"))
+
+
+def _may_be(folder: Folder, file: Path) -> bool:
+    """Whether a file is of that kind. A broken one may be: it is reported when it is asked for."""
+    try:
+        kind = read_yaml(file).get("kind")
+    except SpecError:
+        return True
+    return kind in _KINDS[folder] or not any(kind in kinds for kinds in _KINDS.values())
+
+
+def _user_folders() -> list[Path]:
+    value = os.environ.get(SEARCH_PATH_VARIABLE, "")
+    folders = [Path(part).expanduser() for part in value.split(os.pathsep) if part]
+    for folder in folders:
+        if not folder.is_dir():
+            raise SpecError(folder, [(SEARCH_PATH_VARIABLE, "names a folder that does not exist")])
+    return folders
+
+
+def _shipped(folder: Folder) -> Path:
+    """In a wheel the folders lie inside the package; in a checkout, beside it."""
+    packaged = _DATA / folder
+    return packaged if packaged.is_dir() else _PACKAGE.parent / folder
+
+
+def json_schema(folder: Folder) -> dict[str, Any]:
+    """The JSON Schema of a folder's files, for editors."""
+    return msgspec.json.schema(Hardware if folder == "hardware" else Model)

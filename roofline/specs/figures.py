@@ -1,0 +1,48 @@
+"""Numbers that carry their source, and the bibliography they refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of everything read from YAML: immutable, and strict about its keys."""
+
+
+class Figure(Spec, frozen=True):
+    """A sourced number; its unit is the suffix of the key that holds it."""
+
+    value: Positive
+    source: str
+    """Key of the file's `sources` that vouches for the value."""
+    note: str = ""
+
+
+class Peak(Figure, frozen=True):
+    """A dense peak rate, and what in the device delivers it."""
+
+    engine: str = "tensor cores"
+    sparse: Positive | None = None
+    """The same rate with 2:4 structured sparsity, as vendors like to print it."""
+
+
+def figures(spec: object, prefix: str = "") -> Iterator[tuple[str, Figure]]:
+    """Yield every `Figure` inside a spec with its dotted path, depth first."""
+    if isinstance(spec, Figure):
+        yield prefix, spec
+    elif isinstance(spec, msgspec.Struct):
+        for field in spec.__struct_fields__:
+            yield from figures(getattr(spec, field), f"{prefix}.{field}" if prefix else field)
+
+
+def check_sources(spec: object, sources: dict[str, str]) -> None:
+    """Raise ValueError when a figure cites a source that the file does not list."""
+    missing = [f"{path} cites {f.source!r}" for path, f in figures(spec) if f.source not in sources]
+    if missing:
+        raise ValueError(f"`sources` lacks what is cited: {'; '.join(missing)}")

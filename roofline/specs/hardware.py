@@ -1,0 +1,78 @@
+"""A device: its memory, its peak rates per data type, and who says so."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from roofline.specs.figures import Figure, Peak, Spec, check_sources
+from roofline.units import GIB, GIGA, TERA
+
+DataType = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
+
+
+class MatmulPeaks(Spec, frozen=True):
+    """Dense matrix-multiply peaks; a type that is left out has no matmul of its own there.
+
+    16-bit and narrower floats accumulate in fp32. fp32 itself runs at the vector rate unless the
+    device has fp32 matrix units and gives `fp32_tflops`.
+    """
+
+    fp32_tflops: Peak | None = None
+    tf32_tflops: Peak | None = None
+    fp16_tflops: Peak | None = None
+    bf16_tflops: Peak | None = None
+    fp8_tflops: Peak | None = None
+    fp4_tflops: Peak | None = None
+    int8_tops: Peak | None = None
+    int4_tops: Peak | None = None
+
+
+class Hardware(Spec, frozen=True):
+    """One device, as the operating system shows it."""
+
+    name: str
+    title: str
+    vendor: str
+    architecture: str
+    kind: Literal["gpu", "cpu"]
+    memory_capacity_gib: Figure
+    memory_bandwidth_gb_per_s: Figure
+    matmul_peaks: MatmulPeaks
+    vector_peak_fp32_tflops: Figure
+    """General-purpose (CUDA-core, SIMD) fp32 rate: norms, softmax, activations, residuals."""
+    sources: dict[str, str]
+    aliases: tuple[str, ...] = ()
+    nvml_names: tuple[str, ...] = ()
+    """Names that NVML and nvidia-smi print for the device."""
+    compute_capability: str | None = None
+    sm_count: Figure | None = None
+    """Streaming multiprocessors; on a CPU, cores."""
+    boost_clock_mhz: Figure | None = None
+    l2_cache_mib: Figure | None = None
+    """Last-level cache."""
+    launch_overhead_us: Figure | None = None
+    tdp_w: Figure | None = None
+
+    def __post_init__(self) -> None:
+        check_sources(self, self.sources)
+
+    @property
+    def memory_bytes(self) -> float:
+        return self.memory_capacity_gib.value * GIB
+
+    @property
+    def memory_bytes_per_s(self) -> float:
+        return self.memory_bandwidth_gb_per_s.value * GIGA
+
+    @property
+    def vector_flops_per_s(self) -> float:
+        return self.vector_peak_fp32_tflops.value * TERA
+
+    def matmul_peak(self, data_type: str) -> Peak | None:
+        """The dense matmul peak for a data type, or None where the device has none."""
+        unit = "tops" if data_type.startswith("int") else "tflops"
+        peak: Peak | None = getattr(self.matmul_peaks, f"{data_type}_{unit}")
+        if peak is None and data_type == "fp32":
+            vector = self.vector_peak_fp32_tflops
+            return Peak(value=vector.value, source=vector.source, engine="vector units")
+        return peak
