@@ -179,7 +179,7 @@ class _Request(Struct, frozen=True):
     def _price(self, work: Workload, mode: Quantization) -> list[ComponentCost]:
         if self.accounting == "llm-viewer":
             return llm_viewer.price(work, mode)
-        return exact.price(work, mode, mode_outside_llm(mode))
+        return exact.price(work, mode, mode_outside_llm(mode) if work.llm else mode)
 
     def _inputs(
         self, work: Workload, hardware: Hardware, mode: Quantization, scenario: Scenario

@@ -178,7 +178,7 @@ class Plan:
 
 
 def over_steps(point: Point, once: Polynomial, per_step: Polynomial) -> Array:
-    """once + Σ per_step over decode steps: affine in the step, so the mean step stands for all."""
+    """Add Σ per_step over the decode steps; affine in the step, it is steps × the mean step."""
     value = point(once)
     if per_step:
         steps = point.values["steps"]
@@ -215,10 +215,10 @@ def evaluate(plans: Sequence[Plan], prompt: Prompt, scenario: Scenario) -> list[
     axes = scenario.axes
     outputs = len(plans) * len(EVALUATED)
     longest = int(max(1.0, scenario.steps.max(initial=1.0)))
-    chunks = np.nditer(  # type: ignore[call-overload]  # the stubs know no operands to allocate
-        (*axes, *([None] * outputs)),
+    chunks = np.nditer(
+        (*axes, *([None] * outputs)),  # type: ignore[arg-type]  # the stubs know no allocation
         flags=["external_loop", "buffered", "zerosize_ok"],
-        op_flags=[["readonly"]] * len(axes) + [["writeonly", "allocate"]] * outputs,
+        op_flags=[["readonly"]] * len(axes) + [["writeonly", "allocate"]] * outputs,  # type: ignore[arg-type]
         op_dtypes=[np.float64] * (len(axes) + outputs),
         buffersize=max(1, CHUNK // longest),
     )

@@ -87,6 +87,5 @@ def _counts(name: str, values: ArrayLike, least: int = 1) -> Array:
         raise ScenarioError(f"{name} must be whole numbers, not {values!r}") from None
     wrong = array[~((array >= least) & (array == np.floor(array)) & np.isfinite(array))]
     if wrong.size:
-        hint = "; leave them out for a prompt of text alone" if name == "visual tokens" else ""
-        raise ScenarioError(f"{name} must be whole numbers ≥ {least}, not {wrong.flat[0]:g}{hint}")
+        raise ScenarioError(f"{name} must be whole numbers ≥ {least}, not {wrong.flat[0]:g}")
     return array

@@ -1,0 +1,78 @@
+"""The command line: a group whose commands are imported when they are called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from roofline import __version__
+from roofline.errors import RooflineError
+
+_COMMANDS = {
+    "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
+    "hardware": "List devices, or show one with its sources.",
+    "models": "List models, or show one with its sources.",
+    "reproduce": "Recompute a published table, cell by cell.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and one-line help; `roofline.cli.NAME` holds `NAME`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"roofline.cli.{name}"), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            ctx.fail(f"no command {args[0]!r}; there are {', '.join(_COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, package_name="roofline", message="%(prog)s %(version)s")
+def cli() -> None:
+    r"""Say what a large multimodal model costs on a device, before and after token reduction.
+
+    \b
+    roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
+    """
+
+
+def main() -> None:
+    """Entry point. Every deliberate error is one line on stderr and an exit code, no traceback."""
+    try:
+        code = cli.main(prog_name="roofline", standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    except click.Abort:
+        _fail("interrupted", 130)
+    except RooflineError as error:
+        _fail(str(error), error.exit_code)
+    except BrokenPipeError:  # the reader has seen enough: `roofline … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    for line in message.splitlines():
+        click.echo(f"roofline: error: {line}", err=True)
+    sys.exit(code)

@@ -1,0 +1,16 @@
+"""`roofline models`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("name", required=False)
+def models(name: str | None) -> None:
+    """List all models and their parts, or show one with its source."""
+    from roofline.report.specs import model_list, model_sheet
+    from roofline.specs.catalog import all_models, load_model
+
+    text = model_list(all_models()) if name is None else model_sheet(load_model(name))
+    click.echo(text, nl=False)

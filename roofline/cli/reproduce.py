@@ -1,0 +1,34 @@
+"""`roofline reproduce`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+
+@click.command()
+@click.argument("table", type=click.Choice(["prumerge-table2"]))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "md"]),
+    default="table",
+    show_default=True,
+)
+@click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def reproduce(table: str, form: str, output: str | None, force: bool) -> None:
+    """Recompute a published table and hold it against what was printed.
+
+    prumerge-table2: FLOPs, time, traffic and stored activations of LLaVA-PruMerge's table 2. Exits
+    with 0 only if every cell matches or is a known slip.
+    """
+    from roofline.cli.output import write
+    from roofline.report.reproduction import render_reproduction
+    from roofline.reproduce import prumerge_table2
+
+    result = prumerge_table2()
+    write(render_reproduction(result, form), output, force=force)
+    if not result.explained:
+        sys.exit(1)
