@@ -190,8 +190,15 @@ def _rounds_to(value: Decimal, printed: str) -> bool:
 def _stated(table: PrintedTable, row: PrintedRow) -> StatedRow:
     tokens = table.stated_tokens[row.method]
     estimate = _estimate(table, row, tokens, "exact")
-    values = [_in_units(estimate, column) for column in _QUANTITIES]
-    return StatedRow(*row.key, tokens, *values, str(estimate.bound))
+    return StatedRow(
+        *row.key,
+        tokens,
+        flops_t=_in_units(estimate, "flops_t"),
+        time_ms=_in_units(estimate, "time_ms"),
+        memory_gb=_in_units(estimate, "memory_gb"),
+        activation_gb=_in_units(estimate, "activation_gb"),
+        bound=str(estimate.bound),
+    )
 
 
 def _estimate(table: PrintedTable, row: PrintedRow, tokens: int, accounting: str) -> Estimate:

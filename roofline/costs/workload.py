@@ -135,7 +135,7 @@ def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
 def _sample_tokens(lmm: Lmm) -> int:
     """Visual tokens that one sample feeds to the LLM, unreduced."""
     vision = load_component(lmm.vision, VisionEncoder)
-    per_image = vision.patches if lmm.vision_feature_select == "patch" else vision.tokens
+    per_image = vision.tokens if lmm.vision_feature_select_strategy == "full" else vision.patches
     return lmm.images * per_image
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import Any, SupportsFloat
 
 from roofline.engine import Plan
@@ -203,7 +204,7 @@ def _peaks(estimate: Estimate) -> list[tuple[str, str]]:
         peak += f"; no {wanted} on this device"
     if used.attention_type != used.matmul_type:
         peak += f"; attention {used.attention_type} {_rate(used.attention_type, used.attention)}"
-    bandwidth = f"{significant(used.memory_bytes_per_s / GIGA, 4)} GB/s"
+    bandwidth = f"{used.memory_bytes_per_s / GIGA:g} GB/s"
     return [
         (f"Peak, {estimate.inputs['quant']}", peak),
         ("Vector peak", si(used.vector_flops_per_s, "FLOP/s")),
@@ -231,11 +232,11 @@ def _shares(estimate: Estimate, key: str) -> str:
         if op["component"] == main:
             times[op[key]] = times.get(op[key], 0.0) + float(op["time_s"])
     ranked = sorted(times.items(), key=lambda item: -item[1])
-    shown = [(name, time) for name, time in ranked if time >= 0.005 * estimate.time_s][:4]
-    rest = float(estimate.time_s) - sum(time for _, time in shown)
-    if len(shown) < len(ranked):
-        shown.append(("other", rest))
-    return ", ".join(f"{name} {_share(time, estimate.time_s)}" for name, time in shown)
+    return ", ".join(
+        f"{name} {_share(time, estimate.time_s)}"
+        for name, time in ranked
+        if time >= 0.0005 * estimate.time_s
+    )
 
 
 def _main_plan(estimate: Estimate) -> Plan:
@@ -271,7 +272,10 @@ def _lines(pairs: Sequence[tuple[str, str]], style: str) -> str:
     if style == "github":
         return "\n".join(f"- {label}: {text}" for label, text in pairs)
     width = max(len(label) for label, _ in pairs) + 2
-    return "\n".join(f"{label:<{width}}{text}" for label, text in pairs)
+    return "\n".join(
+        fill(text, 80, initial_indent=f"{label:<{width}}", subsequent_indent=" " * width)
+        for label, text in pairs
+    )
 
 
 def _rate(data_type: str, peak: Peak) -> str:

@@ -165,8 +165,8 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     llm: str | LanguageModel
     vision_feature_layer: int = -2
     """Index into the hidden states (0 is the embeddings' output) that become visual features."""
-    vision_feature_select: Literal["patch", "full"] = "patch"
-    """`patch` drops the class token, `full` keeps it."""
+    vision_feature_select_strategy: Literal["default", "full"] = "default"
+    """`default` drops the class token, `full` keeps it."""
     llm_vocab_size: PositiveInt | None = None
     """Rows of the LLM's embedding in this LMM, where its checkpoint pads or extends them."""
     images: PositiveInt = 1
