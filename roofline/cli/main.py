@@ -46,8 +46,11 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    help="Say what a large multimodal model costs on a device, before and after token reduction.\n\n"
-    "\b\nroofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40",
+    help=(
+        "Say what a large multimodal model costs on a device, before and after reduction of its "
+        "visual tokens.\n\n"
+        "\b\nroofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40"
+    ),
 )
 @click.version_option(__version__, package_name="roofline", message="%(prog)s %(version)s")
 def cli() -> None:

@@ -41,9 +41,9 @@ def _cells(result: Reproduction, style: str) -> str:
     rows: dict[tuple[str, str, str], list[str]] = {}
     for cell in result.cells:
         row = rows.setdefault((cell.model, cell.quant, cell.method), [])
-        row.append(
-            f"{cell.printed}→{significant(cell.recomputed, 4 if cell.recomputed >= 1 else 3)}{_MARKS[cell.status]}"
-        )
+        digits = 4 if cell.recomputed >= 1 else 3
+        value = significant(cell.recomputed, digits)
+        row.append(f"{cell.printed}→{value}{_MARKS[cell.status]}")
     headers = ["LLM", "Quant", "Method", "FLOPs, T", "Time, ms", "Traffic, GB", "Stored, GB"]
     return grid([[*key, *cells] for key, cells in rows.items()], headers, style, words=headers)
 
