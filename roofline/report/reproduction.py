@@ -6,7 +6,7 @@ import json
 from textwrap import fill
 
 from roofline.report.grid import grid
-from roofline.reproduce import Reproduction
+from roofline.reproduce import Cell, Reproduction
 from roofline.units import significant
 
 _MARKS = {
@@ -24,7 +24,7 @@ def render_reproduction(result: Reproduction, form: str) -> str:
         return json.dumps(result.to_dict(), indent=2) + "\n"
     style = "github" if form == "md" else "simple"
     return "\n\n".join(
-        [_title(result), _cells(result, style), _legend(result), _stated(result, style)]
+        [_title(result), _cells(result, style), _legend(result, style), _stated(result, style)]
     )
 
 
@@ -38,17 +38,22 @@ def _title(result: Reproduction) -> str:
 
 
 def _cells(result: Reproduction, style: str) -> str:
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    rows: dict[tuple[str, str], list[str]] = {}
     for cell in result.cells:
-        row = rows.setdefault((cell.model, cell.quant, cell.method), [])
-        digits = 4 if cell.recomputed >= 1 else 3
-        value = significant(cell.recomputed, digits)
-        row.append(f"{cell.printed}→{value}{_MARKS[cell.status]}")
-    headers = ["LLM", "Quant", "Method", "FLOPs, T", "Time, ms", "Traffic, GB", "Stored, GB"]
+        row = rows.setdefault((f"{cell.model} {cell.quant}", cell.method), [])
+        row.append(f"{cell.printed}→{_digits(cell)}{_MARKS[cell.status]}")
+    headers = ["LLM", "Method", "FLOPs, T", "Time, ms", "Traffic, GB", "Stored, GB"]
     return grid([[*key, *cells] for key, cells in rows.items()], headers, style, words=headers)
 
 
-def _legend(result: Reproduction) -> str:
+def _digits(cell: Cell) -> str:
+    """One digit more than printed; two where the one is a 5 that hides which way it rounds."""
+    printed = len(cell.printed.partition(".")[2])
+    shown = f"{cell.recomputed:.{printed + 1}f}"
+    return f"{cell.recomputed:.{printed + 2}f}" if shown.endswith("5") else shown
+
+
+def _legend(result: Reproduction, style: str) -> str:
     """What each mark in the table means; slips and mismatches one by one."""
     lines = []
     for status, mark in _MARKS.items():
@@ -59,7 +64,10 @@ def _legend(result: Reproduction) -> str:
             lines += [f"{mark}  {c.model} {c.quant} {c.method}: {c.why}" for c in cells]
         else:
             lines.append(f"{mark}  {cells[0].why}")
-    return "\n".join(fill(line, 80, subsequent_indent="   ") for line in lines)
+    bullet = "- " if style == "github" else ""
+    return "\n".join(
+        fill(bullet + line, 80, subsequent_indent=" " * len(bullet) + "   ") for line in lines
+    )
 
 
 def _stated(result: Reproduction, style: str) -> str:
