@@ -35,15 +35,15 @@ GELU_FLOPS = 5  # scale, erf, add one, halve, multiply
 
 FUSIONS = {
     "norm": "a normalisation is one kernel: upcast, statistics, scale, weight and bias",
-    "linear": "bias and dequantization are part of the matmul; q, k, v and gate, up stay apart",
+    "linear": "a matmul with its bias and dequantization; strided inputs are read where they lie",
     "kv-cache": "v_proj and the rotation of k write straight into the KV cache",
     "rotary": "q and k are rotated by one kernel; the cosines and sines come from one table",
     "flash": "flash attention is one kernel: scores and probabilities stay on chip",
-    "eager": "eager attention is QKᵀ with scale and mask, softmax, PV; no KV head is copied",
-    "act_fn": "the gated activation and its product are one kernel",
+    "eager": "eager attention is QKᵀ with scale and mask, softmax, PV; no operand is copied",
+    "act_fn": "an activation function is one kernel, a gated one with its product",
     "prompt": "the projector writes its rows into the prompt; only text tokens are looked up",
     "vision-embeddings": "class token and position embedding are added by one kernel",
-    "index": "token ids, position ids and the 64 rotary frequencies are too small to count",
+    "index": "ids, positions and rotary frequencies are not counted; masks are made in place",
     "residual": "a residual add is a kernel of its own, not fused with the norm behind it",
 }
 """What is one kernel and what is not, in one place: the licence of each byte left out."""
@@ -103,7 +103,7 @@ def linear(
 
 
 def embedding(name: str, target: str, *, rows: Number, width: int, prompt_rows: Number) -> Op:
-    """Copy `rows` rows of the table into a prompt of `prompt_rows` rows."""
+    """Copy `rows` rows of the table, one per token, into a prompt of `prompt_rows` rows."""
     return Op(
         name,
         "embedding",
