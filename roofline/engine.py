@@ -103,13 +103,19 @@ class Kernel(Struct, frozen=True):
         steps = point.values["steps"]
         if not any(p.depends_on("step") for p in (*self.compute, self.memory)):
             return self._slower(point, self.count * steps)
-        # Each step reads a longer cache: steps get an axis of their own, cut off by the weight
-        # where a configuration has fewer of them than another.
-        step = np.arange(1.0, steps.max(initial=0.0) + 1.0)
+        # Each step reads a longer cache: steps get an axis of their own. Added up one after the
+        # other, a configuration's sum is the same whatever longer ones stand beside it.
+        step = np.arange(0.0, steps.max(initial=0.0) + 1.0)
         every = Point({name: value[..., None] for name, value in point.values.items()})
-        weight = self.count * (step <= steps[..., None]).astype(np.float64)
-        time, compute_bound = self._slower(every.at(step=step), weight)
-        return time.sum(axis=-1), compute_bound.sum(axis=-1)
+        weight = self.count * (step > 0).astype(np.float64)
+        last = steps[..., None].astype(np.intp)
+        time, compute_bound = (
+            np.take_along_axis(
+                np.cumsum(np.broadcast_to(t, (*steps.shape, step.size)), -1), last, -1
+            )
+            for t in self._slower(every.at(step=step), weight)
+        )
+        return time[..., 0], compute_bound[..., 0]
 
     def _slower(self, point: Point, weight: Array | float) -> tuple[Array, Array]:
         compute, memory = point.maximum(self.compute), point(self.memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from roofline.accounting.table import AMOUNTS
 from roofline.costs.polynomial import Array, Polynomial
 from roofline.costs.scenario import Scenario
+from roofline.costs.workload import Workload
 from roofline.engine import Plan, Prompt, over_steps
 from roofline.specs.hardware import Hardware
 
@@ -70,8 +72,7 @@ class Totals(Struct, frozen=True, eq=False):
     @property
     def arithmetic_intensity(self) -> Array:
         """FLOPs per byte of DRAM traffic; 0 where nothing runs."""
-        moved = np.asarray(self.memory_access_bytes)
-        return np.divide(self.flops, moved, out=np.zeros(moved.shape), where=moved > 0)[()]
+        return _per_byte(self.flops, self.memory_access_bytes)
 
     @property
     def bound(self) -> NDArray[np.str_]:
@@ -102,6 +103,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
     scenario: Scenario
     plans: Sequence[Plan]
     prompt: Prompt
+    work: Workload
     reanalyze: Callable[[], Estimate | None]
 
     @cached_property
@@ -122,6 +124,36 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
             return None
         names = ("flops", "memory_access_bytes", "peak_memory_bytes", "time_s")
         return {name: getattr(full, name) / getattr(self, name) for name in names}
+
+    @property
+    def end_to_end_speedup(self) -> Array | None:
+        """Unreduced / reduced time, all components together; None without `unreduced`."""
+        full = self.unreduced
+        return None if full is None else full.end_to_end.time_s / self.end_to_end.time_s
+
+    @cached_property
+    def reducer_share(self) -> Array | None:
+        """Share of the time saved end to end that the reducer itself takes; None without one."""
+        own, full = self.components.get("reducer"), self.unreduced
+        if own is None or full is None:
+            return None
+        saved = full.end_to_end.time_s - (self.end_to_end.time_s - own.time_s)
+        share: Array = np.full(np.shape(saved), np.inf)
+        return np.divide(own.time_s, saved, out=share, where=saved > 0)[()]
+
+    def _reducer_dict(self) -> dict[str, Any] | None:
+        """What the reducer is, what it leaves, and what it takes of the saving."""
+        if self.work.reducer is None:
+            return None
+        reducer = self.work.reducer
+        return {
+            "name": reducer.name,
+            "place": reducer.place,
+            "typical_tokens_per_image": reducer.typical_tokens,
+            "typical_tokens_source": reducer.typical_source,
+            "end_to_end_speedup": plain(self.end_to_end_speedup),
+            "share_of_saving": plain(self.reducer_share),
+        }
 
     def op_table(self) -> list[dict[str, Any]]:
         """One mapping per distinct op; figures are totals over its `count` occurrences."""
@@ -150,7 +182,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
                         "count": row.count * steps if decodes else np.float64(row.count),
                         **amounts,
                         "memory_access_bytes": moved,
-                        "arithmetic_intensity": amounts["flops"] / moved,
+                        "arithmetic_intensity": _per_byte(amounts["flops"], moved),
                         "time_s": time,
                         "bound": np.where(2 * compute_bound >= time, "compute", "memory")[()],
                     }
@@ -183,6 +215,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
             "end_to_end": self.end_to_end.to_dict(),
             "unreduced": None if self.unreduced is None else Totals.to_dict(self.unreduced),
             "saving": None if saving is None else {k: plain(v) for k, v in saving.items()},
+            "reducer": self._reducer_dict(),
         }
         if per_op:
             document["ops"] = [
@@ -191,9 +224,20 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
         return document
 
 
+def _per_byte(flops: Array, moved: Array) -> Array:
+    """FLOP/B; 0 where nothing is moved."""
+    flops, moved = np.broadcast_arrays(flops, moved)
+    intensity: Array = np.zeros(moved.shape)
+    return np.divide(flops, moved, out=intensity, where=moved > 0)[()]
+
+
 def plain(value: Any) -> Any:
-    """NumPy → JSON: arrays to lists, whole floats to ints."""
+    """NumPy → JSON: arrays to lists, whole floats to ints, what is not finite to null."""
     if isinstance(value, np.ndarray) and value.ndim:
         return [plain(item) for item in value]
     item = value.item() if isinstance(value, np.generic | np.ndarray) else value
-    return int(item) if isinstance(item, float) and item.is_integer() else item
+    if isinstance(item, float):
+        if not math.isfinite(item):
+            return None
+        return int(item) if item.is_integer() else item
+    return item

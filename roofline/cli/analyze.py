@@ -35,6 +35,11 @@ FORMATS = ("table", "json", "csv", "md")
     type=int,
     help="Visual tokens that reach the LLM; default: all of the model's. Repeatable.",
 )
+@click.option(
+    "--reducer",
+    help="Token reducer of an LMM, such as prumerge, priced with it. Leaves --visual-tokens, or "
+    "as many as is typical of it.",
+)
 @click.option("--text-tokens", type=int, default=40, show_default=True)
 @click.option("--batch", type=int, default=1, show_default=True, help="Sequences at once.")
 @click.option("--stage", type=click.Choice(STAGES), default="prefill", show_default=True)
@@ -71,6 +76,7 @@ def analyze(
     hardware: tuple[str, ...],
     quant: tuple[str, ...],
     visual_tokens: tuple[int, ...],
+    reducer: str | None,
     text_tokens: int,
     batch: int,
     stage: str,
@@ -96,6 +102,7 @@ def analyze(
             hardware=device,
             quant=mode,
             visual_tokens=count,
+            reducer=reducer,
             text_tokens=text_tokens,
             batch=batch,
             stage=stage,

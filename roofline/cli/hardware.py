@@ -9,8 +9,9 @@ import click
 @click.argument("name", required=False)
 def hardware(name: str | None) -> None:
     """List all devices, or show one with the source of every figure."""
+    from roofline.cli.output import write
     from roofline.report.specs import hardware_list, hardware_sheet
     from roofline.specs.catalog import all_hardware, load_hardware
 
     text = hardware_list(all_hardware()) if name is None else hardware_sheet(load_hardware(name))
-    click.echo(text, nl=False)
+    write(text, None)

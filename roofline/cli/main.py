@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import import_module
 
@@ -15,6 +14,7 @@ _COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
     "hardware": "List devices, or show one with its sources.",
     "models": "List models, or show one with its sources.",
+    "tokens": "Draw the visual tokens that reducers keep of a picture.",
     "reproduce": "Recompute a published table, cell by cell.",
 }
 
@@ -61,15 +61,15 @@ def main() -> None:
     """Entry point. Every deliberate error is one line on stderr and an exit code, no traceback."""
     try:
         code = cli.main(prog_name="roofline", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
-        _fail(error.format_message(), error.exit_code)
+        _fail(" ".join(error.format_message().split()), error.exit_code)
     except click.Abort:
         _fail("interrupted", 130)
     except RooflineError as error:
         _fail(str(error), error.exit_code)
-    except BrokenPipeError:  # the reader has seen enough: `roofline … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 
 

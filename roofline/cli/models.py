@@ -9,8 +9,9 @@ import click
 @click.argument("name", required=False)
 def models(name: str | None) -> None:
     """List all models and their parts, or show one with its source."""
+    from roofline.cli.output import write
     from roofline.report.specs import model_list, model_sheet
     from roofline.specs.catalog import all_models, load_model
 
     text = model_list(all_models()) if name is None else model_sheet(load_model(name))
-    click.echo(text, nl=False)
+    write(text, None)

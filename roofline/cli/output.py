@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -12,25 +13,46 @@ from roofline.errors import OutputError
 FORMATS_BY_SUFFIX = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "table"}
 
 
-def write(text: str, target: str | None, *, force: bool) -> None:
+def write(text: str, target: str | None, *, force: bool = False) -> None:
     """Print, or write the whole file or nothing. Raises OutputError."""
     if target is None or target == "-":
-        click.echo(text, nl=False)
+        _print(text)
         return
+    write_bytes(text.encode("utf-8"), target, force=force)
+
+
+def write_bytes(content: bytes, target: str, *, force: bool = False) -> None:
+    """Write the whole file or nothing. Raises OutputError."""
+    check(target, force=force)
     path = Path(target)
-    if path.is_dir():
-        raise OutputError(f"{target} is a folder: name a file in it")
-    if path.is_file() and path.stat().st_size and not force:
-        raise OutputError(f"{target} exists: give another name, or --force to replace it")
     try:
         if path.exists() and not path.is_file():  # a pipe or device cannot be replaced
-            path.write_text(text, encoding="utf-8")
+            path.write_bytes(content)
             return
         scratch = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            scratch.write_text(text, encoding="utf-8")
+            scratch.write_bytes(content)
             scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"cannot write {target}: {error.strerror}") from None
+
+
+def check(target: str, *, force: bool = False) -> None:
+    """Raise OutputError if the target is not to be written: to be asked before long work."""
+    path = Path(target)
+    if path.is_dir():
+        raise OutputError(f"{target} is a folder: name a file in it")
+    if path.is_file() and path.stat().st_size and not force:
+        raise OutputError(f"{target} exists: give another name, or --force to replace it")
+
+
+def _print(text: str) -> None:
+    try:
+        click.echo(text, nl=False)
+    except BrokenPipeError:  # the reader has seen enough: `roofline … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"cannot write the result: {error.strerror}") from None

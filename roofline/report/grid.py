@@ -1,25 +1,53 @@
-"""Text tables, laid out by tabulate."""
+"""Text tables: columns of text for the terminal, pipes for Markdown.
+
+Written here because start-up time is a feature: see docs/log.md for what a library costs.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import zip_longest
+from textwrap import wrap
+from typing import Any, Literal
 
-import tabulate
-
-tabulate.MIN_PADDING = 0  # headers two characters wider than their columns cost 80 columns
+Style = Literal["simple", "github"]
 
 
 def grid(
     rows: Sequence[Sequence[Any]],
     headers: Sequence[str],
-    style: str = "simple",
+    style: Style = "simple",
     *,
     words: Sequence[str] = (),
     widths: Sequence[int | None] | None = None,
 ) -> str:
     """First column and `words` to the left, numbers to the right; cells wrap at their `widths`."""
-    align = ["left" if h == headers[0] or h in words else "right" for h in headers]
-    return tabulate.tabulate(
-        rows, headers, tablefmt=style, colalign=align, maxcolwidths=widths, disable_numparse=True
-    )
+    limits = widths or [None] * len(headers)
+    cells = [[_lines(cell, limit) for cell, limit in zip(row, limits, strict=True)] for row in rows]
+    lines = [list(line) for row in cells for line in zip_longest(*row, fillvalue="")]
+    columns = [max(map(len, column)) for column in zip(headers, *lines, strict=True)]
+    left = [h == headers[0] or h in words for h in headers]
+
+    def joined(line: Sequence[str]) -> str:
+        padded = [
+            cell.ljust(width) if is_left else cell.rjust(width)
+            for cell, width, is_left in zip(line, columns, left, strict=True)
+        ]
+        if style == "github":
+            return f"| {' | '.join(padded)} |"
+        return "  ".join(padded).rstrip()
+
+    if style == "github":
+        rules = [
+            "-" * (width + 1) + ("-" if is_left else ":")
+            for width, is_left in zip(columns, left, strict=True)
+        ]
+        rule = f"|{'|'.join(rules)}|"
+    else:
+        rule = "  ".join("-" * width for width in columns)
+    return "\n".join([joined(headers), rule, *map(joined, lines)])
+
+
+def _lines(cell: Any, limit: int | None) -> list[str]:
+    text = str(cell)
+    return wrap(text, limit) if limit and text else [text]

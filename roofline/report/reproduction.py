@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from textwrap import fill
 
-from roofline.report.grid import grid
+from roofline.report.grid import Style, grid
 from roofline.reproduce import Cell, Reproduction
 from roofline.units import significant
 
@@ -22,7 +22,7 @@ def render_reproduction(result: Reproduction, form: str) -> str:
     """`table`, `md` or `json`."""
     if form == "json":
         return json.dumps(result.to_dict(), indent=2) + "\n"
-    style = "github" if form == "md" else "simple"
+    style: Style = "github" if form == "md" else "simple"
     return "\n\n".join(
         [_title(result), _cells(result, style), _legend(result, style), _stated(result, style)]
     )
@@ -37,7 +37,7 @@ def _title(result: Reproduction) -> str:
     )
 
 
-def _cells(result: Reproduction, style: str) -> str:
+def _cells(result: Reproduction, style: Style) -> str:
     rows: dict[tuple[str, str], list[str]] = {}
     for cell in result.cells:
         row = rows.setdefault((f"{cell.model} {cell.quant}", cell.method), [])
@@ -53,7 +53,7 @@ def _digits(cell: Cell) -> str:
     return f"{cell.recomputed:.{printed + 2}f}" if shown.endswith("5") else shown
 
 
-def _legend(result: Reproduction, style: str) -> str:
+def _legend(result: Reproduction, style: Style) -> str:
     """What each mark in the table means; slips and mismatches one by one."""
     lines = []
     for status, mark in _MARKS.items():
@@ -70,7 +70,7 @@ def _legend(result: Reproduction, style: str) -> str:
     )
 
 
-def _stated(result: Reproduction, style: str) -> str:
+def _stated(result: Reproduction, style: Style) -> str:
     rows = [
         [
             row.model,

@@ -11,7 +11,7 @@ from typing import Any, SupportsFloat
 
 from roofline.engine import Plan
 from roofline.estimate import Estimate, Totals
-from roofline.report.grid import grid
+from roofline.report.grid import Style, grid
 from roofline.specs.figures import Peak
 from roofline.units import GIGA, TERA, si, significant
 
@@ -62,7 +62,7 @@ def _table(estimates: Sequence[Estimate], per_op: bool) -> str:
     return _readable(estimates, per_op, "simple")
 
 
-def _readable(estimates: Sequence[Estimate], per_op: bool, style: str) -> str:
+def _readable(estimates: Sequence[Estimate], per_op: bool, style: Style) -> str:
     parts = [_heading(estimates)]
     if len(estimates) == 1:
         parts.append(_comparison(estimates[0], style))
@@ -95,6 +95,8 @@ def _heading(estimates: Sequence[Estimate]) -> str:
         "generate": f"prefill and {first['output_tokens']} output tokens",
     }[first["stage"]]
     title = f"{first['model']}, {stage}"
+    if first["reducer"]:
+        title += f" with {first['reducer']}"
     if "hardware" not in varying:
         title += f", on {first['hardware']} ({estimates[0].hardware.title})"
     if "quant" not in varying:
@@ -105,12 +107,12 @@ def _heading(estimates: Sequence[Estimate]) -> str:
     elif "visual_tokens" not in varying and first["visual_tokens"]:
         tokens = f"{first['visual_tokens']} visual + {tokens}"
     return (
-        f"{title}\n{tokens}, batch {first['batch']}, {first['attention']} attention, "
+        f"{fill(title, 80)}\n{tokens}, batch {first['batch']}, {first['attention']} attention, "
         f"{first['accounting']} accounting"
     )
 
 
-def _comparison(estimate: Estimate, style: str) -> str:
+def _comparison(estimate: Estimate, style: Style) -> str:
     """The LLM's totals, beside those of the unreduced prompt where there is one to compare with."""
     full = estimate.unreduced
     if full is not None and full.inputs["visual_tokens"] == estimate.inputs["visual_tokens"]:
@@ -146,7 +148,7 @@ def _comparison(estimate: Estimate, style: str) -> str:
     return grid(rows, headers, style)
 
 
-def _components(estimate: Estimate, style: str) -> str:
+def _components(estimate: Estimate, style: Style) -> str:
     parts: dict[str, Totals] = {**estimate.components, "end to end": estimate.end_to_end}
     whole = estimate.end_to_end.time_s
     rows = [
@@ -165,7 +167,7 @@ def _components(estimate: Estimate, style: str) -> str:
     return grid(rows, headers, style, words=_WORDS)
 
 
-def _rows(estimates: Sequence[Estimate], style: str) -> str:
+def _rows(estimates: Sequence[Estimate], style: Style) -> str:
     """One line per configuration; what is the same in all of them is left to the heading."""
     rows = []
     for estimate in estimates:
@@ -217,6 +219,18 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     whole, capacity = estimate.end_to_end, estimate.hardware.memory_bytes
     verdict = "fits in" if whole.fits else "does not fit in"
     lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
+    reducer, share = estimate.work.reducer, estimate.reducer_share
+    speedup = estimate.end_to_end_speedup
+    if reducer is not None and share is not None and speedup is not None:
+        text = (
+            f"{reducer.name}: {_times(speedup)} as fast end to end; it takes "
+            f"{significant(100 * share, 2)} % of the time that it saves"
+        )
+        if estimate.work.case and estimate.work.case.kept == reducer.typical_tokens:
+            text += (
+                f"; {reducer.typical_tokens} tokens an image is typical ({reducer.typical_source})"
+            )
+        lines.append(("Reducer", text))
     if estimate.time_s:
         lines.append(("Time goes to", _shares(estimate, "kind")))
         if estimate.inputs["stage"] == "generate":
@@ -244,7 +258,7 @@ def _main_plan(estimate: Estimate) -> Plan:
     return estimate.plans[-1]
 
 
-def _ops(estimate: Estimate, style: str) -> list[str]:
+def _ops(estimate: Estimate, style: Style) -> list[str]:
     """A table per component; FLOPs are those of matmuls and vector ops together."""
     table, whole = estimate.op_table(), estimate.end_to_end.time_s
     parts = []
@@ -268,7 +282,7 @@ def _ops(estimate: Estimate, style: str) -> list[str]:
     return parts
 
 
-def _lines(pairs: Sequence[tuple[str, str]], style: str) -> str:
+def _lines(pairs: Sequence[tuple[str, str]], style: Style) -> str:
     if style == "github":
         return "\n".join(f"- {label}: {text}" for label, text in pairs)
     width = max(len(label) for label, _ in pairs) + 2

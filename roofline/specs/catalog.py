@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -129,7 +130,7 @@ def _load_hardware(file: Path, modified_ns: int) -> Hardware:
 def _load_model(file: Path, modified_ns: int) -> Model:
     data = read_yaml(file)
     tags = sorted(_KINDS["models"])
-    if data.get("kind") not in tags:
+    if str(data.get("kind")) not in tags:
         raise SpecError(file, [("kind", f"expected one of {', '.join(tags)}")])
     return build(Model, data, file)  # type: ignore[arg-type]  # a union is no type[T]
 
@@ -144,45 +145,52 @@ def _modified(file: Path) -> int:
 
 def _find(folder: Folder, name: str) -> Path:
     """The file that a user means: a path, a file named so, or one whose aliases hold the name."""
-    if name.endswith((".yaml", ".yml")) or os.sep in name:
+    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
         return Path(name)
     wanted = name.lower()
-    files = list(_files(folder))
-    for file in files:
-        if file.stem.lower() == wanted:
-            return file
-    for file in files:  # a file that does not even contain the name need not be parsed
-        if wanted in file.read_text(encoding="utf-8").lower() and wanted in _names(file):
-            return file
-    known = {known for file in files for known in _names(file)}
+    for files in _files_by_root(folder):
+        for file in files:
+            if file.stem.lower() == wanted:
+                return file
+        for file in files:  # a file that does not even contain the name need not be parsed
+            text = file.read_text(encoding="utf-8", errors="replace").lower()
+            if wanted in text and wanted in _names(file):
+                return file
     raise UnknownNameError(
         "hardware" if folder == "hardware" else "model",
         name,
-        known,
+        {known for file in _files(folder) for known in _names(file)},
         f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
     )
 
 
 def _names(file: Path) -> list[str]:
+    """Name and aliases, lower-cased. Raises SpecError for a file that cannot be read."""
     data = read_yaml(file)
-    return [
-        str(data.get("name", file.stem)).lower(),
-        *(str(a).lower() for a in data.get("aliases", [])),
-    ]
+    aliases = data.get("aliases")
+    names = [data.get("name", file.stem), *(aliases if isinstance(aliases, list) else ())]
+    return [str(name).lower() for name in names]
 
 
 def _files(folder: Folder) -> Iterator[Path]:
     """Spec files of one kind, in order of precedence."""
+    return chain.from_iterable(_files_by_root(folder))
+
+
+def _files_by_root(folder: Folder) -> Iterator[list[Path]]:
+    """The same, apart for each folder of the search path and for what ships."""
     for root in _user_folders():
-        yield from sorted((root / folder).glob("*.yaml"))
-        yield from (file for file in sorted(root.glob("*.yaml")) if _may_be(folder, file))
-    yield from sorted(_shipped(folder).glob("*.yaml"))
+        yield [
+            *sorted((root / folder).glob("*.yaml")),
+            *(file for file in sorted(root.glob("*.yaml")) if _may_be(folder, file)),
+        ]
+    yield sorted(_shipped(folder).glob("*.yaml"))
 
 
 def _may_be(folder: Folder, file: Path) -> bool:
     """Whether a file is of that kind. A broken one may be: it is reported when it is asked for."""
     try:
-        kind = read_yaml(file).get("kind")
+        kind = str(read_yaml(file).get("kind"))
     except SpecError:
         return True
     return kind in _KINDS[folder] or not any(kind in kinds for kinds in _KINDS.values())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=1e30)]  # finite, too
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
 
 

@@ -5,11 +5,9 @@ Figures of a file share one `source`: they come from one config.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import msgspec
-
-from roofline.specs.figures import PositiveInt, Spec
+from roofline.specs.figures import Positive, PositiveInt, Spec
 
 
 class LinearShape(NamedTuple):
@@ -38,8 +36,8 @@ class LanguageModel(Spec, frozen=True, tag_field="kind", tag="language-model"):
     attention_bias: bool = False
     mlp_bias: bool = False
     tie_word_embeddings: bool = False
-    rope_theta: Annotated[float, msgspec.Meta(gt=0)] = 10000.0
-    rms_norm_eps: Annotated[float, msgspec.Meta(gt=0)] = 1e-5
+    rope_theta: Positive = 10000.0
+    rms_norm_eps: Positive = 1e-5
     max_position_embeddings: PositiveInt | None = None
     aliases: tuple[str, ...] = ()
     used_in: str | None = None
@@ -104,6 +102,7 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     patch_size_px: PositiveInt
     num_channels: PositiveInt = 3
     class_token: bool = True
+    layer_norm_eps: Positive = 1e-5
     pre_norm: bool = True
     """A LayerNorm between the embeddings and the first block, as in CLIP."""
     aliases: tuple[str, ...] = ()
@@ -169,8 +168,17 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """`default` drops the class token, `full` keeps it."""
     llm_vocab_size: PositiveInt | None = None
     """Rows of the LLM's embedding in this LMM, where its checkpoint pads or extends them."""
+    vision_towers: PositiveInt = 1
+    """Copies of the encoder that are loaded, for images and videos say; a prompt runs one."""
     images: PositiveInt = 1
     """Images or frames in one sample of the unreduced prompt."""
+    architecture: Literal["llava", "video-llava"] = "llava"
+    """Hugging Face class that builds it."""
+    image_token_index: PositiveInt = 32000
+    """Placeholder id of one visual token of an image."""
+    video_token_index: PositiveInt = 32001
+    """The same for videos, where the architecture has them."""
+    pad_token_id: PositiveInt = 32001
     aliases: tuple[str, ...] = ()
 
 

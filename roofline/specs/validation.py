@@ -23,6 +23,10 @@ class _StrictLoader(_Loader):  # type: ignore[misc]  # the C loader has no stubs
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key.value, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a plain word", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
@@ -46,6 +50,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         where = f"line {mark.line + 1}" if mark else "file"
         problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
         raise SpecError(file, [(where, f"is not valid YAML: {problem}")]) from None
+    except (TypeError, ValueError) as error:  # a value that only looks like a date, an odd key
+        raise SpecError(file, [("file", f"is not valid YAML: {error}")]) from None
     if not isinstance(data, dict):
         raise SpecError(file, [("file", "expected a mapping of fields")])
     return data

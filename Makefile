@@ -1,0 +1,49 @@
+# Needs Python ≥ 3.11 and nothing else; every target installs what it needs into .venv, once.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.NOTPARALLEL:  # two targets must not install into one environment at the same time
+.PHONY: run test check docs bench clean
+
+run: .venv/.core
+	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
+
+# loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker
+test: .venv/.test
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# .test as well: the type checker has to see the torch that roofline.runtime uses
+check: .venv/.test .venv/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/docs.py --check
+
+docs: .venv/.core
+	$(BIN)/python tools/docs.py
+
+# Compiled first: sources edited since the installation would be compiled at each start again.
+bench: .venv/.core
+	$(BIN)/python -m compileall -q roofline
+	$(BIN)/python benchmarks/start_up.py
+	$(BIN)/python benchmarks/sweep.py
+
+# The core and no extra: no torch. Compiled, because an editable installation is not, and where
+# PYTHONDONTWRITEBYTECODE is set every single start would compile all modules anew.
+.venv/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	$(BIN)/python -m compileall -q roofline
+	touch $@
+
+# An extra of pyproject.toml: .venv/.test, .venv/.check
+.venv/.%: .venv/.core
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$*]'
+	touch $@
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

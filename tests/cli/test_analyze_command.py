@@ -1,0 +1,247 @@
+"""`roofline analyze`: what it prints in each format."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from roofline import analysis, analyze
+from roofline.cli import analyze as command
+from roofline.costs import scenario
+from roofline.report import tables
+
+Cli = Callable[..., Any]
+
+README = ["--model", "vicuna-7b", "--hw", "v100", "--quant", "int4", "--visual-tokens", "40"]
+LLAVA = ["--model", "llava-1.5-7b"]
+SEVERAL = [
+    *("--model", "vicuna-7b", "--hw", "v100", "--hw", "a100", "--quant", "fp16", "--quant", "int4"),
+    *("--visual-tokens", "40", "--visual-tokens", "144", "--visual-tokens", "576"),
+]
+COMBINATIONS = [
+    (hardware, quant, visual)
+    for hardware in ("v100", "a100-80gb")
+    for quant in ("fp16", "int4")
+    for visual in (40, 144, 576)
+]
+
+
+def vicuna_7b_flops(tokens: int) -> int:
+    """32 layers of 4 d × d and 3 d × f matrices, scores of 4·S²·d, logits of the last token."""
+    d, f, vocabulary = 4096, 11008, 32000
+    layer = 2 * tokens * (4 * d * d + 3 * d * f) + 4 * tokens**2 * d
+    return 32 * layer + 2 * d * vocabulary
+
+
+def test_the_restated_choices_are_those_of_the_library() -> None:
+    assert command.STAGES == scenario.STAGES == get_args(scenario.Stage)
+    assert command.ATTENTIONS == analysis.ATTENTIONS
+    assert command.ACCOUNTINGS == analysis.ACCOUNTINGS
+    assert set(command.FORMATS) == set(tables.FORMATS)
+
+
+def test_a_table_says_what_it_is_about_and_what_comes_out(run: Cli) -> None:
+    code, out, err = run("analyze", *README)
+
+    assert (code, err) == (0, "")
+    for words in ("vicuna-7b", "v100", "int4", "40 visual + 40 text tokens", "dp4a"):
+        assert words in out
+    (flops,) = [line.split() for line in out.splitlines() if line.startswith("FLOPs")]
+    reduced, full = vicuna_7b_flops(80), vicuna_7b_flops(616)
+    assert flops[1:] == [
+        *(f"{reduced / 1e12:.2f}", "TFLOP", f"{full / 1e12:.2f}", "TFLOP"),
+        f"{full / reduced:.1f}x",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        README,
+        [*README, "--quant", "fp16"],
+        [*LLAVA, "--hw", "v100"],
+        [*LLAVA, "--hw", "v100", "--visual-tokens", "40"],
+        [*LLAVA, "--hw", "v100", "--visual-tokens", "40", "--per-op"],
+        [*LLAVA, "--hw", "a100", "--stage", "generate", "--output-tokens", "64"],
+        ["--model", "clip-vit-l-336", "--hw", "h100"],
+    ],
+    ids=" ".join,
+)
+def test_a_table_fits_80_columns(arguments: list[str], call: Cli) -> None:
+    code, out, _ = call("analyze", *arguments)
+
+    assert code == 0
+    assert [line for line in out.splitlines() if len(line) > 80] == []
+    assert out.endswith("\n")
+    assert not out.endswith("\n\n")
+
+
+def test_json_is_the_document_of_the_library(run: Cli) -> None:
+    code, out, err = run("analyze", *README, "--format", "json")
+
+    assert (code, err) == (0, "")
+    document = json.loads(out)
+    assert document == analyze("vicuna-7b", "v100", quant="int4", visual_tokens=40).to_dict()
+    assert document["totals"]["flops"] == vicuna_7b_flops(80)
+    assert document["unreduced"]["flops"] == vicuna_7b_flops(616)
+    assert document["inputs"] == {
+        "model": "vicuna-7b",
+        "hardware": "v100",
+        "quant": "int4",
+        "visual_tokens": 40,
+        "text_tokens": 40,
+        "batch": 1,
+        "output_tokens": 0,
+        "stage": "prefill",
+        "attention": "flash",
+        "accounting": "exact",
+        "reducer": None,
+    }
+
+
+def test_every_option_reaches_the_library(call: Cli) -> None:
+    given = {
+        "quant": "w4a8kv8",
+        "visual_tokens": 144,
+        "text_tokens": 7,
+        "batch": 3,
+        "stage": "generate",
+        "output_tokens": 5,
+        "attention": "eager",
+        "accounting": "llm-viewer",
+    }
+    options = [word for k, v in given.items() for word in (f"--{k.replace('_', '-')}", str(v))]
+    out = call("analyze", "--model", "vicuna-7b", "--hw", "a100", *options, "--format", "json").out
+
+    expected = {"model": "vicuna-7b", "hardware": "a100-80gb", **given}
+    assert expected.items() <= json.loads(out)["inputs"].items()
+    assert json.loads(out) == analyze("vicuna-7b", "a100", **given).to_dict()  # type: ignore[arg-type]
+
+
+def test_csv_has_a_header_and_the_figures_of_the_json(call: Cli) -> None:
+    (row,) = csv.DictReader(io.StringIO(call("analyze", *README, "--format", "csv").out))
+    document = json.loads(call("analyze", *README, "--format", "json").out)
+
+    expected = {
+        **document["inputs"],
+        **document["totals"],
+        **{f"end_to_end_{name}": value for name, value in document["end_to_end"].items()},
+        **{f"saving_{name}": value for name, value in document["saving"].items()},
+    }
+    assert row == {name: "" if value is None else str(value) for name, value in expected.items()}
+    assert float(row["flops"]) == vicuna_7b_flops(80)
+
+
+@pytest.mark.parametrize("arguments", [README, SEVERAL], ids=["one", "several"])
+@pytest.mark.parametrize("per_op", [[], ["--per-op"]], ids=["totals", "per op"])
+def test_markdown_tables_are_whole(arguments: list[str], per_op: list[str], call: Cli) -> None:
+    out = call("analyze", *arguments, *per_op, "--format", "md").out
+    blocks = [block.splitlines() for block in out.split("\n\n") if block.startswith("|")]
+
+    assert blocks
+    for lines in blocks:
+        assert set(lines[1]) <= set("|-: ")
+        assert len({line.count("|") for line in lines}) == 1
+        assert len(lines) > 2
+
+
+def test_per_op_in_json(call: Cli) -> None:
+    document = json.loads(call("analyze", *README, "--per-op", "--format", "json").out)
+
+    ops = {op["name"]: op for op in document["ops"]}
+    assert len(ops) == len(document["ops"])
+    assert ops["gate_proj"]["flops"] == 32 * 2 * 80 * 4096 * 11008
+    assert sum(op["flops"] for op in document["ops"]) == document["totals"]["flops"]
+
+
+def test_per_op_in_csv(call: Cli) -> None:
+    out = call("analyze", *SEVERAL, "--per-op", "--format", "csv").out
+    rows = list(csv.DictReader(io.StringIO(out)))
+
+    for hardware, quant, visual in COMBINATIONS:
+        inputs = {"hardware": hardware, "quant": quant, "visual_tokens": str(visual)}
+        mine = [row for row in rows if inputs.items() <= row.items()]
+        flops = sum(float(row["flops"]) for row in mine if row["component"] == "llm")
+        assert flops == vicuna_7b_flops(visual + 40)
+
+
+@pytest.mark.parametrize("form", ["table", "md"])
+def test_per_op_in_text(form: str, call: Cli) -> None:
+    plain = call("analyze", *README, "--format", form).out
+    detailed = call("analyze", *README, "--per-op", "--format", form).out
+
+    assert detailed.startswith(plain.rstrip("\n"))
+    for name in ("embed_tokens", "q_proj", "attention", "down_proj", "lm_head"):
+        assert name in detailed.removeprefix(plain.rstrip("\n"))
+
+
+def test_several_configurations_in_json_are_a_list(call: Cli) -> None:
+    documents = json.loads(call("analyze", *SEVERAL, "--format", "json").out)
+
+    found = [
+        tuple(d["inputs"][key] for key in ("hardware", "quant", "visual_tokens")) for d in documents
+    ]
+    assert found == COMBINATIONS
+    for document in documents:
+        tokens = document["inputs"]["visual_tokens"] + 40
+        assert document["totals"]["flops"] == vicuna_7b_flops(tokens)
+
+
+def test_several_configurations_in_csv_are_rows(call: Cli) -> None:
+    out = call("analyze", *SEVERAL, "--format", "csv").out
+    rows = list(csv.DictReader(io.StringIO(out)))
+
+    keys = ("hardware", "quant", "visual_tokens")
+    assert [tuple(row[key] for key in keys) for row in rows] == [
+        (hardware, quant, str(visual)) for hardware, quant, visual in COMBINATIONS
+    ]
+
+
+def test_several_configurations_in_a_table_are_lines(run: Cli) -> None:
+    code, out, err = run("analyze", *SEVERAL)
+
+    assert (code, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    found = [tuple(row[:3]) for row in rows if row and row[0] in ("v100", "a100-80gb")]
+    assert found == [(h, q, str(v)) for h, q, v in COMBINATIONS]
+
+
+def test_without_visual_tokens_the_model_says_how_many(call: Cli) -> None:
+    out = call("analyze", "--model", "llava-1.5-7b", "--hw", "v100", "--format", "json").out
+
+    assert json.loads(out)["inputs"]["visual_tokens"] == 576
+
+
+def test_a_spec_of_the_users_own(call: Cli, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "hardware" / "v100.yaml"
+    file = tmp_path / "mine.yaml"
+    text = shipped.read_text(encoding="utf-8").replace("name: v100", "name: mine")
+    file.write_text(text, encoding="utf-8")
+    arguments = ["--model", "vicuna-7b", "--hw", str(file), "--format", "json"]
+
+    assert json.loads(call("analyze", *arguments).out)["inputs"]["hardware"] == "mine"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["analyze", "--help"]], ids=" ".join)
+def test_help(arguments: list[str], run: Cli) -> None:
+    code, out, err = run(*arguments)
+
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: roofline")
+
+
+def test_version(run: Cli) -> None:
+    from roofline import __version__
+
+    assert run("--version") == (0, f"roofline {__version__}\n", "")
+
+
+def test_without_a_command_the_help_is_no_error_message(run: Cli) -> None:
+    _, out, err = run()
+
+    assert "Usage: roofline" in out + err
+    assert "roofline: error:" not in out + err

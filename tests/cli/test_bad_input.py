@@ -1,0 +1,139 @@
+"""Bad input: exit code 2, one line on stderr that says what to do, nothing else anywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+
+ANALYZE = ["analyze", "--model", "vicuna-7b", "--hw", "v100"]
+
+
+def analyze(**changes: str) -> list[str]:
+    """The arguments of a sound command with some options replaced or added."""
+    options = {"model": "vicuna-7b", "hw": "v100"} | changes
+    words = [word for k, v in options.items() for word in (f"--{k.replace('_', '-')}", v)]
+    return ["analyze", *words]
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "unknown model": (analyze(model="vicuna-8b"), "vicuna-7b"),
+    "unknown hardware": (analyze(hw="v101"), "v100"),
+    "unknown quant": (analyze(quant="int5"), "int4"),
+    "unparsable quant": (analyze(quant="w4"), "wXaYkvZ"),
+    "quant of no bits": (analyze(quant="w0a8"), "1 to 32 bits"),
+    "empty model": (analyze(model=""), "unknown model"),
+    "model with a line break": (analyze(model="vicuna\n7b"), "unknown model"),
+    "no visual tokens": (analyze(visual_tokens="0"), "visual tokens must be whole numbers ≥ 1"),
+    "negative visual tokens": (analyze(visual_tokens="-3"), "not -3"),
+    "visual tokens in words": (analyze(visual_tokens="x"), "'x' is not a valid integer"),
+    "half a visual token": (analyze(visual_tokens="1.5"), "'1.5' is not a valid integer"),
+    "no text": (analyze(text_tokens="0"), "text tokens must be whole numbers ≥ 1"),
+    "no batch": (analyze(batch="0"), "batch must be whole numbers ≥ 1"),
+    "negative output": (analyze(output_tokens="-1"), "output tokens must be whole numbers ≥ 0"),
+    "unknown stage": (analyze(stage="train"), "'prefill', 'decode', 'generate'"),
+    "unknown attention": (analyze(attention="sparse"), "'flash', 'eager'"),
+    "unknown accounting": (analyze(accounting="magic"), "'exact', 'llm-viewer'"),
+    "unknown format": (analyze(format="xml"), "'table', 'json', 'csv', 'md'"),
+    "no model": (["analyze", "--hw", "v100"], "Missing option '--model'"),
+    "no hardware": (["analyze", "--model", "vicuna-7b"], "Missing option '--hw'"),
+    "no options": (["analyze"], "Missing option"),
+    "unknown option": ([*ANALYZE, "--gpu", "v100"], "--gpu"),
+    "an argument too many": ([*ANALYZE, "a100"], "a100"),
+    "unknown command": (["analyse"], "analyze"),
+    "mode without a peak": (analyze(quant="bf16"), "it serves fp32, fp16"),
+    "flash in llm-viewer": (analyze(accounting="llm-viewer", attention="flash"), "eager"),
+    "projector alone": (analyze(model="llava-projector"), "analyze an LMM"),
+    "decode without LLM": (analyze(model="clip-vit-l-336", stage="decode"), "prefill"),
+    "tokens without LLM": (analyze(model="clip-vit-l-336", visual_tokens="5"), "leave them out"),
+    "a file that is not there": (analyze(model="missing.yaml"), "No such file"),
+    "one bad of several": ([*analyze(quant="fp16"), "--quant", "int5"], "int4"),
+    "unknown device to show": (["hardware", "v101"], "v100"),
+    "unknown model to show": (["models", "vicuna-8b"], "vicuna-7b"),
+    "no table": (["reproduce"], "prumerge-table2"),
+    "unknown table": (["reproduce", "table3"], "prumerge-table2"),
+}
+
+
+def check(code: int, out: str, err: str) -> None:
+    assert code == 2
+    assert out == ""
+    assert err.startswith("roofline: error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+
+
+@pytest.mark.parametrize(("arguments", "hint"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_that_names_the_remedy(
+    arguments: list[str], hint: str, call: Cli
+) -> None:
+    code, out, err = call(*arguments)
+
+    check(code, out, err)
+    assert hint in err
+
+
+@pytest.mark.parametrize(
+    "arguments", [a for a, _ in BAD.values() if a[0] == "analyze"], ids=" ".join
+)
+def test_bad_input_leaves_no_file(arguments: list[str], call: Cli, tmp_path: Path) -> None:
+    assert call(*arguments, "-o", "result.json").code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "case", ["unknown hardware", "no visual tokens", "no model", "unknown command"]
+)
+def test_in_a_process_of_its_own_there_is_no_traceback_either(case: str, run: Cli) -> None:
+    arguments, hint = BAD[case]
+    code, out, err = run(*arguments)
+
+    check(code, out, err)
+    assert hint in err
+    assert "Traceback" not in err
+
+
+def test_a_malformed_spec_is_one_line_for_each_fault(call: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("kind: gpu\nname: 7\nmemory_capacity_gb: 16\n", encoding="utf-8")
+    code, out, err = call(*analyze(hw="bad.yaml"))
+
+    assert (code, out) == (2, "")
+    lines = err.splitlines()
+    assert all(line.startswith("roofline: error: bad.yaml: ") for line in lines)
+    paths = [line.split(": ")[3] for line in lines]
+    assert {"name", "memory_capacity_gb", "title", "vendor", "matmul_peaks"} <= set(paths)
+    assert len(paths) == len(set(paths))
+    assert "did you mean memory_capacity_gib?" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"name: [1\n", "line 2: is not valid YAML"),
+        (b"a: 1\na: 2\n", "the key 'a' is given twice"),
+        (b"- 1\n", "expected a mapping"),
+        (b"name: caf\xe9\n", "UTF-8"),
+        (b"", "expected a mapping"),
+    ],
+)
+def test_a_file_that_is_no_spec_is_one_line(
+    content: bytes, hint: str, call: Cli, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.yaml").write_bytes(content)
+    code, out, err = call(*analyze(model="bad.yaml"))
+
+    check(code, out, err)
+    assert hint in err
+
+
+def test_a_search_path_that_does_not_exist(
+    call: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOFLINE_PATH", str(tmp_path / "nowhere"))
+    code, out, err = call(*ANALYZE)
+
+    check(code, out, err)
+    assert "ROOFLINE_PATH" in err

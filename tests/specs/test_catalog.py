@@ -1,0 +1,240 @@
+"""Names → specs: the order of precedence, and what is said when nothing is found."""
+
+import copy
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roofline.errors import InputError, SpecError, UnknownNameError
+from roofline.specs.catalog import (
+    all_hardware,
+    all_models,
+    load_component,
+    load_hardware,
+    load_model,
+    load_quantization,
+)
+from roofline.specs.models import LanguageModel, Projector
+
+Data = dict[str, Any]
+SpecWriter = Callable[..., Path]
+
+
+@pytest.fixture
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder on the search path; `write_spec` writes into it."""
+    monkeypatch.setenv("ROOFLINE_PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["v100", "V100", "v100-pcie", "V100-PCIE", "v100-pcie-16gb"])
+def test_a_device_goes_by_name_and_alias_in_any_case(name: str) -> None:
+    assert load_hardware(name).name == "v100"
+
+
+@pytest.mark.parametrize("name", ["vicuna-7b", "Vicuna-7B", "vicuna-7b-v1.5", "VICUNA-7B-v1.5"])
+def test_a_model_goes_by_name_and_alias_in_any_case(name: str) -> None:
+    assert load_model(name).name == "vicuna-7b"
+
+
+@pytest.mark.parametrize("model", all_models(), ids=lambda model: model.name)
+def test_every_alias_of_every_model_finds_it(model: Any) -> None:
+    assert {load_model(alias).name for alias in model.aliases} <= {model.name}
+
+
+@pytest.mark.parametrize("device", all_hardware(), ids=lambda device: device.name)
+def test_every_alias_of_every_device_finds_it(device: Any) -> None:
+    assert {load_hardware(alias).name for alias in device.aliases} <= {device.name}
+
+
+def test_a_path_is_read_whatever_the_name_inside(write_spec: SpecWriter, device: Data) -> None:
+    file = write_spec(device, "another.yaml")
+
+    assert load_hardware(str(file)).title == "Toy"
+
+
+def test_a_relative_path_is_one_by_its_ending(
+    write_spec: SpecWriter, language_model: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(write_spec(language_model, "mine.yml").parent)
+
+    assert load_model("mine.yml").name == "toy-lm"
+
+
+def test_a_spec_is_its_own_name() -> None:
+    device, model, mode = load_hardware("v100"), load_model("vicuna-7b"), load_quantization("int4")
+
+    assert load_hardware(device) is device
+    assert load_model(model) is model
+    assert load_quantization(mode) is mode
+
+
+def test_an_edited_file_is_read_again(write_spec: SpecWriter, device: Data) -> None:
+    file = write_spec(device)
+    before = load_hardware(str(file)).title
+    write_spec({**device, "title": "Edited"})
+    os.utime(file, ns=(10**18, 10**18))  # the clock of some file systems is coarse
+
+    assert (before, load_hardware(str(file)).title) == ("Toy", "Edited")
+
+
+@pytest.mark.parametrize("place", ["toy.yaml", "hardware/toy.yaml"], ids=["flat", "subfolder"])
+def test_a_device_of_the_users_own(
+    place: str, user_folder: Path, write_spec: SpecWriter, device: Data
+) -> None:
+    write_spec({**device, "aliases": ["Plaything"]}, place)
+
+    assert load_hardware("TOY").title == "Toy"
+    assert load_hardware("plaything").title == "Toy"
+    assert "toy" in {found.name for found in all_hardware()}
+    assert "toy" not in {found.name for found in all_models()}
+
+
+@pytest.mark.parametrize("place", ["toy-lm.yaml", "models/toy-lm.yaml"], ids=["flat", "subfolder"])
+def test_a_model_of_the_users_own(
+    place: str, user_folder: Path, write_spec: SpecWriter, language_model: Data
+) -> None:
+    write_spec(language_model, place)
+
+    assert load_model("toy-lm").title == "Toy LM"
+    assert "toy-lm" in {found.name for found in all_models()}
+    assert "toy-lm" not in {found.name for found in all_hardware()}
+
+
+def test_devices_and_models_share_a_flat_folder(
+    user_folder: Path, write_spec: SpecWriter, device: Data, language_model: Data
+) -> None:
+    write_spec({**device, "name": "same"}, "a.yaml")
+    write_spec({**language_model, "name": "same"}, "b.yaml")
+
+    assert load_hardware("same").title == "Toy"
+    assert load_model("same").title == "Toy LM"
+
+
+@pytest.mark.parametrize("file", ["v100.yaml", "mine.yaml"], ids=["by file", "by the name inside"])
+def test_a_users_file_shadows_the_shipped_one(
+    file: str, user_folder: Path, write_spec: SpecWriter, device: Data
+) -> None:
+    write_spec({**device, "name": "v100"}, file)
+
+    assert load_hardware("v100").title == "Toy"
+    assert [d.title for d in all_hardware() if d.name == "v100"] == ["Toy"]
+
+
+def test_the_first_folder_on_the_path_wins(
+    tmp_path: Path, write_spec: SpecWriter, device: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_spec({**device, "title": "First"}, "first/toy.yaml")
+    write_spec({**device, "title": "Second"}, "second/toy.yaml")
+    folders = [str(tmp_path / "first"), "", str(tmp_path / "second")]
+    monkeypatch.setenv("ROOFLINE_PATH", os.pathsep.join(folders))
+
+    assert load_hardware("toy").title == "First"
+    assert [d.title for d in all_hardware() if d.name == "toy"] == ["First"]
+
+
+def test_a_folder_that_does_not_exist_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "missing"
+    monkeypatch.setenv("ROOFLINE_PATH", str(missing))
+
+    with pytest.raises(SpecError, match="ROOFLINE_PATH") as caught:
+        load_hardware("v100")
+    assert str(missing) in str(caught.value)
+
+
+BROKEN = {
+    "syntax": "name: [1",
+    "not a mapping": "- 1\n- 2\n",
+    "not UTF-8": b"title: caf\xe9\n",
+    "empty": "",
+    "aliases null": "kind: gpu\nname: broken\naliases:\n",
+    "aliases a number": "kind: gpu\nname: broken\naliases: 5\n",
+    "kind a list": "kind: [gpu]\nname: broken\n",
+    "key a list": "? [a, b]\n: c\n",
+    "no such date": "kind: gpu\nname: 2020-13-45\n",
+}
+
+
+@pytest.mark.parametrize("name", ["v100", "v100-pcie"], ids=["name", "alias"])
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_does_not_stand_in_the_way_of_built_ins(
+    content: str | bytes, name: str, user_folder: Path, write_spec: SpecWriter
+) -> None:
+    write_spec(content, "broken.yaml")
+
+    assert load_hardware(name).name == "v100"
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_a_broken_file_is_reported_when_it_is_asked_for(
+    content: str | bytes, user_folder: Path, write_spec: SpecWriter
+) -> None:
+    file = write_spec(content, "broken.yaml")
+
+    with pytest.raises(SpecError) as caught:
+        load_hardware("broken")
+    assert caught.value.file == str(file)
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_an_unknown_name_beside_a_broken_file_is_an_error_not_a_crash(
+    content: str | bytes, user_folder: Path, write_spec: SpecWriter
+) -> None:
+    write_spec(content, "broken.yaml")
+
+    with pytest.raises(InputError):
+        load_hardware("v101")
+    with pytest.raises(InputError):
+        load_model("vicuna-8b")
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"), [("v10", "v100"), ("h100-smx", "h100-sxm"), ("a100-80", "a100-80gb")]
+)
+def test_an_unknown_device_offers_the_nearest(name: str, nearest: str) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean") as caught:
+        load_hardware(name)
+    assert nearest in caught.value.nearest
+    assert repr(name) in str(caught.value)
+    assert nearest in str(caught.value)
+
+
+def test_an_unknown_model_offers_the_nearest_and_says_how_to_add_one() -> None:
+    with pytest.raises(UnknownNameError, match="vicuna-7b") as caught:
+        load_model("vicuna-8b")
+    assert "ROOFLINE_PATH" in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_name_like_no_other_lists_all() -> None:
+    with pytest.raises(UnknownNameError, match="known: ") as caught:
+        load_model("zzz")
+    for model in all_models():
+        assert model.name in str(caught.value)
+
+
+def test_an_unknown_mode_offers_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="int4"):
+        load_quantization("int5")
+
+
+def test_a_component_of_the_wrong_kind_is_an_error() -> None:
+    assert load_component("vicuna-7b", LanguageModel).name == "vicuna-7b"
+    with pytest.raises(SpecError, match="expected projector, got language-model"):
+        load_component("vicuna-7b", Projector)
+
+
+def test_loading_does_not_change_what_was_written_down(
+    write_spec: SpecWriter, device: Data
+) -> None:
+    before = copy.deepcopy(device)
+    file = write_spec(device)
+    text = file.read_text(encoding="utf-8")
+    load_hardware(str(file))
+
+    assert (device, file.read_text(encoding="utf-8")) == (before, text)

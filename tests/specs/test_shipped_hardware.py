@@ -1,0 +1,147 @@
+"""The shipped devices. Files are read with plain PyYAML here, past the code under test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from roofline.specs.catalog import all_hardware, load_hardware
+
+FILES = sorted((Path(__file__).parents[2] / "hardware").glob("*.yaml"))
+UNITS = ("_gib", "_mib", "_gb_per_s", "_mhz", "_w", "_us", "_tflops", "_tops", "_count")
+
+files = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def raw(file: Path) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return data
+
+
+def figures(data: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping that holds a `value`, with the key it stands under."""
+    if isinstance(data, dict):
+        if "value" in data:
+            yield key, data
+        for inner, value in data.items():
+            yield from figures(value, inner)
+
+
+def test_all_devices_are_in_the_catalog() -> None:
+    assert len(FILES) >= 15
+    assert {device.name for device in all_hardware()} == {file.stem for file in FILES}
+
+
+@files
+def test_name_is_the_stem_of_the_file(file: Path) -> None:
+    assert raw(file)["name"] == file.stem
+    assert load_hardware(file.stem).name == file.stem
+
+
+@files
+def test_loaded_figures_are_those_of_the_file(file: Path) -> None:
+    device, data = load_hardware(file.stem), raw(file)
+
+    assert device.memory_bytes == data["memory_capacity_gib"]["value"] * 1024**3
+    assert device.memory_bytes_per_s == data["memory_bandwidth_gb_per_s"]["value"] * 1e9
+    for key, figure in data["matmul_peaks"].items():
+        peak = device.matmul_peak(key.split("_")[0])
+        assert peak is not None
+        assert peak.value == figure["value"]
+
+
+@files
+def test_every_figure_cites_a_source_and_every_source_is_cited(file: Path) -> None:
+    data = raw(file)
+    cited = {figure.get("source") for _, figure in figures(data)}
+
+    assert cited == set(data["sources"])
+    assert all(text.strip() for text in data["sources"].values())
+
+
+@files
+def test_every_number_stands_under_a_key_with_its_unit(file: Path) -> None:
+    found = list(figures(raw(file)))
+
+    assert len(found) >= 4
+    assert [key for key, _ in found if not key.endswith(UNITS)] == []
+    bare = [key for key, value in raw(file).items() if isinstance(value, int | float)]
+    assert bare == []  # no number without a source
+
+
+@files
+def test_sparse_is_twice_dense_to_the_printed_digits(file: Path) -> None:
+    for key, figure in figures(raw(file)):
+        if "sparse" in figure:
+            assert abs(figure["sparse"] - 2 * figure["value"]) <= 1, key
+
+
+def test_names_and_aliases_are_unambiguous() -> None:
+    named = [
+        n.lower() for file in FILES for n in (raw(file)["name"], *raw(file).get("aliases", []))
+    ]
+
+    assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize(
+    ("name", "data_type", "dense", "sparse"),
+    [
+        ("h100-sxm", "bf16", 989, 1979),
+        ("h100-sxm", "fp8", 1979, 3958),
+        ("h200", "bf16", 989, 1979),
+        ("h100-pcie", "fp16", 756, 1513),
+        ("l4", "fp16", 121, 242),
+        ("a100-80gb", "bf16", 312, 624),
+        ("a100-40gb", "fp16", 312, 624),
+        ("a100-80gb-pcie", "fp16", 312, 624),
+        ("a100-80gb", "int8", 624, 1248),
+        ("b200", "bf16", 2250, 4500),
+    ],
+)
+def test_the_dense_rate_is_the_peak_not_the_sparse_one_that_vendors_print(
+    name: str, data_type: str, dense: float, sparse: float
+) -> None:
+    peak = load_hardware(name).matmul_peak(data_type)
+
+    assert peak is not None
+    assert (peak.value, peak.sparse) == (dense, sparse)
+
+
+def test_v100_is_the_pcie_card_of_llm_viewer() -> None:
+    v100 = load_hardware("v100")
+
+    assert v100.memory_bytes_per_s == 900e9
+    assert v100.memory_bytes == 16 * 2**30
+    fp16, int8 = v100.matmul_peak("fp16"), v100.matmul_peak("int8")
+    assert fp16 is not None
+    assert int8 is not None
+    assert fp16.value == 112
+    assert int8.value == 62
+    assert "dp4a" in int8.engine
+
+
+@pytest.mark.parametrize("data_type", ["bf16", "int4", "fp8", "tf32", "fp4"])
+def test_volta_has_no_such_matmul(data_type: str) -> None:
+    assert load_hardware("v100").matmul_peak(data_type) is None
+
+
+@pytest.mark.parametrize("name", ["h100-sxm", "h100-pcie", "h200", "b200"])
+def test_hopper_and_blackwell_have_no_int4(name: str) -> None:
+    assert load_hardware(name).matmul_peak("int4") is None
+
+
+@pytest.mark.parametrize("name", ["a100-80gb", "a100-40gb", "a40", "a6000", "t4", "v100"])
+def test_fp8_comes_after_ampere(name: str) -> None:
+    assert load_hardware(name).matmul_peak("fp8") is None
+
+
+def test_fp32_without_matrix_units_runs_at_the_vector_rate() -> None:
+    a100 = load_hardware("a100-80gb")
+    peak = a100.matmul_peak("fp32")
+
+    assert peak is not None
+    assert (peak.value, peak.engine) == (19.5, "vector units")
+    assert peak.source == a100.vector_peak_fp32_tflops.source

@@ -1,0 +1,123 @@
+"""The shipped models, and the sizes that follow from them."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from roofline.costs.workload import workload
+from roofline.specs.catalog import all_models, load_model
+from roofline.specs.models import LanguageModel, Lmm, Model, VisionEncoder
+
+FILES = sorted((Path(__file__).parents[2] / "models").glob("*.yaml"))
+
+files = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def raw(file: Path) -> dict[str, Any]:
+    data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return data
+
+
+def language_model(name: str) -> LanguageModel:
+    model = load_model(name)
+    assert isinstance(model, LanguageModel)
+    return model
+
+
+def test_all_models_are_in_the_catalog() -> None:
+    assert len(FILES) >= 8
+    assert {model.name for model in all_models()} == {file.stem for file in FILES}
+
+
+@files
+def test_name_is_the_stem_of_the_file(file: Path) -> None:
+    assert raw(file)["name"] == file.stem
+    assert load_model(file.stem).name == file.stem
+
+
+def within(part: Any, whole: Any) -> bool:
+    """Whether `whole` has every field of `part` with the same value, however deep."""
+    if isinstance(part, dict):
+        return all(key in whole and within(value, whole[key]) for key, value in part.items())
+    return bool(part == (list(whole) if isinstance(whole, tuple) else whole))
+
+
+@files
+def test_loaded_fields_are_those_of_the_file(file: Path) -> None:
+    assert within(raw(file), msgspec.to_builtins(load_model(file.stem)))
+
+
+@files
+def test_source_says_where_the_sizes_come_from(file: Path) -> None:
+    assert raw(file)["source"].startswith("https://")
+
+
+def test_names_and_aliases_are_unambiguous() -> None:
+    named = [
+        n.lower() for file in FILES for n in (raw(file)["name"], *raw(file).get("aliases", []))
+    ]
+
+    assert len(named) == len(set(named))
+
+
+@pytest.mark.parametrize("model", [m for m in all_models() if isinstance(m, Lmm)], ids=str)
+def test_parts_of_an_lmm_exist(model: Model) -> None:
+    work = workload(model)
+
+    assert work.vision is not None
+    assert work.projector is not None
+    assert work.llm is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "billions"),
+    # The parameter counts that are published for these models
+    [("vicuna-7b", 6.738), ("llama-2-7b", 6.738), ("vicuna-13b", 13.016), ("llama-3-8b", 8.030)],
+)
+def test_parameters_add_up_to_the_published_count(name: str, billions: float) -> None:
+    m = language_model(name)
+    d, f = m.hidden_size, m.intermediate_size
+    kv = d // m.num_attention_heads * (m.num_key_value_heads or m.num_attention_heads)
+    layer = 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d  # q and o, k and v, MLP, two norms
+    parameters = m.num_hidden_layers * layer + 2 * m.vocab_size * d + d
+
+    assert parameters / 1e9 == pytest.approx(billions, abs=0.0005)
+    linears = sum(w.in_features * w.out_features for w in m.layer_linears)
+    assert linears == layer - 2 * d
+
+
+def test_clip_gives_24_by_24_patches_and_a_class_token() -> None:
+    clip = load_model("clip-vit-l-336")
+    assert isinstance(clip, VisionEncoder)
+
+    assert clip.patches == (336 // 14) ** 2 == 576
+    assert clip.tokens == 577
+    assert clip.patch_width == 14 * 14 * 3
+
+
+@pytest.mark.parametrize("name", ["llava-1.5-7b", "llava-1.5-13b"])
+def test_llava_drops_the_class_token_and_the_last_block(name: str) -> None:
+    work = workload(name)
+
+    assert work.unreduced_visual_tokens == 576
+    assert [(s.layers, s.tokens) for s in work.vision_spans] == [(23, 577)]
+    assert work.llm is not None
+    assert work.llm.vocab_size == 32064
+
+
+def test_an_llm_knows_how_many_visual_tokens_its_lmm_feeds_it() -> None:
+    assert workload("vicuna-7b").unreduced_visual_tokens == 576
+    assert workload("llama-3-8b").unreduced_visual_tokens is None
+
+
+def test_grouped_query_attention_narrows_k_and_v_only() -> None:
+    llama = language_model("llama-3-8b")
+
+    assert llama.attention_width == 32 * 128 == 4096
+    assert llama.kv_width == 8 * 128 == 1024
+    shapes = {w.name: (w.in_features, w.out_features) for w in llama.layer_linears}
+    assert shapes["k_proj"] == shapes["v_proj"] == (4096, 1024)
+    assert shapes["q_proj"] == shapes["o_proj"] == (4096, 4096)
