@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from roofline.analysis import analyze, sweep
     from roofline.errors import RooflineError
     from roofline.estimate import Estimate
+    from roofline.runtime.attach import attach, detach
+    from roofline.runtime.load import load_model
+    from roofline.runtime.reducers import reduce_tokens
     from roofline.specs.catalog import load_hardware, load_quantization
 
 __version__ = "0.1.0"
@@ -21,8 +24,12 @@ __all__ = [
     "RooflineError",
     "__version__",
     "analyze",
+    "attach",
+    "detach",
     "load_hardware",
+    "load_model",
     "load_quantization",
+    "reduce_tokens",
     "sweep",
 ]
 
@@ -33,6 +40,10 @@ _HOMES = {
     "RooflineError": "roofline.errors",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
+    "attach": "roofline.runtime.attach",
+    "detach": "roofline.runtime.attach",
+    "load_model": "roofline.runtime.load",
+    "reduce_tokens": "roofline.runtime.reducers",
 }
 
 
@@ -42,4 +53,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'roofline' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    home = _HOMES[name]
+    try:
+        return getattr(import_module(home), name)
+    except ModuleNotFoundError as error:
+        if not home.startswith("roofline.runtime") or error.name not in ("torch", "transformers"):
+            raise
+        hint = f"roofline.{name} needs {error.name}: pip install 'roofline[profile]'"
+        raise ModuleNotFoundError(hint, name=error.name) from None

@@ -40,6 +40,7 @@ def analyze(
     output_tokens: ArrayLike = 0,
     attention: str | None = None,
     accounting: str = "exact",
+    reducer: str | None = None,
     vision_layers: Layers | None = None,
     llm_layers: Layers | None = None,
 ) -> Estimate:
@@ -53,6 +54,9 @@ def analyze(
     stage: `prefill`, `decode` (one token more) or `generate` (prefill and `output_tokens` steps).
     attention: `flash` or `eager`; left out, flash under `exact`, eager under `llm-viewer`.
     accounting: `exact`, or `llm-viewer` to reproduce numbers published with that tool.
+    reducer: a method of `roofline.costs.reducers`, whose own work is a component of its own. It
+        leaves `visual_tokens`, by default as many as is typical of it; for a method inside the
+        LLM these are what its later layers see.
     vision_layers, llm_layers: [(layers, tokens), …] where reducers inside the model make layers
         see different token counts: ViT sequence length, and visual tokens in the LLM. A third
         number is the count in the MLP, where tokens are merged before it.
@@ -70,6 +74,7 @@ def analyze(
         output_tokens,
         attention,
         accounting,
+        reducer,
         vision_layers,
         llm_layers,
     )
@@ -121,6 +126,7 @@ class _Request(Struct, frozen=True):
     output_tokens: ArrayLike
     attention: str | None
     accounting: str
+    reducer: str | None
     vision_layers: Layers | None
     llm_layers: Layers | None
 
@@ -155,6 +161,7 @@ class _Request(Struct, frozen=True):
             scenario=scenario,
             plans=plans,
             prompt=prompt,
+            work=work,
             reanalyze=lambda: self._unreduced(work, scenario),
         )
 
@@ -168,12 +175,21 @@ class _Request(Struct, frozen=True):
             raise ScenarioError(
                 f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}"
             )
+        count = None
+        if self.reducer is not None:
+            if self.accounting != "exact":
+                raise ScenarioError("llm-viewer accounting knows no reducers: use exact")
+            if scenario.visual_tokens.ndim:
+                raise ScenarioError("with a reducer, `visual_tokens` is one number at a time")
+            count = None if self.visual_tokens is None else float(scenario.visual_tokens)
         return workload(
             self.model,
             stage=scenario.stage,
             attention=attention,
             vision_layers=self.vision_layers,
             llm_layers=self.llm_layers,
+            reducer=self.reducer,
+            visual_tokens=count,
         )
 
     def _price(self, work: Workload, mode: Quantization) -> list[ComponentCost]:
@@ -188,6 +204,7 @@ class _Request(Struct, frozen=True):
         for name in ("visual_tokens", "text_tokens", "batch", "output_tokens"):
             inputs[name] = plain(getattr(scenario, name))
         return inputs | {
+            "reducer": self.reducer,
             "stage": scenario.stage,
             "attention": work.attention,
             "accounting": self.accounting,
@@ -198,7 +215,8 @@ class _Request(Struct, frozen=True):
         if per_sample is None or work.llm is None:
             return None
         full = np.ceil(scenario.visual_tokens / per_sample) * per_sample
-        return replace(self, visual_tokens=full, vision_layers=None, llm_layers=None).estimate()
+        whole = replace(self, visual_tokens=full, reducer=None, vision_layers=None, llm_layers=None)
+        return whole.estimate()
 
 
 def _with_defaults(
@@ -214,6 +232,9 @@ def _with_defaults(
         if visual_given and np.any(scenario.visual_tokens != first):
             raise ScenarioError("`visual_tokens` and the first entry of `llm_layers` differ")
         return replace(scenario, visual_tokens=np.asarray(first))
+    if not visual_given and work.case is not None:
+        typical = float(work.case.kept * work.images_per_sample)
+        return replace(scenario, visual_tokens=np.asarray(typical))
     if visual_given or work.unreduced_visual_tokens is None:
         return scenario
     return replace(scenario, visual_tokens=np.asarray(float(work.unreduced_visual_tokens)))

@@ -14,16 +14,22 @@ class Span(Struct, frozen=True):
     """Consecutive layers that see the same number of tokens per sequence.
 
     `mlp_tokens` differs from `tokens` where tokens are merged between a layer's attention and its
-    MLP; left out, they are the same.
+    MLP, `query_tokens` where attention is computed for some of them only; left out, they are the
+    same.
     """
 
     layers: int
     tokens: Number
     mlp_tokens: Number | None = None
+    query_tokens: Number | None = None
 
     @property
     def tokens_after(self) -> Number:
         return self.tokens if self.mlp_tokens is None else self.mlp_tokens
+
+    @property
+    def queries(self) -> Number:
+        return self.tokens if self.query_tokens is None else self.query_tokens
 
 
 class Block(Struct, frozen=True):
@@ -72,8 +78,3 @@ def labelled(spans: Sequence[Span]) -> list[tuple[Span, str]]:
         labelled.append((span, f"{first}-{first + span.layers - 1}"))
         first += span.layers
     return labelled
-
-
-def layers_in(spans: Sequence[Span]) -> int:
-    """Layers in all spans together."""
-    return sum(span.layers for span in spans)

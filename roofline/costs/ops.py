@@ -18,7 +18,15 @@ from msgspec import Struct
 from roofline.costs.polynomial import Number
 
 Kind = Literal[
-    "embedding", "linear", "attention", "softmax", "norm", "rotary", "activation", "residual"
+    "embedding",
+    "linear",
+    "attention",
+    "softmax",
+    "norm",
+    "rotary",
+    "activation",
+    "residual",
+    "reduction",
 ]
 Unit = Literal["matmul", "attention", "vector"]
 """Whose peak bounds the op: linear layers and attention may compute in different types."""

@@ -23,7 +23,6 @@ from roofline.costs.ops import (
 from roofline.costs.polynomial import Number
 from roofline.specs.models import VisionEncoder
 
-_MLP = ("fc1", "fc2")
 _TENSORS = {
     "q_proj": ("normed", "query"),
     "k_proj": ("normed", "key"),
@@ -77,12 +76,14 @@ def _layer(
 ) -> tuple[Op, ...]:
     d, heads = vision.hidden_size, vision.num_attention_heads
     rows, mlp_rows = images * span.tokens, images * span.tokens_after
-    shape = AttentionShape(images, span.tokens, span.tokens, heads, heads, d // heads)
+    query_rows = images * span.queries
+    shape = AttentionShape(images, span.queries, span.tokens, heads, heads, d // heads)
+    linear_rows = {"out_proj": query_rows, "fc1": mlp_rows, "fc2": mlp_rows}
     linears = {
         w.name: linear(
             w.name,
             *_TENSORS[w.name],
-            rows=mlp_rows if w.name in _MLP else rows,
+            rows=linear_rows.get(w.name, rows),
             in_features=w.in_features,
             out_features=w.out_features,
             bias=True,
@@ -102,7 +103,7 @@ def _layer(
         linears["v_proj"],
         *attend,
         linears["out_proj"],
-        residual("attention_residual", "hidden", "branch", rows=rows, width=d),
+        residual("attention_residual", "hidden", "branch", rows=query_rows, width=d),
         layer_norm("layer_norm2", "hidden", "normed", rows=mlp_rows, width=d),
         linears["fc1"],
         activation(

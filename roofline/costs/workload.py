@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.costs.blocks import Span, layers_in
+from roofline.costs.blocks import Span
 from roofline.costs.language import AttentionKind
-from roofline.costs.polynomial import Polynomial
+from roofline.costs.polynomial import Number, Polynomial
+from roofline.costs.reducers import (
+    FASTV_LAYER,
+    Case,
+    ReducerCost,
+    check_kept,
+    find,
+    vision_spans,
+)
 from roofline.costs.scenario import Stage
 from roofline.errors import ScenarioError, SpecError
 from roofline.specs.catalog import load_component, load_model
@@ -45,6 +53,21 @@ class Workload(Struct, frozen=True):
     unreduced_visual_tokens: int | None = None
     """Visual tokens of one sample before any reduction, if the model says so."""
     images_per_sample: int = 1
+    vision_towers: int = 1
+    reducer: ReducerCost | None = None
+    case: Case | None = None
+    """What the reducer is to do with each image."""
+
+    @property
+    def projected(self) -> Number:
+        """Rows that go through the projector."""
+        if self.reducer is None:
+            return BATCH * VISUAL
+        if self.reducer.projects_all:
+            return IMAGES * (self.vision.patches if self.vision else 0)
+        if self.reducer.place == "llm":
+            return BATCH * float(self.unreduced_visual_tokens or 0)
+        return BATCH * VISUAL
 
     @property
     def main(self) -> str:
@@ -59,11 +82,14 @@ def workload(
     attention: AttentionKind = "flash",
     vision_layers: Layers | None = None,
     llm_layers: Layers | None = None,
+    reducer: str | None = None,
+    visual_tokens: float | None = None,
 ) -> Workload:
     """Resolve a model and lay out its layers.
 
     `llm_layers` gives the visual tokens that each LLM layer sees, `vision_layers` the tokens,
-    class token included, that each ViT block sees; left out, all layers see all tokens.
+    class token included, that each ViT block sees; left out, all layers see all tokens. `reducer`
+    lays them out by its own schedule, to leave `visual_tokens` of a sample.
     Raises UnknownNameError, SpecError, ScenarioError.
     """
     spec = load_model(model)
@@ -83,7 +109,7 @@ def workload(
             raise SpecError(f"model {spec.name}", [("kind", fault)])
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
-    return Workload(
+    work = Workload(
         name=spec.name,
         vision=parts.vision,
         projector=parts.projector,
@@ -94,6 +120,42 @@ def workload(
         llm_spans=_llm_spans(parts, llm_layers),
         unreduced_visual_tokens=parts.visual_tokens,
         images_per_sample=parts.images,
+        vision_towers=parts.vision_towers,
+    )
+    if reducer is None:
+        return work
+    if vision_layers is not None or llm_layers is not None:
+        raise ScenarioError("a reducer lays out the layers itself: leave `*_layers` to it")
+    return _reduced(work, parts, find(reducer), visual_tokens)
+
+
+def _reduced(
+    work: Workload, parts: _Parts, reducer: ReducerCost, visual_tokens: float | None
+) -> Workload:
+    """The same with fewer tokens where the reducer acts, and its own work."""
+    if parts.vision is None or work.llm is None or parts.visual_tokens is None:
+        raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {work.name} is none")
+    kept = reducer.typical_tokens
+    if visual_tokens is not None:
+        kept, rest = divmod(int(visual_tokens), parts.images)
+        if rest:
+            raise ScenarioError(
+                f"{work.name} has {parts.images} images a sample, each of which leaves as many "
+                f"visual tokens: {visual_tokens:g} is no multiple of {parts.images}"
+            )
+    case = Case(parts.vision, parts.vision_blocks, IMAGES, kept)
+    check_kept(reducer, case)
+    llm_spans = work.llm_spans
+    if reducer.place == "llm":
+        everything, layers = TEXT + float(parts.visual_tokens), work.llm.num_hidden_layers
+        first = min(FASTV_LAYER, layers)
+        llm_spans = (Span(first, everything), Span(layers - first, PROMPT))
+    return replace(
+        work,
+        vision_spans=vision_spans(reducer, case),
+        llm_spans=llm_spans,
+        reducer=reducer,
+        case=case,
     )
 
 
@@ -104,6 +166,7 @@ class _Parts(Struct, frozen=True):
     llm: LanguageModel | None = None
     visual_tokens: int | None = None
     images: int = 1
+    vision_towers: int = 1
 
 
 def _lmm_parts(lmm: Lmm) -> _Parts:
@@ -118,6 +181,7 @@ def _lmm_parts(lmm: Lmm) -> _Parts:
         llm=llm,
         visual_tokens=_sample_tokens(lmm),
         images=lmm.images,
+        vision_towers=lmm.vision_towers,
     )
 
 
@@ -146,9 +210,8 @@ def _vision_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
         return ()
     if layers is None:
         return (Span(parts.vision_blocks, float(parts.vision.tokens)),)
-    spans = tuple(Span(n, *map(float, tokens)) for n, *tokens in layers)
-    _check_layers("vision_layers", spans, parts.vision_blocks)
-    return spans
+    _check_layers("vision_layers", layers, parts.vision_blocks, least=1)
+    return tuple(Span(n, *map(float, tokens)) for n, *tokens in layers)
 
 
 def _llm_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
@@ -158,15 +221,23 @@ def _llm_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
         return ()
     if layers is None:
         return (Span(parts.llm.num_hidden_layers, PROMPT),)
+    _check_layers("llm_layers", layers, parts.llm.num_hidden_layers, least=0)
     first, *rest = layers
-    spans = (
+    return (
         Span(first[0], PROMPT, *(TEXT + float(t) for t in first[2:])),
         *(Span(n, *(TEXT + float(t) for t in tokens)) for n, *tokens in rest),
     )
-    _check_layers("llm_layers", spans, parts.llm.num_hidden_layers)
-    return spans
 
 
-def _check_layers(name: str, spans: Sequence[Span], expected: int) -> None:
-    if layers_in(spans) != expected:
-        raise ScenarioError(f"`{name}` covers {layers_in(spans)} layers; the model runs {expected}")
+def _check_layers(name: str, layers: Layers, expected: int, *, least: int) -> None:
+    """`least` tokens a layer: the LLM's text remains where no visual token does."""
+    for entry in layers:
+        whole = all(n == int(n) for n in entry)
+        if len(entry) not in (2, 3) or not whole or entry[0] < 1 or min(entry[1:]) < least:
+            raise ScenarioError(
+                f"`{name}` is a list of (layers, tokens) or (layers, tokens, tokens in the MLP), "
+                f"whole numbers, at least {least} tokens; {entry!r} is not"
+            )
+    covered = sum(entry[0] for entry in layers)
+    if covered != expected:
+        raise ScenarioError(f"`{name}` covers {covered} layers; the model runs {expected}")

@@ -1,0 +1,382 @@
+"""Token reducers: what each leaves for the layers behind it, and what it costs itself.
+
+The formulas are those of the implementations in `roofline.runtime.reducers`, matmul by matmul, so
+that the analytic FLOPs of a reduced model equal those counted on it. N patches and T tokens an
+image, C the ViT's width, K tokens selected, d the width of the LLM's queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Literal
+
+from msgspec import Struct
+
+from roofline.costs.blocks import Block, Span, labelled
+from roofline.costs.ops import SOFTMAX_FLOPS, Op, layer_norm, linear
+from roofline.costs.polynomial import Number
+from roofline.costs.schedules import (
+    Schedule,
+    ats_schedule,
+    crossget_schedule,
+    evit_schedule,
+    stages_of,
+    tome_schedule,
+)
+from roofline.errors import ScenarioError, UnknownNameError
+from roofline.specs.models import VisionEncoder
+
+Place = Literal["features", "vision", "llm"]
+NEIGHBOURS = 32
+"""PruMerge's k: patches merged into each kept one."""
+FASTV_LAYER = 2
+"""Layers of the LLM that still see all visual tokens under FastV."""
+_ROOT_FLOPS = 2  # square and accumulate, for norms
+_COSINE_FLOPS = 3  # square, accumulate, divide
+
+
+class Case(Struct, frozen=True):
+    """One vision tower and how many visual tokens an image is to leave."""
+
+    vision: VisionEncoder
+    blocks: int
+    images: Number
+    """Images of the whole batch."""
+    kept: int
+    """Visual tokens that come out of one image, merged ones included."""
+
+    @property
+    def patches(self) -> int:
+        return self.vision.patches
+
+    @property
+    def tokens(self) -> int:
+        return self.vision.tokens
+
+    @property
+    def width(self) -> int:
+        return self.vision.hidden_size
+
+    @property
+    def head_size(self) -> int:
+        return self.vision.hidden_size // self.vision.num_attention_heads
+
+
+class ReducerCost(Struct, frozen=True):
+    """A method: where it acts, what it leaves, what it costs."""
+
+    name: str
+    place: Place
+    typical_tokens: int
+    """Visual tokens of one image that it usually leaves."""
+    typical_source: str
+    own: Callable[[Case], Sequence[Block]] = lambda case: ()
+    """Its own work, for the features of all images."""
+    schedule: Callable[[int, int, int], Schedule] | None = None
+    """(tokens, blocks, visual tokens left) → tokens in attention and MLP of each ViT block."""
+    projects_all: bool = False
+    """Whether the projector runs on all patches, before anything is dropped."""
+
+
+def find(name: str) -> ReducerCost:
+    """A method by name. Raises UnknownNameError."""
+    if name not in REDUCERS:
+        raise UnknownNameError("reducer", name, REDUCERS)
+    return REDUCERS[name]
+
+
+def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
+    """What the ViT's blocks see. Raises ScenarioError for counts that the method cannot reach."""
+    if reducer.schedule is None:
+        return (Span(case.blocks, float(case.tokens)),)
+    schedule = reducer.schedule(case.tokens, case.blocks, case.kept)
+    sampled = set(stages_of(case.blocks)) if reducer.name == "ats" else set()
+    rows = [
+        (float(before), float(after), float(after if block in sampled else before))
+        for block, (before, after) in enumerate(schedule)
+    ]
+    return tuple(
+        Span(len(list(group)), before, after, queries)
+        for (before, after, queries), group in groupby(rows)
+    )
+
+
+def check_kept(reducer: ReducerCost, case: Case) -> None:
+    """Raise ScenarioError for more tokens than an image has, or fewer than the method's least."""
+    least = 2 if reducer.name in ("prumerge", "prumerge+") else 1
+    if not least <= case.kept <= case.patches:
+        raise ScenarioError(
+            f"{reducer.name} leaves {least} to {case.patches} visual tokens an image of "
+            f"{case.vision.name}, not {case.kept}"
+        )
+
+
+def _matmul(
+    name: str,
+    images: Number,
+    shape: tuple[float, float, float],
+    *,
+    times: float = 1.0,
+    vector_flops: Number = 0.0,
+) -> Op:
+    """`times` × [rows, inner] @ [inner, columns] an image; every operand is read once."""
+    rows, inner, columns = shape
+    return Op(
+        name,
+        "reduction",
+        "attention",
+        reads={
+            f"{name}_left": images * (times * rows * inner),
+            f"{name}_right": images * (times * inner * columns),
+        },
+        writes={f"{name}_out": images * (times * rows * columns)},
+        flops=2 * images * (times * rows * inner * columns),
+        vector_flops=vector_flops,
+    )
+
+
+def _ranking(images: Number, scores: float) -> Op:
+    """Sort or threshold `scores` numbers an image: one pass, a comparison each."""
+    return Op(
+        "select",
+        "reduction",
+        "vector",
+        reads={"scores": images * scores},
+        writes={"indices": images * scores},
+        vector_flops=images * scores,
+    )
+
+
+def _class_attention(case: Case) -> Op:
+    """One row of logits over all tokens and its softmax: [1, C] @ [C, T], heads together."""
+    softmax = case.images * (SOFTMAX_FLOPS * case.tokens)
+    return _matmul(
+        "class_attention", case.images, (1, case.width, case.tokens), vector_flops=softmax
+    )
+
+
+def _next_block_attention(case: Case) -> tuple[Op, ...]:
+    """LN1 and k_proj of the first block that does not run, q_proj of the class token alone."""
+    rows, width = case.images * case.tokens, case.width
+    projection = partial(linear, in_features=width, out_features=width, bias=True)
+    return (
+        layer_norm("layer_norm1", "features", "normed", rows=rows, width=width),
+        projection("k_proj", "normed", "keys", rows=rows),
+        projection("q_proj", "normed", "query", rows=case.images),
+        _class_attention(case),
+    )
+
+
+def _prumerge(case: Case) -> Sequence[Block]:
+    """K = kept − 1 clusters of k neighbours, and one token of all the rest."""
+    n, c, selected = case.patches, case.width, case.kept - 1
+    neighbours = min(NEIGHBOURS, n - 1)
+    ops = [*_next_block_attention(case), _ranking(case.images, n)]
+    if neighbours:
+        cosines = case.images * (_COSINE_FLOPS * n * c)
+        ops.append(_matmul("similarity", case.images, (selected, c, n), vector_flops=cosines))
+    ops.append(_matmul("merge", case.images, (1, neighbours, c), times=selected))
+    ops.append(_matmul("extra_token", case.images, (1, n, c)))
+    return (Block(1, tuple(ops)),)
+
+
+def _fastervlm(case: Case) -> Sequence[Block]:
+    return (Block(1, (_class_attention(case), _ranking(case.images, case.patches))),)
+
+
+def _visionzip(case: Case) -> Sequence[Block]:
+    """D dominant tokens, class token among them; c contextual ones of the R patches left."""
+    contextual = case.kept * 10 // 64
+    rest = case.patches - (case.kept - contextual) + 1
+    ops = [_class_attention(case), _ranking(case.images, case.patches)]
+    if contextual:
+        others = rest - contextual
+        cosines = case.images * (case.patches * case.width)
+        ops += [
+            _matmul(
+                "similarity",
+                case.images,
+                (others, case.head_size, contextual),
+                vector_flops=cosines,
+            ),
+            _matmul("merge", case.images, (contextual, others, case.width)),
+        ]
+    return (Block(1, tuple(ops)),)
+
+
+def _in_blocks(
+    case: Case, schedule: Schedule, ops: Callable[[int, int], Sequence[Op]]
+) -> list[Block]:
+    """A block of own work per run of ViT blocks that see the same tokens."""
+    runs = [(before, after, len(list(group))) for (before, after), group in groupby(schedule)]
+    spans = [Span(count, float(before)) for before, _, count in runs]
+    return [
+        Block(count, tuple(ops(before, after)), label or "")
+        for (before, after, count), (_, label) in zip(runs, labelled(spans), strict=True)
+        if after < before
+    ]
+
+
+def _tome(case: Case) -> Sequence[Block]:
+    """Cosines of even against odd tokens, by keys averaged over heads; then the weighted means."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        even, odd = (before + 1) // 2, before // 2
+        keys = case.images * (before * case.width)
+        return (
+            _matmul("similarity", case.images, (even, case.head_size, odd), vector_flops=keys),
+            _ranking(case.images, even),
+            _averaging(case, before, after),
+        )
+
+    return _in_blocks(case, tome_schedule(case.tokens, case.blocks, case.kept), own)
+
+
+def _crossget(case: Case) -> Sequence[Block]:
+    """Cosines of all tokens; importance from the attention that the block computes anyway."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        keys = case.images * (before * case.width + before * before)
+        return (
+            _matmul("similarity", case.images, (before, case.head_size, before), vector_flops=keys),
+            _ranking(case.images, before),
+            _averaging(case, before, after),
+        )
+
+    return _in_blocks(case, crossget_schedule(case.tokens, case.blocks, case.kept), own)
+
+
+def _evit(case: Case) -> Sequence[Block]:
+    """The class token's attention once more, since fused kernels do not return it."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        logits = _matmul("class_attention", case.images, (1, case.width, before))
+        return logits, _ranking(case.images, before), _averaging(case, before, after)
+
+    return _in_blocks(case, evit_schedule(case.tokens, case.blocks, count=case.kept), own)
+
+
+def _ats(case: Case) -> Sequence[Block]:
+    """The class token's attention, and the norms of the values that it weighs."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        norms = case.images * (_ROOT_FLOPS * before * case.width)
+        shape = (1, case.width, before)
+        logits = _matmul("class_attention", case.images, shape, vector_flops=norms)
+        return logits, _ranking(case.images, before)
+
+    return _in_blocks(case, ats_schedule(case.tokens, case.blocks, count=case.kept), own)
+
+
+def _averaging(case: Case, before: int, after: int) -> Op:
+    """Weighted sums: every token is read once, every one that is left written once."""
+    read, written = case.images * (before * case.width), case.images * (after * case.width)
+    return Op(
+        "merge",
+        "reduction",
+        "vector",
+        reads={"tokens": read},
+        writes={"merged": written},
+        vector_flops=2 * read,
+    )
+
+
+def divprune(case: Case, width: int) -> Sequence[Block]:
+    """Cosine distances of all projected patches; then one patch after the other."""
+    n = case.patches
+    norms = case.images * (_COSINE_FLOPS * n * width)
+    steps = case.images * (2.0 * n * case.kept)
+    selection = Op(
+        "select",
+        "reduction",
+        "vector",
+        reads={"distances": steps},
+        writes={"indices": case.images * case.kept},
+        vector_flops=steps,
+    )
+    return (
+        Block(
+            1, (_matmul("similarity", case.images, (n, width, n), vector_flops=norms), selection)
+        ),
+    )
+
+
+def fastv(batch: Number, tokens: Number, width: int) -> Sequence[Block]:
+    """The last token's attention to the prompt, [1, e] @ [e, n] per head."""
+    row = Op(
+        "last_token_attention",
+        "reduction",
+        "attention",
+        reads={"keys": batch * tokens * width},
+        writes={"scores": batch * tokens},
+        flops=2 * batch * tokens * width,
+        vector_flops=SOFTMAX_FLOPS * batch * tokens,
+    )
+    return (Block(1, (row,)),)
+
+
+_PRUMERGE = "Shang et al., LLaVA-PruMerge, arXiv:2403.15388"
+
+REDUCERS = {
+    reducer.name: reducer
+    for reducer in (
+        ReducerCost("prumerge", "features", 40, f"{_PRUMERGE}, section 4.4.1, TextVQA", _prumerge),
+        ReducerCost("prumerge+", "features", 144, f"{_PRUMERGE}, section 3.4, a fourth", _prumerge),
+        ReducerCost("sequential", "features", 40, f"{_PRUMERGE}, table 4"),
+        ReducerCost("spatial", "features", 40, f"{_PRUMERGE}, table 4"),
+        ReducerCost(
+            "tome",
+            "vision",
+            144,
+            f"{_PRUMERGE}, table 7",
+            _tome,
+            lambda tokens, blocks, kept: tome_schedule(tokens, blocks, kept),
+        ),
+        ReducerCost(
+            "ats",
+            "vision",
+            144,
+            f"{_PRUMERGE}, table 7",
+            _ats,
+            lambda tokens, blocks, kept: ats_schedule(tokens, blocks, count=kept),
+        ),
+        ReducerCost(
+            "evit",
+            "vision",
+            144,
+            f"{_PRUMERGE}, table 7",
+            _evit,
+            lambda tokens, blocks, kept: evit_schedule(tokens, blocks, count=kept),
+        ),
+        ReducerCost(
+            "crossget",
+            "vision",
+            278,
+            f"{_PRUMERGE}, table 7; 13 tokens a block",
+            _crossget,
+            lambda tokens, blocks, kept: crossget_schedule(tokens, blocks, kept),
+        ),
+        ReducerCost(
+            "fastervlm",
+            "features",
+            58,
+            "Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
+            _fastervlm,
+        ),
+        ReducerCost(
+            "visionzip", "features", 64, "Yang et al., VisionZip, arXiv:2412.04467", _visionzip
+        ),
+        ReducerCost(
+            "divprune",
+            "features",
+            58,
+            "Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
+            projects_all=True,
+        ),
+        ReducerCost(
+            "fastv", "llm", 288, "Chen et al., FastV, arXiv:2403.06764, half after layer 2"
+        ),
+    )
+}
