@@ -113,8 +113,8 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
 
     @property
     def totals(self) -> Totals:
-        """What the attributes of this object are, as the JSON has it."""
-        return self
+        """The same figures apart from all else, as the JSON has them."""
+        return self.components[self.work.main]
 
     @cached_property
     def saving(self) -> dict[str, Array] | None:

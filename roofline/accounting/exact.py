@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.accounting.table import Amounts, ComponentCost, CostRow, Phase
-from roofline.costs import language, projection, reducers, vision
+from roofline.costs import language, projection, vision
 from roofline.costs.blocks import Block, live_elements
 from roofline.costs.ops import Op
 from roofline.costs.polynomial import Polynomial, total, upper_envelope
@@ -30,7 +30,8 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
         weights = work.vision_towers * vision_weight_bytes(work.vision, mode)
         components.append(_component("vision", phases, mode, weights, Polynomial({})))
     if work.reducer:
-        phases = {"prefill": _reduction(work)} if runs_prompt else {}
+        assert work.case
+        phases = {"prefill": work.reducer.own(work.case)} if runs_prompt else {}
         components.append(_component("reducer", phases, mode, 0.0, Polynomial({})))
     if work.vision and work.projector and work.llm:
         shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
@@ -41,18 +42,6 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
     if work.llm:
         components.append(_llm(work, work.llm, llm_mode))
     return components
-
-
-def _reduction(work: Workload) -> Sequence[Block]:
-    """The reducer's own work, wherever it acts."""
-    assert work.reducer
-    assert work.case
-    assert work.llm
-    if work.reducer.name == "divprune":
-        return reducers.divprune(work.case, work.llm.hidden_size)
-    if work.reducer.place == "llm":
-        return reducers.fastv(BATCH, work.llm_spans[0].tokens, work.llm.attention_width)
-    return work.reducer.own(work.case)
 
 
 def _llm(work: Workload, llm: LanguageModel, mode: Quantization) -> ComponentCost:

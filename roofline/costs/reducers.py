@@ -22,23 +22,20 @@ from roofline.costs.schedules import (
     ats_schedule,
     crossget_schedule,
     evit_schedule,
-    stages_of,
     tome_schedule,
 )
 from roofline.errors import ScenarioError, UnknownNameError
-from roofline.specs.models import VisionEncoder
+from roofline.specs.models import LanguageModel, VisionEncoder
 
 Place = Literal["features", "vision", "llm"]
 NEIGHBOURS = 32
 """PruMerge's k: patches merged into each kept one."""
-FASTV_LAYER = 2
-"""Layers of the LLM that still see all visual tokens under FastV."""
 _ROOT_FLOPS = 2  # square and accumulate, for norms
 _COSINE_FLOPS = 3  # square, accumulate, divide
 
 
 class Case(Struct, frozen=True):
-    """One vision tower and how many visual tokens an image is to leave."""
+    """An LMM, and how many visual tokens an image is to leave."""
 
     vision: VisionEncoder
     blocks: int
@@ -46,6 +43,10 @@ class Case(Struct, frozen=True):
     """Images of the whole batch."""
     kept: int
     """Visual tokens that come out of one image, merged ones included."""
+    llm: LanguageModel
+    batch: Number
+    prompt: Number
+    """Tokens of one sequence that enter the LLM."""
 
     @property
     def patches(self) -> int:
@@ -78,6 +79,12 @@ class ReducerCost(Struct, frozen=True):
     """(tokens, blocks, visual tokens left) → tokens in attention and MLP of each ViT block."""
     projects_all: bool = False
     """Whether the projector runs on all patches, before anything is dropped."""
+    samples_queries: bool = False
+    """Whether the blocks that reduce compute attention for the tokens that stay alone."""
+    full_llm_layers: int = 0
+    """For `llm`: layers that still see all visual tokens."""
+    least: int = 1
+    """Fewest visual tokens that it can leave."""
 
 
 def find(name: str) -> ReducerCost:
@@ -92,10 +99,9 @@ def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
     if reducer.schedule is None:
         return (Span(case.blocks, float(case.tokens)),)
     schedule = reducer.schedule(case.tokens, case.blocks, case.kept)
-    sampled = set(stages_of(case.blocks)) if reducer.name == "ats" else set()
     rows = [
-        (float(before), float(after), float(after if block in sampled else before))
-        for block, (before, after) in enumerate(schedule)
+        (float(before), float(after), float(after if reducer.samples_queries else before))
+        for before, after in schedule
     ]
     return tuple(
         Span(len(list(group)), before, after, queries)
@@ -105,10 +111,9 @@ def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
 
 def check_kept(reducer: ReducerCost, case: Case) -> None:
     """Raise ScenarioError for more tokens than an image has, or fewer than the method's least."""
-    least = 2 if reducer.name in ("prumerge", "prumerge+") else 1
-    if not least <= case.kept <= case.patches:
+    if not reducer.least <= case.kept <= case.patches:
         raise ScenarioError(
-            f"{reducer.name} leaves {least} to {case.patches} visual tokens an image of "
+            f"{reducer.name} leaves {reducer.least} to {case.patches} visual tokens an image of "
             f"{case.vision.name}, not {case.kept}"
         )
 
@@ -283,9 +288,9 @@ def _averaging(case: Case, before: int, after: int) -> Op:
     )
 
 
-def divprune(case: Case, width: int) -> Sequence[Block]:
+def _divprune(case: Case) -> Sequence[Block]:
     """Cosine distances of all projected patches; then one patch after the other."""
-    n = case.patches
+    n, width = case.patches, case.llm.hidden_size
     norms = case.images * (_COSINE_FLOPS * n * width)
     steps = case.images * (2.0 * n * case.kept)
     selection = Op(
@@ -303,80 +308,117 @@ def divprune(case: Case, width: int) -> Sequence[Block]:
     )
 
 
-def fastv(batch: Number, tokens: Number, width: int) -> Sequence[Block]:
+def _fastv(case: Case) -> Sequence[Block]:
     """The last token's attention to the prompt, [1, e] @ [e, n] per head."""
+    tokens, width = case.batch * case.prompt, case.llm.attention_width
     row = Op(
         "last_token_attention",
         "reduction",
         "attention",
-        reads={"keys": batch * tokens * width},
-        writes={"scores": batch * tokens},
-        flops=2 * batch * tokens * width,
-        vector_flops=SOFTMAX_FLOPS * batch * tokens,
+        reads={"keys": tokens * case.llm.kv_width},
+        writes={"scores": tokens},
+        flops=2 * tokens * width,
+        vector_flops=SOFTMAX_FLOPS * tokens,
     )
     return (Block(1, (row,)),)
 
 
 _PRUMERGE = "Shang et al., LLaVA-PruMerge, arXiv:2403.15388"
+_TABLE_7 = f"{_PRUMERGE}, table 7"
 
 REDUCERS = {
     reducer.name: reducer
     for reducer in (
-        ReducerCost("prumerge", "features", 40, f"{_PRUMERGE}, section 4.4.1, TextVQA", _prumerge),
-        ReducerCost("prumerge+", "features", 144, f"{_PRUMERGE}, section 3.4, a fourth", _prumerge),
-        ReducerCost("sequential", "features", 40, f"{_PRUMERGE}, table 4"),
-        ReducerCost("spatial", "features", 40, f"{_PRUMERGE}, table 4"),
+        ReducerCost(
+            "prumerge",
+            "features",
+            typical_tokens=40,
+            typical_source=f"{_PRUMERGE}, section 4.4.1, TextVQA",
+            own=_prumerge,
+            least=2,
+        ),
+        ReducerCost(
+            "prumerge+",
+            "features",
+            typical_tokens=144,
+            typical_source=f"{_PRUMERGE}, section 3.4, a fourth",
+            own=_prumerge,
+            least=2,
+        ),
+        ReducerCost(
+            "sequential",
+            "features",
+            typical_tokens=40,
+            typical_source=f"{_PRUMERGE}, table 4",
+        ),
+        ReducerCost(
+            "spatial",
+            "features",
+            typical_tokens=40,
+            typical_source=f"{_PRUMERGE}, table 4",
+        ),
         ReducerCost(
             "tome",
             "vision",
-            144,
-            f"{_PRUMERGE}, table 7",
-            _tome,
-            lambda tokens, blocks, kept: tome_schedule(tokens, blocks, kept),
+            typical_tokens=144,
+            typical_source=_TABLE_7,
+            own=_tome,
+            schedule=tome_schedule,
         ),
         ReducerCost(
             "ats",
             "vision",
-            144,
-            f"{_PRUMERGE}, table 7",
-            _ats,
-            lambda tokens, blocks, kept: ats_schedule(tokens, blocks, count=kept),
+            typical_tokens=144,
+            typical_source=_TABLE_7,
+            own=_ats,
+            schedule=lambda tokens, blocks, kept: ats_schedule(tokens, blocks, count=kept),
+            samples_queries=True,
         ),
         ReducerCost(
             "evit",
             "vision",
-            144,
-            f"{_PRUMERGE}, table 7",
-            _evit,
-            lambda tokens, blocks, kept: evit_schedule(tokens, blocks, count=kept),
+            typical_tokens=144,
+            typical_source=_TABLE_7,
+            own=_evit,
+            schedule=lambda tokens, blocks, kept: evit_schedule(tokens, blocks, count=kept),
         ),
         ReducerCost(
             "crossget",
             "vision",
-            278,
-            f"{_PRUMERGE}, table 7; 13 tokens a block",
-            _crossget,
-            lambda tokens, blocks, kept: crossget_schedule(tokens, blocks, kept),
+            typical_tokens=278,
+            typical_source=f"{_TABLE_7}; 13 tokens a block",
+            own=_crossget,
+            schedule=crossget_schedule,
         ),
         ReducerCost(
             "fastervlm",
             "features",
-            58,
-            "Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
-            _fastervlm,
+            typical_tokens=58,
+            typical_source="Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
+            own=_fastervlm,
         ),
         ReducerCost(
-            "visionzip", "features", 64, "Yang et al., VisionZip, arXiv:2412.04467", _visionzip
+            "visionzip",
+            "features",
+            typical_tokens=64,
+            typical_source="Yang et al., VisionZip, arXiv:2412.04467",
+            own=_visionzip,
         ),
         ReducerCost(
             "divprune",
             "features",
-            58,
-            "Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
+            typical_tokens=58,
+            typical_source="Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
+            own=_divprune,
             projects_all=True,
         ),
         ReducerCost(
-            "fastv", "llm", 288, "Chen et al., FastV, arXiv:2403.06764, half after layer 2"
+            "fastv",
+            "llm",
+            typical_tokens=288,
+            typical_source="Chen et al., FastV, arXiv:2403.06764, half after layer 2",
+            own=_fastv,
+            full_llm_layers=2,
         ),
     )
 }

@@ -11,7 +11,6 @@ from roofline.costs.blocks import Span
 from roofline.costs.language import AttentionKind
 from roofline.costs.polynomial import Number, Polynomial
 from roofline.costs.reducers import (
-    FASTV_LAYER,
     Case,
     ReducerCost,
     check_kept,
@@ -143,13 +142,22 @@ def _reduced(
                 f"{work.name} has {parts.images} images a sample, each of which leaves as many "
                 f"visual tokens: {visual_tokens:g} is no multiple of {parts.images}"
             )
-    case = Case(parts.vision, parts.vision_blocks, IMAGES, kept)
-    check_kept(reducer, case)
     llm_spans = work.llm_spans
     if reducer.place == "llm":
-        everything, layers = TEXT + float(parts.visual_tokens), work.llm.num_hidden_layers
-        first = min(FASTV_LAYER, layers)
-        llm_spans = (Span(first, everything), Span(layers - first, PROMPT))
+        first, rest = reducer.full_llm_layers, work.llm.num_hidden_layers - reducer.full_llm_layers
+        if rest < 1:
+            raise ScenarioError(f"{reducer.name} needs an LLM of more than {first} layers")
+        llm_spans = (Span(first, TEXT + float(parts.visual_tokens)), Span(rest, PROMPT))
+    case = Case(
+        vision=parts.vision,
+        blocks=parts.vision_blocks,
+        images=IMAGES,
+        kept=kept,
+        llm=work.llm,
+        batch=BATCH,
+        prompt=llm_spans[0].tokens,
+    )
+    check_kept(reducer, case)
     return replace(
         work,
         vision_spans=vision_spans(reducer, case),
