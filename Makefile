@@ -25,10 +25,11 @@ docs: .venv/.core
 	$(BIN)/python tools/docs.py
 
 # Compiled first: sources edited since the installation would be compiled at each start again.
-bench: .venv/.core
+bench: .venv/.test
 	$(BIN)/python -m compileall -q roofline
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/reducers.py
 
 # The core and no extra: no torch. Compiled, because an editable installation is not, and where
 # PYTHONDONTWRITEBYTECODE is set every single start would compile all modules anew.

@@ -70,6 +70,10 @@ class LanguageLayers(Protocol):
         """Called before each prompt: which tokens [B, n] are visual, and which are no padding."""
         ...
 
+    def forget(self) -> None:
+        """Called where a prompt that was expected has failed."""
+        ...
+
     def remove(self) -> None:
         """Take the hooks off."""
         ...
@@ -255,9 +259,3 @@ def check_count(count: int | None, patches: int, least: int = 1) -> int:
             f"`count` must be between {least} and the image's {patches} patches, not {count}"
         )
     return count
-
-
-def take(features: Tensor, indices: Tensor) -> Tensor:
-    """Rows of the patches of [B, 1 + N, C] at `indices` [B, n]: [B, n, C]."""
-    patches = features[:, 1:]
-    return torch.gather(patches, 1, indices.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
