@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from roofline import analyze, engine, sweep
+from roofline.costs.polynomial import Point, Polynomial
 from roofline.errors import ScenarioError, UnsupportedModeError
 from roofline.estimate import QUANTITIES, Estimate, Totals
 from roofline.specs.figures import Figure, Peak
@@ -191,12 +192,12 @@ def test_time_at_the_two_ends_of_the_roofline() -> None:
     assert fast.time_s == pytest.approx((computing + moving) * 1e-9, rel=1e-12)
 
 
-def test_a_tie_is_bound_by_compute() -> None:
-    # q_proj: 640 FLOPs and 288 bytes; at this rate both take 288 ns
-    even = device(matmul_peaks=MatmulPeaks(fp16_tflops=Peak(value=640 / 288e3, source="test")))
-    (row,) = [row for row in toy(hardware=even).op_table() if row["name"] == "q_proj"]
+@pytest.mark.parametrize(("compute", "memory", "computing"), [(4, 4, 12), (5, 4, 15), (3, 4, 0)])
+def test_a_tie_counts_as_compute(compute: float, memory: float, computing: float) -> None:
+    # three occurrences, each as long as the slower of the two
+    kernel = engine.Kernel("prefill", 3, (Polynomial.of(compute),), Polynomial.of(memory))
 
-    assert row["time_s"] == pytest.approx(2 * 288e-9, rel=1e-14)
+    assert kernel.time(Point({})) == (3 * max(compute, memory), computing)
 
 
 def test_a_matmul_and_its_vector_work_overlap() -> None:
@@ -252,6 +253,29 @@ def test_an_unsupported_mode_lists_those_that_are_served(
     assert not set(refused) & set(offered)
     for mode in served:
         analyze("vicuna-7b", hardware, quant=mode)
+
+
+def test_a_decode_step_by_hand() -> None:
+    # one token against 5 in the cache and itself: weights 2·64 + 2·32 + 3·128, scores [2, 1, 6],
+    # e = 4, in QKᵀ and PV; K and V are read for 6 tokens and written for 1, in 2 bytes
+    estimate = toy(stage="decode")
+    ops = estimate.op_table()
+
+    assert estimate.flops == 2 * (2 * 576 + 2 * (2 * 2 * 6 * 4)) + 2 * 8 * 10
+    assert sum(op["kv_read_bytes"] for op in ops) == 2 * (2 * 6 * 4) * 2
+    assert sum(op["kv_write_bytes"] for op in ops) == 2 * (2 * 1 * 4) * 2
+
+
+def test_a_decode_step_of_llm_viewer_by_hand() -> None:
+    # one token against the 5 in the cache and not itself: QKᵀ and PV 2·4·10, softmax 5·10, norms
+    # 2·7·8, residual adds 2·8, activation 2·8; the lm_head one operation a weight
+    estimate = toy(stage="decode", accounting="llm-viewer")
+    ops = estimate.op_table()
+
+    layer = 2 * 576 + 2 * 80 + 50 + 112 + 16 + 16
+    assert estimate.flops == 2 * layer + 8 * 10
+    assert sum(op["kv_read_bytes"] for op in ops) == 2 * (2 * 5 * 4) * 2
+    assert sum(op["kv_write_bytes"] for op in ops) == 2 * (2 * 1 * 4) * 2
 
 
 @pytest.mark.parametrize(

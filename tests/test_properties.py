@@ -61,8 +61,9 @@ PAIRS = [(d.name, m) for d, m in itertools.product(all_hardware(), MODES) if ser
 LLMS = [m.name for m in all_models() if isinstance(m, LanguageModel | Lmm)]
 TOWERS = [m.name for m in all_models() if isinstance(m, VisionEncoder)]
 
-settings.register_profile("unhurried", deadline=None)  # the first call imports pandas and all
-settings.load_profile("unhurried")
+# No deadline: the first call imports pandas and all. 60 examples a property keep this file quick.
+settings.register_profile("properties", deadline=None, max_examples=60)
+settings.load_profile("properties")
 
 tokens = st.integers(1, 3000)
 

@@ -261,6 +261,7 @@ def _main_plan(estimate: Estimate) -> Plan:
 def _ops(estimate: Estimate, style: Style) -> list[str]:
     """A table per component; FLOPs are those of matmuls and vector ops together."""
     table, whole = estimate.op_table(), estimate.end_to_end.time_s
+    types = {plan.cost.component: plan.rates.matmul_type for plan in estimate.plans}
     parts = []
     for group in dict.fromkeys((op["component"], op["phase"]) for op in table):
         rows = [
@@ -276,7 +277,7 @@ def _ops(estimate: Estimate, style: Style) -> list[str]:
             for op in table
             if (op["component"], op["phase"]) == group
         ]
-        title = f"{group[0]}, {group[1]}, on {estimate.hardware.name} in {estimate.inputs['quant']}"
+        title = f"{group[0]}, {group[1]}, on {estimate.hardware.name} at its {types[group[0]]} peak"
         headers = ["Op", "Count", "FLOPs", "Traffic", "Time", "Share", "Bound"]
         parts.append(f"{title}\n\n{grid(rows, headers, style, words=_WORDS)}")
     return parts

@@ -63,7 +63,9 @@ def test_names_and_aliases_are_unambiguous() -> None:
     assert len(named) == len(set(named))
 
 
-@pytest.mark.parametrize("model", [m for m in all_models() if isinstance(m, Lmm)], ids=str)
+@pytest.mark.parametrize(
+    "model", [m for m in all_models() if isinstance(m, Lmm)], ids=lambda m: m.name
+)
 def test_parts_of_an_lmm_exist(model: Model) -> None:
     work = workload(model)
 
