@@ -42,10 +42,13 @@ def write_bytes(content: bytes, target: str, *, force: bool = False) -> None:
 def check(target: str, *, force: bool = False) -> None:
     """Raise OutputError if the target is not to be written: to be asked before long work."""
     path = Path(target)
-    if path.is_dir():
+    if path.is_dir() or target.endswith(("/", os.sep)):
         raise OutputError(f"{target} is a folder: name a file in it")
     if path.is_file() and path.stat().st_size and not force:
         raise OutputError(f"{target} exists: give another name, or --force to replace it")
+    if not path.parent.is_dir():
+        reason = "Not a directory" if path.parent.exists() else "No such file or directory"
+        raise OutputError(f"cannot write {target}: {reason}")
 
 
 def _print(text: str) -> None:

@@ -1,0 +1,93 @@
+"""`roofline tokens`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+NEEDS = ("torch", "transformers", "PIL", "matplotlib")
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+@click.command()
+@click.argument("photo", metavar="PHOTO")
+@click.option(
+    "--checkpoint",
+    metavar="DIR_OR_ID",
+    help="Weights of the model: a folder or a Hugging Face id. Needed by all reducers but "
+    "sequential and spatial.",
+)
+@click.option(
+    "--model",
+    default="llava-1.5-7b",
+    show_default=True,
+    help="LMM by name or YAML file; see `roofline models`.",
+)
+@click.option(
+    "--reducer",
+    "reducers",
+    multiple=True,
+    default=("prumerge", "prumerge+"),
+    show_default="prumerge and prumerge+",
+    help="prumerge, prumerge+, sequential, spatial, fastervlm, visionzip, divprune, tome, ats, "
+    "evit or crossget. Repeatable.",
+)
+@click.option(
+    "--visual-tokens",
+    type=int,
+    help="Tokens to come out. Default: the method's own rule, or a quarter if it has none.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    help="Write the figure there, as PNG, SVG or PDF by its ending.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def tokens(
+    photo: str,
+    checkpoint: str | None,
+    model: str,
+    reducers: tuple[str, ...],
+    visual_tokens: int | None,
+    output: str,
+    force: bool,
+) -> None:
+    """Draw the visual tokens that reducers keep of a picture.
+
+    Reducers stand side by side: kept patches bright and outlined, what is merged, and the class
+    token's attention with the fence that outliers are above. Counts go to the terminal.
+    """
+    from roofline.cli.output import check, write_bytes
+    from roofline.errors import OutputError
+
+    suffix = Path(output).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
+    check(output, force=force)
+    _require(NEEDS)
+
+    from roofline.report.token_figure import render
+    from roofline.runtime.inspect import inspect_tokens
+
+    inspection = inspect_tokens(
+        photo, reducers, model=model, checkpoint=checkpoint, count=visual_tokens
+    )
+    write_bytes(render(inspection, suffix[1:]), output, force=force)
+    width = max(len(one.reducer) for one in inspection.kept)
+    for one in inspection.kept:
+        note = f"  ({one.note})" if one.note else ""
+        click.echo(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
+
+
+def _require(modules: tuple[str, ...]) -> None:
+    from importlib.util import find_spec
+
+    from roofline.errors import InputError
+
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        packages = ", ".join("pillow" if name == "PIL" else name for name in missing)
+        raise InputError(f"`roofline tokens` needs {packages}: pip install 'roofline[profile]'")

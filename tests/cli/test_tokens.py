@@ -1,0 +1,179 @@
+"""`roofline tokens`: a figure and its counts, or one line that says why not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from roofline.cli import tokens as command
+from roofline.runtime.load import load_model
+from roofline.runtime.reducers import find, reducer_names
+
+Cli = Callable[..., Any]
+
+TINY = ["tokens", "photo.png", "--model", "llava-tiny"]
+SPATIAL = [*TINY, "--reducer", "spatial"]
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    load_model("llava-tiny").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def photo(tmp_path: Path, in_an_empty_folder: None) -> Path:
+    random = np.random.default_rng(0)
+    picture = Image.fromarray(random.integers(0, 256, (90, 120, 3), dtype=np.uint8))
+    picture.save(tmp_path / "photo.png")
+    (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
+    return tmp_path / "photo.png"
+
+
+def test_a_figure_and_its_counts(call: Cli, tmp_path: Path) -> None:
+    code, out, err = call(*SPATIAL, "--reducer", "sequential", "-o", "tokens.png")
+
+    assert (code, err) == (0, "")
+    assert out == ("spatial     9 sampled = 9 of 36 tokens\nsequential  9 kept = 9 of 36 tokens\n")
+    assert (tmp_path / "tokens.png").read_bytes().startswith(PNG)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_checkpoint_by_default_shows_prumerge_and_its_plus(
+    call: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    code, out, _ = call(*TINY, "--checkpoint", checkpoint, "-o", "tokens.svg")
+
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == ["prumerge", "prumerge+"]
+    assert all(line.endswith(" of 36 tokens") for line in out.splitlines())
+    assert (tmp_path / "tokens.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_all_reducers_of_a_picture_side_by_side(call: Cli, checkpoint: Path) -> None:
+    names = [name for name in reducer_names() if find(name).place != "llm"]
+    asked = [word for name in names for word in ("--reducer", name)]
+    code, out, _ = call(
+        *TINY, *asked, "--checkpoint", checkpoint, "--visual-tokens", "12", "-o", "tokens.pdf"
+    )
+
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == names
+    counts = {line.split()[0]: line.partition(" = ")[2].split()[0] for line in out.splitlines()}
+    assert int(counts.pop("ats")) <= 12
+    assert set(counts.values()) == {"12"}
+    assert "an approximation" in out
+
+
+def test_in_a_process_of_its_own(run: Cli, tmp_path: Path) -> None:
+    code, out, _ = run(*SPATIAL, "--visual-tokens", "12", "-o", "tokens.png")
+
+    assert code == 0
+    assert out == "spatial  12 sampled = 12 of 36 tokens\n"
+    assert (tmp_path / "tokens.png").read_bytes().startswith(PNG)
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no photo of that name": (["tokens", "missing.jpg", *SPATIAL[2:]], "No such file"),
+    "a folder": (["tokens", ".", *SPATIAL[2:]], "Is a directory"),
+    "no picture": (["tokens", "notes.png", *SPATIAL[2:]], "no picture of a known format"),
+    "unknown reducer": ([*TINY, "--reducer", "spatil"], "did you mean spatial"),
+    "one bad of several": ([*SPATIAL, "--reducer", "prumerge++"], "did you mean prumerge"),
+    "inside the LLM": ([*TINY, "--reducer", "fastv"], "depends on the prompt"),
+    "no checkpoint": (TINY, "random weights say nothing about a picture: give --checkpoint"),
+    "missing checkpoint": ([*TINY, "--checkpoint", "./nowhere"], "nowhere"),
+    "unknown model": ([*SPATIAL, "--model", "llava-tinny"], "llava-tiny"),
+    "not an LMM": ([*SPATIAL, "--model", "clip-vit-l-336"], "only an lmm"),
+    "no visual tokens": ([*SPATIAL, "--visual-tokens", "0"], "between 1 and"),
+    "too many visual tokens": ([*SPATIAL, "--visual-tokens", "37"], "36 patches, not 37"),
+    "no grid": ([*SPATIAL, "--visual-tokens", "31"], "spatial: 31 patches form no grid"),
+    "visual tokens in words": ([*SPATIAL, "--visual-tokens", "x"], "'x' is not a valid integer"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "hint"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_leaves_no_file(
+    arguments: list[str], hint: str, call: Cli, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    code, out, err = call(*arguments, "-o", "tokens.png")
+
+    assert_one_line(code, out, err, hint)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_checkpoint_of_another_model_is_one_line(call: Cli, checkpoint: Path) -> None:
+    code, out, err = call(
+        "tokens", "photo.png", "--model", "llava-1.5-7b", "--checkpoint", checkpoint, "-o", "t.png"
+    )
+
+    assert_one_line(code, out, err, "is not a llava-1.5-7b")
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("photo.png", "photo.png exists: give another name, or --force"),
+        ("tokens.gif", ".png, .svg, .pdf"),
+        ("tokens", ".png, .svg, .pdf"),
+        ("-", ".png, .svg, .pdf"),
+        ("missing/tokens.png", "No such file or directory"),
+        ("photo.png/tokens.png", "Not a directory"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_found_out_first(
+    target: str, hint: str, call: Cli, monkeypatch: pytest.MonkeyPatch, photo: Path
+) -> None:
+    before = photo.read_bytes()
+    monkeypatch.setattr("roofline.runtime.inspect.inspect_tokens", pytest.fail)
+    code, out, err = call(*SPATIAL, "-o", target)
+
+    assert_one_line(code, out, err, hint)
+    assert photo.read_bytes() == before
+
+
+def test_a_file_is_replaced_when_forced(call: Cli, tmp_path: Path) -> None:
+    (tmp_path / "tokens.png").write_text("old", encoding="utf-8")
+
+    assert call(*SPATIAL, "-o", "tokens.png", "--force").code == 0
+    assert (tmp_path / "tokens.png").read_bytes().startswith(PNG)
+
+
+def test_a_place_is_required(call: Cli) -> None:
+    assert_one_line(*call(*SPATIAL), "-o")
+
+
+@pytest.mark.parametrize("module", command.NEEDS)
+def test_what_is_missing_is_named_with_its_remedy(
+    module: str, call: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    code, out, err = call(*SPATIAL, "-o", "tokens.png")
+
+    assert_one_line(code, out, err, "pip install 'roofline[profile]'")
+    assert f"needs {'pillow' if module == 'PIL' else module}:" in err
+    assert not (tmp_path / "tokens.png").exists()
+
+
+def test_the_help_lists_every_reducer_that_can_be_drawn(call: Cli) -> None:
+    text = call("tokens", "--help").out.replace("\n", " ")
+
+    for name in reducer_names():
+        assert (f"{name}," in text or f"{name}." in text or f" {name} " in text) == (
+            find(name).place != "llm"
+        ), name
+
+
+def assert_one_line(code: int, out: str, err: str, hint: str) -> None:
+    assert (code, out) == (2, "")
+    assert err.startswith("roofline: error: ")
+    assert err.count("\n") == 1
+    assert hint in err
