@@ -47,6 +47,10 @@ _HOMES = {
 }
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use: `roofline --help` needs neither NumPy nor YAML."""
     if name not in _HOMES:

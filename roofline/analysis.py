@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -162,7 +163,7 @@ class _Request(Struct, frozen=True):
             plans=plans,
             prompt=prompt,
             work=work,
-            reanalyze=lambda: self._unreduced(work, scenario),
+            reanalyze=partial(self._unreduced, work, scenario),
         )
 
     def _workload(self, scenario: Scenario) -> Workload:

@@ -103,19 +103,20 @@ class Kernel(Struct, frozen=True):
         steps = point.values["steps"]
         if not any(p.depends_on("step") for p in (*self.compute, self.memory)):
             return self._slower(point, self.count * steps)
-        # Each step reads a longer cache: steps get an axis of their own. Added up one after the
-        # other, a configuration's sum is the same whatever longer ones stand beside it.
-        step = np.arange(0.0, steps.max(initial=0.0) + 1.0)
+        # Each step reads a longer cache: steps get an axis of their own, a piece at a time. They
+        # are added up one after the other, so that a configuration's sum is the same to the last
+        # bit whatever longer ones stand beside it.
         every = Point({name: value[..., None] for name, value in point.values.items()})
-        weight = self.count * (step > 0).astype(np.float64)
-        last = steps[..., None].astype(np.intp)
-        time, compute_bound = (
-            np.take_along_axis(
-                np.cumsum(np.broadcast_to(t, (*steps.shape, step.size)), -1), last, -1
-            )
-            for t in self._slower(every.at(step=step), weight)
-        )
-        return time[..., 0], compute_bound[..., 0]
+        sums = np.zeros((2, *steps.shape))
+        piece = max(1, CHUNK // max(1, steps.size))
+        longest = int(steps.max(initial=0.0))
+        for first in range(1, longest + 1, piece):
+            step = np.arange(first, min(first + piece, longest + 1), dtype=np.float64)
+            weight = self.count * (step <= steps[..., None]).astype(np.float64)
+            for i, times in enumerate(self._slower(every.at(step=step), weight)):
+                run = np.concatenate([sums[i][..., None], times], axis=-1)
+                sums[i] = np.cumsum(run, axis=-1)[..., -1]
+        return sums[0], sums[1]
 
     def _slower(self, point: Point, weight: Array | float) -> tuple[Array, Array]:
         compute, memory = point.maximum(self.compute), point(self.memory)
@@ -220,13 +221,12 @@ def evaluate(plans: Sequence[Plan], prompt: Prompt, scenario: Scenario) -> list[
     """For each plan the quantities of `EVALUATED`, each of the scenario's shape."""
     axes = scenario.axes
     outputs = len(plans) * len(EVALUATED)
-    longest = int(max(1.0, scenario.steps.max(initial=1.0)))
     chunks = np.nditer(
         (*axes, *([None] * outputs)),  # type: ignore[arg-type]  # the stubs know no allocation
         flags=["external_loop", "buffered", "zerosize_ok"],
         op_flags=[["readonly"]] * len(axes) + [["writeonly", "allocate"]] * outputs,  # type: ignore[arg-type]
         op_dtypes=[np.float64] * (len(axes) + outputs),
-        buffersize=max(1, CHUNK // longest),
+        buffersize=CHUNK,
     )
     with chunks:
         for arrays in chunks:

@@ -76,7 +76,7 @@ class Totals(Struct, frozen=True, eq=False):
 
     @property
     def bound(self) -> NDArray[np.str_]:
-        """`compute` or `memory`, by the larger share of time."""
+        """`compute` or `memory`, by the larger share of time; in the JSON null if nothing runs."""
         return np.where(2 * self.compute_bound_time_s >= self.time_s, "compute", "memory")[()]
 
     @property
@@ -86,7 +86,10 @@ class Totals(Struct, frozen=True, eq=False):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, or nested lists where the scenario has axes."""
-        return {name: plain(getattr(self, name)) for name in QUANTITIES}
+        figures = {name: plain(getattr(self, name)) for name in QUANTITIES}
+        runs = np.asarray(self.time_s) > 0
+        bound = np.where(runs, np.asarray(self.bound, dtype=object), np.full(runs.shape, None))
+        return figures | {"bound": plain(bound)}
 
 
 class Estimate(Totals, frozen=True, eq=False, dict=True):
@@ -141,6 +144,14 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
         share: Array = np.full(np.shape(saved), np.inf)
         return np.divide(own.time_s, saved, out=share, where=saved > 0)[()]
 
+    @property
+    def typical_tokens(self) -> int | None:
+        """Visual tokens that the reducer usually leaves of one image; None without a reducer."""
+        reducer, case = self.work.reducer, self.work.case
+        if reducer is None or case is None:
+            return None
+        return reducer.typical(case.patches, case.blocks)
+
     def _reducer_dict(self) -> dict[str, Any] | None:
         """What the reducer is, what it leaves, and what it takes of the saving."""
         if self.work.reducer is None:
@@ -149,7 +160,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
         return {
             "name": reducer.name,
             "place": reducer.place,
-            "typical_tokens_per_image": reducer.typical_tokens,
+            "typical_tokens_per_image": self.typical_tokens,
             "typical_tokens_source": reducer.typical_source,
             "end_to_end_speedup": plain(self.end_to_end_speedup),
             "share_of_saving": plain(self.reducer_share),

@@ -22,6 +22,8 @@ class Span(Struct, frozen=True):
     tokens: Number
     mlp_tokens: Number | None = None
     query_tokens: Number | None = None
+    materialised: bool = False
+    """Whether attention's probabilities are needed in memory, whatever the kernel asked for."""
 
     @property
     def tokens_after(self) -> Number:

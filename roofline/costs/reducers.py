@@ -28,9 +28,7 @@ from roofline.errors import ScenarioError, UnknownNameError
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 Place = Literal["features", "vision", "llm"]
-NEIGHBOURS = 32
-"""PruMerge's k: patches merged into each kept one."""
-_ROOT_FLOPS = 2  # square and accumulate, for norms
+_NORM_FLOPS = 2  # square and accumulate
 _COSINE_FLOPS = 3  # square, accumulate, divide
 
 
@@ -61,8 +59,16 @@ class Case(Struct, frozen=True):
         return self.vision.hidden_size
 
     @property
+    def heads(self) -> int:
+        return self.vision.num_attention_heads
+
+    @property
     def head_size(self) -> int:
         return self.vision.hidden_size // self.vision.num_attention_heads
+
+
+def _nothing(case: Case) -> Sequence[Block]:
+    return ()
 
 
 class ReducerCost(Struct, frozen=True):
@@ -70,15 +76,17 @@ class ReducerCost(Struct, frozen=True):
 
     name: str
     place: Place
-    typical_tokens: int
-    """Visual tokens of one image that it usually leaves."""
+    typical: Callable[[int, int], int]
+    """(patches, ViT blocks) → visual tokens of one image that it usually leaves."""
     typical_source: str
-    own: Callable[[Case], Sequence[Block]] = lambda case: ()
+    own: Callable[[Case], Sequence[Block]] = _nothing
     """Its own work, for the features of all images."""
     schedule: Callable[[int, int, int], Schedule] | None = None
     """(tokens, blocks, visual tokens left) → tokens in attention and MLP of each ViT block."""
     projects_all: bool = False
     """Whether the projector runs on all patches, before anything is dropped."""
+    materialises: bool = False
+    """Whether the blocks that reduce need attention's probabilities in memory."""
     samples_queries: bool = False
     """Whether the blocks that reduce compute attention for the tokens that stay alone."""
     full_llm_layers: int = 0
@@ -99,13 +107,15 @@ def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
     if reducer.schedule is None:
         return (Span(case.blocks, float(case.tokens)),)
     schedule = reducer.schedule(case.tokens, case.blocks, case.kept)
-    rows = [
-        (float(before), float(after), float(after if reducer.samples_queries else before))
-        for before, after in schedule
-    ]
     return tuple(
-        Span(len(list(group)), before, after, queries)
-        for (before, after, queries), group in groupby(rows)
+        Span(
+            layers=len(list(group)),
+            tokens=float(before),
+            mlp_tokens=float(after),
+            query_tokens=float(after if reducer.samples_queries else before),
+            materialised=reducer.materialises and after < before,
+        )
+        for (before, after), group in groupby(schedule)
     )
 
 
@@ -123,21 +133,20 @@ def _matmul(
     images: Number,
     shape: tuple[float, float, float],
     *,
-    times: float = 1.0,
     vector_flops: Number = 0.0,
 ) -> Op:
-    """`times` × [rows, inner] @ [inner, columns] an image; every operand is read once."""
+    """[rows, inner] @ [inner, columns] an image; every operand is read once."""
     rows, inner, columns = shape
     return Op(
         name,
         "reduction",
         "attention",
         reads={
-            f"{name}_left": images * (times * rows * inner),
-            f"{name}_right": images * (times * inner * columns),
+            f"{name}_left": images * (rows * inner),
+            f"{name}_right": images * (inner * columns),
         },
-        writes={f"{name}_out": images * (times * rows * columns)},
-        flops=2 * images * (times * rows * inner * columns),
+        writes={f"{name}_out": images * (rows * columns)},
+        flops=2 * images * (rows * inner * columns),
         vector_flops=vector_flops,
     )
 
@@ -154,11 +163,17 @@ def _ranking(images: Number, scores: float) -> Op:
     )
 
 
-def _class_attention(case: Case) -> Op:
-    """One row of logits over all tokens and its softmax: [1, C] @ [C, T], heads together."""
-    softmax = case.images * (SOFTMAX_FLOPS * case.tokens)
-    return _matmul(
-        "class_attention", case.images, (1, case.width, case.tokens), vector_flops=softmax
+def _class_attention(case: Case, tokens: int, heads: int) -> Op:
+    """One row of logits over the tokens of a block and its softmax, head by head."""
+    logits = case.images * (heads * tokens)
+    return Op(
+        "class_attention",
+        "reduction",
+        "attention",
+        reads={"query": case.images * case.width, "keys": case.images * (tokens * case.width)},
+        writes={"attention": logits},
+        flops=case.images * (2 * case.width * tokens),
+        vector_flops=SOFTMAX_FLOPS * logits,
     )
 
 
@@ -170,34 +185,36 @@ def _next_block_attention(case: Case) -> tuple[Op, ...]:
         layer_norm("layer_norm1", "features", "normed", rows=rows, width=width),
         projection("k_proj", "normed", "keys", rows=rows),
         projection("q_proj", "normed", "query", rows=case.images),
-        _class_attention(case),
+        _class_attention(case, case.tokens, 1),
     )
 
 
 def _prumerge(case: Case) -> Sequence[Block]:
-    """K = kept − 1 clusters of k neighbours, and one token of all the rest."""
+    """K = kept − 1 clusters, and one token of all the rest."""
     n, c, selected = case.patches, case.width, case.kept - 1
-    neighbours = min(NEIGHBOURS, n - 1)
     ops = [*_next_block_attention(case), _ranking(case.images, n)]
-    if neighbours:
+    if n > 1:  # one patch has no neighbours
         cosines = case.images * (_COSINE_FLOPS * n * c)
         ops.append(_matmul("similarity", case.images, (selected, c, n), vector_flops=cosines))
-    ops.append(_matmul("merge", case.images, (1, neighbours, c), times=selected))
+        # the shares of all patches in each cluster, zero but for its neighbours
+        ops.append(_matmul("merge", case.images, (selected, n, c)))
     ops.append(_matmul("extra_token", case.images, (1, n, c)))
     return (Block(1, tuple(ops)),)
 
 
 def _fastervlm(case: Case) -> Sequence[Block]:
-    return (Block(1, (_class_attention(case), _ranking(case.images, case.patches))),)
+    row = _class_attention(case, case.tokens, case.heads)
+    return (Block(1, (row, _ranking(case.images, case.patches))),)
 
 
 def _visionzip(case: Case) -> Sequence[Block]:
     """D dominant tokens, class token among them; c contextual ones of the R patches left."""
     contextual = case.kept * 10 // 64
     rest = case.patches - (case.kept - contextual) + 1
-    ops = [_class_attention(case), _ranking(case.images, case.patches)]
+    ops = [_class_attention(case, case.tokens, case.heads), _ranking(case.images, case.patches)]
     if contextual:
         others = rest - contextual
+        ops.append(_head_mean(case, case.patches))
         cosines = case.images * (case.patches * case.width)
         ops += [
             _matmul(
@@ -229,9 +246,9 @@ def _tome(case: Case) -> Sequence[Block]:
 
     def own(before: int, after: int) -> Sequence[Op]:
         even, odd = (before + 1) // 2, before // 2
-        keys = case.images * (before * case.width)
         return (
-            _matmul("similarity", case.images, (even, case.head_size, odd), vector_flops=keys),
+            _head_mean(case, before),
+            _matmul("similarity", case.images, (even, case.head_size, odd)),
             _ranking(case.images, even),
             _averaging(case, before, after),
         )
@@ -243,9 +260,11 @@ def _crossget(case: Case) -> Sequence[Block]:
     """Cosines of all tokens; importance from the attention that the block computes anyway."""
 
     def own(before: int, after: int) -> Sequence[Op]:
-        keys = case.images * (before * case.width + before * before)
+        received = case.images * (case.heads * before * before)  # importance: sums of attention
+        shape = (before, case.head_size, before)
         return (
-            _matmul("similarity", case.images, (before, case.head_size, before), vector_flops=keys),
+            _head_mean(case, before),
+            _matmul("similarity", case.images, shape, vector_flops=received),
             _ranking(case.images, before),
             _averaging(case, before, after),
         )
@@ -257,8 +276,8 @@ def _evit(case: Case) -> Sequence[Block]:
     """The class token's attention once more, since fused kernels do not return it."""
 
     def own(before: int, after: int) -> Sequence[Op]:
-        logits = _matmul("class_attention", case.images, (1, case.width, before))
-        return logits, _ranking(case.images, before), _averaging(case, before, after)
+        row = _class_attention(case, before, case.heads)
+        return row, _ranking(case.images, before), _averaging(case, before, after)
 
     return _in_blocks(case, evit_schedule(case.tokens, case.blocks, count=case.kept), own)
 
@@ -267,12 +286,31 @@ def _ats(case: Case) -> Sequence[Block]:
     """The class token's attention, and the norms of the values that it weighs."""
 
     def own(before: int, after: int) -> Sequence[Op]:
-        norms = case.images * (_ROOT_FLOPS * before * case.width)
-        shape = (1, case.width, before)
-        logits = _matmul("class_attention", case.images, shape, vector_flops=norms)
-        return logits, _ranking(case.images, before)
+        row = _class_attention(case, before, case.heads)
+        norms = Op(
+            "value_norms",
+            "reduction",
+            "vector",
+            reads={"value": case.images * (before * case.width)},
+            writes={"norms": case.images * (before * case.heads)},
+            vector_flops=case.images * (_NORM_FLOPS * before * case.width),
+        )
+        return row, norms, _ranking(case.images, before)
 
     return _in_blocks(case, ats_schedule(case.tokens, case.blocks, count=case.kept), own)
+
+
+def _head_mean(case: Case, tokens: int) -> Op:
+    """Keys averaged over heads and normalised, [T, C] → [T, e]: what alikeness is measured by."""
+    keys = case.images * (tokens * case.width)
+    return Op(
+        "head_mean",
+        "reduction",
+        "vector",
+        reads={"key": keys},
+        writes={"metric": case.images * (tokens * case.head_size)},
+        vector_flops=keys + case.images * (_COSINE_FLOPS * tokens * case.head_size),
+    )
 
 
 def _averaging(case: Case, before: int, after: int) -> Op:
@@ -310,17 +348,47 @@ def _divprune(case: Case) -> Sequence[Block]:
 
 def _fastv(case: Case) -> Sequence[Block]:
     """The last token's attention to the prompt, [1, e] @ [e, n] per head."""
-    tokens, width = case.batch * case.prompt, case.llm.attention_width
+    tokens = case.batch * case.prompt
+    logits = tokens * case.llm.num_attention_heads
     row = Op(
         "last_token_attention",
         "reduction",
         "attention",
-        reads={"keys": tokens * case.llm.kv_width},
-        writes={"scores": tokens},
-        flops=2 * tokens * width,
-        vector_flops=SOFTMAX_FLOPS * tokens,
+        reads={"query": case.batch * case.llm.attention_width, "keys": tokens * case.llm.kv_width},
+        writes={"attention": logits},
+        flops=2 * tokens * case.llm.attention_width,
+        vector_flops=SOFTMAX_FLOPS * logits,
     )
     return (Block(1, (row,)),)
+
+
+def _ats_schedule(tokens: int, blocks: int, kept: int) -> Schedule:
+    return ats_schedule(tokens, blocks, count=kept)
+
+
+def _evit_schedule(tokens: int, blocks: int, kept: int) -> Schedule:
+    return evit_schedule(tokens, blocks, count=kept)
+
+
+def _fraction(divisor: int) -> Callable[[int, int], int]:
+    return partial(_divided, divisor)
+
+
+def _divided(divisor: int, patches: int, blocks: int) -> int:
+    return max(2, patches // divisor)
+
+
+def _paper_share(tokens: int) -> Callable[[int, int], int]:
+    """As many of the patches as `tokens` are of LLaVA-1.5's 576."""
+    return partial(_proportional, tokens / 576)
+
+
+def _proportional(share: float, patches: int, blocks: int) -> int:
+    return max(2, round(share * patches))
+
+
+def _after_crossget(patches: int, blocks: int) -> int:
+    return crossget_schedule(patches + 1, blocks)[-1][1] - 1
 
 
 _PRUMERGE = "Shang et al., LLaVA-PruMerge, arXiv:2403.15388"
@@ -332,7 +400,7 @@ REDUCERS = {
         ReducerCost(
             "prumerge",
             "features",
-            typical_tokens=40,
+            typical=_paper_share(40),
             typical_source=f"{_PRUMERGE}, section 4.4.1, TextVQA",
             own=_prumerge,
             least=2,
@@ -340,7 +408,7 @@ REDUCERS = {
         ReducerCost(
             "prumerge+",
             "features",
-            typical_tokens=144,
+            typical=_fraction(4),
             typical_source=f"{_PRUMERGE}, section 3.4, a fourth",
             own=_prumerge,
             least=2,
@@ -348,19 +416,19 @@ REDUCERS = {
         ReducerCost(
             "sequential",
             "features",
-            typical_tokens=40,
+            typical=_paper_share(40),
             typical_source=f"{_PRUMERGE}, table 4",
         ),
         ReducerCost(
             "spatial",
             "features",
-            typical_tokens=40,
+            typical=_paper_share(40),
             typical_source=f"{_PRUMERGE}, table 4",
         ),
         ReducerCost(
             "tome",
             "vision",
-            typical_tokens=144,
+            typical=_fraction(4),
             typical_source=_TABLE_7,
             own=_tome,
             schedule=tome_schedule,
@@ -368,46 +436,47 @@ REDUCERS = {
         ReducerCost(
             "ats",
             "vision",
-            typical_tokens=144,
+            typical=_fraction(4),
             typical_source=_TABLE_7,
             own=_ats,
-            schedule=lambda tokens, blocks, kept: ats_schedule(tokens, blocks, count=kept),
+            schedule=_ats_schedule,
             samples_queries=True,
         ),
         ReducerCost(
             "evit",
             "vision",
-            typical_tokens=144,
+            typical=_fraction(4),
             typical_source=_TABLE_7,
             own=_evit,
-            schedule=lambda tokens, blocks, kept: evit_schedule(tokens, blocks, count=kept),
+            schedule=_evit_schedule,
         ),
         ReducerCost(
             "crossget",
             "vision",
-            typical_tokens=278,
+            typical=_after_crossget,
             typical_source=f"{_TABLE_7}; 13 tokens a block",
             own=_crossget,
+            materialises=True,
             schedule=crossget_schedule,
         ),
         ReducerCost(
             "fastervlm",
             "features",
-            typical_tokens=58,
+            typical=_fraction(10),
             typical_source="Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
             own=_fastervlm,
         ),
         ReducerCost(
             "visionzip",
             "features",
-            typical_tokens=64,
-            typical_source="Yang et al., VisionZip, arXiv:2412.04467",
+            typical=_fraction(9),
+            typical_source="Yang et al., VisionZip, arXiv:2412.04467, 64 of 576",
             own=_visionzip,
         ),
         ReducerCost(
             "divprune",
             "features",
-            typical_tokens=58,
+            typical=_fraction(10),
             typical_source="Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
             own=_divprune,
             projects_all=True,
@@ -415,7 +484,7 @@ REDUCERS = {
         ReducerCost(
             "fastv",
             "llm",
-            typical_tokens=288,
+            typical=_fraction(2),
             typical_source="Chen et al., FastV, arXiv:2403.06764, half after layer 2",
             own=_fastv,
             full_llm_layers=2,

@@ -17,6 +17,9 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 DEFAULT_TEXT_TOKENS = 40
 """The text prompt of the LLaVA-PruMerge paper's efficiency analysis (section 4.2)."""
 
+MOST = 10_000_000
+"""Largest count of tokens or sequences: beyond it sums would not be exact in float64."""
+
 
 class Scenario(Struct, frozen=True):
     """Axes of one analysis; float64 arrays that broadcast against each other."""
@@ -85,7 +88,9 @@ def _counts(name: str, values: ArrayLike, least: int = 1) -> Array:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise ScenarioError(f"{name} must be whole numbers, not {values!r}") from None
-    wrong = array[~((array >= least) & (array == np.floor(array)) & np.isfinite(array))]
+    wrong = array[~((array >= least) & (array <= MOST) & (array == np.floor(array)))]
+    if wrong.size and MOST < wrong.flat[0] < np.inf:
+        raise ScenarioError(f"{name} must be at most {MOST:,}, not {wrong.flat[0]:g}")
     if wrong.size:
         raise ScenarioError(f"{name} must be whole numbers ≥ {least}, not {wrong.flat[0]:g}")
     return array

@@ -93,7 +93,7 @@ def _layer(
     key_value = ("key", "value")
     attend = (
         (flash_attention("attention", "query", "attended", shape, key_value=key_value),)
-        if attention == "flash"
+        if attention == "flash" and not span.materialised
         else eager_attention("query", "attended", shape, key_value=key_value)
     )
     return (

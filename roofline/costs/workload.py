@@ -134,7 +134,7 @@ def _reduced(
     """The same with fewer tokens where the reducer acts, and its own work."""
     if parts.vision is None or work.llm is None or parts.visual_tokens is None:
         raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {work.name} is none")
-    kept = reducer.typical_tokens
+    kept = reducer.typical(parts.vision.patches, parts.vision_blocks)
     if visual_tokens is not None:
         kept, rest = divmod(int(visual_tokens), parts.images)
         if rest:
@@ -219,7 +219,7 @@ def _vision_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
     if layers is None:
         return (Span(parts.vision_blocks, float(parts.vision.tokens)),)
     _check_layers("vision_layers", layers, parts.vision_blocks, least=1)
-    return tuple(Span(n, *map(float, tokens)) for n, *tokens in layers)
+    return tuple(_span(n, [float(t) for t in tokens]) for n, *tokens in layers)
 
 
 def _llm_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
@@ -232,9 +232,14 @@ def _llm_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
     _check_layers("llm_layers", layers, parts.llm.num_hidden_layers, least=0)
     first, *rest = layers
     return (
-        Span(first[0], PROMPT, *(TEXT + float(t) for t in first[2:])),
-        *(Span(n, *(TEXT + float(t) for t in tokens)) for n, *tokens in rest),
+        _span(first[0], [PROMPT, *(TEXT + float(t) for t in first[2:])]),
+        *(_span(n, [TEXT + float(t) for t in tokens]) for n, *tokens in rest),
     )
+
+
+def _span(layers: int, tokens: Sequence[Number]) -> Span:
+    """Tokens of the whole layer, or of its attention and of its MLP."""
+    return Span(layers, tokens[0], tokens[1] if len(tokens) > 1 else None)
 
 
 def _check_layers(name: str, layers: Layers, expected: int, *, least: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any, SupportsFloat
 
+from roofline.costs.reducers import ReducerCost
 from roofline.engine import Plan
 from roofline.estimate import Estimate, Totals
 from roofline.report.grid import Style, grid
@@ -219,23 +220,28 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     whole, capacity = estimate.end_to_end, estimate.hardware.memory_bytes
     verdict = "fits in" if whole.fits else "does not fit in"
     lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
-    reducer, share = estimate.work.reducer, estimate.reducer_share
-    speedup = estimate.end_to_end_speedup
-    if reducer is not None and share is not None and speedup is not None:
-        text = (
-            f"{reducer.name}: {_times(speedup)} as fast end to end; it takes "
-            f"{significant(100 * share, 2)} % of the time that it saves"
-        )
-        if estimate.work.case and estimate.work.case.kept == reducer.typical_tokens:
-            text += (
-                f"; {reducer.typical_tokens} tokens an image is typical ({reducer.typical_source})"
-            )
-        lines.append(("Reducer", text))
+    if estimate.work.reducer is not None:
+        lines.append(("Reducer", _reducer_line(estimate, estimate.work.reducer)))
     if estimate.time_s:
         lines.append(("Time goes to", _shares(estimate, "kind")))
         if estimate.inputs["stage"] == "generate":
             lines.append(("By phase", _shares(estimate, "phase")))
     return lines
+
+
+def _reducer_line(estimate: Estimate, reducer: ReducerCost) -> str:
+    """What it gains end to end, what it takes of that, and how typical the count is."""
+    share, speedup = estimate.reducer_share, estimate.end_to_end_speedup
+    text = reducer.name
+    if share is not None and speedup is not None and float(share) < 1:
+        percent = significant(100 * float(share), 2)
+        text += f": {_times(speedup)} as fast end to end; it takes {percent} % of the time it saves"
+    else:
+        text += " saves no time here"
+    case, typical = estimate.work.case, estimate.typical_tokens
+    if case is not None and case.kept == typical:
+        text += f"; {typical} tokens an image is typical ({reducer.typical_source})"
+    return text
 
 
 def _shares(estimate: Estimate, key: str) -> str:

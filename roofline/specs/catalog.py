@@ -7,7 +7,8 @@ that ship with the package. A folder may hold YAML files of any kind, or `hardwa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -103,22 +104,28 @@ def quantization_modes() -> dict[str, Quantization]:
 
 
 def all_hardware() -> list[Hardware]:
-    """Every device in the catalog, by name; of two with one name the first on the path counts."""
-    specs = (load_hardware(str(file)) for file in _files("hardware"))
-    return sorted(_first_of_each(specs), key=lambda spec: spec.name)
+    """Every device in the catalog, by name; of two with one name the first on the path counts.
+
+    Files of the search path that cannot be read are left out, with a warning.
+    """
+    return _all("hardware", load_hardware)
 
 
 def all_models() -> list[Model]:
-    """Every model in the catalog, by name; of two with one name the first on the path counts."""
-    specs = (load_model(str(file)) for file in _files("models"))
-    return sorted(_first_of_each(specs), key=lambda spec: spec.name)
+    """Every model in the catalog, likewise."""
+    return _all("models", load_model)
 
 
-def _first_of_each(specs: Iterator[Any]) -> list[Any]:
+def _all(folder: Folder, load: Callable[[str], Any]) -> list[Any]:
     named: dict[str, Any] = {}
-    for spec in specs:
-        named.setdefault(spec.name, spec)
-    return list(named.values())
+    for file in _files(folder):
+        try:
+            spec = load(str(file))
+        except SpecError as error:
+            warnings.warn(f"left out: {str(error).splitlines()[0]}", stacklevel=3)
+        else:
+            named.setdefault(spec.name, spec)
+    return sorted(named.values(), key=lambda spec: str(spec.name))
 
 
 @lru_cache(maxsize=256)
@@ -145,7 +152,7 @@ def _modified(file: Path) -> int:
 
 def _find(folder: Folder, name: str) -> Path:
     """The file that a user means: a path, a file named so, or one whose aliases hold the name."""
-    if name.endswith((".yaml", ".yml")) or Path(name).is_file():
+    if name.endswith((".yaml", ".yml")):
         return Path(name)
     wanted = name.lower()
     for files in _files_by_root(folder):
@@ -156,12 +163,21 @@ def _find(folder: Folder, name: str) -> Path:
             text = file.read_text(encoding="utf-8", errors="replace").lower()
             if wanted in text and wanted in _names(file):
                 return file
+    known = {known for file in _files(folder) for known in _readable_names(file)}
     raise UnknownNameError(
         "hardware" if folder == "hardware" else "model",
         name,
-        {known for file in _files(folder) for known in _names(file)},
+        known,
         f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
     )
+
+
+def _readable_names(file: Path) -> list[str]:
+    """Name and aliases for a list of suggestions, which a broken file must not spoil."""
+    try:
+        return _names(file)
+    except SpecError:
+        return []
 
 
 def _names(file: Path) -> list[str]:

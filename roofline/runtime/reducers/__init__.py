@@ -64,7 +64,8 @@ def find(name: str) -> Reducer:
     if name not in _HOMES:
         raise ReducerError(f"unknown reducer {name!r}; {_nearest(name, reducer_names())}")
     module = import_module(f"{__name__}.{_HOMES[name]}")
-    register(*module.REDUCERS)
+    for reducer in module.REDUCERS:  # a user's own of the same name stays
+        _registered.setdefault(reducer.name, reducer)
     return _registered[name]
 
 

@@ -31,7 +31,7 @@ of N − 1 in PruMerge+ released with `ratio`), C the width of the features, C' 
 
     attention   [1, C'] @ [C', 1 + N]       2·(1 + N)·C'   (without a class token 2·N²·C')
     similarity  [K, C'] @ [C', N]           2·K·N·C'       (none if k' = 0)
-    merging     K × [1, k'] @ [k', C]       2·K·k'·C
+    merging     [K, N] @ [N, C]             2·K·N·C        (none if k' = 0)
     extra       [1, N] @ [N, C]             2·N·C          (released only)
 
 A batch counts the similarity and merging of its largest K for all its images.

@@ -247,7 +247,7 @@ def test_flops_are_the_documented_ones(
     neighbours = min(options.get("k", 32), copies * n - 1)
     expected = 2 * ((1 + n) if class_token else n * n) * attention_width
     expected += 2 * selected * n * attention_width * (neighbours > 0)
-    expected += 2 * selected * neighbours * width
+    expected += 2 * selected * n * width * (neighbours > 0)
     expected += 2 * n * width * released
     assert flops(partial(run, **options)) == expected
 
