@@ -126,26 +126,29 @@ class FastV:
         cache, angles = kwargs.get("past_key_values"), kwargs["position_embeddings"]
         if hidden.shape[1] != visual.shape[1] or getattr(cache, "is_compileable", False):
             raise ReducerError("fastv prunes a whole prompt: no cache but a new, dynamic one")
-        copies = len(hidden) // len(visual)  # beams
-        with torch.no_grad():
-            attention = self._attention(real.repeat_interleave(copies, dim=0), angles)  # [B, n]
+        last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
         total = int(visual[0].sum())
         left = total - int(self.ratio * total) if self.count is None else self.count
-        text = ~visual.repeat_interleave(copies, dim=0).to(hidden.device, non_blocking=True)
-        rank = attention.masked_fill(text, torch.inf).argsort(dim=-1, descending=True, stable=True)
+        left = max(left, int(visual.gather(1, last).any()))  # the last token writes the next one
+        stays = (~visual).scatter(1, last, True)
+        copies = len(hidden) // len(visual)  # beams
+        last, seen, stays = (
+            t.repeat_interleave(copies, dim=0).to(hidden.device, non_blocking=True)
+            for t in (last, real.ne(0), stays)
+        )
+        with torch.no_grad():
+            attention = self._attention(last, seen, angles)  # [B, n]
+        rank = attention.masked_fill(stays, torch.inf).argsort(dim=-1, descending=True, stable=True)
         self._prompt = visual.shape[1]
         self._kept = rank[:, : self._prompt - total + left].sort(dim=-1).values
         self._prefill, self._angles = True, angles[0]
         self._cache = None if cache is None else weakref.ref(cache)
         self._projected.clear()
 
-    def _attention(self, real: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-        """The last real token's attention to all tokens, mean over heads: [B, n]."""
-        tokens = torch.arange(real.shape[1])
-        last = (real.ne(0) * tokens).argmax(dim=1, keepdim=True)  # [B, 1]
+    def _attention(self, last: Tensor, seen: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """What the `last` token [B, 1] pays to all that are `seen`, mean over heads: [B, n]."""
         queries, keys = self._projected["q_proj"], self._projected["k_proj"]
         size = angles[0].shape[-1]
-        last, seen = (t.to(keys.device, non_blocking=True) for t in (last, real.ne(0)))
         q = _rotated(_rows(queries, last), tuple(_rows(t, last) for t in angles), size)
         k = _rotated(keys, angles, size)  # [B, Hk, n, e]
         q = q.reshape(len(q), k.shape[1], -1, size)  # queries that share a key head as its rows

@@ -1,0 +1,291 @@
+"""`load_model`: a spec as a running Hugging Face model, with its checkpoint or random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from roofline.errors import InputError, SpecError, UnsupportedModeError
+from roofline.specs.catalog import load_component, load_quantization
+from roofline.specs.catalog import load_model as load_spec
+from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
+
+SEED = 0
+_INITIAL_STD = 0.02
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+
+
+class LoadError(InputError):
+    """A checkpoint that is missing, damaged, or not of the model that was named."""
+
+
+def load_model(
+    model: str | Lmm,
+    checkpoint: str | Path | None = None,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device = "cpu",
+    quant: str | None = None,
+    attention: str = "sdpa",
+    seed: int = SEED,
+) -> Any:
+    """Build an LMM for inference on a device.
+
+    checkpoint: a Hugging Face id or folder whose weights are loaded; without one the weights are
+        random, of the shapes in the spec, and for one seed and kind of device the same in any
+        dtype, but for its rounding.
+    dtype: `fp32`, `fp16`, `bf16` or a torch dtype; left out, that of `quant`, else fp16 on an
+        accelerator and fp32 on a CPU.
+    quant: a mode of `roofline.load_quantization`. fp32, fp16 and bf16 set the dtype; w8a16,
+        w8a8kv16 and w4a16 quantize the LLM's linear layers through torchao, where it has kernels.
+    attention: `sdpa`, `eager` or `flash_attention_2`, as in transformers.
+
+    Raises UnknownNameError, SpecError, LoadError, UnsupportedModeError.
+    """
+    spec = load_spec(model)
+    if not isinstance(spec, Lmm):
+        raise SpecError(f"model {spec.name}", [("kind", "only an lmm can be loaded and run")])
+    if attention not in ATTENTIONS:
+        known = ", ".join(ATTENTIONS)
+        raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
+    place = _device(device)
+    quantize = _quantizer(quant, place)
+    number = _dtype(dtype, quant, place)
+    try:
+        if checkpoint is None:
+            built = _random(spec, number, place, attention, seed)
+        else:
+            built = _pretrained(spec, checkpoint, number, attention).to(place)
+    except ImportError as error:  # of an attention kernel
+        raise UnsupportedModeError(_first_line(error)) from None
+    if quantize is not None:
+        quantize(built.model.language_model)
+    return built.eval()
+
+
+def config_of(spec: Lmm, attention: str = "sdpa") -> Any:
+    """The Hugging Face config that a spec describes."""
+    import transformers
+
+    vision = load_component(spec.vision, VisionEncoder)
+    llm = load_component(spec.llm, LanguageModel)
+    shared: dict[str, Any] = {
+        "vision_config": transformers.CLIPVisionConfig(
+            hidden_size=vision.hidden_size,
+            intermediate_size=vision.intermediate_size,
+            num_hidden_layers=vision.num_hidden_layers,
+            num_attention_heads=vision.num_attention_heads,
+            num_channels=vision.num_channels,
+            image_size=vision.image_size_px,
+            patch_size=vision.patch_size_px,
+            layer_norm_eps=vision.layer_norm_eps,
+        ),
+        "text_config": transformers.LlamaConfig(
+            hidden_size=llm.hidden_size,
+            intermediate_size=llm.intermediate_size,
+            num_hidden_layers=llm.num_hidden_layers,
+            num_attention_heads=llm.num_attention_heads,
+            num_key_value_heads=llm.kv_heads,
+            head_dim=llm.head_size,
+            vocab_size=spec.llm_vocab_size or llm.vocab_size,
+            max_position_embeddings=llm.max_position_embeddings or 4096,
+            rms_norm_eps=llm.rms_norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": llm.rope_theta},
+            attention_bias=llm.attention_bias,
+            mlp_bias=llm.mlp_bias,
+            tie_word_embeddings=llm.tie_word_embeddings,
+            pad_token_id=spec.pad_token_id,
+        ),
+        "image_token_index": spec.image_token_index,
+        "vision_feature_layer": spec.vision_feature_layer,
+        "attn_implementation": attention,
+    }
+    if spec.architecture == "video-llava":
+        # images drop the class token whatever videos do: the released model's default
+        return transformers.VideoLlavaConfig(
+            **shared,
+            vision_feature_select_strategy="default",
+            video_token_index=spec.video_token_index,
+            image_seq_length=vision.patches,
+            video_seq_length=spec.images * vision.tokens,
+        )
+    return transformers.LlavaConfig(
+        **shared,
+        vision_feature_select_strategy=spec.vision_feature_select_strategy,
+        image_seq_length=vision.patches,
+    )
+
+
+def _class_of(spec: Lmm) -> Any:
+    import transformers
+
+    if spec.architecture == "video-llava":
+        return transformers.VideoLlavaForConditionalGeneration
+    return transformers.LlavaForConditionalGeneration
+
+
+def _random(spec: Lmm, dtype: torch.dtype, device: torch.device, attention: str, seed: int) -> Any:
+    """Seeded normal weights made on the device itself: 7B parameters take seconds, not minutes."""
+    config = config_of(spec, attention)
+    with torch.device("meta"):
+        model = _class_of(spec)(config)
+    model = model.to(dtype).to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 or "embedding" in name:
+                drawn = torch.empty(weight.shape, device=device)
+                weight.copy_(drawn.normal_(0.0, _INITIAL_STD, generator=generator))
+            else:  # norms start at one, biases at zero
+                weight.fill_(1.0 if name.endswith("weight") else 0.0)
+    _restore_buffers(model, device)
+    model.tie_weights()
+    return model
+
+
+def _restore_buffers(model: nn.Module, device: torch.device) -> None:
+    """Rotary frequencies and position ids, which `to_empty` leaves undefined."""
+    for module in model.modules():
+        if hasattr(module, "inv_freq"):
+            for name, buffer in type(module)(module.config).named_buffers():
+                setattr(module, name, buffer.to(device))
+        ids = getattr(module, "position_ids", None)
+        if isinstance(ids, torch.Tensor):
+            module.position_ids = torch.arange(ids.shape[-1], device=device).expand(ids.shape)
+
+
+def _pretrained(spec: Lmm, checkpoint: str | Path, dtype: torch.dtype, attention: str) -> Any:
+    """Real weights. Raises LoadError for what is missing or does not match the spec."""
+    import transformers
+    from safetensors import SafetensorError
+
+    if not Path(checkpoint).is_dir() and _is_path(checkpoint):
+        raise LoadError(f"there is no folder {checkpoint}")
+    name = str(checkpoint)
+    try:
+        config = transformers.AutoConfig.from_pretrained(name)
+        differences = _differences(config_of(spec), config)
+        if differences:
+            more = f"; {len(differences) - 2} more differences" if len(differences) > 2 else ""
+            raise LoadError(f"{name} is not a {spec.name}: {'; '.join(differences[:2])}{more}")
+        model, report = _class_of(spec).from_pretrained(
+            name,
+            dtype=dtype,
+            attn_implementation=attention,
+            ignore_mismatched_sizes=True,  # so that the report says which
+            output_loading_info=True,
+        )
+    except LoadError:
+        raise
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise LoadError(f"cannot load {name}: {_first_line(error)}") from None
+    if report["mismatched_keys"]:
+        key, got, wanted = min(report["mismatched_keys"])
+        raise LoadError(
+            f"the weights of {name} do not match its config: {key} is {list(got)}, "
+            f"the config has {list(wanted)}"
+        )
+    if report["missing_keys"]:
+        some = ", ".join(sorted(report["missing_keys"])[:3])
+        raise LoadError(f"{name} lacks {len(report['missing_keys'])} weights, such as {some}")
+    return model
+
+
+def _is_path(checkpoint: str | Path) -> bool:
+    """Whether it cannot be an id on the hub: those are NAME or OWNER/NAME."""
+    text = str(checkpoint)
+    return isinstance(checkpoint, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
+
+
+_SIZES = {
+    "vision_config": ("image_size", "patch_size"),
+    "text_config": ("num_key_value_heads",),
+}
+_SHARED_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+
+
+def _differences(expected: Any, actual: Any) -> list[str]:
+    """In what a checkpoint's config departs from the spec's: class, or sizes."""
+    if actual.model_type != expected.model_type:
+        return [f"it holds a {actual.model_type} model, the spec describes {expected.model_type}"]
+    found = []
+    for part, names in _SIZES.items():
+        for name in (*_SHARED_SIZES, *names):
+            wanted = getattr(getattr(expected, part), name)
+            got = getattr(getattr(actual, part), name, None)
+            if wanted != got:
+                found.append(f"{part}.{name} is {got}, the spec has {wanted}")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise UnsupportedModeError(f"unknown device {device!r}: cpu, cuda or cuda:N") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise UnsupportedModeError(f"there is no {place} here: use device='cpu'")
+    return place
+
+
+def _dtype(dtype: str | torch.dtype | None, quant: str | None, device: torch.device) -> torch.dtype:
+    """What weights are stored in. Raises UnsupportedModeError for one unknown or contradicted."""
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise UnsupportedModeError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
+    asked = DTYPES[dtype] if isinstance(dtype, str) else dtype
+    if quant is None:
+        return asked or (torch.float32 if device.type == "cpu" else torch.float16)
+    implied = DTYPES.get(load_quantization(quant).name)
+    if asked and implied and asked != implied:
+        raise UnsupportedModeError(f"quant {quant} and dtype {dtype} contradict each other")
+    return asked or implied or torch.bfloat16
+
+
+def _quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module], None] | None:
+    """What quantizes the LLM's linear layers. Raises UnsupportedModeError if nothing here can."""
+    name = None if quant is None else load_quantization(quant).name
+    if name is None or name in DTYPES:
+        return None
+    try:
+        available = _kernels(device)
+    except ImportError:
+        raise UnsupportedModeError(
+            f"real weights run in {name} through torchao only: pip install torchao"
+        ) from None
+    if name not in available:
+        served = ", ".join([*DTYPES, *available])
+        raise UnsupportedModeError(
+            f"no kernels for {name} on {device.type} here; real weights run in {served}"
+        )
+    return available[name]
+
+
+def _kernels(device: torch.device) -> dict[str, Callable[[nn.Module], None]]:
+    """Low-bit modes that torchao can run on the device, by name of the mode."""
+    from torchao.quantization import (
+        Int4WeightOnlyConfig,
+        Int8DynamicActivationInt8WeightConfig,
+        Int8WeightOnlyConfig,
+        quantize_,
+    )
+
+    def with_config(config: Any) -> Callable[[nn.Module], None]:
+        return lambda module: quantize_(module, config)
+
+    kernels = {
+        "w8a16": with_config(Int8WeightOnlyConfig()),
+        "w8a8kv16": with_config(Int8DynamicActivationInt8WeightConfig()),
+    }
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        kernels["w4a16"] = with_config(Int4WeightOnlyConfig(group_size=128))
+    return kernels
