@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from importlib import import_module
 
 import click
@@ -59,6 +60,7 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point. Every deliberate error is one line on stderr and an exit code, no traceback."""
+    warnings.showwarning = _warn  # type: ignore[assignment]  # category and line are for developers
     try:
         code = cli.main(prog_name="roofline", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -71,6 +73,10 @@ def main() -> None:
     except RooflineError as error:
         _fail(str(error), error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _warn(message: Warning | str, *_: object) -> None:
+    click.echo(f"roofline: warning: {message}", err=True)
 
 
 def _fail(message: str, code: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
+from math import isqrt
 from typing import Literal
 
 from msgspec import Struct
@@ -22,6 +23,7 @@ from roofline.costs.schedules import (
     ats_schedule,
     crossget_schedule,
     evit_schedule,
+    squarest,
     tome_schedule,
 )
 from roofline.errors import ScenarioError, UnknownNameError
@@ -93,6 +95,8 @@ class ReducerCost(Struct, frozen=True):
     """For `llm`: layers that still see all visual tokens."""
     least: int = 1
     """Fewest visual tokens that it can leave."""
+    on_a_grid: bool = False
+    """Whether what it leaves forms rows and columns."""
 
 
 def find(name: str) -> ReducerCost:
@@ -126,6 +130,8 @@ def check_kept(reducer: ReducerCost, case: Case) -> None:
             f"{reducer.name} leaves {reducer.least} to {case.patches} visual tokens an image of "
             f"{case.vision.name}, not {case.kept}"
         )
+    if reducer.on_a_grid:
+        squarest(case.kept, isqrt(case.patches))
 
 
 def _matmul(
@@ -424,6 +430,7 @@ REDUCERS = {
             "features",
             typical=_paper_share(40),
             typical_source=f"{_PRUMERGE}, table 4",
+            on_a_grid=True,
         ),
         ReducerCost(
             "tome",

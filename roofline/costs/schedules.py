@@ -2,7 +2,8 @@
 
 Each function returns one (tokens in attention, tokens in the MLP) per block. All counts of
 `tokens` include the class token; a `count` that is asked for, and budgets, are visual tokens, the
-class token aside. The drivers in `roofline.runtime.reducers` follow these very schedules.
+class token aside. The drivers in `roofline.runtime.reducers` follow these very schedules, and
+`spatial` this very grid.
 """
 
 from __future__ import annotations
@@ -203,3 +204,18 @@ def _check_rate(rate: float) -> None:
 def _check_count(count: int, least: int, most: int) -> None:
     if not least <= count <= most:
         raise ScenarioError(f"`count` must be between {least} and {most}, and is {count}")
+
+
+def squarest(count: int, side: int) -> tuple[int, int]:
+    """Rows ≤ columns ≤ side with rows·columns = count and the least difference."""
+    for points in range(math.isqrt(count), 0, -1):
+        if count % points == 0 and count // points <= side:
+            return points, count // points
+    near = sorted(
+        {r * c for r in range(1, side + 1) for c in range(r, side + 1)},
+        key=lambda other: (abs(other - count), other),
+    )
+    raise ScenarioError(
+        f"{count} patches form no grid within {side}×{side}; near counts that do: "
+        f"{', '.join(map(str, sorted(near[:3])))}"
+    )

@@ -11,6 +11,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
+from roofline.costs.schedules import squarest
+from roofline.errors import ScenarioError
 from roofline.runtime.reducers.base import (
     Reducer,
     ReducerError,
@@ -64,7 +66,10 @@ def spatial(
     if (grid is None) == (count is None):
         raise ReducerError("give either `grid` (rows, columns) or `count`")
     if grid is None:
-        grid = squarest(check_count(count, side**2), side)
+        try:
+            grid = squarest(check_count(count, side**2), side)
+        except ScenarioError as error:
+            raise ReducerError(str(error)) from None
     if len(grid) != 2 or not all(1 <= points <= side for points in grid):
         raise ReducerError(f"`grid` must be (rows, columns), each between 1 and {side}, not {grid}")
     row, column = (
@@ -73,21 +78,6 @@ def spatial(
     )
     indices = (row[:, None] * side + column).flatten().expand(len(patches), -1)  # [B, r·c]
     return Reduction(list(rows(patches, indices).unbind()), list(indices.unbind()))
-
-
-def squarest(count: int, side: int) -> tuple[int, int]:
-    """Rows ≤ columns ≤ side with rows·columns = count and the least difference."""
-    for points in range(isqrt(count), 0, -1):
-        if count % points == 0 and count // points <= side:
-            return points, count // points
-    near = sorted(
-        {r * c for r in range(1, side + 1) for c in range(r, side + 1)},
-        key=lambda other: (abs(other - count), other),
-    )
-    raise ReducerError(
-        f"{count} patches form no grid within {side}×{side}; near counts that do: "
-        f"{', '.join(map(str, sorted(near[:3])))}"
-    )
 
 
 REDUCERS = (
