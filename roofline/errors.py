@@ -1,4 +1,4 @@
-"""Every error this package raises on purpose.
+"""The errors this package raises on purpose.
 
     RooflineError                 anything below; carries the process exit code
     └── InputError                what was asked for cannot be answered (also a ValueError)
@@ -7,6 +7,9 @@
         ├── UnsupportedModeError  the device has no peak for the mode's data type
         ├── ScenarioError         token counts, stages and the like that make no sense
         └── OutputError           a result that cannot be written where it should go
+
+The model side's own (ReducerError, AttachError, PromptError, LoadError, PictureError) are InputErrors
+beside the code that raises them.
 
 A message is for the person at the terminal: what is wrong, where, and what to do instead.
 """
