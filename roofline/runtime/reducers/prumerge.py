@@ -6,10 +6,11 @@ features. Variant `released` is what the published checkpoints were trained with
 algorithm 1.
 
 Kept: the patches above the image's upper fence Q3 + 1.5·IQR of attention, m of them; with `ratio`
-the int(N·ratio) strongest; never fewer than one. PruMerge+ adds patches spread over the image:
+the int(N·ratio) strongest; never fewer than one, nor more than there are. PruMerge+ adds patches
+spread over the image:
 
     released, adaptive   0, stride, 2·stride, … < N − 1 but the kept ones, stride = ⌊⌊N/m⌋/3⌋
-    released, `ratio`    ⌊s/2⌋, ⌊s/2⌋ + s, … < N − 1, s = int(1/ratio), even those kept already
+    released, `ratio`    ⌊s/2⌋, ⌊s/2⌋ + s, … < N − 1, s = int(1/ratio) or 1, kept ones too
     released, `count`    of the count − 1 tokens ⌊(count − 1)/4⌋, but one at least, are kept for
                          their attention; that is the adaptive mixture of about 1 : 3
     paper                as many as are kept, or all others if those are fewer; with `count`
@@ -39,6 +40,7 @@ A batch counts the similarity and merging of its largest K for all its images.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, get_args
 
 import torch
@@ -162,7 +164,7 @@ def _centres(
 
     total: int | None
     if ratio is not None:
-        fixed = max(1, int(number * ratio))
+        fixed = max(1, int(min(number * ratio, number)))
         total = fixed + (min(fixed, number - fixed) if plus else 0)
     elif count is not None:
         fixed = count if not plus else max(1, count // 4) if released else (count + 1) // 2
@@ -174,7 +176,8 @@ def _centres(
     kept = rank < most  # [B, N]
 
     if plus and released and ratio is not None:
-        return _with_grid(order[:, :fixed], kept, step=int(min(1 / ratio, 2 * number)))
+        step = int(min(1 / ratio, 2 * number)) if ratio else 2 * number  # 2·N: no patch is hit
+        return _with_grid(order[:, :fixed], kept, step=max(1, step))
     if not plus:
         added = torch.zeros_like(kept)
     elif total is None and released:
@@ -258,8 +261,8 @@ def _check_options(variant: str, ratio: float | None, count: int | None, k: int)
         raise ReducerError(f"`variant` must be {' or '.join(get_args(Variant))}, not {variant!r}")
     if ratio is not None and count is not None:
         raise ReducerError("give `ratio` or `count` or neither, not both")
-    if ratio is not None and not 0 < ratio <= 1:
-        raise ReducerError(f"`ratio` is the share of patches to keep, above 0 up to 1, not {ratio}")
+    if ratio is not None and not 0 <= ratio < math.inf:
+        raise ReducerError(f"`ratio` is the share of patches to keep, 0 or more, not {ratio}")
     least = 0 if variant == "released" else 1
     if k < least:
         raise ReducerError(f"`k` must be at least {least}, not {k}")

@@ -85,7 +85,9 @@ def centres(
         others = sorted(order[len(kept) :])
         return kept + middles(others, min(len(kept), len(others)))
     if ratio is not None:
-        s = int(1 / ratio)
+        if ratio == 0:
+            return kept  # a grid of infinite stride
+        s = max(1, int(1 / ratio))
         return kept + list(range(int(s / 2), n - 1, s))
     s = int(1 / (len(kept) / n))
     stride = max(1, int(s / 3))
