@@ -590,7 +590,7 @@ class TestLifeCycle:
             ("prumrge", {}, "did you mean prumerge"),
             ("prumerge", {"ratoi": 0.2}, "did you mean ratio"),
             ("prumerge", {"heads": 4}, "heads"),
-            ("prumerge", {"ratio": 1.5}, "ratio"),
+            ("prumerge", {"ratio": -0.5}, "ratio"),
             ("prumerge", {"count": PATCHES + 1}, "count"),
             ("prumerge", {"variant": "mine"}, "variant"),
             ("sequential", {}, "count"),
