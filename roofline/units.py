@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import SupportsFloat
 
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
-MIB, GIB = 2.0**20, 2.0**30
+GIB = 2.0**30
 MICRO, MILLI = 1e-6, 1e-3
 BITS_PER_BYTE = 8
 

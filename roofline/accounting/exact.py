@@ -32,7 +32,8 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
     if work.reducer:
         assert work.case
         phases = {"prefill": work.reducer.own(work.case)} if runs_prompt else {}
-        components.append(_component("reducer", phases, mode, 0.0, Polynomial({})))
+        width = llm_mode if work.reducer.place == "llm" else mode
+        components.append(_component("reducer", phases, width, 0.0, Polynomial({})))
     if work.vision and work.projector and work.llm:
         shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
         blocks = projection.project(work.projector, rows=work.projected, **shape)

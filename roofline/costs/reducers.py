@@ -30,6 +30,7 @@ from roofline.errors import ScenarioError, UnknownNameError
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 Place = Literal["features", "vision", "llm"]
+"""Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
 _NORM_FLOPS = 2  # square and accumulate
 _COSINE_FLOPS = 3  # square, accumulate, divide
 
@@ -360,7 +361,8 @@ def _fastv(case: Case) -> Sequence[Block]:
         "last_token_attention",
         "reduction",
         "attention",
-        reads={"query": case.batch * case.llm.attention_width, "keys": tokens * case.llm.kv_width},
+        reads={"query": case.batch * case.llm.attention_width},
+        kv_reads=tokens * case.llm.kv_width,
         writes={"attention": logits},
         flops=2 * tokens * case.llm.attention_width,
         vector_flops=SOFTMAX_FLOPS * logits,

@@ -261,7 +261,7 @@ def _shares(estimate: Estimate, key: str) -> str:
 
 def _main_plan(estimate: Estimate) -> Plan:
     """The plan of the component that the totals are about: the LLM, or else all there is."""
-    return estimate.plans[-1]
+    return next(p for p in estimate.plans if p.cost.component == estimate.work.main)
 
 
 def _ops(estimate: Estimate, style: Style) -> list[str]:

@@ -6,18 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from math import sqrt
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from roofline.costs.reducers import Place
 from roofline.errors import InputError
 
 MERGED = -1
 """Index of a token that is no patch of its own but made of several."""
-
-Place = Literal["features", "vision", "llm"]
-"""Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
 
 
 class ReducerError(InputError):
