@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from roofline.errors import InputError, ScenarioError, SpecError
+from roofline.errors import ScenarioError, SpecError
+from roofline.runtime.pictures import PictureError, crop, preprocessed, quiet, read
 from roofline.runtime.reducers import find, reduce_tokens
 from roofline.runtime.reducers.base import MERGED, Reducer, ReducerError, patch_attention
 from roofline.runtime.reducers.prumerge import upper_fence
@@ -28,15 +29,8 @@ from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.tokens import Inspection, Kept, Kind
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 BY_POSITION = frozenset({"sequential", "spatial"})
 """Reducers that look at no weights and no picture."""
-
-_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_STD = (0.26862954, 0.26130258, 0.27577711)
-# CLIP's, of each colour's values between 0 and 1
 
 _PRUMERGE = frozenset({"prumerge", "prumerge+"})
 _OWN_BUDGETS = frozenset({"ratio", "rate", "r"})
@@ -47,10 +41,6 @@ _NO_PATCH = {"visionzip": "class token", "crossget": "cross token"}
 _UNTRACED = frozenset({"evit", "crossget"})
 """Reducers that merge in ways that leave no record."""
 _NOTES = {"crossget": "without its learned vectors: an approximation"}
-
-
-class PictureError(InputError):
-    """A picture that cannot be read, or that does not come out as the encoder needs it."""
 
 
 def inspect_tokens(
@@ -85,7 +75,7 @@ def inspect_tokens(
         kept = [look_by_position(name, vision.patches, count) for name in names]
     else:
         loaded = _loaded(spec, checkpoint)
-        image, pixels = _preprocessed(picture, checkpoint, loaded.config.vision_config.image_size)
+        image, pixels = preprocessed(picture, checkpoint, loaded.config.vision_config.image_size)
         kept = [look(loaded, pixels, name, count) for name in names]
     side = round(kept[0].of ** 0.5)
     return Inspection(Path(photo).name, spec.name, image, side, tuple(kept))
@@ -126,34 +116,6 @@ def look_by_position(name: str, patches: int, count: int | None = None) -> Kept:
     return _look_at_features(
         reducer, _options(reducer, patches, count), torch.zeros(1, 1 + patches, 1)
     )
-
-
-def read(file: str | Path) -> Image:
-    """A photo in RGB, the right way up. Raises PictureError."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(file) as photo:
-            return ImageOps.exif_transpose(photo).convert("RGB")
-    except UnidentifiedImageError:
-        raise PictureError(f"{file} is no picture of a known format") from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{file} has too many pixels: make it smaller") from None
-    except (OSError, ValueError, SyntaxError) as error:  # Pillow raises them for broken files
-        raise PictureError(
-            f"cannot read {file}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-
-
-def crop(photo: Image, side: int) -> Image:
-    """CLIP's view: the shorter edge resized to `side` (bicubic), the middle square of it."""
-    from PIL.Image import Resampling
-
-    shorter = min(photo.size)
-    width, height = (side * length // shorter for length in photo.size)
-    left, top = (width - side) // 2, (height - side) // 2
-    resized = photo.resize((width, height), Resampling.BICUBIC)
-    return resized.crop((left, top, left + side, top + side))
 
 
 def _check(name: str, checkpoint: str | Path | None) -> None:
@@ -272,61 +234,10 @@ def _loaded(spec: Lmm, checkpoint: str | Path) -> Any:
     """The LMM in the checkpoints' fp16, which halves what the LLM takes, with an fp32 encoder."""
     from roofline.runtime.load import load_model
 
-    with _quiet(checkpoint):
+    with quiet(checkpoint):
         model = load_model(spec, checkpoint, dtype="fp16")
     inner = model.model
     for part in ("vision_tower", "image_tower", "multi_modal_projector"):
         if hasattr(inner, part):
             getattr(inner, part).float()
     return model
-
-
-def _preprocessed(photo: Image, checkpoint: str | Path, side: int) -> tuple[NDArray[Any], Tensor]:
-    """The picture as the encoder gets it, uint8 and normalised [1, 3, side, side].
-
-    By the checkpoint's own preprocessor where it comes with one, else as CLIP's does it.
-    """
-    import transformers
-
-    automatic: Any = transformers.AutoImageProcessor
-    try:
-        with _quiet(checkpoint):
-            processor = automatic.from_pretrained(checkpoint)
-    except (OSError, ValueError):
-        image = np.array(crop(photo, side))
-        return image, normalise(image)
-    pixels = processor(photo, return_tensors="pt")["pixel_values"]
-    if pixels.shape != (1, 3, side, side):
-        raise PictureError(
-            f"the preprocessor of {checkpoint} makes {'×'.join(map(str, pixels.shape[2:]))} "
-            f"pixels; its encoder takes {side}×{side}"
-        )
-    mean, std = (torch.tensor(x).view(3, 1, 1) for x in (processor.image_mean, processor.image_std))
-    image = ((pixels[0] * std + mean) * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
-    return image, pixels
-
-
-def normalise(image: NDArray[Any]) -> Tensor:
-    """CLIP's encoding of uint8 pixels [height, width, 3]: [1, 3, height, width]."""
-    values = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    return ((values - torch.tensor(_MEAN).view(3, 1, 1)) / torch.tensor(_STD).view(3, 1, 1))[None]
-
-
-@contextmanager
-def _quiet(checkpoint: str | Path) -> Iterator[None]:
-    """No progress bars and warnings of transformers for what lies on the disk already."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    if not Path(checkpoint).is_dir():
-        yield
-        return
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -7,8 +7,7 @@ Shapes: B images, T tokens, C channels, H heads of e = C / H channels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +50,7 @@ def encode(
     pixel_values: [B, 3, height, width].
     blocks: LLaVA's `hidden_states[-2]` of 24 blocks is the output of 23. Without a reducer each
     block's own `forward` runs: features are bit-equal to `hidden_states[blocks]`.
-    reducer: runs the blocks in place of their own `forward`.
+    reducer: runs the blocks in place of their own `forward`; it sees queries and keys itself.
     attention_of: index of a block whose queries and keys are wanted, as its q_proj and k_proj
     return them for LN1 of its input, biases included. Of a block that runs anyway they are taken
     as they come by. Of the first block that does not run (index `blocks`) only LN1 and k_proj run
@@ -74,15 +73,31 @@ def encode(
         hidden = reducer.start(hidden, blocks)
     queries = keys = None
     for index, layer in enumerate(layers[:blocks]):
-        with _outputs(layer, index == attention_of) as seen:
-            hidden = layer(hidden, None) if reducer is None else reducer.block(layer, hidden, index)
-        queries, keys = seen.get("q_proj", queries), seen.get("k_proj", keys)
+        if reducer is not None:
+            hidden = reducer.block(layer, hidden, index)
+        elif index == attention_of:
+            hidden, queries, keys = _watched(layer, hidden)
+        else:
+            hidden = layer(hidden, None)
     if attention_of == blocks:
-        layer = layers[blocks]
-        normed = layer.layer_norm1(hidden)
-        queries = layer.self_attn.q_proj(normed[:, :1] if class_token else normed)
-        keys = layer.self_attn.k_proj(normed)
+        queries, keys = queries_and_keys(tower, hidden, blocks, class_token)
     return Encoded(hidden, queries, keys, None if reducer is None else reducer.finish(hidden))
+
+
+def queries_and_keys(
+    tower: nn.Module, hidden: Tensor, block: int, class_token: bool | None = None
+) -> tuple[Tensor, Tensor]:
+    """LN1, q_proj and k_proj of a block that does not run, for its input [B, T, C].
+
+    Queries of the class token alone, [B, 1, C], where there is one; keys [B, T, C].
+    """
+    inner: Any = getattr(tower, "vision_model", tower)
+    if class_token is None:
+        class_token = hasattr(inner.embeddings, "class_embedding")
+    layer = inner.encoder.layers[block]
+    normed = layer.layer_norm1(hidden)
+    queries = layer.self_attn.q_proj(normed[:, :1] if class_token else normed)
+    return queries, layer.self_attn.k_proj(normed)
 
 
 def split_heads(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -139,9 +154,11 @@ def feed_forward(layer: Any, hidden: Tensor) -> Tensor:
     return output
 
 
-@contextmanager
-def _outputs(layer: Any, wanted: bool) -> Iterator[dict[str, Tensor]]:
-    """Where wanted, outputs of q_proj and k_proj by name, once they have run."""
+def _watched(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A block's output, and what its q_proj and k_proj returned on the way."""
+    if torch.compiler.is_compiling():  # compiled code sees no hooks that come and go
+        normed, attention = layer.layer_norm1(hidden), layer.self_attn
+        return layer(hidden, None), attention.q_proj(normed), attention.k_proj(normed)
     seen: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
@@ -151,10 +168,11 @@ def _outputs(layer: Any, wanted: bool) -> Iterator[dict[str, Tensor]]:
         return hook
 
     with ExitStack() as stack:
-        for name in ("q_proj", "k_proj") if wanted else ():
+        for name in ("q_proj", "k_proj"):
             handle = getattr(layer.self_attn, name).register_forward_hook(keep(name))
             stack.callback(handle.remove)
-        yield seen
+        output: Tensor = layer(hidden, None)
+    return output, seen["q_proj"], seen["k_proj"]
 
 
 def _check(layers: int, blocks: int, attention_of: int | None) -> None:

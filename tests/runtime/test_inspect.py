@@ -17,17 +17,9 @@ from transformers import CLIPImageProcessor
 
 from roofline.errors import RooflineError
 from roofline.runtime.attach import attach, detach
-from roofline.runtime.inspect import (
-    BY_POSITION,
-    PictureError,
-    crop,
-    inspect_tokens,
-    look,
-    look_by_position,
-    normalise,
-    read,
-)
+from roofline.runtime.inspect import BY_POSITION, inspect_tokens, look, look_by_position
 from roofline.runtime.load import load_model
+from roofline.runtime.pictures import PictureError, crop, normalise, read
 from roofline.runtime.reducers import MERGED, find, reduce_tokens, reducer_names, register
 from roofline.runtime.reducers.base import ReducerError, Reduction, class_attention
 from roofline.runtime.vision import encode

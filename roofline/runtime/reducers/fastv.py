@@ -11,6 +11,7 @@ sequence, d being the width of the queries.
 from __future__ import annotations
 
 import weakref
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,27 @@ import torch
 from torch import Tensor, nn
 
 from roofline.runtime.reducers.base import Reducer, ReducerError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a prompt before any attention is."""
+
+    visual: Tensor
+    real: Tensor
+    """As they were given: [B, n]."""
+    kept: int
+    """Tokens that stay, text included."""
+    last: Tensor
+    """Where the prompt ends: [B, 1]."""
+    seen: Tensor
+    stays: Tensor
+    """Tokens that are no padding, and those that must not leave: [B, n], bool."""
+
+    def is_for(self, visual: Tensor, real: Tensor, hidden: Tensor) -> bool:
+        """Whether it is a plan for the same tensors, and for the device and beams of `hidden`."""
+        same = self.visual is visual and self.real is real
+        return same and self.last.device == hidden.device and len(self.last) == len(hidden)
 
 
 class FastV:
@@ -47,6 +69,8 @@ class FastV:
         self._real: Tensor | None = None
         self._prefill = False
         """Whether a prompt is between pruning and the end of the decoder."""
+        self._plan: Plan | None = None
+        """Of the last prompt."""
         self._kept: Tensor | None = None
         """Tokens of the last prompt that stayed: [B, n'], ascending."""
         self._prompt = 0
@@ -65,7 +89,10 @@ class FastV:
         ]
 
     def expect(self, visual: Tensor, mask: Tensor) -> None:
-        """Start a new prompt: `visual` and `mask` are [B, n]."""
+        """Start a new prompt: `visual` and `mask` are [B, n].
+
+        The same two tensors again are the same prompt: nothing is copied to the device again.
+        """
         counts = visual.sum(-1).tolist()
         if len(set(counts)) > 1:
             raise ReducerError(
@@ -126,24 +153,32 @@ class FastV:
         cache, angles = kwargs.get("past_key_values"), kwargs["position_embeddings"]
         if hidden.shape[1] != visual.shape[1] or getattr(cache, "is_compileable", False):
             raise ReducerError("fastv prunes a whole prompt: no cache but a new, dynamic one")
+        if self._plan is None or not self._plan.is_for(visual, real, hidden):
+            self._plan = self._planned(visual, real, hidden)
+        plan = self._plan
+        with torch.no_grad():
+            attention = self._attention(plan.last, plan.seen, angles)  # [B, n]
+        rank = attention.masked_fill(plan.stays, torch.inf).argsort(
+            dim=-1, descending=True, stable=True
+        )
+        self._prompt = visual.shape[1]
+        self._kept = rank[:, : plan.kept].sort(dim=-1).values
+        self._prefill, self._angles = True, angles[0]
+        self._cache = None if cache is None else weakref.ref(cache)
+        self._projected.clear()
+
+    def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> Plan:
         last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
         total = int(visual[0].sum())
         left = total - int(self.ratio * total) if self.count is None else self.count
         left = max(left, int(visual.gather(1, last).any()))  # the last token writes the next one
         stays = (~visual).scatter(1, last, True)
         copies = len(hidden) // len(visual)  # beams
-        last, seen, stays = (
+        on_device = (
             t.repeat_interleave(copies, dim=0).to(hidden.device, non_blocking=True)
             for t in (last, real.ne(0), stays)
         )
-        with torch.no_grad():
-            attention = self._attention(last, seen, angles)  # [B, n]
-        rank = attention.masked_fill(stays, torch.inf).argsort(dim=-1, descending=True, stable=True)
-        self._prompt = visual.shape[1]
-        self._kept = rank[:, : self._prompt - total + left].sort(dim=-1).values
-        self._prefill, self._angles = True, angles[0]
-        self._cache = None if cache is None else weakref.ref(cache)
-        self._projected.clear()
+        return Plan(visual, real, visual.shape[1] - total + left, *on_device)
 
     def _attention(self, last: Tensor, seen: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """What the `last` token [B, 1] pays to all that are `seen`, mean over heads: [B, n]."""
