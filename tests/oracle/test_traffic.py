@@ -13,15 +13,15 @@ import pytest
 from msgspec.structs import replace as changed
 
 from roofline import Estimate, analyze
+from roofline.accounting.table import TRAFFIC
 from roofline.costs.language import AttentionKind
 from roofline.costs.ops import FUSIONS
-from roofline.specs.catalog import load_model
-from roofline.specs.models import LanguageModel, VisionEncoder
-
-from .fusion import RULES, Claims, Rule, group, rules_for
-from .subjects import trace_llm, trace_projector, trace_vision
-from .trace import Trace
-from .traffic import COLUMNS, Traffic, measure
+from roofline.runtime.tracing.fusion import RULES, Claims, Rule, group, rules_for
+from roofline.runtime.tracing.subjects import trace_llm, trace_projector, trace_vision
+from roofline.runtime.tracing.trace import Trace
+from roofline.runtime.tracing.traffic import Traffic, measure
+from roofline.specs.catalog import load_component, load_model
+from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 
 ODD_LLM = LanguageModel(
     name="odd-llm",
@@ -80,7 +80,7 @@ def priced(trace: Trace, rules: Mapping[str, Rule]) -> Traffic:
 
 def table_of(estimate: Estimate, component: str) -> dict[str, dict[str, float]]:
     return {
-        row["name"]: {column: float(row[column]) for column in ("count", *COLUMNS)}
+        row["name"]: {column: float(row[column]) for column in ("count", *TRAFFIC)}
         for row in estimate.op_table()
         if row["component"] == component
     }
@@ -169,9 +169,14 @@ def test_vision_tower(name: str, blocks: int, images: int, attention: AttentionK
 
 
 @pytest.mark.parametrize("images", [1, 3])
-def test_projector(images: int) -> None:
-    trace = trace_projector(tower(), llm("vicuna-7b"), images=images)
-    estimate = analyze("llava-1.5-7b", HARDWARE, batch=images)
+@pytest.mark.parametrize("name", ["llava-1.5-7b", "llava-tiny"])
+def test_projector(name: str, images: int) -> None:
+    spec = load_model(name)
+    assert isinstance(spec, Lmm)
+    vision = load_component(spec.vision, VisionEncoder)
+    language = load_component(spec.llm, LanguageModel)
+    trace = trace_projector(vision, language, samples=images, tokens=vision.patches)
+    estimate = analyze(name, HARDWARE, batch=images)
     assert_same(estimate, "projector", priced(trace, rules_for("flash")))
 
 
@@ -187,7 +192,7 @@ def small() -> list[tuple[AttentionKind, Trace]]:
             trace_vision(ODD_TOWER, attention, blocks=3, images=3),
         )
     ]
-    return [*both, ("flash", trace_projector(ODD_TOWER, ODD_LLM, images=3))]
+    return [*both, ("flash", trace_projector(ODD_TOWER, ODD_LLM, samples=3, tokens=25))]
 
 
 def test_rules_are_the_fusions(small: list[tuple[AttentionKind, Trace]]) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from .trace import Call, Trace
+from roofline.runtime.tracing.trace import Call, Trace
 
 Key: TypeAlias = tuple[str, str]
 """Layer and name: a layer has one kernel of a name."""
@@ -41,6 +41,24 @@ class Grouping:
 
 
 Rule: TypeAlias = Callable[[Trace], Claims]
+
+
+class Label(NamedTuple):
+    """What a rule says of a call: the kernel that it is part of."""
+
+    rule: str
+    kernel: str
+    """The rule's own name for what would not run if kernels were as the rule says."""
+
+
+def labels(trace: Trace, rules: Mapping[str, Rule]) -> dict[int, Label]:
+    """Kernels of the calls that rules claim, by the calls' indices; traces may have many turns."""
+    found: dict[int, Label] = {}
+    for name, rule in rules.items():
+        claims = rule(trace)
+        found |= {index: Label(name, kernel) for index, kernel in claims.labels.items()}
+        found |= {index: Label(name, name) for index in claims.assembled}
+    return found
 
 
 def group(trace: Trace, rules: Mapping[str, Rule]) -> Grouping:
@@ -128,18 +146,19 @@ def _flash(trace: Trace) -> Claims:
 def _eager(trace: Trace) -> Claims:
     """Split at the softmax; a copy of an operand belongs to the product that reads it."""
     labels: dict[int, str] = {}
-    products: dict[str, str] = {}
+    products: dict[tuple[str, int], str] = {}
     for call in _inside(trace, "Attention"):
         if call.op == "bmm":
-            second = products.get(call.path) == "qk_matmul"
-            products[call.path] = labels[call.index] = "sv_matmul" if second else "qk_matmul"
+            here = call.path, call.turn
+            second = products.get(here) == "qk_matmul"
+            products[here] = labels[call.index] = "sv_matmul" if second else "qk_matmul"
         elif call.op in ("_softmax", "_to_copy"):
             labels[call.index] = "softmax"
         elif call.op in ("mul", "add"):
             labels[call.index] = "qk_matmul"
     for call in _inside(trace, "Attention"):
         if call.op == "clone":
-            readers = trace.consumers[call.writes[0].storage]
+            readers = trace.consumers.get(call.writes[0].storage, [])
             labels[call.index] = next(
                 (labels[reader.index] for reader in readers if reader.index in labels), "sv_matmul"
             )
@@ -186,10 +205,11 @@ def _index(trace: Trace) -> Claims:
 def _residual(trace: Trace) -> Claims:
     """The additions in a layer itself: first that of the attention's branch, then the MLP's."""
     labels: dict[int, str] = {}
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
     for call in _inside(trace, "DecoderLayer", "EncoderLayer"):
-        labels[call.index] = "mlp_residual" if call.path in seen else "attention_residual"
-        seen.add(call.path)
+        here = call.path, call.turn
+        labels[call.index] = "mlp_residual" if here in seen else "attention_residual"
+        seen.add(here)
     return Claims(labels)
 
 

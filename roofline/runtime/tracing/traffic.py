@@ -10,16 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .fusion import Grouping, Key
-from .trace import Call, Region, Trace
-
-COLUMNS = (
-    "weight_read_bytes",
-    "activation_read_bytes",
-    "activation_write_bytes",
-    "kv_read_bytes",
-    "kv_write_bytes",
-)
+from roofline.accounting.table import TRAFFIC
+from roofline.runtime.tracing.fusion import Grouping, Key
+from roofline.runtime.tracing.trace import Call, Region, Trace
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Traffic:
         """Bytes by kernel name and column, over all layers."""
         rows: dict[str, Counter[str]] = {}
         for kernel in self.kernels:
-            row = rows.setdefault(kernel.name, Counter(dict.fromkeys(("count", *COLUMNS), 0)))
+            row = rows.setdefault(kernel.name, Counter(dict.fromkeys(("count", *TRAFFIC), 0)))
             row["count"] += 1
             for storage, size in kernel.reads.items():
                 row[f"{_family(self.trace, storage)}_read_bytes"] += size
@@ -52,7 +45,7 @@ class Traffic:
 
     def total(self) -> int:
         """All bytes moved."""
-        return sum(row[column] for row in self.table().values() for column in COLUMNS)
+        return sum(row[column] for row in self.table().values() for column in TRAFFIC)
 
     @property
     def causal(self) -> bool:
@@ -70,19 +63,24 @@ class Traffic:
         """Bytes of activations at the fullest moment.
 
         A tensor lives from the kernel that writes it (if none does, from the first that reads it)
-        to the last that reads it.
+        to the last that reads it. Of what comes from outside only the part that is read counts.
         """
         first: dict[int, int] = {}
         last: dict[int, int] = {}
+        arrived = Counter[int]()
         for time, kernel in enumerate(self.kernels):
             for storage in (*kernel.reads, *kernel.writes):
                 first.setdefault(storage, time)
                 last[storage] = time
+            for storage, size in kernel.reads.items():
+                if storage not in self.trace.producers:
+                    arrived[storage] = max(arrived[storage], size)
         alive = Counter[int]()
         for storage, birth in first.items():
             if self.trace.storages[storage].kind == "activation":
+                size = arrived.get(storage, self.trace.storages[storage].nbytes)
                 for time in range(birth, last[storage] + 1):
-                    alive[time] += self.trace.storages[storage].nbytes
+                    alive[time] += size
         return max(alive.values())
 
 

@@ -6,23 +6,18 @@ import functools
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch import nn
-from transformers import (
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    DynamicCache,
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlavaConfig,
-)
+from transformers import CLIPVisionModel, DynamicCache, LlamaForCausalLM
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from roofline.costs.language import AttentionKind
-from roofline.specs.models import LanguageModel, VisionEncoder
+from roofline.runtime.load import config_of
+from roofline.runtime.tracing.trace import Trace, record
+from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 
-from .trace import Trace, record
-
-_IMPLEMENTATION = {"flash": "sdpa", "eager": "eager"}
+IMPLEMENTATIONS = {"flash": "sdpa", "eager": "eager"}
+"""Hugging Face's name of each kind of attention: meta tensors know no flash kernel."""
 
 
 class Prompted(nn.Module):
@@ -39,7 +34,8 @@ class Prompted(nn.Module):
         if visual.shape[1]:
             prompt = torch.cat([visual, prompt], dim=1)
         output = self.llm(inputs_embeds=prompt, past_key_values=cache, logits_to_keep=1)
-        return output.logits
+        logits: torch.Tensor = output.logits
+        return logits
 
 
 class Features(nn.Module):
@@ -51,7 +47,8 @@ class Features(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         embedded = self.tower.pre_layrnorm(self.tower.embeddings(pixels))
-        return self.tower.encoder(inputs_embeds=embedded).last_hidden_state
+        hidden: torch.Tensor = self.tower.encoder(inputs_embeds=embedded).last_hidden_state
+        return hidden
 
 
 class Projection(nn.Module):
@@ -62,7 +59,8 @@ class Projection(nn.Module):
         self.projector = projector
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self.projector(hidden[:, 1:])
+        projected: torch.Tensor = self.projector(hidden[:, 1:])
+        return projected
 
 
 def trace_llm(
@@ -90,56 +88,56 @@ def trace_vision(
 ) -> Trace:
     """Trace the first `blocks` blocks of a vision tower."""
     side = spec.image_size_px
-    return record(_tower(spec, attention, blocks), _empty(images, spec.num_channels, side, side))
+    pixels = _empty(images, spec.num_channels, side, side)
+    return record(_tower(spec, attention, blocks), pixels)
 
 
-def trace_projector(vision: VisionEncoder, llm: LanguageModel, *, images: int) -> Trace:
-    """Trace LLaVA-1.5's projector on the features of `images` images."""
-    config = LlavaConfig(vision_config=_clip_config(vision), text_config=_llama_config(llm))
+def trace_projector(
+    vision: VisionEncoder, llm: LanguageModel, *, samples: int, tokens: int
+) -> Trace:
+    """Trace LLaVA-1.5's projector on `tokens` visual features of each sample."""
+    config = _config(vision=vision, llm=llm)
     with torch.device("meta"):
         projector = LlavaMultiModalProjector(config).half()
-    return record(Projection(projector), _empty(images, vision.tokens, vision.hidden_size))
+    hidden = _empty(samples, 1 + tokens, vision.hidden_size)
+    return record(Projection(projector), hidden)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _llm(spec: LanguageModel, attention: AttentionKind) -> Prompted:
-    config = _llama_config(spec, attn_implementation=_IMPLEMENTATION[attention])
-    with torch.device("meta"):
-        return Prompted(LlamaForCausalLM._from_config(config, dtype=torch.float16)).eval()
+    config = _config(llm=spec).text_config
+    return Prompted(_on_meta(LlamaForCausalLM, config, attention))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=4)
 def _tower(spec: VisionEncoder, attention: AttentionKind, blocks: int) -> Features:
-    config = _clip_config(
-        spec, num_hidden_layers=blocks, attn_implementation=_IMPLEMENTATION[attention]
-    )
+    config = _config(vision=replace(spec, num_hidden_layers=blocks)).vision_config
+    return Features(_on_meta(CLIPVisionModel, config, attention))
+
+
+def _on_meta(model_class: Any, config: Any, attention: AttentionKind) -> Any:
+    implementation = IMPLEMENTATIONS[attention]
     with torch.device("meta"):
-        return Features(CLIPVisionModel._from_config(config, dtype=torch.float16)).eval()
+        model = model_class._from_config(
+            config, attn_implementation=implementation, dtype=torch.float16
+        )
+    return model.eval()
 
 
-def _llama_config(spec: LanguageModel, **options: Any) -> LlamaConfig:
-    return LlamaConfig(
-        hidden_size=spec.hidden_size,
-        num_hidden_layers=spec.num_hidden_layers,
-        num_attention_heads=spec.num_attention_heads,
-        num_key_value_heads=spec.kv_heads,
-        head_dim=spec.head_size,
-        intermediate_size=spec.intermediate_size,
-        vocab_size=spec.vocab_size,
-        attention_bias=spec.attention_bias,
-        mlp_bias=spec.mlp_bias,
-        **options,
-    )
-
-
-def _clip_config(spec: VisionEncoder, **options: Any) -> CLIPVisionConfig:
-    return CLIPVisionConfig(
-        hidden_size=spec.hidden_size,
-        num_attention_heads=spec.num_attention_heads,
-        intermediate_size=spec.intermediate_size,
-        image_size=spec.image_size_px,
-        patch_size=spec.patch_size_px,
-        **options,
+def _config(
+    *, vision: str | VisionEncoder = "clip-vit-l-336", llm: str | LanguageModel = "vicuna-7b"
+) -> Any:
+    """Hugging Face's config of an LMM with these parts; those not given do not matter."""
+    return config_of(
+        Lmm(
+            name="traced",
+            title="",
+            source="",
+            vision=vision,
+            projector="llava-projector",
+            llm=llm,
+            pad_token_id=1,
+        )
     )
 
 

@@ -1,0 +1,1 @@
+"""Hugging Face models traced op by op: an oracle that is not our formulas."""
