@@ -16,9 +16,11 @@ from roofline.costs.language import AttentionKind
 from roofline.costs.polynomial import Array
 from roofline.costs.scenario import DEFAULT_TEXT_TOKENS, Scenario
 from roofline.costs.workload import Layers, Workload, workload
-from roofline.engine import EVALUATED, Plan, Prompt, evaluate, rates
+from roofline.engine import EVALUATED, FROM_LAWS, Plan, Prompt, evaluate
 from roofline.errors import ScenarioError
 from roofline.estimate import Estimate, Totals, plain
+from roofline.laws import Laws
+from roofline.rates import rates
 from roofline.specs.catalog import load_hardware, load_quantization, mode_outside_llm
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
@@ -143,11 +145,11 @@ class _Request(Struct, frozen=True):
         work = self._workload(scenario)
         scenario = _with_defaults(scenario, work, self.visual_tokens is not None, self.llm_layers)
         costs = self._price(work, mode)
-        plans = [Plan(cost, rates(hardware, cost, mode.name)) for cost in costs]
+        plans = [self._plan(hardware, cost, mode) for cost in costs]
         prompt = Prompt(work.images_per_sample, work.unreduced_visual_tokens)
         results = evaluate(plans, prompt, scenario)
         components = {
-            plan.cost.component: _totals(plan.cost, values, hardware)
+            plan.cost.component: _totals(plan, values, hardware)
             for plan, values in zip(plans, results, strict=True)
         }
         main = components[work.main]
@@ -198,6 +200,12 @@ class _Request(Struct, frozen=True):
             return llm_viewer.price(work, mode)
         return exact.price(work, mode, mode_outside_llm(mode) if work.llm else mode)
 
+    def _plan(self, hardware: Hardware, cost: ComponentCost, mode: Quantization) -> Plan:
+        used = rates(hardware, cost, mode.name)
+        if hardware.attained is None or self.accounting != "exact":
+            return Plan(cost, used)
+        return Plan(cost, used, Laws(hardware, hardware.attained, cost, used))
+
     def _inputs(
         self, work: Workload, hardware: Hardware, mode: Quantization, scenario: Scenario
     ) -> dict[str, Any]:
@@ -241,9 +249,11 @@ def _with_defaults(
     return replace(scenario, visual_tokens=np.asarray(float(work.unreduced_visual_tokens)))
 
 
-def _totals(cost: ComponentCost, values: list[Array], hardware: Hardware) -> Totals:
-    figures = dict(zip(EVALUATED, (value[()] for value in values), strict=True))
-    weights = np.full(values[0].shape, cost.weight_bytes)[()]
+def _totals(plan: Plan, values: list[Array], hardware: Hardware) -> Totals:
+    figures: dict[str, Any] = dict(zip(EVALUATED, (value[()] for value in values), strict=True))
+    if plan.laws is None:
+        figures |= dict.fromkeys(FROM_LAWS)
+    weights = np.full(values[0].shape, plan.cost.weight_bytes)[()]
     return Totals(**figures, weight_bytes=weights, device_memory_bytes=hardware.memory_bytes)
 
 
@@ -251,11 +261,12 @@ def _together(parts: list[Totals], hardware: Hardware) -> Totals:
     """Components run one after the other: costs add up, of live activations the largest counts."""
     if len(parts) == 1:
         return parts[0]
-    summed = {
-        name: sum((getattr(part, name) for part in parts[1:]), getattr(parts[0], name))
-        for name in (*EVALUATED, "weight_bytes")
-        if name != "peak_activation_bytes"
-    }
+    summed: dict[str, Any] = {}
+    for name in (*EVALUATED, "weight_bytes"):
+        values = [getattr(part, name) for part in parts]
+        if name != "peak_activation_bytes":
+            absent = any(value is None for value in values)
+            summed[name] = None if absent else sum(values[1:], values[0])
     peak = parts[0].peak_activation_bytes
     for part in parts[1:]:
         peak = np.maximum(peak, part.peak_activation_bytes)

@@ -7,21 +7,19 @@ those are evaluated over the scenario in chunks, so that memory stays bounded fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 
 from roofline.accounting.table import ComponentCost, CostRow, Phase
-from roofline.costs.ops import Unit
 from roofline.costs.polynomial import Array, Point, Polynomial, total
 from roofline.costs.scenario import Scenario
-from roofline.errors import UnsupportedModeError
-from roofline.specs.catalog import quantization_modes
-from roofline.specs.figures import Peak
-from roofline.specs.hardware import DataType, Hardware
-from roofline.units import TERA
+from roofline.laws import Laws, Seconds
+from roofline.rates import Rates
 
 CHUNK = 16_384
 """Configurations evaluated at a time: temporaries of this size stay in a core's L2 cache."""
@@ -35,56 +33,12 @@ EVALUATED = (
     "peak_activation_bytes",
     "time_s",
     "compute_bound_time_s",
+    "attainable_time_s",
+    "host_time_s",
 )
 """What is evaluated for every configuration, in this order; all else is derived from it."""
-
-
-class Rates(Struct, frozen=True):
-    """The peaks of a device that a component runs at."""
-
-    matmul_type: DataType
-    matmul: Peak
-    attention_type: DataType
-    attention: Peak
-    vector_flops_per_s: float
-    memory_bytes_per_s: float
-
-    def flops_per_s(self, unit: Unit) -> float:
-        """Matmul-class FLOP/s of an op that runs on `unit`."""
-        if unit == "vector":
-            return self.vector_flops_per_s
-        return (self.matmul if unit == "matmul" else self.attention).value * TERA
-
-    @property
-    def ridge_point(self) -> float:
-        """FLOP/B above which a matmul is bound by compute."""
-        return self.flops_per_s("matmul") / self.memory_bytes_per_s
-
-
-def rates(hardware: Hardware, cost: ComponentCost, mode: str) -> Rates:
-    """The first type of each preference list that the device has. Raises UnsupportedModeError."""
-    matmul_type, matmul = _first_peak(hardware, cost.matmul_types, mode)
-    attention_type, attention = _first_peak(hardware, cost.attention_types, mode)
-    vector = hardware.vector_flops_per_s if cost.vector_peak else matmul.value * TERA
-    return Rates(
-        matmul_type, matmul, attention_type, attention, vector, hardware.memory_bytes_per_s
-    )
-
-
-def _first_peak(hardware: Hardware, types: Iterable[DataType], mode: str) -> tuple[DataType, Peak]:
-    for data_type in types:
-        peak = hardware.matmul_peak(data_type)
-        if peak is not None:
-            return data_type, peak
-    served = [
-        name
-        for name, known in quantization_modes().items()
-        if any(hardware.matmul_peak(t) for t in known.compute)
-    ]
-    raise UnsupportedModeError(
-        f"{hardware.name} has no {' or '.join(types)} peak, which {mode} computes in; "
-        f"it serves {', '.join(served)}"
-    )
+FROM_LAWS = ("attainable_time_s", "host_time_s")
+"""Those that mean nothing for a device without laws of attained time."""
 
 
 class Kernel(Struct, frozen=True):
@@ -95,41 +49,45 @@ class Kernel(Struct, frozen=True):
     compute: tuple[Polynomial, ...]
     """Times on units that work side by side: the slowest counts."""
     memory: Polynomial
+    attained: Seconds | None = None
+    """What the device's law says instead; None where it has none."""
 
-    def time(self, point: Point) -> tuple[Array, Array]:
-        """Seconds over all occurrences, and how many of them are bound by compute."""
+    def time(self, point: Point) -> tuple[Array, Array, Array]:
+        """Seconds over all occurrences, how many of them are bound by compute, seconds attained."""
         if self.phase == "prefill":
-            return self._slower(point, self.count)
+            return self._times(point, self.count)
         steps = point.values["steps"]
         if not any(p.depends_on("step") for p in (*self.compute, self.memory)):
-            return self._slower(point, self.count * steps)
+            return self._times(point, self.count * steps)
         # Each step reads a longer cache: steps get an axis of their own, a piece at a time. They
         # are added up one after the other, so that a configuration's sum is the same to the last
         # bit whatever longer ones stand beside it.
         every = Point({name: value[..., None] for name, value in point.values.items()})
-        sums = np.zeros((2, *steps.shape))
+        sums = np.zeros((3, *steps.shape))
         piece = max(1, CHUNK // max(1, steps.size))
         longest = int(steps.max(initial=0.0))
         for first in range(1, longest + 1, piece):
             step = np.arange(first, min(first + piece, longest + 1), dtype=np.float64)
             weight = self.count * (step <= steps[..., None]).astype(np.float64)
-            for i, times in enumerate(self._slower(every.at(step=step), weight)):
+            for i, times in enumerate(self._times(every.at(step=step), weight)):
                 run = np.concatenate([sums[i][..., None], times], axis=-1)
                 sums[i] = np.cumsum(run, axis=-1)[..., -1]
-        return sums[0], sums[1]
+        return sums[0], sums[1], sums[2]
 
-    def _slower(self, point: Point, weight: Array | float) -> tuple[Array, Array]:
+    def _times(self, point: Point, weight: Array | float) -> tuple[Array, Array, Array]:
         compute, memory = point.maximum(self.compute), point(self.memory)
         time = np.maximum(compute, memory) * weight
-        return time, time * (compute >= memory)
+        attained = time * np.nan if self.attained is None else self.attained(point) * weight
+        return time, time * (compute >= memory), attained
 
 
 class Plan:
     """A component's cost on a device, boiled down to the polynomials that matter."""
 
-    def __init__(self, cost: ComponentCost, rates: Rates) -> None:
+    def __init__(self, cost: ComponentCost, rates: Rates, laws: Laws | None = None) -> None:
         self.cost = cost
         self.rates = rates
+        self.laws = laws
 
     def kernel(self, row: CostRow) -> Kernel:
         """The time of a row."""
@@ -139,19 +97,20 @@ class Plan:
         else:
             compute = [amounts.flops / rate, amounts.vector_flops / self.rates.vector_flops_per_s]
         memory = row.traffic / self.rates.memory_bytes_per_s
-        return Kernel(row.phase, row.count, tuple(p for p in compute if p), memory)
+        attained = self.laws.seconds(row) if self.laws else None
+        return Kernel(row.phase, row.count, tuple(p for p in compute if p), memory, attained)
 
     @cached_property
     def _kernels(self) -> list[Kernel]:
         """One kernel for all rows of a phase that take the same time."""
-        merged: dict[tuple[Phase, tuple[Polynomial, ...], Polynomial], int] = {}
-        for kernel in map(self.kernel, self.cost.rows):
-            key = (kernel.phase, kernel.compute, kernel.memory)
-            merged[key] = merged.get(key, 0) + kernel.count
-        return [
-            Kernel(phase, count, compute, memory)
-            for (phase, compute, memory), count in merged.items()
-        ]
+        merged: dict[Any, Kernel] = {}
+        for row in self.cost.rows:
+            kernel = self.kernel(row)
+            law = self.laws and (row.shape or row.kind)
+            key = (kernel.phase, kernel.compute, kernel.memory, law)
+            known = merged.get(key)
+            merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
+        return list(merged.values())
 
     @cached_property
     def _sums(self) -> list[tuple[Polynomial, Polynomial]]:
@@ -179,9 +138,16 @@ class Plan:
         last = point.at(step=point.values["steps"])
         peak = last.maximum(self.cost.peak_activation_bytes)
         times = [kernel.time(point) for kernel in self._kernels]
-        time = sum((t for t, _ in times), np.zeros(()))
-        compute_bound = sum((c for _, c in times), np.zeros(()))
-        return (*sums, point(self.cost.kv_cache_bytes), peak, time, compute_bound)
+        time, compute_bound, attained = (
+            sum((each[i] for each in times), np.zeros(())) for i in range(3)
+        )
+        host: Array = np.full((), np.nan)
+        if self.laws:
+            host = self.laws.host_seconds(point)
+            if self.laws.serial:  # what computes also issues: one waits for the other
+                attained, host = attained + host, np.zeros(())
+        kv_cache = point(self.cost.kv_cache_bytes)
+        return (*sums, kv_cache, peak, time, compute_bound, attained, host)
 
 
 def over_steps(point: Point, once: Polynomial, per_step: Polynomial) -> Array:

@@ -31,6 +31,8 @@ QUANTITIES = (
     "peak_activation_bytes",
     "peak_memory_bytes",
     "time_s",
+    "attainable_time_s",
+    "host_time_s",
     "arithmetic_intensity",
     "bound",
     "fits",
@@ -62,6 +64,13 @@ class Totals(Struct, frozen=True, eq=False):
     """Σ over ops of max(compute time, memory time): no kernel is faster."""
     compute_bound_time_s: Array
     """The part of `time_s` in ops that are bound by compute."""
+    attainable_time_s: Array | None
+    """Σ over kernels of what the device's laws say; None for a device without laws.
+
+    On a CPU, which issues what it computes, with the framework's own time.
+    """
+    host_time_s: Array | None
+    """What the framework takes to issue the kernels, where another processor does."""
     device_memory_bytes: float
 
     @property
@@ -73,6 +82,13 @@ class Totals(Struct, frozen=True, eq=False):
     def arithmetic_intensity(self) -> Array:
         """FLOPs per byte of DRAM traffic; 0 where nothing runs."""
         return _per_byte(self.flops, self.memory_access_bytes)
+
+    @property
+    def eager_time_s(self) -> Array | None:
+        """Attainable time where the host issues kernel after kernel: the slower of the two."""
+        if self.attainable_time_s is None or self.host_time_s is None:
+            return None
+        return np.maximum(self.attainable_time_s, self.host_time_s)
 
     @property
     def bound(self) -> NDArray[np.str_]:
@@ -180,7 +196,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
                     scaled = amount * row.count
                     return over_steps(point, *((nothing, scaled) if decodes else (scaled, nothing)))
 
-                time, compute_bound = plan.kernel(row).time(point)
+                time, compute_bound, attainable = plan.kernel(row).time(point)
                 amounts = {name: over_all(getattr(row.amounts, name)) for name in AMOUNTS}
                 moved = over_all(row.traffic)
                 rows.append(
@@ -195,6 +211,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
                         "memory_access_bytes": moved,
                         "arithmetic_intensity": _per_byte(amounts["flops"], moved),
                         "time_s": time,
+                        "attainable_time_s": attainable if plan.laws else None,
                         "bound": np.where(2 * compute_bound >= time, "compute", "memory")[()],
                     }
                 )
@@ -247,6 +264,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.ndim:
         return [plain(item) for item in value]
     item = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    if isinstance(item, str):
+        return str(item)  # NumPy's own are strings to `json` alone
     if isinstance(item, float):
         if not math.isfinite(item):
             return None

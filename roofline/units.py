@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import SupportsFloat
 
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
-GIB = 2.0**30
+MIB, GIB = 2.0**20, 2.0**30
 MICRO, MILLI = 1e-6, 1e-3
 BITS_PER_BYTE = 8
 
@@ -31,3 +31,9 @@ def significant(value: SupportsFloat, digits: int = 3) -> str:
     rounded = float(f"{number:.{digits - 1}e}")
     exponent = int(f"{rounded:e}".split("e")[1])
     return f"{rounded:.{max(digits - 1 - exponent, 0)}f}"
+
+
+def percent(share: SupportsFloat, *, signed: bool = False) -> str:
+    """Two significant digits: `percent(0.0034)` is `0.34 %`; `signed` shows a plus as well."""
+    sign = "+" if signed and float(share) > 0 else ""
+    return f"{sign}{significant(100 * float(share), 2)} %"

@@ -28,18 +28,18 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
         )
         phases: dict[Phase, Sequence[Block]] = {"prefill": blocks} if runs_prompt else {}
         weights = work.vision_towers * vision_weight_bytes(work.vision, mode)
-        components.append(_component("vision", phases, mode, weights, Polynomial({})))
+        components.append(_component("vision", phases, mode, weights, layers=work.vision_layers))
     if work.reducer:
         assert work.case
         phases = {"prefill": work.reducer.own(work.case)} if runs_prompt else {}
         width = llm_mode if work.reducer.place == "llm" else mode
-        components.append(_component("reducer", phases, width, 0.0, Polynomial({})))
+        components.append(_component("reducer", phases, width, 0.0))
     if work.vision and work.projector and work.llm:
         shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
         blocks = projection.project(work.projector, rows=work.projected, **shape)
         phases = {"prefill": blocks} if runs_prompt else {}
         weights = projector_weight_bytes(work.projector, mode, **shape)
-        components.append(_component("projector", phases, mode, weights, Polynomial({})))
+        components.append(_component("projector", phases, mode, weights))
     if work.llm:
         components.append(_llm(work, work.llm, llm_mode))
     return components
@@ -56,7 +56,8 @@ def _llm(work: Workload, llm: LanguageModel, mode: Quantization) -> ComponentCos
         phases["decode"] = language.decode(llm, spans, batch=BATCH, step=STEP, attention=attention)
     cached = total(span.layers * (span.tokens + STEPS) for span in spans)
     kv = 2 * llm.kv_width * mode.kv_bytes * BATCH * cached
-    return _component("llm", phases, mode, language_weight_bytes(llm, mode), kv)
+    weights = language_weight_bytes(llm, mode)
+    return _component("llm", phases, mode, weights, kv, layers=llm.num_hidden_layers)
 
 
 def _component(
@@ -64,10 +65,21 @@ def _component(
     phases: dict[Phase, Sequence[Block]],
     mode: Quantization,
     weight_bytes: float,
-    kv_cache_bytes: Polynomial,
+    kv_cache_bytes: Polynomial | None = None,
+    layers: int = 0,
 ) -> ComponentCost:
     rows = tuple(
-        CostRow(op.name, op.kind, op.unit, phase, block.count, _amounts(op, mode), block.label)
+        CostRow(
+            op.name,
+            op.kind,
+            op.unit,
+            phase,
+            block.count,
+            _amounts(op, mode),
+            block.label,
+            op.shape,
+            _kernel(op, mode),
+        )
         for phase, blocks in phases.items()
         for block in blocks
         for op in block.ops
@@ -79,11 +91,18 @@ def _component(
         name,
         rows,
         weight_bytes,
-        kv_cache_bytes,
+        kv_cache_bytes or Polynomial({}),
         tuple(peaks),
         mode.compute,
         mode.attention_types,
+        layers,
     )
+
+
+def _kernel(op: Op, mode: Quantization) -> str:
+    if op.unit == "matmul" and op.role == "linear":
+        return mode.weight_only_kernel
+    return op.function
 
 
 def _amounts(op: Op, mode: Quantization) -> Amounts:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roofline.costs.ops import Kind, Unit
+from roofline.costs.ops import AttentionShape, Kind, MatmulShape, Unit
 from roofline.costs.polynomial import Polynomial, total
 from roofline.specs.hardware import DataType
 
@@ -43,6 +43,10 @@ class CostRow(Struct, frozen=True):
     count: int
     amounts: Amounts
     layers: str = ""
+    shape: MatmulShape | AttentionShape | None = None
+    """Of a matmul or a fused attention kernel."""
+    kernel: str = ""
+    """Name of one that is unlike others of its kind: a linear w4a16, a norm rms_norm."""
 
     @property
     def traffic(self) -> Polynomial:
@@ -62,5 +66,7 @@ class ComponentCost(Struct, frozen=True):
     """Candidates: the peak is the largest of them at the last step."""
     matmul_types: tuple[DataType, ...]
     attention_types: tuple[DataType, ...]
+    layers: int = 0
+    """Transformer layers that one pass runs through."""
     vector_peak: bool = True
     """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""

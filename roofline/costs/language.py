@@ -105,7 +105,13 @@ def _layer(
     d = llm.hidden_size
     rows, mlp_rows = batch * queries, batch * span.tokens_after
     shape = AttentionShape(
-        batch, queries, keys, llm.num_attention_heads, llm.kv_heads, llm.head_size
+        batch,
+        queries,
+        keys,
+        llm.num_attention_heads,
+        llm.kv_heads,
+        llm.head_size,
+        causal=queries == keys,
     )
     linears = {
         w.name: linear(

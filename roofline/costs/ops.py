@@ -38,8 +38,11 @@ LAYER_NORM_FLOPS = 7  # mean; centre, square, accumulate; scale by 1/σ; weight,
 SOFTMAX_FLOPS = 5  # running max, subtract, exp, accumulate, divide
 ROTARY_FLOPS = 3  # two multiplies and an add per rotated element
 SWIGLU_FLOPS = 5  # negate, exp, add one, divide: SiLU; then the product with the up projection
-QUICK_GELU_FLOPS = 5  # scale by 1.702, then x·sigmoid as above
-GELU_FLOPS = 5  # scale, erf, add one, halve, multiply
+Pointwise = Literal["quick_gelu", "gelu"]
+POINTWISE_FLOPS: Mapping[Pointwise, int] = {
+    "quick_gelu": 5,  # scale by 1.702, then x·sigmoid as above
+    "gelu": 5,  # scale, erf, add one, halve, multiply
+}
 
 FUSIONS = {
     "norm": "a normalisation is one kernel: upcast, statistics, scale, weight and bias",
@@ -55,6 +58,50 @@ FUSIONS = {
     "residual": "a residual add is a kernel of its own, not fused with the norm behind it",
 }
 """What is one kernel and what is not, in one place: the licence of each byte left out."""
+
+
+class MatmulShape(Struct, frozen=True):
+    """[rows, in_features] @ [in_features, out_features], the m, k and n of a GEMM."""
+
+    rows: Number
+    in_features: Number
+    out_features: Number
+
+
+class AttentionShape(Struct, frozen=True):
+    """softmax(QKᵀ/√e)·V with Q [batch, heads, queries, e] and K, V [batch, kv_heads, keys, e]."""
+
+    batch: Number
+    queries: Number
+    keys: Number
+    heads: int
+    kv_heads: int
+    head_dim: int
+    causal: bool = False
+
+    @property
+    def query_rows(self) -> Number:
+        """Queries of all heads and sequences."""
+        return self.batch * self.queries * self.heads
+
+    @property
+    def query_elements(self) -> Number:
+        return self.query_rows * self.head_dim
+
+    @property
+    def key_elements(self) -> Number:
+        """Elements of K, and as many of V: KV heads, never copied to query heads."""
+        return self.batch * self.keys * (self.kv_heads * self.head_dim)
+
+    @property
+    def scores(self) -> Number:
+        """Elements of QKᵀ, all heads."""
+        return self.batch * self.queries * self.keys * self.heads
+
+    @property
+    def product_flops(self) -> Number:
+        """FLOPs of QKᵀ, and as many of PV: dense, whatever the mask."""
+        return 2 * self.scores * self.head_dim
 
 
 class Op(Struct, frozen=True):
@@ -80,6 +127,10 @@ class Op(Struct, frozen=True):
     kv_writes: Number = 0.0
     resident: Mapping[str, Number] = {}
     """Full size of a tensor that the op writes only a part of."""
+    shape: MatmulShape | AttentionShape | None = None
+    """What the time that a kernel attains depends on, beside FLOPs and bytes."""
+    function: str = ""
+    """What a vector op computes, where ops of its kind are of different cost."""
 
 
 def linear(
@@ -107,6 +158,7 @@ def linear(
         weights=in_features * out_features,
         role=role,
         vectors=out_features if bias else 0.0,
+        shape=MatmulShape(rows, in_features, out_features),
     )
 
 
@@ -135,6 +187,7 @@ def rms_norm(name: str, source: str, target: str, *, rows: Number, width: int) -
         writes={target: size},
         vector_flops=RMS_NORM_FLOPS * size,
         vectors=width,
+        function="rms_norm",
     )
 
 
@@ -149,6 +202,7 @@ def layer_norm(name: str, source: str, target: str, *, rows: Number, width: int)
         writes={target: size},
         vector_flops=LAYER_NORM_FLOPS * size,
         vectors=2 * width,
+        function="layer_norm",
     )
 
 
@@ -165,8 +219,10 @@ def residual(name: str, stream: str, branch: str, *, rows: Number, width: int) -
     )
 
 
-def activation(name: str, source: str, target: str, *, rows: Number, width: int, flops: int) -> Op:
-    """Pointwise on [rows, width], `flops` vector FLOPs an element."""
+def activation(
+    name: str, source: str, target: str, *, rows: Number, width: int, function: Pointwise
+) -> Op:
+    """Pointwise on [rows, width]."""
     size = rows * width
     return Op(
         name,
@@ -174,7 +230,8 @@ def activation(name: str, source: str, target: str, *, rows: Number, width: int,
         "vector",
         reads={source: size},
         writes={target: size},
-        vector_flops=flops * size,
+        vector_flops=POINTWISE_FLOPS[function] * size,
+        function=function,
     )
 
 
@@ -188,6 +245,7 @@ def gated_activation(name: str, gate: str, up: str, target: str, *, rows: Number
         reads={gate: size, up: size},
         writes={target: size},
         vector_flops=SWIGLU_FLOPS * size,
+        function="swiglu",
     )
 
 
@@ -230,36 +288,6 @@ def rotary(
     )
 
 
-class AttentionShape(Struct, frozen=True):
-    """softmax(QKᵀ/√e)·V with Q [batch, heads, queries, e] and K, V [batch, kv_heads, keys, e]."""
-
-    batch: Number
-    queries: Number
-    keys: Number
-    heads: int
-    kv_heads: int
-    head_dim: int
-
-    @property
-    def query_elements(self) -> Number:
-        return self.batch * self.queries * (self.heads * self.head_dim)
-
-    @property
-    def key_elements(self) -> Number:
-        """Elements of K, and as many of V: KV heads, never copied to query heads."""
-        return self.batch * self.keys * (self.kv_heads * self.head_dim)
-
-    @property
-    def scores(self) -> Number:
-        """Elements of QKᵀ, all heads."""
-        return self.batch * self.queries * self.keys * self.heads
-
-    @property
-    def product_flops(self) -> Number:
-        """FLOPs of QKᵀ, and as many of PV: dense, whatever the mask."""
-        return 2 * self.scores * self.head_dim
-
-
 def flash_attention(
     name: str, query: str, target: str, shape: AttentionShape, *, key_value: tuple[str, str] | None
 ) -> Op:
@@ -277,6 +305,7 @@ def flash_attention(
         flops=2 * shape.product_flops,
         vector_flops=SOFTMAX_FLOPS * shape.scores,
         kv_reads=0.0 if key_value else 2 * kv,
+        shape=shape,
     )
 
 
@@ -296,6 +325,7 @@ def eager_attention(
             writes={"scores": scores},
             flops=shape.product_flops,
             kv_reads=cached,
+            shape=MatmulShape(shape.query_rows, shape.head_dim, shape.keys),
         ),
         Op(
             "softmax",
@@ -313,5 +343,6 @@ def eager_attention(
             writes={target: shape.query_elements},
             flops=shape.product_flops,
             kv_reads=cached,
+            shape=MatmulShape(shape.query_rows, shape.keys, shape.head_dim),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roofline.costs.blocks import Block
-from roofline.costs.ops import GELU_FLOPS, Op, activation, linear
+from roofline.costs.ops import Op, activation, linear
 from roofline.costs.polynomial import Number
 from roofline.specs.models import Projector
 
@@ -18,7 +18,7 @@ def project(
         if i:
             name = "act" if i == 1 else f"act_{i}"
             ops.append(
-                activation(name, source, "activated", rows=rows, width=width, flops=GELU_FLOPS)
+                activation(name, source, "activated", rows=rows, width=width, function="gelu")
             )
             source = "activated"
         target = f"projected_{i + 1}"

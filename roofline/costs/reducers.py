@@ -16,7 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from roofline.costs.blocks import Block, Span, labelled
-from roofline.costs.ops import SOFTMAX_FLOPS, Op, layer_norm, linear
+from roofline.costs.ops import SOFTMAX_FLOPS, MatmulShape, Op, layer_norm, linear
 from roofline.costs.polynomial import Number
 from roofline.costs.schedules import (
     Schedule,
@@ -155,6 +155,7 @@ def _matmul(
         writes={f"{name}_out": images * (rows * columns)},
         flops=2 * images * (rows * inner * columns),
         vector_flops=vector_flops,
+        shape=MatmulShape(images * rows, inner, columns),
     )
 
 
@@ -181,6 +182,7 @@ def _class_attention(case: Case, tokens: int, heads: int) -> Op:
         writes={"attention": logits},
         flops=case.images * (2 * case.width * tokens),
         vector_flops=SOFTMAX_FLOPS * logits,
+        shape=MatmulShape(case.images, case.width, tokens),
     )
 
 
@@ -366,6 +368,7 @@ def _fastv(case: Case) -> Sequence[Block]:
         writes={"attention": logits},
         flops=2 * tokens * case.llm.attention_width,
         vector_flops=SOFTMAX_FLOPS * logits,
+        shape=MatmulShape(case.batch, case.llm.attention_width, case.prompt),
     )
     return (Block(1, (row,)),)
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from roofline.costs.blocks import Block, Span, labelled
 from roofline.costs.language import AttentionKind
 from roofline.costs.ops import (
-    QUICK_GELU_FLOPS,
     AttentionShape,
     Op,
     activation,
@@ -112,7 +111,7 @@ def _layer(
             "activated",
             rows=mlp_rows,
             width=vision.intermediate_size,
-            flops=QUICK_GELU_FLOPS,
+            function="quick_gelu",
         ),
         linears["fc2"],
         residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),

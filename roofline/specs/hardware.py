@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from roofline.specs.attained import Attained
 from roofline.specs.figures import Figure, Peak, Spec, check_sources
 from roofline.units import GIB, GIGA, TERA
 
@@ -50,11 +51,17 @@ class Hardware(Spec, frozen=True):
     boost_clock_mhz: Figure | None = None
     l2_cache_mib: Figure | None = None
     """Last-level cache."""
+    l2_bandwidth_gb_per_s: Figure | None = None
+    """Of data that stay in that cache."""
     launch_overhead_us: Figure | None = None
     tdp_w: Figure | None = None
+    attained: Attained | None = None
+    """What good kernels reach of the peaks above."""
 
     def __post_init__(self) -> None:
         check_sources(self, self.sources)
+        if self.attained and self.attained.source not in self.sources:
+            raise ValueError(f"`sources` lacks what `attained` cites: {self.attained.source!r}")
 
     @property
     def memory_bytes(self) -> float:

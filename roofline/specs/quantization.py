@@ -44,6 +44,12 @@ class Quantization(Spec, frozen=True):
         return self.attention_compute or self.compute
 
     @property
+    def weight_only_kernel(self) -> str:
+        """Name of the matmul kernel where weights are narrower than activations; else empty."""
+        narrow = self.weight_bits < self.activation_bits
+        return f"w{self.weight_bits}a{self.activation_bits}" if narrow else ""
+
+    @property
     def activation_bytes(self) -> float:
         return self.activation_bits / BITS_PER_BYTE
 

@@ -43,7 +43,9 @@ MAKERS: dict[str, Make] = {
     "rms_norm": lambda b, q, k: (rms_norm("o", "a", "c", rows=b * q, width=6),),
     "layer_norm": lambda b, q, k: (layer_norm("o", "a", "c", rows=b * q, width=6),),
     "residual": lambda b, q, k: (residual("o", "a", "c", rows=b * q, width=6),),
-    "activation": lambda b, q, k: (activation("o", "a", "c", rows=b * q, width=6, flops=5),),
+    "activation": lambda b, q, k: (
+        activation("o", "a", "c", rows=b * q, width=6, function="gelu"),
+    ),
     "gated_activation": lambda b, q, k: (
         gated_activation("o", "g", "u", "c", rows=b * q, width=6),
     ),
@@ -192,7 +194,7 @@ def test_residual_reads_two_operands_and_writes_one() -> None:
 
 def test_activation() -> None:
     # [10, 6], 5 FLOPs each
-    op = activation("o", "a", "c", rows=10, width=6, flops=5)
+    op = activation("o", "a", "c", rows=10, width=6, function="gelu")
 
     assert amounts(op) == {"vector_flops": 300, "reads": {"a": 60}, "writes": {"c": 60}}
 

@@ -148,7 +148,7 @@ def test_csv_and_json_agree() -> None:
     assert len(rows) == len(documents) == 3
     for row, document in zip(rows, documents, strict=True):
         for name, value in document["totals"].items():
-            assert row[name] == str(value)
+            assert row[name] == ("" if value is None else str(value))
 
 
 def test_several_estimates_say_in_the_heading_only_what_they_share() -> None:

@@ -1,0 +1,33 @@
+"""Specs → YAML that reads back as the same spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import yaml
+
+from roofline.specs.hardware import Hardware
+
+
+def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
+    """The file of a device, without the fields that are as they would be if left out."""
+    text = yaml.safe_dump(
+        _lean(hardware), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+    )
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + str(text)
+
+
+def _lean(value: Any) -> Any:
+    """Structs as mappings without their defaults, sequences as lists."""
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.encode_name: _lean(getattr(value, field.name))
+            for field in msgspec.structs.fields(value)
+            if getattr(value, field.name) != field.default
+        }
+    if isinstance(value, dict):
+        return {key: _lean(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_lean(inner) for inner in value]
+    return value
