@@ -92,7 +92,8 @@ def physical_seconds(
     traffic: Array,
 ) -> Array:
     """Time without correction and clamp."""
-    group = heads / kv_heads if law.heads_share_blocks else np.ones_like(heads)
+    # a single query leaves a block empty, so every library packs the heads of a key head then
+    group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
     waves = batch * (heads / group) * np.ceil(group * queries / BLOCK_QUERIES) / roof.units
     rate = roof.flops_per_s * law.efficiency * (head_dim / HEAD_DIM) ** law.head_dim_power
     block_rows = np.minimum(group * queries, BLOCK_QUERIES)

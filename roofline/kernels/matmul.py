@@ -7,9 +7,9 @@ operands are read from DRAM, at full bandwidth only if there are blocks enough t
 two overlap: the 4-norm of both is what the kernel takes, beside the addition of split sums.
 
 For each tile the best split counts. Between tiles the library chooses by an estimate of its own,
-which is not ours to see: the logarithms of time are averaged with the odds of each. Launch and, in
-packing libraries, a pass over the weights are added, and a smooth correction is applied that the
-physics left over. No result is below the roofline.
+which is not ours to see: the logarithms of time are averaged with the odds of each. Launch is
+added, and passes over operands that are packed or quantized first. A smooth correction takes what
+physics leaves over. No result is below the roofline.
 
 Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background user's guide".
 """
@@ -26,7 +26,7 @@ from roofline.kernels.smooth import hats, monomials, norm4, scaled, within_cache
 from roofline.specs.attained import MatmulLaw, Tile
 from roofline.units import MICRO
 
-CHUNK = 2_048
+CHUNK = 512
 """Shapes evaluated at a time, each with every tile and split."""
 
 PARTIAL_SUM_BYTES = 4
@@ -74,7 +74,8 @@ def _seconds(
 ) -> Array:
     candidates = blocks(law.tiles, law.splits, roof, m, n, k, weights, activations)
     kernels = kernel_seconds(law, roof, candidates).min(axis=-1)
-    logarithm = np.log(chosen_seconds(law, kernels) + fixed_seconds(law, roof, m, weights))
+    before = fixed_seconds(law, roof, m, n, k, weights, activations)
+    logarithm = np.log(chosen_seconds(law, kernels) + before)
     bound = roof.seconds(2 * m * n * k, weights + activations)
     if law.corrections:
         basis = correction_basis(roof, m, n, k, bound)
@@ -84,7 +85,9 @@ def _seconds(
 
 
 class Blocks(NamedTuple):
-    """What a launch of each tile and split has to do, as arrays [shapes, tiles, splits]."""
+    """What a launch of each tile and split has to do: arrays that broadcast to
+    [shapes, tiles, splits].
+    """
 
     flops_per_k: Array
     """Of one block, for one step in k."""
@@ -101,7 +104,8 @@ class Blocks(NamedTuple):
 
     def take(self, split: NDArray[np.intp]) -> Blocks:
         """One split for each tile: index [shapes, tiles] → arrays [shapes, tiles, 1]."""
-        return Blocks(*(np.take_along_axis(field, split[..., None], axis=-1) for field in self))
+        full = np.broadcast_arrays(*self)
+        return Blocks(*(np.take_along_axis(field, split[..., None], axis=-1) for field in full))
 
 
 def blocks(
@@ -126,7 +130,7 @@ def blocks(
     feed = (
         np.minimum(rows, m) * input_bytes_per_element + np.minimum(columns, n) * weights / (n * k)
     ) * depth
-    fields = np.broadcast_arrays(
+    return Blocks(
         2 * rows * columns,
         depth,
         feed,
@@ -135,7 +139,6 @@ def blocks(
         activations,
         np.where(parts > 1, 2 * PARTIAL_SUM_BYTES * parts * m * n, 0.0),
     )
-    return Blocks(*fields)
 
 
 def kernel_seconds(law: MatmulLaw, roof: Roof, launch: Blocks) -> Array:
@@ -172,10 +175,17 @@ def chosen_seconds(law: MatmulLaw, kernels: Array) -> Array:
     return mean
 
 
-def fixed_seconds(law: MatmulLaw, roof: Roof, m: Array, weight_bytes: Array) -> Array:
-    """Launch, and the pass over the weights, which a single row does not pay for."""
-    passes = law.packing_passes * (m > 1)
-    return law.launch_us * MICRO + passes * weight_bytes / roof.bytes_per_s
+def fixed_seconds(
+    law: MatmulLaw, roof: Roof, m: Array, n: Array, k: Array, weights: Array, activations: Array
+) -> Array:
+    """Launch, and what is gone through before: weights to pack or dequantize, inputs to quantize.
+
+    A single row is multiplied without packing.
+    """
+    passes = law.packing_passes * (m > 1) * weights
+    passes = passes + law.quantizing_passes * activations * (k / (k + n))
+    seconds: Array = law.launch_us * MICRO + passes / roof.bytes_per_s
+    return seconds
 
 
 def correction_basis(roof: Roof, m: Array, n: Array, k: Array, bound_s: Array) -> Array:

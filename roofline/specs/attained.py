@@ -58,7 +58,9 @@ class MatmulLaw(Law, frozen=True):
     wave_overhead: NonNegative = 0.0
     """What each wave after the first costs beside its computing, in waves."""
     packing_passes: NonNegative = 0.0
-    """Times that weights are gone through before or beside the product (packing, dequantizing)."""
+    """Times that weights are gone through before the product, to pack or dequantize them."""
+    quantizing_passes: NonNegative = 0.0
+    """Times that inputs are gone through before it, to quantize them."""
     choice_sharpness: Positive = 20.0
     """How surely the library takes the kernel that seems fastest: log-odds per logarithm of time"""
     splits: tuple[PositiveInt, ...] = (1,)
@@ -87,8 +89,6 @@ class AttentionLaw(Law, frozen=True):
     launch_us: NonNegative
     block_us: NonNegative
     """Fixed cost of a block of queries, paid by each wave of them."""
-    heads_share_blocks: bool = True
-    """Whether query heads of one key head are packed into blocks together."""
     efficiency: Fraction
     """Share of the peak that a unit attains at head_dim 128."""
     head_dim_power: NonNegative
@@ -99,6 +99,8 @@ class AttentionLaw(Law, frozen=True):
     """Keys' worth of time to fill and drain that block's pipeline."""
     bandwidth_fraction: Fraction
     """Share of the DRAM bandwidth that the traffic attains."""
+    heads_share_blocks: bool = True
+    """Whether query heads of one key head are packed into blocks together."""
     kv_write_passes: NonNegative = 0.0
     """Times that new keys and values are moved once more, to their places in a paged cache."""
     cached_bandwidth_ratio: Positive = 1.0

@@ -1,0 +1,145 @@
+"""Measured kernels: what a table has to hold, and what no kernel can have done."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.errors import InputError
+from roofline.kernels.roof import Array, Roof
+from roofline.specs.attained import Law
+from roofline.units import MILLI
+
+_Law = TypeVar("_Law", bound=Law)
+
+LEAST_ROWS = 20
+"""Fewer measurements say nothing about a law's numbers."""
+
+FASTER_THAN_ROOF = 1.10
+"""A kernel that beats its roof by more was measured, counted or labelled wrongly."""
+
+SLOWEST = 1e3
+"""A table whose median time is beyond this multiple of the roofline is in another unit."""
+
+HELD_OUT = 4
+"""One shape in so many is held out to measure the law's error."""
+
+
+class FitError(InputError):
+    """Measurements that no law can be fitted to."""
+
+
+class Format(msgspec.Struct, frozen=True):
+    """Bytes per element of a matmul's operands."""
+
+    weight: float
+    input: float
+    output: float
+
+
+KERNELS: dict[str, Format] = {
+    "fp32": Format(4, 4, 4),
+    "fp16": Format(2, 2, 2),
+    "bf16": Format(2, 2, 2),
+    "fp8": Format(1, 1, 2),
+    # 4 bits and an 8-bit scale to 16 elements
+    "fp4": Format(0.5 + 1 / 16, 0.5 + 1 / 16, 2),
+    "w8a8": Format(1, 1, 2),
+    "w8a16": Format(1, 2, 2),
+    # 4 bits and a 16-bit scale to 128 elements
+    "w4a16": Format(0.5 + 2 / 128, 2, 2),
+}
+"""Operand widths by kernel, as public tables of measurements have them."""
+
+
+def of_one_source(rows: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The rows of the `source` with most of them, where the table has such a column.
+
+    Two libraries are two laws: fitted together they give one that neither keeps to.
+    """
+    if "source" not in rows:
+        return rows
+    sources, counts = np.unique(np.asarray(rows["source"], dtype=str), return_counts=True)
+    if sources.size < 2:
+        return rows
+    mask = np.asarray(rows["source"], dtype=str) == sources[counts.argmax()]
+    return {str(name): np.asarray(rows[name])[mask] for name in rows}
+
+
+def columns(rows: Mapping[str, Any], names: Sequence[str], least: int = LEAST_ROWS) -> list[Array]:
+    """Columns as float64 arrays, the times in seconds. Raises FitError naming what is wrong."""
+    missing = [name for name in names if name not in rows]
+    if missing:
+        have = ", ".join(map(str, rows)) or "none"
+        raise FitError(f"measurements lack the columns {', '.join(missing)}; there are {have}")
+    values = []
+    for name in names:
+        try:
+            value = np.asarray(rows[name], dtype=np.float64)
+        except (TypeError, ValueError):
+            raise FitError(f"column {name} of the measurements holds what is no number") from None
+        bad = np.flatnonzero(~(np.isfinite(value) & (value > 0)))
+        if bad.size:
+            raise FitError(
+                f"row {bad[0]} of the measurements has {name} {value[bad[0]]:g}; "
+                "remove it or measure again, every number must be finite and above zero"
+            )
+        values.append(value * MILLI if name == "time_ms" else value)
+    if values[0].size < least:
+        raise FitError(f"{values[0].size} measurements are too few for a fit; give {least} or more")
+    return values
+
+
+def check_physics(roof: Roof, seconds: Array, flops: Array, traffic_bytes: Array) -> None:
+    """Raise FitError where a time beats the device's peak, or DRAM without fitting in its cache."""
+    compute = flops / roof.flops_per_s / seconds
+    memory = traffic_bytes / roof.bytes_per_s / seconds
+    memory = np.where(traffic_bytes <= roof.cache_bytes, 0.0, memory)  # served by the cache
+    for share, what in ((compute, "FLOP/s"), (memory, "DRAM bandwidth")):
+        worst = int(share.argmax())
+        if share[worst] > FASTER_THAN_ROOF:
+            raise FitError(
+                f"row {worst} of the measurements takes {seconds[worst] / MILLI:.4g} ms, "
+                f"{share[worst]:.2f} times the device's peak {what}; "
+                "check the hardware file, the data type and the unit of time"
+            )
+    slower = np.median(seconds / roof.seconds(flops, traffic_bytes))
+    if slower > SLOWEST:
+        raise FitError(
+            f"half of the measurements take over {slower:.0f} times the roofline; "
+            "time_ms must be in milliseconds"
+        )
+
+
+def held_out(*shape: Array) -> NDArray[np.bool_]:
+    """Which rows are of the shapes held out: by a hash of the shape, so that a table's order,
+    length and other columns do not matter.
+    """
+    keys, inverse = np.unique(np.stack(shape, axis=-1), axis=0, return_inverse=True)
+    digests = [hashlib.sha256("x".join(f"{v:g}" for v in key).encode()).digest() for key in keys]
+    out = np.array([digest[0] % HELD_OUT == 0 for digest in digests])
+    return out[inverse.ravel()]
+
+
+def errors_percent(predicted_s: Array, measured_s: Array) -> tuple[float, float]:
+    """Median and 90th percentile of the absolute relative error."""
+    errors = 100 * np.abs(predicted_s / measured_s - 1)
+    return round(float(np.median(errors)), 2), round(float(np.quantile(errors, 0.9)), 2)
+
+
+def rounded(law: _Law) -> _Law:
+    """The law with four significant digits: more are not known."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.4g}")
+        if isinstance(value, dict):
+            return {key: short(inner) for key, inner in value.items()}
+        return [short(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+    return msgspec.convert(short(msgspec.to_builtins(law)), type(law))

@@ -1,0 +1,76 @@
+"""`VectorLaw` from measured elementwise and row-wise ops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from roofline.fitting.descent import descend, numeric_jacobian
+from roofline.fitting.rows import check_physics, columns, errors_percent, held_out, rounded
+from roofline.kernels.roof import Array, Roof
+from roofline.kernels.vector import vector_seconds
+from roofline.specs.attained import VectorLaw
+from roofline.units import GIGA, MIB, MICRO
+
+LEAST_ROWS = 6
+"""The law has four numbers."""
+_SPREAD = 1.5
+"""Prior standard deviation of their logarithms."""
+
+
+def fit_vector(rows: Mapping[str, Any], roof: Roof) -> VectorLaw:
+    """A law from columns `bytes` (read and written) and `time_ms`. Raises FitError.
+
+    The cache has numbers of its own where `roof` has a cache.
+    """
+    size, seconds = columns(rows, ("bytes", "time_ms"), least=LEAST_ROWS)
+    check_physics(roof, seconds, np.zeros_like(size), size)
+    test = held_out(size)
+    median = p90 = 0.0
+    if 0 < test.sum() < test.size - LEAST_ROWS // 2:
+        model = _Model(roof, size[~test], np.log(seconds[~test]))
+        law = model.law(descend(model, model.measured)[0])
+        predicted = vector_seconds(law, roof, traffic_bytes=size[test])
+        median, p90 = errors_percent(predicted, seconds[test])
+    model = _Model(roof, size, np.log(seconds))
+    law = model.law(descend(model, model.measured)[0])
+    return msgspec.structs.replace(
+        rounded(law), rows=size.size, median_error_percent=median, p90_error_percent=p90
+    )
+
+
+class _Model:
+    """Logarithms of launch, bandwidth, cached bandwidth and cache size."""
+
+    def __init__(self, roof: Roof, size: Array, measured: Array) -> None:
+        self.roof, self.size, self.measured = roof, size, measured
+        shortest = float(np.exp(measured.min()))
+        start = [shortest / 2 / MICRO, 0.8 * roof.bytes_per_s / GIGA]
+        if roof.cache_bytes:
+            start += [2 * roof.bytes_per_s / GIGA, roof.cache_bytes / 2 / MIB]
+        self.start = np.log(start)
+        self.spread = np.full(len(start), _SPREAD)
+
+    def law(self, x: Array) -> VectorLaw:
+        launch, bandwidth, *cache = (float(value) for value in np.exp(x))
+        return VectorLaw(
+            rows=self.size.size,
+            median_error_percent=0.0,
+            p90_error_percent=0.0,
+            launch_us=launch,
+            bandwidth_gb_per_s=bandwidth,
+            cached_bandwidth_gb_per_s=cache[0] if cache else None,
+            cache_mib=cache[1] if cache else None,
+        )
+
+    def settle(self, x: Array) -> None:
+        """Nothing in this law is chosen."""
+
+    def logarithm(self, x: Array, state: None) -> Array:
+        return np.log(vector_seconds(self.law(x), self.roof, traffic_bytes=self.size))
+
+    def jacobian(self, x: Array, state: None) -> Array:
+        return numeric_jacobian(self, x, state, x.size)

@@ -1,0 +1,100 @@
+"""Fits of attention and vector laws find again what made their tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from roofline.fitting import FitError, fit_attention, fit_vector
+from roofline.kernels import Roof, attention_seconds, vector_seconds
+from roofline.specs.attained import AttentionLaw, VectorLaw
+
+ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
+FIT = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
+TRUTH = AttentionLaw(
+    **FIT,
+    launch_us=7.0,
+    block_us=1.5,
+    efficiency=0.55,
+    head_dim_power=0.4,
+    longest_share=0.5,
+    fill_keys=60.0,
+    bandwidth_fraction=0.8,
+    kv_write_passes=1.0,
+)
+
+
+def table(truth: AttentionLaw) -> dict[str, Any]:
+    batch, tokens, heads, group = (
+        a.ravel().astype(float)
+        for a in np.meshgrid([1, 4, 32], [16, 80, 300, 616, 2048, 5000], [8, 32, 40], [1, 4])
+    )
+    kv_heads = heads / group
+    traffic = 2 * 2 * batch * 128 * tokens * (heads + kv_heads)
+    shape = (batch, tokens, tokens, heads, kv_heads, 128.0)
+    seconds = attention_seconds(truth, ROOF, *shape, causal=True, traffic_bytes=traffic)
+    noise = np.exp(0.02 * np.random.default_rng(0).standard_normal(batch.size))
+    return {
+        "batch_size": batch,
+        "tokens": tokens,
+        "num_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": np.full(batch.size, 128.0),
+        "time_ms": np.maximum(seconds * noise, 1e-9) * 1e3,
+    }
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_finds_an_attention_law_again(share: bool) -> None:
+    truth = msgspec.structs.replace(TRUTH, heads_share_blocks=share)
+    law = fit_attention(table(truth), ROOF)
+    assert law.heads_share_blocks is share
+    assert law.median_error_percent < 4
+    shape = (np.array([1.0, 2.0, 16.0]), 1024.0, 1024.0, 32.0, 8.0, 128.0)
+    sizes = {"causal": True, "traffic_bytes": 4 * 128 * 1024 * 40 * shape[0]}
+    fitted, true = (attention_seconds(which, ROOF, *shape, **sizes) for which in (law, truth))
+    np.testing.assert_allclose(fitted, true, rtol=0.08)
+
+
+def test_decode_rows_are_fitted_by_their_keys() -> None:
+    rows = table(TRUTH)
+    keys = rows["tokens"].copy()
+    rows["tokens"] = np.ones_like(keys)
+    shape = (rows["batch_size"], rows["tokens"], keys, rows["num_heads"])
+    shape = (*shape, rows["num_key_value_heads"], rows["head_dim"])
+    moved = 4 * 128 * shape[0] * (rows["num_heads"] + keys * rows["num_key_value_heads"])
+    rows["keys"] = keys
+    rows["time_ms"] = 1e3 * attention_seconds(TRUTH, ROOF, *shape, causal=True, traffic_bytes=moved)
+    law = fit_attention(rows, ROOF, kind="cpu")
+    fitted = attention_seconds(law, ROOF, *shape, causal=True, traffic_bytes=moved)
+    assert np.median(np.abs(fitted * 1e3 / rows["time_ms"] - 1)) < 0.03
+    assert not law.corrections
+
+
+def test_refuses_attention_faster_than_the_device() -> None:
+    rows = table(TRUTH)
+    rows["time_ms"][-1] = 1e-4
+    with pytest.raises(FitError, match="times the device's peak FLOP/s"):
+        fit_attention(rows, ROOF)
+
+
+def test_finds_a_vector_law_again() -> None:
+    truth = VectorLaw(
+        **FIT, launch_us=3.0, bandwidth_gb_per_s=1500, cached_bandwidth_gb_per_s=1900, cache_mib=20
+    )
+    size = 2.0 ** np.arange(12, 32)
+    rows = {"bytes": size, "time_ms": 1e3 * vector_seconds(truth, ROOF, traffic_bytes=size)}
+    law = fit_vector(rows, ROOF)
+    assert law.launch_us == pytest.approx(3.0, rel=0.02)
+    assert law.bandwidth_gb_per_s == pytest.approx(1500, rel=0.02)
+    between = np.array([3e5, 5e6, 3e8])
+    fitted, true = (vector_seconds(v, ROOF, traffic_bytes=between) for v in (law, truth))
+    np.testing.assert_allclose(fitted, true, rtol=0.03)
+
+
+def test_refuses_too_few_vector_rows() -> None:
+    with pytest.raises(FitError, match="5 measurements are too few"):
+        fit_vector({"bytes": np.full(5, 1e6), "time_ms": np.full(5, 1.0)}, ROOF)

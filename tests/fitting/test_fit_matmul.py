@@ -1,0 +1,150 @@
+"""Fits of matmul laws: what a law made, a fit finds again; and what no kernel can do is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from roofline.errors import InputError
+from roofline.fitting import FitError, fit_matmul
+from roofline.kernels import Roof, matmul_seconds
+from roofline.specs.attained import MatmulLaw, Tile
+
+GPU_ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
+CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=0.0)
+FIT = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
+GPU_TRUTH = MatmulLaw(
+    **FIT,
+    launch_us=4.0,
+    tiles=(
+        Tile(rows=16, columns=64, efficiency=0.3),
+        Tile(rows=128, columns=128, efficiency=0.7),
+        Tile(rows=128, columns=256, efficiency=0.85, reluctance=0.05),
+    ),
+    bandwidth_fraction=0.85,
+    starvation=0.1,
+    fill_k=150.0,
+    wave_share=0.9,
+    wave_overhead=0.05,
+    splits=(1, 2, 4),
+    split_us=2.0,
+    split_bandwidth_ratio=2.0,
+    feed_bandwidth_ratio=4.0,
+)
+CPU_TRUTH = MatmulLaw(
+    **FIT,
+    launch_us=6.0,
+    tiles=(
+        Tile(rows=1, columns=16, efficiency=0.15),
+        Tile(rows=16, columns=64, efficiency=0.8),
+    ),
+    bandwidth_fraction=0.7,
+    fill_k=40.0,
+    packing_passes=0.8,
+)
+
+
+def measured(
+    law: MatmulLaw, roof: Roof, sizes: list[int], rows: list[int], width: int, noise: float
+) -> dict[str, Any]:
+    """A table of times that follow a law, but for noise."""
+    m, n, k = (a.ravel() for a in np.meshgrid(rows, sizes, sizes, indexing="ij"))
+    bytes_of = {"weight_bytes": width * n * k, "activation_bytes": width * m * (n + k)}
+    seconds = matmul_seconds(law, roof, m, n, k, **bytes_of)
+    scatter = np.exp(noise * np.random.default_rng(0).standard_normal(m.size))
+    return {"m": m, "n": n, "k": k, "time_ms": np.maximum(seconds * scatter, 0) * 1e3}
+
+
+GPU_TABLE = measured(
+    GPU_TRUTH,
+    GPU_ROOF,
+    [512, 1024, 1536, 2048, 3072, 4096, 8192],
+    [1, 16, 80, 192, 616, 2048],
+    2,
+    0.02,
+)
+CPU_TABLE = measured(CPU_TRUTH, CPU_ROOF, [256, 768, 2048], [1, 4, 16, 64, 512], 4, 0.04)
+
+
+def errors(law: MatmulLaw, truth: MatmulLaw, roof: Roof, width: int, m: Any) -> Any:
+    """Relative errors on shapes between those of the table."""
+    n, k = np.array([640.0, 2560.0, 6144.0])[:, None], np.array([896.0, 3584.0])[:, None, None]
+    sizes = {"weight_bytes": width * n * k, "activation_bytes": width * m * (n + k)}
+    fitted, true = (matmul_seconds(which, roof, m, n, k, **sizes) for which in (law, truth))
+    return np.abs(fitted / true - 1)
+
+
+def test_finds_a_gpu_law_again() -> None:
+    law = fit_matmul(GPU_TABLE, GPU_ROOF)
+    assert law.rows == 7 * 7 * 6
+    off = errors(law, GPU_TRUTH, GPU_ROOF, 2, np.array([1.0, 24, 96, 400, 1000, 4096]))
+    assert np.median(off) < 0.06
+    assert law.median_error_percent < 6
+    assert law.launch_us == pytest.approx(4.0, rel=0.3)
+    assert law.bandwidth_fraction == pytest.approx(0.85, rel=0.15)
+
+
+def test_finds_a_cpu_law_from_45_noisy_points() -> None:
+    law = fit_matmul(CPU_TABLE, CPU_ROOF, kernel="fp32", kind="cpu")
+    off = errors(law, CPU_TRUTH, CPU_ROOF, 4, np.array([1.0, 16, 80, 616]))
+    assert np.median(off) < 0.06
+    assert off.max() < 0.25
+    assert not law.corrections
+
+
+def test_the_order_of_rows_does_not_matter_and_a_fit_repeats() -> None:
+    law = fit_matmul(CPU_TABLE, CPU_ROOF, kernel="fp32", kind="cpu")
+    assert fit_matmul(CPU_TABLE, CPU_ROOF, kernel="fp32", kind="cpu") == law
+    turned = {name: column[::-1] for name, column in CPU_TABLE.items()}
+    again = fit_matmul(turned, CPU_ROOF, kernel="fp32", kind="cpu")
+    assert again.launch_us == pytest.approx(law.launch_us, rel=0.01)
+
+
+def test_one_odd_kernel_bends_nothing() -> None:
+    times = CPU_TABLE["time_ms"].copy()
+    times[20] *= 5
+    bent = fit_matmul({**CPU_TABLE, "time_ms": times}, CPU_ROOF, kernel="fp32", kind="cpu")
+    off = errors(bent, CPU_TRUTH, CPU_ROOF, 4, np.array([1.0, 16, 80, 616]))
+    assert np.median(off) < 0.08
+
+
+def test_the_library_with_most_rows_counts() -> None:
+    both = {name: np.concatenate([column, column[:9]]) for name, column in CPU_TABLE.items()}
+    both["time_ms"] = np.concatenate([CPU_TABLE["time_ms"], 3 * CPU_TABLE["time_ms"][:9]])
+    both["source"] = np.array(["one"] * 45 + ["other"] * 9)
+    alone = fit_matmul(CPU_TABLE, CPU_ROOF, kernel="fp32", kind="cpu")
+    assert fit_matmul(both, CPU_ROOF, kernel="fp32", kind="cpu") == alone
+
+
+def spoilt(column: str, row: int, value: float) -> dict[str, Any]:
+    table = {name: values.astype(float).copy() for name, values in CPU_TABLE.items()}
+    table[column][row] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({name: column[:19] for name, column in CPU_TABLE.items()}, "19 measurements are too few"),
+        ({name: CPU_TABLE[name] for name in ("m", "n", "k")}, "lack the columns time_ms"),
+        (spoilt("time_ms", 7, float("nan")), "row 7 of the measurements has time_ms nan"),
+        (spoilt("time_ms", 7, -1.0), "row 7 of the measurements has time_ms -1"),
+        (spoilt("m", 3, 0.0), "row 3 of the measurements has m 0"),
+        (spoilt("time_ms", 44, 1e-3), "row 44 .* times the device's peak FLOP/s"),
+        (spoilt("time_ms", 8, 0.05), "row 8 .* times the device's peak DRAM bandwidth"),
+        ({**CPU_TABLE, "time_ms": CPU_TABLE["time_ms"] * 1e4}, "times the roofline"),
+        ({**CPU_TABLE, "time_ms": ["soon"] * 45}, "column time_ms .* no number"),
+    ],
+)
+def test_refuses_in_one_line(table: dict[str, Any], message: str) -> None:
+    with pytest.raises(FitError, match=message) as caught:
+        fit_matmul(table, CPU_ROOF, kernel="fp32", kind="cpu")
+    assert isinstance(caught.value, InputError)
+    assert "\n" not in str(caught.value)
+
+
+def test_refuses_a_kernel_it_knows_no_widths_of() -> None:
+    with pytest.raises(FitError, match="no matmul kernel 'int3'"):
+        fit_matmul(CPU_TABLE, CPU_ROOF, kernel="int3")
