@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -49,6 +50,26 @@ def check(target: str, *, force: bool = False) -> None:
     if not path.parent.is_dir():
         reason = "Not a directory" if path.parent.exists() else "No such file or directory"
         raise OutputError(f"cannot write {target}: {reason}")
+
+
+def check_folder(target: str, files: Iterable[str], *, force: bool = False) -> None:
+    """Raise OutputError if one of the files in a folder, made if need be, is not to be written."""
+    path = Path(target)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{target} is a file: name a folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot make the folder {target}: {error.strerror}") from None
+    for file in files:
+        check(str(path / file), force=force)
+
+
+def write_folder(target: str, content: Mapping[str, bytes], *, force: bool = False) -> None:
+    """Write each file into the folder. Raises OutputError."""
+    check_folder(target, content, force=force)
+    for file, data in content.items():
+        write_bytes(data, str(Path(target) / file), force=force)
 
 
 def _print(text: str) -> None:

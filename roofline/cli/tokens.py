@@ -60,6 +60,7 @@ def tokens(
     Reducers stand side by side: kept patches bright and outlined, what is merged, and the class
     token's attention with the fence that outliers are above. Counts go to the terminal.
     """
+    from roofline.cli.measuring import require
     from roofline.cli.output import check, write_bytes
     from roofline.errors import OutputError
 
@@ -67,7 +68,7 @@ def tokens(
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
     check(output, force=force)
-    _require(NEEDS)
+    require(*NEEDS)
 
     from roofline.report.token_figure import render
     from roofline.runtime.inspect import inspect_tokens
@@ -80,14 +81,3 @@ def tokens(
     for one in inspection.kept:
         note = f"  ({one.note})" if one.note else ""
         click.echo(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
-
-
-def _require(modules: tuple[str, ...]) -> None:
-    from importlib.util import find_spec
-
-    from roofline.errors import InputError
-
-    missing = [name for name in modules if find_spec(name) is None]
-    if missing:
-        packages = ", ".join("pillow" if name == "PIL" else name for name in missing)
-        raise InputError(f"`roofline tokens` needs {packages}: pip install 'roofline[profile]'")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any, Literal
 
 Style = Literal["simple", "github"]
@@ -46,6 +46,17 @@ def grid(
     else:
         rule = "  ".join("-" * width for width in columns)
     return "\n".join([joined(headers), rule, *map(joined, lines)])
+
+
+def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> str:
+    """One line for each label and its text; on a terminal of 80 columns, texts in a block."""
+    if style == "github":
+        return "\n".join(f"- {label}: {text}" for label, text in pairs)
+    width = max(len(label) for label, _ in pairs) + 2
+    return "\n".join(
+        fill(text, 80, initial_indent=f"{label:<{width}}", subsequent_indent=" " * width)
+        for label, text in pairs
+    )
 
 
 def _lines(cell: Any, limit: int | None) -> list[str]:

@@ -54,7 +54,7 @@ def load_model(
     if attention not in ATTENTIONS:
         known = ", ".join(ATTENTIONS)
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
-    place = _device(device)
+    place = place_of(device)
     quantize = _quantizer(quant, place)
     number = _dtype(dtype, quant, place)
     try:
@@ -63,7 +63,7 @@ def load_model(
         else:
             built = _pretrained(spec, checkpoint, number, attention).to(place)
     except ImportError as error:  # of an attention kernel
-        raise UnsupportedModeError(_first_line(error)) from None
+        raise UnsupportedModeError(f"{_first_line(error)} Use sdpa or eager attention.") from None
     if quantize is not None:
         quantize(built.model.language_model)
     return built.eval()
@@ -228,13 +228,14 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _device(device: str | torch.device) -> torch.device:
+def place_of(device: str | torch.device) -> torch.device:
+    """A device that is there. Raises UnsupportedModeError."""
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise UnsupportedModeError(f"unknown device {device!r}: cpu, cuda or cuda:N") from None
+        raise UnsupportedModeError(f"unknown device {device!r}: cpu, cuda, cuda:N, mps or xpu") from None
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise UnsupportedModeError(f"there is no {place} here: use device='cpu'")
+        raise UnsupportedModeError(f"there is no {place} here: use device cpu")
     return place
 
 
@@ -257,7 +258,7 @@ def _quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module],
     if name is None or name in DTYPES:
         return None
     try:
-        available = _kernels(device)
+        available = low_bit_kernels(device)
     except ImportError:
         raise UnsupportedModeError(
             f"real weights run in {name} through torchao only: pip install torchao"
@@ -270,7 +271,7 @@ def _quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module],
     return available[name]
 
 
-def _kernels(device: torch.device) -> dict[str, Callable[[nn.Module], None]]:
+def low_bit_kernels(device: torch.device) -> dict[str, Callable[[nn.Module], None]]:
     """Low-bit modes that torchao can run on the device, by name of the mode."""
     from torchao.quantization import (
         Int4WeightOnlyConfig,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from roofline.record import Snapshot
 from roofline.units import MILLI
 
 if TYPE_CHECKING:
@@ -45,28 +46,6 @@ _REASONS = {
 }
 _CLOCK_DROP = 0.1
 _HOT_C = 85
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """The device at one moment; None is what could not be read."""
-
-    time_s: float
-    """By the clock of the telemetry: only differences count."""
-    sm_clock_mhz: float | None = None
-    memory_clock_mhz: float | None = None
-    max_sm_clock_mhz: float | None = None
-    power_w: float | None = None
-    """As NVML averages it: over up to a second on some devices."""
-    power_limit_w: float | None = None
-    temperature_c: float | None = None
-    utilization_percent: float | None = None
-    """Share of NVML's last sampling period in which some kernel ran."""
-    throttle: list[str] | None = None
-    """What holds the clocks down; empty where nothing does."""
-    idle: bool | None = None
-    """Clocks are low because nothing runs."""
-    other_processes: int | None = None
-    """Others that compute on the device; not read by background sampling."""
 
 
 class Telemetry:

@@ -1,0 +1,66 @@
+"""`roofline calibrate`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
+@click.option("--name", help="Of the spec. Default: made from the device's own.")
+@click.option(
+    "--quant",
+    "modes",
+    multiple=True,
+    help="fp32, fp16, bf16, w8a16, w8a8kv16 or w4a16: whose kernels to measure. Default: fp32 and "
+    "bf16 on a CPU, else fp16, bf16 and the low-bit ones. Repeatable.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Roughly what it may take.",
+)
+@click.option("--measurements", metavar="FILE", help="Write every measured kernel there, as CSV.")
+@click.option("-o", "--output", metavar="FILE", required=True, help="The YAML file, for --hw.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def calibrate(
+    device: str | None,
+    name: str | None,
+    modes: tuple[str, ...],
+    seconds: float,
+    measurements: str | None,
+    output: str,
+    force: bool,
+) -> None:
+    """Measure this device's ceilings and kernels, and write them as a spec for --hw.
+
+    Bandwidth in the cache and beyond it, matmuls from a single row to square ones, attention,
+    vector ops, launches, and what the framework takes beside them.
+    """
+    from pathlib import Path
+
+    from roofline.cli.measuring import progress_bar, require
+    from roofline.cli.output import check, write
+
+    for file in filter(None, (output, measurements)):
+        check(file, force=force)
+    require("torch", "transformers")
+
+    from roofline.report.ceilings import render_ceilings
+    from roofline.runtime.calibrate import calibrate as measure
+    from roofline.specs.writing import hardware_yaml
+
+    with progress_bar("calibrate") as progress:
+        found = measure(
+            device,
+            name=name or Path(output).stem,
+            modes=modes or None,
+            seconds=seconds,
+            progress=progress,
+        )
+    write(hardware_yaml(found.hardware, comment=found.comment), output, force=force)
+    if measurements is not None:
+        write(found.csv(), measurements, force=force)
+    write(render_ceilings(found.hardware, found.notes), None)

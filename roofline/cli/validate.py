@@ -1,0 +1,89 @@
+"""`roofline validate`."""
+
+from __future__ import annotations
+
+import click
+
+MODES = ("eager", "compile", "cuda-graph")
+# Restated, not imported, so that `--help` stays as quick as click; a test holds them together.
+
+
+@click.command()
+@click.option(
+    "--model", help="LMM by name or YAML file. Default: llava-small on a CPU, else llava-1.5-7b."
+)
+@click.option(
+    "--hw",
+    "hardware",
+    metavar="FILE",
+    help="What `roofline calibrate` wrote on this machine. Default: calibrate first.",
+)
+@click.option("--quant", help="fp32, fp16, bf16, w8a16, w8a8kv16, w4a16. Default: fp16; CPU: fp32.")
+@click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
+@click.option("--mode", type=click.Choice(MODES), default="eager", show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=170.0,
+    show_default=True,
+    help="Roughly what measuring may take, calibration included.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FOLDER",
+    help="Write validation.md, validation.json, validation.png and the calibrated spec there.",
+)
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def validate(
+    model: str | None,
+    hardware: str | None,
+    quant: str | None,
+    device: str | None,
+    mode: str,
+    seconds: float,
+    output: str | None,
+    force: bool,
+) -> None:
+    """Hold the analysis against PyTorch's counts, and its predictions against this machine.
+
+    FLOPs against FlopCounterMode, traffic and live tensors against a traced model, predicted
+    against measured time on sizes that the calibration never saw.
+    """
+    from roofline.cli.measuring import progress_bar, require
+    from roofline.cli.output import check_folder, write, write_folder
+
+    files = ("validation.md", "validation.json", "validation.png", "hardware.yaml")
+    if output is not None:
+        check_folder(output, files, force=force)
+    require("torch", "transformers", *(["matplotlib"] if output else []))
+
+    from roofline.report.validation import render_validation
+    from roofline.runtime.validate import calibrate_and_validate
+
+    with progress_bar("validate") as progress:
+        found, calibration = calibrate_and_validate(
+            model=model,
+            hardware=hardware,
+            quant=quant,
+            device=device,
+            mode=mode,
+            seconds=seconds,
+            progress=progress,
+        )
+    if output is not None:
+        from roofline.report.prediction_figure import render
+        from roofline.specs.writing import hardware_yaml
+
+        content = {
+            "validation.md": render_validation(found, "md").encode(),
+            "validation.json": found.to_json(),
+            "validation.png": render(found, "png"),
+        }
+        if calibration is not None:
+            text = hardware_yaml(calibration.hardware, comment=calibration.comment)
+            content["hardware.yaml"] = text.encode()
+        write_folder(output, content, force=force)
+    write(render_validation(found, "table"), None)
+    if not found.complete:
+        raise click.Abort

@@ -1,0 +1,139 @@
+"""What a validation found: the analysis against PyTorch's counts, predictions against times.
+
+Plain data, between who measures and who renders; its JSON reloads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+FORMAT = 1
+COMPONENTS = ("vision", "reducer", "projector", "llm", "decode", "whole")
+"""What cells are about, in the order in which it runs."""
+_DERIVED = ("measured_s", "median_s", "error", "roofline_error", "noise")
+
+
+class Count(Struct, frozen=True, kw_only=True):
+    """One number of the analysis beside the same number counted by somebody else."""
+
+    component: str
+    quantity: str
+    """A key of the analysis: FLOPs or bytes by its ending."""
+    analytic: float
+    witnessed: float
+    witness: str
+    """Who counted: FlopCounterMode, the traced model, the allocator."""
+
+    @property
+    def difference(self) -> float:
+        """Analytic − witnessed."""
+        return self.analytic - self.witnessed
+
+
+class Cell(Struct, frozen=True, kw_only=True):
+    """One component at one size: what was predicted, and what it took."""
+
+    component: str
+    """One of `COMPONENTS`."""
+    tokens: int
+    """Prompt tokens of a sequence; for decode, those in the cache."""
+    batch: int
+    predicted_s: float
+    roofline_s: float
+    """The bound, at the calibrated peaks."""
+    samples_s: list[float]
+
+    @property
+    def measured_s(self) -> float:
+        """The fastest sample: whatever else a machine does only ever adds time."""
+        return min(self.samples_s)
+
+    @property
+    def median_s(self) -> float:
+        return float(np.median(self.samples_s))
+
+    @property
+    def noise(self) -> float:
+        """How far the median is above the fastest, as a share of it."""
+        return self.median_s / self.measured_s - 1
+
+    @property
+    def error(self) -> float:
+        """Predicted / measured − 1: negative where the prediction is too fast."""
+        return self.predicted_s / self.measured_s - 1
+
+    @property
+    def roofline_error(self) -> float:
+        """The same for the bound."""
+        return self.roofline_s / self.measured_s - 1
+
+
+class Accuracy(Struct, frozen=True, kw_only=True):
+    """Errors of some cells together."""
+
+    cells: int
+    median: float
+    """Of the absolute errors."""
+    p90: float
+    worst: float
+    geometric_mean: float
+    """Of predicted / measured: 1 is unbiased."""
+
+
+def accuracy(cells: Sequence[Cell], *, roofline: bool = False) -> Accuracy:
+    """Accuracy of the predictions for at least one cell, or of the plain roofline."""
+    errors: NDArray[np.float64] = np.array(
+        [cell.roofline_error if roofline else cell.error for cell in cells]
+    )
+    absolute = np.abs(errors)
+    return Accuracy(
+        cells=len(cells),
+        median=float(np.median(absolute)),
+        p90=float(np.percentile(absolute, 90)),
+        worst=float(absolute.max()),
+        geometric_mean=float(np.exp(np.log1p(errors).mean())),
+    )
+
+
+class Validation(Struct, frozen=True, kw_only=True):
+    """One run of `roofline validate`."""
+
+    roofline_validation: int = FORMAT
+    created: str
+    complete: bool
+    inputs: dict[str, Any]
+    """Model, hardware, quant, mode, attention."""
+    environment: dict[str, Any]
+    took_s: float
+    """All of it, calibration included where there was one."""
+    counts: list[Count]
+    cells: list[Cell]
+    notes: list[str] = []
+
+    @property
+    def by_component(self) -> dict[str, list[Cell]]:
+        """Cells of each component that has any."""
+        groups: dict[str, list[Cell]] = {name: [] for name in COMPONENTS}
+        for cell in self.cells:
+            groups.setdefault(cell.component, []).append(cell)
+        return {name: cells for name, cells in groups.items() if cells}
+
+    def to_json(self) -> bytes:
+        """The file's content: fields, and the errors that follow from them."""
+        document = msgspec.to_builtins(self)
+        for cell, row in zip(self.cells, document["cells"], strict=True):
+            row |= {name: getattr(cell, name) for name in _DERIVED}
+        document["accuracy"] = {
+            name: {
+                "predicted": msgspec.to_builtins(accuracy(cells)),
+                "roofline": msgspec.to_builtins(accuracy(cells, roofline=True)),
+            }
+            for name, cells in self.by_component.items()
+        }
+        return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

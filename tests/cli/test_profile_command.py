@@ -1,0 +1,287 @@
+"""`roofline profile`: a record and what it says, or one line that says why not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roofline.cli import measuring
+from roofline.cli import profile as command
+from roofline.errors import InputError
+from roofline.record import Record, load_record
+from roofline.runtime import modes, request
+from roofline.runtime import profile as runtime
+
+Cli = Callable[..., Any]
+Made = Callable[..., Record]
+
+TINY = ["profile", "--model", "llava-tiny", "--device", "cpu"]
+SHORT = [*TINY, "--seconds", "0.2"]
+
+
+def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
+    """In a process of its own: no library may say anything of itself."""
+    code, out, err = run(
+        *SHORT, "--reducer", "prumerge", "--visual-tokens", "9", "--per-op", "-o", "record.json"
+    )
+
+    assert (code, err) == (0, "")
+    found = load_record(tmp_path / "record.json")
+    assert found.complete
+    assert list(found.spans) == ["vision", "reducer", "projector", "llm", "whole"]
+    assert found.inputs.visual_tokens == 9
+    assert found.host is not None
+    assert out.startswith("llava-tiny with prumerge, prefill, on ")
+    assert "llm, op by op" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_without_a_file_the_record_is_only_shown(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[request.Request] = []
+    monkeypatch.setattr(runtime, "profile", lambda given, **_: (asked.append(given), record())[1])
+    code, out, err = call(
+        *[*TINY, "--stage", "generate", "--output-tokens", "3", "--batch", "2", "--hw", "h200"],
+        *["--quant", "bf16", "--seconds", "2.5", "--attention", "eager", "--per-op"],
+    )
+
+    assert (code, err) == (0, "")
+    assert out.startswith("llava-1.5-7b with prumerge, prefill, on NVIDIA H200\n")
+    assert not list(tmp_path.iterdir())
+    assert asked == [
+        request.Request(
+            model="llava-tiny",
+            device="cpu",
+            stage="generate",
+            output_tokens=3,
+            batch=2,
+            hardware="h200",
+            quant="bf16",
+            cap_s=2.5,
+            attention="eager",
+            per_op=True,
+        )
+    ]
+
+
+def test_an_interrupted_run_is_kept_and_ends_as_one(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = record(complete=False)
+    monkeypatch.setattr(runtime, "profile", lambda *_, **__: part)
+    code, out, err = call(*TINY, "-o", "record.json")
+
+    assert (code, err) == (130, "roofline: error: interrupted\n")
+    assert "Interrupted: this is what had been measured by then." in out
+    assert load_record(tmp_path / "record.json") == part
+
+
+def test_interrupted_before_anything_there_is_nothing_to_keep(
+    call: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runtime, "profile", interrupted)
+    code, out, err = call(*TINY, "-o", "record.json")
+
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "roofline: error: interrupted"
+    assert not list(tmp_path.iterdir())
+
+
+CTRL_C_AT_THE_THIRD_SAMPLE = """
+import os, signal
+from roofline.cli.main import main
+from roofline.statistics import StoppingRule
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
+reached, samples = StoppingRule.reached, []
+
+def interrupted(self, given):
+    samples.append(given)
+    if len(samples) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+    return reached(self, given)
+
+StoppingRule.reached = interrupted
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_real_ctrl_c_leaves_a_record(environment: dict[str, str], tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CTRL_C_AT_THE_THIRD_SAMPLE, *TINY, "-o", "record.json"],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+    assert done.stderr == "roofline: error: interrupted\n"
+    assert done.returncode == 130
+    found = load_record(tmp_path / "record.json")
+    assert not found.complete
+    assert (len(found.spans["llm"].samples_s), len(found.whole.samples_s)) == (2, 1)
+
+
+BAD: dict[str, tuple[list[str], str]] = {
+    "no model": (["profile"], "Missing option '--model'"),
+    "unknown model": ([*SHORT, "--model", "llava-tinny"], "llava-tiny"),
+    "not an LMM": ([*SHORT, "--model", "vicuna-7b"], "profile one, such as llava-1.5-7b"),
+    "unknown hardware": ([*SHORT, "--hw", "v101"], "v100"),
+    "unknown reducer": ([*SHORT, "--reducer", "prumerg"], "prumerge"),
+    "unknown device": ([*SHORT, "--device", "gpu"], "unknown device 'gpu'"),
+    "unknown stage": ([*SHORT, "--stage", "train"], "'prefill', 'decode', 'generate'"),
+    "unknown mode": ([*SHORT, "--mode", "fast"], "'eager', 'compile', 'cuda-graph'"),
+    "unknown attention": ([*SHORT, "--attention", "x"], "'sdpa', 'flash', 'eager'"),
+    "unknown quant": ([*SHORT, "--quant", "int5"], "int4"),
+    "quant without kernels": ([*SHORT, "--quant", "int4"], "no kernels for int4 on cpu"),
+    "graphs on a CPU": ([*SHORT, "--mode", "cuda-graph"], "use mode eager"),
+    "no answer": ([*SHORT, "--stage", "generate"], "needs output tokens, 1 or more"),
+    "no time": ([*TINY, "--seconds", "0"], "0.0 is not in the range x>0"),
+    "half a token": ([*SHORT, "--visual-tokens", "1.5"], "'1.5' is not a valid integer"),
+    "no visual tokens": ([*SHORT, "--visual-tokens", "0"], "must be whole numbers ≥ 1"),
+    "no such image": ([*SHORT, "--image", "missing.jpg"], "No such file"),
+    "no image": ([*SHORT, "--image", "notes.png"], "no picture of a known format"),
+    "no such checkpoint": ([*SHORT, "--checkpoint", "./nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "hint"), BAD.values(), ids=BAD)
+def test_bad_input_is_one_line_and_leaves_no_file(
+    arguments: list[str], hint: str, call: Cli, tmp_path: Path
+) -> None:
+    notes = tmp_path / "notes.png"
+    notes.write_text("no picture", encoding="utf-8")
+    code, out, err = call(*arguments, "-o", "record.json")
+
+    assert_one_line(code, out, err, hint)
+    assert list(tmp_path.iterdir()) == [notes]
+
+
+def test_too_little_memory_is_one_line(call: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime.machine, "free_bytes", lambda device: 1e6)
+
+    assert_one_line(*call(*SHORT, "--batch", "64"), "llava-tiny in fp32 at batch 64 needs ")
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("record.json", "record.json exists: give another name, or --force"),
+        ("missing/record.json", "No such file or directory"),
+        (".", "is a folder"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_found_out_first(
+    target: str, hint: str, call: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "record.json").write_text("old", encoding="utf-8")
+    monkeypatch.setattr(runtime, "profile", pytest.fail)
+
+    assert_one_line(*call(*TINY, "-o", target), hint)
+    assert (tmp_path / "record.json").read_text(encoding="utf-8") == "old"
+
+
+def test_a_file_is_replaced_when_forced(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "record.json").write_text("old", encoding="utf-8")
+    monkeypatch.setattr(runtime, "profile", lambda *_, **__: record())
+
+    assert call(*TINY, "-o", "record.json", "--force").code == 0
+    assert load_record(tmp_path / "record.json") == record()
+
+
+@pytest.mark.parametrize("module", ["torch", "transformers"])
+def test_what_is_missing_is_named_with_its_remedy(
+    module: str, call: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = measuring.find_spec
+    monkeypatch.setattr(
+        measuring, "find_spec", lambda name: None if name == module else found(name)
+    )
+
+    assert_one_line(*call(*TINY), f"needs {module}: pip install 'roofline[profile]'")
+
+
+def test_choices_are_those_of_the_runtime() -> None:
+    assert command.STAGES == request.STAGES
+    assert tuple(modes.MODES) == command.MODES
+    assert tuple(request.ATTENTIONS) == command.ATTENTIONS
+
+
+def test_help_imports_click_alone(environment: dict[str, str]) -> None:
+    probe = """
+import sys
+from roofline.cli.main import main
+try:
+    main()
+finally:
+    print(*sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", probe, "profile", "--help"],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+
+    assert done.returncode == 0
+    assert "--visual-tokens" in done.stdout
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "roofline.cli.profile" in loaded
+    assert not loaded & {"torch", "transformers", "numpy", "msgspec", "yaml", "pandas"}
+
+
+class TestProgress:
+    def test_nobody_watches(self) -> None:
+        with measuring.progress_bar("profile") as progress:
+            assert progress is None
+
+    def test_a_terminal_sees_how_far_it_is(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        with measuring.progress_bar("profile llava-tiny") as progress:
+            assert progress is not None
+            progress(0.5, "with marks: sample 10")
+            progress(1.0, "whole: sample 20")
+        out, err = capsys.readouterr()
+
+        assert out == ""
+        assert "profile llava-tiny" in err
+        assert "100%" in err
+
+
+def test_pillow_is_called_by_its_name_in_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs pillow, torch: pip install 'roofline\[profile\]'"):
+        measuring.require("PIL", "torch")
+
+
+def test_the_record_is_json_that_others_read(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "profile", lambda *_, **__: record())
+    call(*TINY, "-o", "record.json")
+    document = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+
+    assert document["spans"]["llm"]["statistics"]["p50_s"] == 4e-3
+
+
+def assert_one_line(code: int, out: str, err: str, hint: str) -> None:
+    assert (code, out) == (2, "")
+    assert err.startswith("roofline: error: ")
+    assert err.count("\n") == 1
+    assert hint in err
