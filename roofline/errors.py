@@ -8,8 +8,8 @@
         ├── ScenarioError         token counts, stages and the like that make no sense
         └── OutputError           a result that cannot be written where it should go
 
-Those of the model side (ReducerError, AttachError, PromptError, LoadError, PictureError) are
-InputErrors beside the code that raises them.
+Others are InputErrors beside the code that raises them: of the model side ReducerError, AttachError,
+PromptError, LoadError, PictureError, CacheFullError, MemoryShortError; of data RecordError, FitError.
 
 A message is for the person at the terminal: what is wrong, where, and what to do instead.
 """

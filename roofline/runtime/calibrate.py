@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from itertools import product
-from math import ceil, floor, log10
 from typing import Any
 
 import numpy as np
@@ -26,11 +23,10 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from roofline.errors import InputError
-from roofline.fitting import fit_attention, fit_matmul, fit_vector
-from roofline.kernels.roof import Roof
 from roofline.runtime import machine, microbench
 from roofline.runtime.framework import host_laws
 from roofline.runtime.load import DTYPES, low_bit_kernels, place_of
+from roofline.runtime.measured_spec import measured_hardware
 from roofline.runtime.microbench import AttentionSize, Bench, Pool, Run
 from roofline.runtime.modes import CudaRecorder
 from roofline.runtime.timing import (
@@ -43,23 +39,12 @@ from roofline.runtime.timing import (
     measure,
     stopwatch_for,
 )
-from roofline.specs.attained import Attained
-from roofline.specs.figures import Figure, Peak
-from roofline.specs.hardware import DataType, Hardware, MatmulPeaks
+from roofline.specs.hardware import Hardware
 from roofline.statistics import StoppingRule, WarmUpRule
-from roofline.units import GIB, GIGA, MIB, MICRO, MILLI, TERA
-
-SOURCE = "calibration"
-"""Key of the calibration among the sources of the spec that it makes."""
 
 LOW_BIT = ("w8a16", "w8a8kv16", "w4a16")
 _KERNEL_NAMES = {"w8a8kv16": "w8a8"}
 """Modes whose matmul kernel goes by another name: the KV cache is none of its business."""
-_COMPUTES_IN: Mapping[str, tuple[DataType, ...]] = {
-    "w8a16": ("bf16", "fp16"),
-    "w4a16": ("bf16", "fp16"),
-    "w8a8": ("int8",),
-}
 _SAMPLE_S = 0.02
 """Shorter samples would catch moments of calm that no model's run consists of."""
 _CALM = 0.25
@@ -88,8 +73,6 @@ _GPU_SHAPES = (
     (16384, 4096),
     (4096, 16384),
 )
-_PLAINEST = "residual"
-"""Vector op whose law goes for those that are not measured."""
 _WIDTHS = (512, 1024, 4096)
 _PROMPTS = (16, 48, 128, 256, 640, 1024)
 
@@ -177,7 +160,7 @@ class _Calibrator:
             "vector", list(microbench.vector_ops(plain[0], self.device, sizes)), budgets["vector"]
         )
 
-        hardware = self._hardware(name, plain)
+        hardware = measured_hardware(self.rows, self.device, name=name, dtypes=plain)
         hosts = host_laws(
             hardware,
             self.device,
@@ -284,108 +267,6 @@ class _Calibrator:
         if note not in self.notes:
             self.notes.append(note)
 
-    def _hardware(self, name: str | None, plain: Sequence[str]) -> Hardware:
-        """Ceilings and laws of everything that was measured."""
-        device, title = self.device, machine.device_name(self.device)
-        on_cpu = device.type == "cpu"
-        memory = self._bandwidth()
-        cached = [row for row in self.rows if row.get("place") == "cache"]
-        cache = max(_moved_bytes(row) / row["fastest_s"] for row in cached)
-        peaks = {f"{dtype}_tflops": self._peak(dtype) for dtype in plain}
-        if self._of("matmul", dtype="w8a8"):
-            peaks["int8_tops"] = self._peak("w8a8")
-        vector = peaks.get("fp32_tflops") or max(
-            row["bytes"] / row["fastest_s"] / 4 for row in self._of("vector")
-        )
-        today = datetime.now(UTC).date().isoformat()
-        conditions = (
-            f"torch {torch.__version__}, {machine.units(device)} "
-            f"{'threads' if on_cpu else 'SMs'}, {'eager' if on_cpu else 'CUDA graphs'}"
-        )
-        hardware = Hardware(
-            name=name or _slug(title),
-            title=title,
-            vendor=title.split("(")[0].split()[0],
-            architecture="measured",
-            kind="cpu" if on_cpu else "gpu",
-            memory_capacity_gib=_figure(machine.memory_bytes(device) / GIB),
-            memory_bandwidth_gb_per_s=_figure(
-                memory / GIGA, note="best of copy, read, write and operands beyond the cache"
-            ),
-            matmul_peaks=MatmulPeaks(**{name: _peak(rate / TERA) for name, rate in peaks.items()}),
-            vector_peak_fp32_tflops=_figure(vector / TERA),
-            sources={SOURCE: f"roofline calibrate, {today}, on {title}: {conditions}"},
-            nvml_names=() if on_cpu else (title,),
-            compute_capability=machine.compute_capability(device),
-            sm_count=_figure(machine.units(device)),
-            l2_cache_mib=_figure(self.cache_bytes / MIB),
-            l2_bandwidth_gb_per_s=_figure(cache / GIGA),
-            launch_overhead_us=_figure(min(r["fastest_s"] for r in self._of("launch")) / MICRO),
-        )
-        return replace(hardware, attained=self._laws(hardware, today, conditions))
-
-    def _laws(self, hardware: Hardware, date: str, conditions: str) -> Attained:
-        attention = {row["dtype"] for row in self._of("attention")}
-        vector = sorted({row["function"] for row in self._of("vector")})
-        return Attained(
-            origin="measured",
-            source=SOURCE,
-            date=date,
-            conditions=conditions,
-            matmul={
-                kernel: fit_matmul(
-                    _table(rows), Roof.of(hardware, data_type), kernel=kernel, kind=hardware.kind
-                )
-                for kernel, data_type, rows in self._matmul_kernels(hardware)
-            },
-            attention={
-                dtype: fit_attention(
-                    _table(self._of("attention", dtype=dtype)),
-                    Roof.of(hardware, dtype),
-                    element_bytes=DTYPES[dtype].itemsize,
-                    kind=hardware.kind,
-                )
-                for dtype in sorted(attention)
-            },
-            vector={
-                name: fit_vector(
-                    _table(self._of("vector", function=function)),
-                    Roof.of(hardware, self._of("vector")[0]["dtype"]),
-                )
-                for name, function in (*zip(vector, vector, strict=True), ("default", _PLAINEST))
-            },
-        )
-
-    def _matmul_kernels(
-        self, hardware: Hardware
-    ) -> Iterator[tuple[str, DataType, list[dict[str, Any]]]]:
-        """Each kernel that was measured, the type that it computes in, and its rows."""
-        for kernel in dict.fromkeys(row["dtype"] for row in self._of("matmul")):
-            for data_type in _COMPUTES_IN.get(kernel, (kernel,)):
-                if hardware.matmul_peak(data_type):
-                    yield kernel, data_type, self._of("matmul", dtype=kernel)
-                    break
-
-    def _of(self, op: str, **columns: str) -> list[dict[str, Any]]:
-        wanted = {"op": op, **columns}.items()
-        return [row for row in self.rows if wanted <= row.items()]
-
-    def _bandwidth(self) -> float:
-        """Bytes/s of the fastest op whose operands no cache can hold."""
-        large = [row for row in self.rows if _moved_bytes(row) > self.cache_bytes]
-        # weights come from a pool that no cache holds either
-        streamed = [row for row in self._of("matmul") if row["dtype"] in DTYPES]
-        best: float = max(_moved_bytes(row) / row["fastest_s"] for row in (*large, *streamed))
-        return best
-
-    def _peak(self, kernel: str) -> float:
-        """FLOP/s of the fastest matmul or attention kernel."""
-        if not self._of("matmul", dtype=kernel):
-            raise InputError(f"{machine.device_name(self.device)} runs no matmul in {kernel}")
-        computing = [row for row in self.rows if row.get("dtype") == kernel]
-        best: float = max(_flops(row) / row["fastest_s"] for row in computing)
-        return best
-
     def _part(self, part: str) -> Progress | None:
         """Progress of one part as that of the whole."""
         if self._progress is None:
@@ -417,56 +298,3 @@ def _attention_sizes(on_cpu: bool) -> list[AttentionSize]:
         for (count, size), n, batch in product(heads, prompts[1:], (1, 8))
     ]
     return shapes
-
-
-def _moved_bytes(row: Mapping[str, Any]) -> float:
-    """What an op reads and writes."""
-    match row["op"]:
-        case "matmul" if row["dtype"] in DTYPES:
-            m, n, k = row["m"], row["n"], row["k"]
-            return float(DTYPES[row["dtype"]].itemsize * (n * k + m * (n + k)))
-        case "attention":
-            tokens = row["tokens"] + row["keys"]
-            elements = 2 * row["batch_size"] * tokens * row["num_heads"] * row["head_dim"]
-            return float(DTYPES[row["dtype"]].itemsize * elements)
-        case _:
-            return float(row.get("bytes", 0))
-
-
-def _flops(row: Mapping[str, Any]) -> float:
-    """What a matmul or attention computes, hidden scores left out."""
-    match row["op"]:
-        case "matmul":
-            return float(2 * row["m"] * row["n"] * row["k"])
-        case "attention":
-            queries = row["tokens"]
-            pairs = queries * row["keys"] - row["causal"] * queries * (queries - 1) / 2
-            return float(4 * row["batch_size"] * row["num_heads"] * row["head_dim"] * pairs)
-        case _:
-            return 0.0
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Rows as columns, times in milliseconds, as public tables have them."""
-    table = {name: [row[name] for row in rows] for name in rows[0] if name != "time_s"}
-    return table | {"time_ms": [row["time_s"] / MILLI for row in rows]}
-
-
-def _figure(value: float, note: str = "") -> Figure:
-    return Figure(value=_rounded(value), source=SOURCE, note=note)
-
-
-def _peak(tflops: float) -> Peak:
-    return Peak(value=_rounded(tflops), source=SOURCE, engine="best matmul")
-
-
-def _rounded(value: float) -> float:
-    """Four digits, upwards: what was measured must not lie above a ceiling."""
-    scale = 10.0 ** (3 - floor(log10(value)))
-    return ceil(value * scale) / scale
-
-
-def _slug(title: str) -> str:
-    """A file's name for a device."""
-    words = re.sub(r"\((r|tm)\)", "", title.lower())
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "device"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from roofline.errors import InputError
 from roofline.estimate import Estimate, Totals
@@ -23,15 +23,18 @@ class Figures(Struct, frozen=True):
     roofline_time_s: float | None
     attainable_time_s: float | None
 
-    def plus(self, other: Figures, sign: float = 1.0) -> Figures:
+    def plus(self, other: Figures, sign: int = 1) -> Figures:
         """Figure by figure; what one does not know, the sum does not."""
-        mine, theirs = asdict(self), asdict(other)
         return Figures(
-            **{
-                name: None if None in (value, theirs[name]) else value + sign * theirs[name]
-                for name, value in mine.items()
-            }
+            flops=self.flops + sign * other.flops,
+            memory_access_bytes=self.memory_access_bytes + sign * other.memory_access_bytes,
+            roofline_time_s=_sum(self.roofline_time_s, other.roofline_time_s, sign),
+            attainable_time_s=_sum(self.attainable_time_s, other.attainable_time_s, sign),
         )
+
+
+def _sum(one: float | None, other: float | None, sign: int) -> float | None:
+    return None if one is None or other is None else one + sign * other
 
 
 class Expectation:
@@ -67,7 +70,7 @@ class Expectation:
             steps = self._figures(self._whole.components["llm"])
             if self._prefill is self._whole:
                 return steps
-            return steps.plus(self._figures(self._prefill.components["llm"]), -1.0)
+            return steps.plus(self._figures(self._prefill.components["llm"]), -1)
         parts = self._prefill.components
         figures, reducer = self._figures(parts[span]), self._prefill.work.reducer
         if reducer is None or "reducer" in spans:

@@ -233,7 +233,9 @@ def place_of(device: str | torch.device) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise UnsupportedModeError(f"unknown device {device!r}: cpu, cuda, cuda:N, mps or xpu") from None
+        raise UnsupportedModeError(
+            f"unknown device {device!r}: cpu, cuda, cuda:N, mps or xpu"
+        ) from None
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
         raise UnsupportedModeError(f"there is no {place} here: use device cpu")
     return place
