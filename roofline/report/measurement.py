@@ -24,7 +24,7 @@ def render_record(record: Record, form: str) -> str:
         _heading(record),
         _times(record, style),
         _rates(record, style),
-        definitions(_facts(record), style),
+        definitions(facts(record), style),
         *_ops(record, style),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -88,7 +88,7 @@ def _by_span(record: Record, columns: Sequence[Column], style: Style) -> str:
     return grid(rows, ["Component", *(title for title, _ in columns)], style)
 
 
-def _facts(record: Record) -> list[tuple[str, str]]:
+def facts(record: Record) -> list[tuple[str, str]]:
     whole = record.whole.summary
     known = (
         f"the median known to ±{percent(whole.relative_ci)} (95 %)"

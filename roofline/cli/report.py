@@ -1,0 +1,131 @@
+"""`roofline report`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--model", "models", multiple=True, help="Name or YAML file. Repeatable.")
+@click.option("--hw", "hardware", multiple=True, help="Name or YAML file. Repeatable.")
+@click.option(
+    "--quant", "quants", multiple=True, default=("fp16",), show_default="fp16", help="Repeatable."
+)
+@click.option(
+    "--visual-tokens",
+    multiple=True,
+    type=int,
+    help="Visual tokens that reach the LLM; default: as many as is typical of each reducer. "
+    "Repeatable.",
+)
+@click.option(
+    "--reducer",
+    "reducers",
+    multiple=True,
+    help="Who leaves so few, or `none`; default: prumerge, for an LMM. Repeatable.",
+)
+@click.option("--text-tokens", type=int, default=40, show_default=True)
+@click.option("--batch", type=int, default=1, show_default=True, help="Sequences at once.")
+@click.option(
+    "--output-tokens",
+    type=int,
+    default=256,
+    show_default=True,
+    help="The longest answer to look at.",
+)
+@click.option(
+    "--record",
+    "records",
+    multiple=True,
+    metavar="FILE",
+    help="What `roofline profile -o` wrote, to stand beside. Repeatable.",
+)
+@click.option(
+    "--accuracy",
+    is_flag=True,
+    help="Hold published accuracies of token reducers against their costs.",
+)
+@click.option("-o", "--output", metavar="FOLDER", required=True, help="Made if need be.")
+@click.option("--force", is_flag=True, help="Write even if FOLDER holds other files.")
+def report(
+    models: tuple[str, ...],
+    hardware: tuple[str, ...],
+    quants: tuple[str, ...],
+    visual_tokens: tuple[int, ...],
+    reducers: tuple[str, ...],
+    text_tokens: int,
+    batch: int,
+    output_tokens: int,
+    records: tuple[str, ...],
+    accuracy: bool,
+    output: str,
+    force: bool,
+) -> None:
+    """Write a study: report.md, one self-contained report.html, and figures as PNG and SVG.
+
+    Every --model, --hw, --quant, --visual-tokens and --reducer is combined with every other; all
+    visual tokens, unreduced, stand beside them. Models and devices of records need not be named.
+    """
+    from pathlib import Path
+
+    from roofline import __version__
+    from roofline.cli.measuring import require
+    from roofline.cli.output import write_folder
+    from roofline.record import load_record
+    from roofline.study import Measured, study
+
+    _check_free(output, force=force)
+    require("matplotlib")
+    found = [load_record(file) for file in records]
+    result = study(
+        models or [record.inputs.model for record in found],
+        hardware or [record.inputs.hardware for record in found if record.inputs.hardware],
+        quants,
+        visual_tokens,
+        reducers,
+        text_tokens=text_tokens,
+        batch=batch,
+        output_tokens=output_tokens,
+        records=[Measured(Path(f).stem, r) for f, r in zip(records, found, strict=True)],
+        with_accuracy=accuracy,
+    )
+
+    from roofline.report.study_document import render_study
+
+    command = _command(click.get_current_context())
+    write_folder(output, render_study(result, command, __version__), force=force)
+    click.echo(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}")
+
+
+def _check_free(folder: str, *, force: bool) -> None:
+    """Raise OutputError, before long work, for a folder that holds something already."""
+    from pathlib import Path
+
+    from roofline.errors import OutputError
+
+    path = Path(folder)
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"{folder} is a file: name a folder")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise OutputError(
+            f"{folder} holds other files: name a new folder, or --force to write among them"
+        )
+
+
+def _command(context: click.Context) -> str:
+    """What was typed, but for where the result went, in the order of the help."""
+    import shlex
+
+    words = ["roofline", "report"]
+    for option in context.command.params:
+        name = option.name or ""
+        if name in ("output", "force") or context.params[name] == option.get_default(context):
+            continue
+        given = context.params[name]
+        flag = option.opts[0]
+        if given is True:
+            words.append(flag)
+        else:
+            for value in given if isinstance(given, tuple) else (given,):
+                words += [flag, str(value)]
+    return shlex.join(words)

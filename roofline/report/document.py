@@ -1,0 +1,108 @@
+"""A report as a list of blocks, which Markdown and HTML are two ways to write down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from roofline.report.grid import grid
+
+
+class Heading(Struct, frozen=True):
+    """A section; `level` 2 for those of the report, 3 within them."""
+
+    text: str
+    level: int = 2
+
+
+class Paragraph(Struct, frozen=True):
+    """Sentences."""
+
+    text: str
+
+
+class Bullets(Struct, frozen=True):
+    """A label and what is to be said of it, one line each; an empty label is left out."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+class Table(Struct, frozen=True):
+    """The first column names the row; it and `words` stand to the left, numbers to the right."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: tuple[str, ...] = ()
+
+
+class Picture(Struct, frozen=True):
+    """A figure, in files `name.png` and `name.svg` beside the report."""
+
+    name: str
+    caption: str
+    alt: str
+
+
+class Code(Struct, frozen=True):
+    """What to type."""
+
+    text: str
+
+
+Block: TypeAlias = Heading | Paragraph | Bullets | Table | Picture | Code
+
+
+class Document(Struct, frozen=True):
+    """A title and what stands below it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def table(
+    caption: str, rows: Sequence[dict[str, str]], *, words: Sequence[str] = ()
+) -> tuple[Table, ...]:
+    """A table of rows that share their keys; none where there are no rows."""
+    if not rows:
+        return ()
+    headers = tuple(rows[0])
+    cells = tuple(tuple(row.values()) for row in rows)
+    return (Table(caption, headers, cells, tuple(words)),)
+
+
+def markdown(document: Document) -> str:
+    """GitHub's dialect, ending in a newline."""
+    parts = [f"# {_escaped(document.title)}", *map(_markdown, document.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown(block: Block) -> str:
+    match block:
+        case Heading():
+            return f"{'#' * block.level} {_escaped(block.text)}"
+        case Paragraph():
+            return _escaped(block.text)
+        case Bullets():
+            return "\n".join(
+                f"- **{_escaped(label)}** {_escaped(text)}" if label else f"- {_escaped(text)}"
+                for label, text in block.items
+            )
+        case Table():
+            rows = [[_escaped(cell) for cell in row] for row in block.rows]
+            headers = [_escaped(header) for header in block.headers]
+            words = [_escaped(word) for word in block.words]
+            return f"{_escaped(block.caption)}\n\n{grid(rows, headers, 'github', words=words)}"
+        case Picture():
+            alt = re.sub(r"\s+", " ", block.alt).replace("[", "(").replace("]", ")")
+            return f"![{_escaped(alt)}]({block.name}.png)\n\n*{_escaped(block.caption)}*"
+        case Code():
+            return f"```sh\n{block.text}\n```"
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown leaves as it is."""
+    return re.sub(r"([\\`*<|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)

@@ -1,0 +1,34 @@
+"""What settings and configurations are called in figures and in the words that describe them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roofline.study import Configuration, Setting
+
+
+def setting_name(setting: Setting) -> str:
+    return f"{setting.model}, {setting.hardware}, {setting.quant}"
+
+
+def prompt_name(one: Configuration) -> str:
+    """Its visual tokens, and who left so many."""
+    if not one.visual_tokens:
+        return "text alone"
+    return f"{one.visual_tokens} {one.reducer}" if one.reducer else str(one.visual_tokens)
+
+
+def has_laws(one: Configuration) -> bool:
+    """Whether its device tells attainable times."""
+    return one.estimate.end_to_end.attainable_time_s is not None
+
+
+def fewest(setting: Setting) -> Configuration | None:
+    """The configuration with the fewest visual tokens, if any has fewer than all."""
+    return min(setting.reduced, key=lambda one: one.visual_tokens, default=None)
+
+
+def listed(items: Sequence[str], most: int = 6) -> str:
+    """A list in words, cut short where it would be tiring."""
+    left = len(items) - most
+    return "; ".join(items[:most]) + (f"; and {left} more" if left > 0 else "")

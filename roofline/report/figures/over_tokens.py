@@ -1,0 +1,156 @@
+"""Time, FLOPs and memory over the number of visual tokens, and where fewer stop paying."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from roofline.report.figures.naming import has_laws, listed, setting_name
+from roofline.report.figures.style import (
+    BAND_ALPHA,
+    BOUND_ALPHA,
+    DOUBLE_IN,
+    INK,
+    LINE,
+    PALE,
+    RULE,
+    THIN,
+    band,
+    colours,
+    counted,
+    dress,
+    finish,
+    first,
+    key,
+    logarithmic,
+    page,
+    prefixed,
+    swatch,
+)
+from roofline.study import Setting, Study, predicted_time_s
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Page
+
+_MOST, _LEGEND_COLUMNS = 4, 4
+_PANEL_IN = (DOUBLE_IN / 3, 1.9)
+RIDGE, FLOOR = "D", "o"
+"""Markers of the two places where fewer tokens stop paying."""
+
+
+def applies(study: Study) -> bool:
+    """Whether any prompt has visual tokens."""
+    return any(setting.curve is not None for setting in study.settings)
+
+
+def alt(study: Study) -> str:
+    """The two counts of every setting."""
+    said = [
+        f"{setting_name(setting)}: {setting.floor_tokens} (LLM bound by memory up to "
+        f"{setting.ridge_tokens})"
+        for setting in study.settings
+        if setting.curve is not None
+    ]
+    return (
+        "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
+        f"no longer help: {listed(said)}."
+    )
+
+
+def draw(study: Study) -> Page:
+    """A row of panels for each model and precision; a line for each device."""
+    known = [setting for setting in study.settings if setting.curve is not None]
+    groups: dict[tuple[str, str], list[Setting]] = {}
+    for setting in known:
+        groups.setdefault((setting.model, setting.quant), []).append(setting)
+    rows, note = first(list(groups.items()), _MOST, "models and precisions")
+    colour = colours(setting.hardware for setting in known)
+    handles = _handles(colour, known)
+    lines = -(-len(handles) // _LEGEND_COLUMNS)
+    drawing, panels = page(3 * len(rows), 3, _PANEL_IN, lines, note)
+    for i, ((model, quant), settings) in enumerate(rows):
+        title = f"{model}, {quant}"
+        times, flops, memory = panels[3 * i : 3 * i + 3]
+        asked = sorted({one.visual_tokens for s in settings for one in s.configurations})
+        most = max(float(setting.visual_tokens[-1]) for setting in settings)
+        for axes in (times, flops, memory):
+            counted(axes, most)
+            for count in asked:
+                axes.axvline(count, color=RULE, lw=THIN, zorder=0.5, gid="asked")
+        _draw_times(times, settings, colour)
+        _draw_amounts(flops, memory, settings[0])
+        last = i == len(rows) - 1
+        words = "visual tokens" if last else ""
+        dress(times, words, "prefill time", title)
+        dress(flops, words, "FLOPs")
+        dress(memory, words, "peak memory")
+        prefixed(times, "y", "s")
+        prefixed(flops, "y", "FLOP")
+        prefixed(memory, "y", "B")
+    finish(drawing, handles, _LEGEND_COLUMNS)
+    return drawing
+
+
+def _draw_times(axes: Axes, settings: Sequence[Setting], colour: Mapping[str, Any]) -> None:
+    """What is predicted, with the bound as a faint line where that is something else."""
+    logarithmic(axes)
+    for setting in settings:
+        assert setting.curve is not None
+        tokens, whole = setting.visual_tokens, setting.curve.end_to_end
+        predicted = np.asarray(predicted_time_s(whole))
+        shade = colour[setting.hardware]
+        name = f"{setting.hardware} {setting.quant}"
+        axes.plot(tokens, predicted, color=shade, lw=LINE, gid=f"time {name}")
+        if has_laws(setting.configurations[0]):
+            faint: dict[str, Any] = {"lw": THIN, "alpha": BOUND_ALPHA}
+            axes.plot(tokens, whole.time_s, color=shade, gid=f"bound {name}", **faint)
+            band(axes, tokens, whole, shade)
+        for marker, count, kind, size in (
+            (RIDGE, setting.ridge_tokens, "ridge", 3.6),
+            (FLOOR, setting.floor_tokens, "floor", 4.2),
+        ):
+            if count:
+                axes.plot(
+                    [count],
+                    [_at(tokens, predicted, count)],
+                    marker=marker,
+                    color=shade,
+                    markersize=size,
+                    markerfacecolor="white" if kind == "ridge" else shade,
+                    markeredgewidth=0.9,
+                    clip_on=False,
+                    zorder=4 if kind == "ridge" else 3,
+                    gid=f"{kind} {name}",
+                )
+
+
+def _draw_amounts(flops: Axes, memory: Axes, setting: Setting) -> None:
+    """What does not depend on the device."""
+    assert setting.curve is not None
+    whole = setting.curve.end_to_end
+    flops.plot(setting.visual_tokens, whole.flops, color=INK, lw=LINE, gid="flops")
+    flops.set_ylim(0, 1.05 * np.max(whole.flops))
+    memory.plot(
+        setting.visual_tokens, whole.peak_memory_bytes, color=INK, lw=LINE, gid="peak memory"
+    )
+    memory.set_ylim(0, 1.15 * np.max(whole.peak_memory_bytes))
+
+
+def _at(tokens: NDArray[np.float64], values: NDArray[np.float64], count: int) -> float:
+    return float(np.interp(count, tokens, values))
+
+
+def _handles(colour: Mapping[str, Any], settings: Sequence[Setting]) -> list[Artist]:
+    marks = [key(linestyle="-", color=shade, lw=LINE, label=name) for name, shade in colour.items()]
+    marks.append(key(marker=RIDGE, markerfacecolor="white", label="LLM bound by memory up to here"))
+    marks.append(key(marker=FLOOR, label="within 5 % of the least: fewer no longer help"))
+    marks.append(key(linestyle="-", color=RULE, lw=LINE, label="counts of this report"))
+    if any(has_laws(setting.configurations[0]) for setting in settings):
+        marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
+        marks.append(swatch(color=PALE, alpha=BAND_ALPHA, lw=0, label="error of attainable time"))
+    return marks

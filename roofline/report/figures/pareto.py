@@ -1,0 +1,163 @@
+"""Published accuracy against cost: all methods at their own token counts, and which to take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from roofline.report.figures.naming import listed
+from roofline.report.figures.style import (
+    DOUBLE_IN,
+    INK,
+    LINE,
+    PALE,
+    SERIES,
+    SHAPES,
+    dress,
+    finish,
+    key,
+    logarithmic,
+    page,
+    prefixed,
+)
+from roofline.study import COSTS, Candidate, Front, Study
+from roofline.units import si
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Page
+
+_COLUMNS, _LEGEND_COLUMNS = 3, 6
+_PANEL_IN = (DOUBLE_IN / 3, 1.8)
+_FILLS = ("full", "none", "left", "bottom")
+_SIZE, _RING = 4.2, 8.5
+_MARGIN = 1.25
+"""Ratio of an axis's end to the outermost point, where it is logarithmic."""
+
+
+def applies(study: Study, cost: str) -> bool:
+    """Whether there are scores, and the first device's spec tells the cost."""
+    return any(front.pareto(cost) for front in _fronts(study))
+
+
+def alt(study: Study, cost: str) -> str:
+    """The choice on every benchmark."""
+    said = []
+    for front in _fronts(study):
+        choice = front.choice(cost)
+        if choice is not None:
+            spent = si(choice.cost(cost) or 0.0, COSTS[cost].unit)
+            said.append(f"{front.name}: {_who(choice)}, {choice.score.model}, {spent}")
+    where = _where(study)
+    return (
+        f"Accuracy against {_title(cost)} on {where}, with the Pareto front. The "
+        f"cheapest within one point of the best: {listed(said, 12)}."
+    )
+
+
+def draw(study: Study, cost: str) -> Page:
+    """A panel for each benchmark, on the first device and precision that was asked for."""
+    fronts = [front for front in _fronts(study) if front.pareto(cost)]
+    every = [candidate for front in fronts for candidate in front.candidates]
+    methods = dict.fromkeys(map(_who, every))
+    looks = {
+        name: (SHAPES[i % len(SHAPES)], SERIES[i % len(SERIES)]) for i, name in enumerate(methods)
+    }
+    models = dict.fromkeys(candidate.score.model for candidate in every)
+    fills = {model: _FILLS[i % len(_FILLS)] for i, model in enumerate(models)}
+    handles = _handles(looks, fills)
+    lines = -(-len(handles) // _LEGEND_COLUMNS)
+    drawing, panels = page(len(fronts), _COLUMNS, _PANEL_IN, lines, _where(study))
+    for i, (axes, front) in enumerate(zip(panels, fronts, strict=True)):
+        _draw_front(axes, front, cost, looks, fills)
+        if i + _COLUMNS < len(fronts):
+            axes.set_xlabel("")
+    finish(drawing, handles, _LEGEND_COLUMNS)
+    return drawing
+
+
+def _draw_front(
+    axes: Axes,
+    front: Front,
+    cost: str,
+    looks: Mapping[str, tuple[str, str]],
+    fills: Mapping[str, str],
+) -> None:
+    best = front.pareto(cost)
+    axes.plot(*_places(best, cost), color=PALE, lw=LINE, zorder=1, gid="front")
+    for candidate in front.candidates:
+        marker, colour = looks[_who(candidate)]
+        axes.plot(
+            *_places([candidate], cost),
+            ls="none",
+            marker=marker,
+            color=colour,
+            fillstyle=fills[candidate.score.model],
+            markersize=_SIZE,
+            markeredgewidth=0.8,
+            gid=f"{_who(candidate)} {candidate.score.model}",
+        )
+    choice = front.choice(cost)
+    if choice is not None:
+        axes.plot(
+            *_places([choice], cost),
+            ls="none",
+            marker="o",
+            markersize=_RING,
+            markerfacecolor="none",
+            markeredgecolor=INK,
+            markeredgewidth=0.9,
+            gid="choice",
+        )
+    if cost != "peak_memory_bytes":
+        spent = [value for c in front.candidates if (value := c.cost(cost)) is not None]
+        logarithmic(axes, "x")
+        axes.set_xlim(min(spent) / _MARGIN, max(spent) * _MARGIN)
+    else:
+        axes.locator_params(axis="x", nbins=4)
+    measure = f"{front.benchmark.metric}, {front.benchmark.unit}"
+    dress(axes, _title(cost), measure, front.name)
+    axes.margins(0.12)
+    prefixed(axes, "x", COSTS[cost].unit)
+
+
+def _fronts(study: Study) -> list[Front]:
+    """Those of the first device and precision."""
+    return [
+        front
+        for front in study.fronts
+        if (front.hardware, front.quant) == (study.fronts[0].hardware, study.fronts[0].quant)
+    ]
+
+
+def _where(study: Study) -> str:
+    return f"{study.fronts[0].hardware}, {study.fronts[0].quant}"
+
+
+def _title(cost: str) -> str:
+    title = COSTS[cost].title
+    return title[0].lower() + title[1:]
+
+
+def _who(candidate: Candidate) -> str:
+    """The method, sampling patterns of one kind together."""
+    return candidate.score.reducer or candidate.score.method
+
+
+def _places(candidates: Sequence[Candidate], cost: str) -> tuple[list[float], list[float]]:
+    """Costs and scores of those whose cost is known."""
+    known = [(value, c.score.value) for c in candidates if (value := c.cost(cost)) is not None]
+    return [x for x, _ in known], [y for _, y in known]
+
+
+def _handles(looks: Mapping[str, tuple[str, str]], fills: Mapping[str, str]) -> list[Artist]:
+    marks: list[Any] = [
+        key(marker=marker, color=colour, label=name) for name, (marker, colour) in looks.items()
+    ]
+    if len(fills) > 1:
+        marks += [key(marker="o", fillstyle=fill, label=model) for model, fill in fills.items()]
+    marks.append(key(linestyle="-", lw=LINE, label="Pareto front"))
+    ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 6.5}
+    marks.append(key(marker="o", label="cheapest within 1 point of the best", **ring))
+    return marks

@@ -1,0 +1,188 @@
+"""Where the time of a prefill goes: a bar for each configuration, by component and kind of op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from roofline.report.figures.naming import has_laws, listed, prompt_name, setting_name
+from roofline.report.figures.style import (
+    BOUND_HATCH,
+    DOUBLE_IN,
+    INK,
+    SMALL,
+    component,
+    dress,
+    finish,
+    first,
+    page,
+    prefixed,
+    swatch,
+    tint,
+)
+from roofline.report.prediction_figure import MARKERS
+from roofline.study import Configuration, Setting, Study
+from roofline.units import si
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Page
+
+TINTS = {"linear": 1.0, "attention": 0.6, "other ops": 0.3}
+"""Groups of op kinds, and how much each has of its component's colour."""
+FRAMEWORK = ("framework", "other ops")
+"""What a CPU spends beside kernels."""
+_GROUPS = {"linear": "linear", "attention": "attention", "softmax": "attention"}
+_MOST, _COLUMNS, _LEGEND_COLUMNS = 12, 2, 5
+_BAR, _BAR_IN, _AROUND_IN = 0.82, 0.15, 0.5
+_ROOM = 1.22
+"""Length of the axis over the longest bar, for the number beside it."""
+
+Parts = dict[tuple[str, str], float]
+"""Seconds by component and group, in the order in which they run."""
+
+
+def alt(study: Study) -> str:
+    """The largest part in each setting, in words."""
+    settings, note = first(study.settings, _MOST, "settings")
+    said = []
+    for setting in settings:
+        found = _bars(setting, setting.configurations[:1])[-1].parts
+        name, group = max(found, key=lambda part: found[part])
+        share = found[name, group] / sum(found.values())
+        said.append(f"{setting_name(setting)}: {component(name)[2]} {group}, {share:.0%}")
+    return (
+        "Stacked bars of prefill time by component and kind of op. The largest part with most "
+        f"visual tokens: {listed(said)}." + (f" {note}." if note else "")
+    )
+
+
+def draw(study: Study) -> Page:
+    """A panel for each setting, to a scale of its own."""
+    settings, note = first(study.settings, _MOST, "settings")
+    bars = [_bars(setting, setting.configurations) for setting in settings]
+    rows = max(map(len, bars))
+    columns = min(_COLUMNS, len(settings))
+    handles = _handles(bar for some in bars for bar in some)
+    drawing, panels = page(
+        len(settings),
+        columns,
+        (DOUBLE_IN / columns, _AROUND_IN + rows * _BAR_IN),
+        -(-len(handles) // _LEGEND_COLUMNS),
+        note,
+    )
+    for i, (axes, setting, some) in enumerate(zip(panels, settings, bars, strict=True)):
+        _draw_setting(axes, setting, some)
+        axes.set_ylim(rows - 0.5, -0.5)
+        if i + columns < len(settings):
+            axes.set_xlabel("")
+    finish(drawing, handles, _LEGEND_COLUMNS)
+    return drawing
+
+
+class _Bar(NamedTuple):
+    configuration: Configuration
+    attainable: bool
+    """Else the bound."""
+    parts: Parts
+
+
+def _bars(setting: Setting, ones: Sequence[Configuration]) -> list[_Bar]:
+    """Each configuration as a bound and, where its device has laws, as attainable."""
+    kinds = (False, True) if has_laws(setting.configurations[0]) else (False,)
+    bars = []
+    for one in ones:
+        ops = one.estimate.op_table()
+        bars += [_Bar(one, attainable, _parts(one, ops, attainable)) for attainable in kinds]
+    return bars
+
+
+def _parts(one: Configuration, ops: Sequence[dict[str, Any]], attainable: bool) -> Parts:
+    """The bound, or the attainable time, by what takes it."""
+    found: Parts = {}
+    for op in ops:
+        part = (op["component"], _GROUPS.get(op["kind"], "other ops"))
+        time_s = op["attainable_time_s"] if attainable else op["time_s"]
+        found[part] = found.get(part, 0.0) + float(time_s)
+    whole_s = one.estimate.end_to_end.attainable_time_s
+    if attainable and whole_s is not None:
+        rest_s = float(whole_s) - sum(found.values())
+        if rest_s > 1e-6 * float(whole_s):
+            found[FRAMEWORK] = rest_s
+    names, groups = list(dict.fromkeys(name for name, _ in found)), list(TINTS)
+    order = sorted(found, key=lambda part: (names.index(part[0]), groups.index(part[1])))
+    return {part: found[part] for part in order}
+
+
+def _draw_setting(axes: Axes, setting: Setting, bars: Sequence[_Bar]) -> None:
+    longest = max(_error(bar, sum(bar.parts.values()))[1] for bar in bars)
+    for attainable in (False, True):
+        _draw_parts(axes, [(i, bar) for i, bar in enumerate(bars) if bar.attainable == attainable])
+    for row, bar in enumerate(bars):
+        time_s = sum(bar.parts.values())
+        low, high = _error(bar, time_s)
+        if high > time_s:
+            off = [[max(0.0, time_s - low)], [high - time_s]]
+            style: dict[str, Any] = {"ecolor": INK, "elinewidth": 0.8, "capsize": 1.5}
+            axes.errorbar(time_s, row, xerr=off, fmt="none", **style)
+        axes.text(high, row, f" {si(time_s, 's')}", fontsize=SMALL, color=INK, va="center")
+    each = len(bars) // len(setting.configurations)
+    places = [each * i + (each - 1) / 2 for i in range(len(setting.configurations))]
+    axes.set_yticks(places, [prompt_name(one) for one in setting.configurations])
+    axes.set_xlim(0, _ROOM * longest or 1.0)
+    dress(axes, "prefill time, end to end", "", setting_name(setting))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="x", nbins=5)
+    prefixed(axes, "x", "s")
+
+
+def _draw_parts(axes: Axes, bars: Sequence[tuple[int, _Bar]]) -> None:
+    """Rectangles from end to end, those of one part together: there may be thousands."""
+    from matplotlib.collections import PolyCollection
+
+    corners: dict[tuple[str, str], list[list[tuple[float, float]]]] = {}
+    for row, bar in bars:
+        left, top, bottom = 0.0, row - _BAR / 2, row + _BAR / 2
+        for part, time_s in bar.parts.items():
+            right = left + time_s
+            box = [(left, top), (right, top), (right, bottom), (left, bottom)]
+            corners.setdefault(part, []).append(box)
+            left = right
+    for (name, group), boxes in corners.items():
+        shapes = PolyCollection(
+            boxes,
+            facecolor=tint(component(name)[1], TINTS[group]),
+            edgecolor="white",
+            linewidth=0.4,
+            hatch=None if bars[0][1].attainable else BOUND_HATCH,
+        )
+        shapes.set_gid(f"{'attainable' if bars[0][1].attainable else 'bound'} {name} {group}")
+        axes.add_collection(shapes, autolim=False)
+
+
+def _error(bar: _Bar, time_s: float) -> tuple[float, float]:
+    """Ends of what an attainable time may be off; the time itself where nobody tells."""
+    whole = bar.configuration.estimate.end_to_end
+    low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
+    if not bar.attainable or low is None or high is None:
+        return time_s, time_s
+    return float(low), float(high)
+
+
+def _handles(bars: Iterable[_Bar]) -> list[Artist]:
+    bars = list(bars)
+    names = sorted({name for bar in bars for name, _ in bar.parts}, key=_place)
+    marks = [swatch(color=component(name)[1], label=component(name)[2]) for name in names]
+    marks += [swatch(color=tint(INK, share), label=group) for group, share in TINTS.items()]
+    for label, hatch in (("roofline bound", BOUND_HATCH), ("attainable, with its error", None)):
+        if any(bar.attainable == (hatch is None) for bar in bars):
+            grey = tint(INK, TINTS["attention"])
+            marks.append(swatch(label=label, hatch=hatch, facecolor=grey, edgecolor="white"))
+    return marks
+
+
+def _place(name: str) -> int:
+    """Of a component, in the order in which it runs."""
+    return list(MARKERS).index(name) if name in MARKERS else len(MARKERS)

@@ -1,0 +1,138 @@
+"""A report as one HTML file that needs nothing else: style and figures are inside, no script is."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from html import escape
+
+from roofline.report.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+)
+
+COLOURS = {
+    "light": {
+        "ink": "#1c1f23",
+        "paper": "#ffffff",
+        "quiet": "#555b63",
+        "band": "#f3f5f7",
+        "line": "#c9ced4",
+    },
+    "dark": {
+        "ink": "#e8eaed",
+        "paper": "#16181b",
+        "quiet": "#a9b0b8",
+        "band": "#202429",
+        "line": "#454b53",
+    },
+}
+"""By what they are for: `ink` and `quiet` are read on `paper` and `band`."""
+
+_STYLE = """\
+:root { color-scheme: light dark; %(light)s }
+@media (prefers-color-scheme: dark) { :root { %(dark)s } }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
+main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1.5rem; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; padding-top: .75rem;
+  border-top: 1px solid var(--line); }
+h3 { font-size: 1.05rem; margin: 1.75rem 0 .5rem; }
+p, li { max-width: 46rem; }
+ul { padding-left: 1.2rem; }
+li { margin: .35rem 0; overflow-wrap: anywhere; }
+pre { background: var(--band); padding: .75rem 1rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+.wide { overflow-x: auto; margin: 1rem 0 1.5rem; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+caption, figcaption { color: var(--quiet); font-size: .875rem; text-align: left;
+  padding-bottom: .4rem; }
+th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
+  font-weight: normal; white-space: nowrap; }
+th { text-align: left; }
+thead th { background: var(--band); font-weight: 600; vertical-align: bottom; }
+thead th.number { text-align: right; }
+td.words { text-align: left; }
+figure { margin: 1.5rem 0; }
+figure img { display: block; max-width: 100%%; height: auto; background: #ffffff; }
+figcaption { padding: .5rem 0 0; max-width: 46rem; }
+@media print { main { max-width: none; padding: 0; } .wide { overflow: visible; } }
+"""
+
+
+def html(document: Document, figures: Mapping[str, bytes]) -> str:
+    """The page; `figures` has the SVG file of each picture by its name."""
+    body = "\n".join(_html(block, figures) for block in document.blocks)
+    title = escape(document.title)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        # Nothing may be loaded, whatever a text in here says.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "img-src data:; style-src 'unsafe-inline'\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{_style()}</style>\n</head>\n"
+        f"<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _style() -> str:
+    themes = {
+        theme: " ".join(f"--{name}: {colour};" for name, colour in colours.items())
+        for theme, colours in COLOURS.items()
+    }
+    return _STYLE % themes
+
+
+def _html(block: Block, figures: Mapping[str, bytes]) -> str:
+    match block:
+        case Heading():
+            return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
+        case Paragraph():
+            return f"<p>{escape(block.text)}</p>"
+        case Bullets():
+            items = (
+                f"<li>{f'<strong>{escape(label)}</strong> ' if label else ''}{escape(text)}</li>"
+                for label, text in block.items
+            )
+            return "<ul>\n" + "\n".join(items) + "\n</ul>"
+        case Table():
+            return _table(block)
+        case Picture():
+            data = b64encode(figures[block.name]).decode()
+            return (
+                f'<figure>\n<img src="data:image/svg+xml;base64,{data}" '
+                f'alt="{escape(" ".join(block.alt.split()))}">\n'
+                f"<figcaption>{escape(block.caption)}</figcaption>\n</figure>"
+            )
+        case Code():
+            return f"<pre><code>{escape(block.text)}</code></pre>"
+
+
+def _table(block: Table) -> str:
+    """Rows and columns have headers of their own; what is too wide scrolls, by keyboard as well."""
+    left = [i == 0 or header in block.words for i, header in enumerate(block.headers)]
+    heads = "".join(
+        f'<th scope="col"{"" if is_left else " class=number"}>{escape(header)}</th>'
+        for header, is_left in zip(block.headers, left, strict=True)
+    )
+    rows = []
+    for first, *cells in block.rows:
+        data = "".join(
+            f"<td{' class=words' if is_left else ''}>{escape(cell)}</td>"
+            for cell, is_left in zip(cells, left[1:], strict=True)
+        )
+        rows.append(f'<tr><th scope="row">{escape(first)}</th>{data}</tr>')
+    caption = escape(block.caption)
+    return (
+        f'<div class="wide" role="region" aria-label="{caption}" tabindex="0">\n'
+        f"<table>\n<caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+        + "\n".join(rows)
+        + "\n</tbody>\n</table>\n</div>"
+    )

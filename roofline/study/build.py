@@ -1,0 +1,235 @@
+"""`study`: names in, every estimate that a report needs out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+
+from roofline import accuracy
+from roofline.analysis import analyze
+from roofline.costs.reducers import find
+from roofline.costs.scenario import DEFAULT_TEXT_TOKENS
+from roofline.errors import InputError, UnsupportedModeError
+from roofline.record import spec_hashes
+from roofline.specs.catalog import load_hardware, load_model, load_quantization
+from roofline.specs.hardware import Hardware
+from roofline.specs.models import Lmm, Model
+from roofline.study.configuration import Configuration
+from roofline.study.setting import Setting
+from roofline.study.tradeoff import Candidate, Front
+from roofline.study.whole import Measured, Study
+
+DEFAULT_REDUCER = "prumerge"
+NO_REDUCER = "none"
+DEFAULT_OUTPUT_TOKENS = 256
+_LENGTHS = 33
+
+
+def study(
+    models: Sequence[str | Model],
+    hardware: Sequence[str | Hardware],
+    quants: Sequence[str] = ("fp16",),
+    visual_tokens: Sequence[int] = (),
+    reducers: Sequence[str] = (),
+    *,
+    text_tokens: int = DEFAULT_TEXT_TOKENS,
+    batch: int = 1,
+    output_tokens: int = DEFAULT_OUTPUT_TOKENS,
+    attention: str | None = None,
+    records: Sequence[Measured] = (),
+    with_accuracy: bool = False,
+) -> Study:
+    """Price every combination; what the model's images give unreduced comes with each setting.
+
+    visual_tokens: of a sequence; left out, as many as is typical of each reducer.
+    reducers: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
+        applies. A count of all visual tokens is priced without.
+    output_tokens: the longest answer that is looked at.
+    with_accuracy: whether to hold published accuracies against cost.
+
+    A precision that one of the devices does not have is left out there, and said so.
+    Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
+    """
+    if not models or not hardware or not quants:
+        raise InputError("nothing to report on: give at least one model and one device")
+    if output_tokens < 1:
+        raise InputError(f"output tokens must be a whole number ≥ 1, not {output_tokens}")
+    for name in reducers:
+        if name != NO_REDUCER:
+            find(name)
+    asked = _Asked(
+        visual_tokens=tuple(dict.fromkeys(visual_tokens)),
+        reducers=tuple(dict.fromkeys(reducers)),
+        options={"text_tokens": text_tokens, "batch": batch, "attention": attention},
+        lengths=np.unique(np.linspace(0, output_tokens, _LENGTHS).round()),
+    )
+    model_specs = _distinct(load_model(name) for name in models)
+    devices = _distinct(load_hardware(name) for name in hardware)
+    modes = list(dict.fromkeys(load_quantization(name).name for name in quants))
+    settings: list[Setting] = []
+    fronts: list[Front] = []
+    refused: list[UnsupportedModeError] = []
+    scores = accuracy.scores(spec.name for spec in model_specs) if with_accuracy else []
+    for device in devices:
+        for mode in modes:
+            try:
+                priced = {spec.name: _setting(spec, device, mode, asked) for spec in model_specs}
+            except UnsupportedModeError as error:
+                refused.append(error)
+                continue
+            settings += priced.values()
+            fronts += _fronts(priced, model_specs, scores, asked)
+    if not settings:
+        raise refused[0]
+    order = {spec.name: place for place, spec in enumerate(model_specs)}
+    return Study(
+        settings=tuple(sorted(settings, key=lambda setting: order[setting.model])),
+        records=tuple(records),
+        fronts=tuple(fronts),
+        skipped=tuple(str(error) for error in refused),
+        inputs={
+            "models": [spec.name for spec in model_specs],
+            "hardware": [device.name for device in devices],
+            "quants": modes,
+            "visual_tokens": list(asked.visual_tokens),
+            "reducers": list(asked.reducers),
+            "text_tokens": text_tokens,
+            "batch": batch,
+            "output_tokens": output_tokens,
+            "attention": settings[0].configurations[0].estimate.work.attention,
+        },
+        specs=spec_hashes([*(part for spec in model_specs for part in _parts(spec)), *devices]),
+    )
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """What is the same in all settings."""
+
+    visual_tokens: tuple[int, ...]
+    reducers: tuple[str, ...]
+    options: dict[str, Any]
+    lengths: np.ndarray[Any, Any]
+    """Of answers, from 0 to the longest."""
+
+
+def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Setting:
+    first = _configuration(model, device, mode, asked, None, None, None)
+    per_sample = first.estimate.work.unreduced_visual_tokens
+    wholes = {first.visual_tokens: first} if per_sample else {}
+    found: dict[tuple[int, str | None], Configuration] = {}
+
+    def whole(count: int) -> Configuration | None:
+        """All visual tokens of as many samples as it takes to have so many."""
+        if not per_sample or first.estimate.work.llm is None:
+            return None
+        full = -(-count // per_sample) * per_sample
+        if full not in wholes:
+            wholes[full] = _configuration(model, device, mode, asked, full, None, None)
+        return wholes[full]
+
+    for count in asked.visual_tokens or (None,):
+        for reducer in _reducers(model, count, per_sample, asked):
+            if count is None and reducer is None:
+                one = first
+            elif per_sample and count is not None and count % per_sample == 0:
+                one = whole(count) or first
+            else:
+                full = whole(count or 1)
+                one = _configuration(model, device, mode, asked, count, reducer, full)
+            found.setdefault((one.visual_tokens, one.reducer), one)
+    rows = list({id(c): c for c in (*wholes.values(), *found.values())}.values())
+    most = max(c.visual_tokens for c in rows)
+    curve = None
+    if most and first.estimate.work.llm is not None:
+        counts = np.arange(1, most + 1)
+        curve = analyze(model, device, mode, visual_tokens=counts, **asked.options)
+    return Setting(
+        model=model.name,
+        hardware=device.name,
+        quant=mode,
+        configurations=tuple(rows),
+        curve=curve,
+    )
+
+
+def _reducers(
+    model: Model, count: int | None, per_sample: int | None, asked: _Asked
+) -> Iterable[str | None]:
+    """Those to price a count of visual tokens with; None is fewer tokens by themselves."""
+    if asked.reducers:
+        return [None if name == NO_REDUCER else name for name in asked.reducers]
+    applies = isinstance(model, Lmm) and (count is None or count < (per_sample or 0))
+    return [DEFAULT_REDUCER if applies else None]
+
+
+def _configuration(
+    model: Model,
+    device: Hardware,
+    mode: str,
+    asked: _Asked,
+    visual_tokens: int | None,
+    reducer: str | None,
+    whole: Configuration | None,
+) -> Configuration:
+    given = asked.options | {"visual_tokens": visual_tokens, "reducer": reducer}
+    prefill = analyze(model, device, mode, **given)
+    given |= {"stage": "generate", "output_tokens": asked.lengths}
+    return Configuration(
+        estimate=prefill,
+        generate=partial(analyze, model, device, mode, **given) if prefill.work.llm else None,
+        whole=whole,
+    )
+
+
+def _fronts(
+    settings: dict[str, Setting],
+    models: Sequence[Model],
+    scores: Sequence[accuracy.Score],
+    asked: _Asked,
+) -> list[Front]:
+    """One front a benchmark, for the models of one device and precision together."""
+    specs = {spec.name: spec for spec in models}
+    known = accuracy.published().benchmarks
+    priced: dict[tuple[str, str | None, int | None], Configuration] = {}
+    groups: dict[str, list[Candidate]] = {name: [] for name in known}
+    for score in scores:
+        setting = settings[score.model]
+        key = (score.model, score.reducer, score.visual_tokens)
+        if key not in priced:
+            first = setting.configurations[0]
+            device, mode = first.estimate.hardware, setting.quant
+            priced[key] = (
+                first
+                if score.visual_tokens is None
+                else _configuration(
+                    specs[score.model],
+                    device,
+                    mode,
+                    asked,
+                    score.visual_tokens,
+                    score.reducer,
+                    first,
+                )
+            )
+        groups[score.benchmark].append(Candidate(score, priced[key]))
+    some = next(iter(settings.values()))
+    return [
+        Front(name, known[name], some.hardware, some.quant, tuple(candidates))
+        for name, candidates in groups.items()
+        if candidates
+    ]
+
+
+def _parts(model: Model) -> list[Model]:
+    """A model and, of an LMM, the specs that it names."""
+    named = [model.vision, model.projector, model.llm] if isinstance(model, Lmm) else []
+    return [model, *(load_model(part) for part in named if isinstance(part, str))]
+
+
+def _distinct(specs: Iterable[Any]) -> list[Any]:
+    """One of each name, in order."""
+    return list({spec.name: spec for spec in reversed(list(specs))}.values())[::-1]

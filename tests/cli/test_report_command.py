@@ -1,0 +1,171 @@
+"""`roofline report`: a folder for a paper or a decision, the same every time."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roofline.record import Record
+
+Cli = Callable[..., Any]
+
+ASKED = ("report", "--model", "llava-1.5-7b", "--hw", "h200", "--visual-tokens", "40")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_a_report_is_written_with_its_figures(call: Cli, tmp_path: Path) -> None:
+    done = call(*ASKED, "-o", "reports/mine")
+    files = contents(tmp_path / "reports" / "mine")
+    text = files["report.md"].decode()
+
+    assert done == (0, "reports/mine/report.md\nreports/mine/report.html\n", "")
+    assert text.startswith("# llava-1.5-7b on h200: fp16\n\n## Answer\n\n- **llava-1.5-7b on h200")
+    linked = re.findall(r"!\[.+\]\((.+?)\)", text)
+    assert linked
+    assert set(files) == {"report.md", "report.html"} | {
+        Path(name).with_suffix(suffix).name for name in linked for suffix in (".png", ".svg")
+    }
+    assert files["report.html"].count(b"<img ") == len(linked)
+
+
+def test_the_command_in_a_report_writes_the_same_bytes_again(
+    call: Cli, environment: dict[str, str], tmp_path: Path
+) -> None:
+    call(*ASKED, "--quant", "int4", "--accuracy", "--batch", "2", "-o", "first", "--force")
+    first = contents(tmp_path / "first")
+    command = re.search(r"```sh\n(.+)\n```", first["report.md"].decode())
+    assert command is not None
+    program, *words = shlex.split(command[1])
+    assert program == "roofline"
+    assert words == [*ASKED[:5], "--quant", "int4", *ASKED[5:], "--batch", "2", "--accuracy"]
+
+    subprocess.run(
+        [sys.executable, "-m", "roofline", *words, "-o", "second"],
+        env={**environment, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"},
+        check=True,
+        capture_output=True,
+    )
+    assert contents(tmp_path / "second") == first
+
+
+def test_a_record_brings_its_model_and_device(
+    call: Cli, record: Callable[..., Record], tmp_path: Path
+) -> None:
+    (tmp_path / "run-1.json").write_bytes(record().to_json())
+
+    assert call("report", "--record", "run-1.json", "-o", "out").code == 0
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("# llava-1.5-7b on h200: fp16")
+    assert "**Measured, run-1.**" in text
+    assert "## Measured" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "cannot read run.json: No such file or directory"),
+        (b'{"roofline_record": 1, "crea', "is no valid JSON"),
+        (b'{"totals": {}}', "is no record: give a file that `roofline profile -o` wrote"),
+        (b'{"roofline_record": 99}', "written by a newer roofline"),
+        (b'{"roofline_record": 1}', "is a damaged record"),
+    ],
+)
+def test_an_unreadable_record_is_one_line(
+    content: bytes | None, said: str, call: Cli, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_bytes(content)
+    done = call(*ASKED, "--record", "run.json", "-o", "out")
+
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("-o", "out"), "nothing to report on: give at least one model and one device"),
+        (("--model", "llava-1.5-7b", "-o", "out"), "nothing to report on"),
+        (("--model", "vicuna-7b", "--hw", "h200", "--accuracy", "-o", "out"), "no accuracy"),
+        (("--model", "llava-1.5-7b", "--hw", "h2000", "-o", "out"), "did you mean h200"),
+        ((*ASKED[1:], "--reducer", "prumrge", "-o", "out"), "did you mean prumerge"),
+        ((*ASKED[1:], "--output-tokens", "0", "-o", "out"), "output tokens"),
+        (ASKED[1:], "Missing option '-o'"),
+    ],
+)
+def test_an_empty_or_odd_selection_is_one_line(
+    words: tuple[str, ...], said: str, call: Cli, tmp_path: Path
+) -> None:
+    done = call("report", *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(call: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
+    (folder / "report.md").write_text("mine", encoding="utf-8")
+    before = contents(folder)
+    done = call(*ASKED, "-o", "out")
+
+    assert done.code == 2
+    assert done.err == (
+        "roofline: error: out holds other files: name a new folder, or --force to write among "
+        "them\n"
+    )
+    assert contents(folder) == before
+
+    quick = ("report", "--model", "clip-vit-l-336", "--hw", "h200")
+    assert call(*quick, "-o", "out", "--force").code == 0
+    after = contents(folder)
+    assert after["thesis.tex"] == before["thesis.tex"]
+    assert after["report.md"] != before["report.md"]
+
+
+def test_a_file_is_no_folder(call: Cli, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine", encoding="utf-8")
+    done = call(*ASKED, "-o", "out", "--force")
+
+    assert (done.code, done.err) == (2, "roofline: error: out is a file: name a folder\n")
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_made_is_one_line(call: Cli, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        done = call(*ASKED, "-o", "out")
+    finally:
+        tmp_path.chmod(0o700)
+
+    assert done.code == 2
+    assert "cannot make the folder out: Permission denied" in done.err
+
+
+def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
+    """As for all commands: click alone until something is asked."""
+    code = (
+        "import sys; from roofline.cli.report import report; "
+        "print(*(m for m in ('numpy', 'msgspec', 'matplotlib') if m in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -1,0 +1,287 @@
+"""The HTML report: valid for whoever reads it, and complete in one file, in a real browser too."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from base64 import b64decode
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from roofline.report.document import (
+    Bullets,
+    Code,
+    Document,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    markdown,
+)
+from roofline.report.figures import FIGURES
+from roofline.report.html import html
+from roofline.report.study_document import render_study
+from roofline.study import study
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><circle r="4"/></svg>'
+DOCUMENT = Document(
+    "A <b>bold</b> title & more",
+    (
+        Heading("What it costs"),
+        Paragraph("Costs 3 < 4, *really*, of a|b and __init__."),
+        Bullets((("h200.", "fast"), ("", "no label"))),
+        Table(
+            "Times of a|b.",
+            ("Device", "Bound", "Time"),
+            (("v100", "compute", "81 ms"), ("h<1>", "memory", "9.6 ms")),
+            ("Bound",),
+        ),
+        Heading("Within", level=3),
+        Picture("curve", "Time & tokens.", 'Lines that "fall"\nfrom 576 to 1 [tokens]'),
+        Code("roofline report --model 'a b' | less"),
+    ),
+)
+VOID = {"meta", "img", "link", "br"}
+
+
+class Element(NamedTuple):
+    tag: str
+    attributes: dict[str, str]
+    text: list[str]
+    inside: tuple[str, ...]
+    """Tags of the elements around it."""
+
+
+class Page(HTMLParser):
+    """Every element of a page; an end tag that fits no start tag fails the test."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[Element] = []
+        self._open: list[Element] = []
+        self.feed(text)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        around = tuple(e.tag for e in self._open)
+        self.found.append(Element(tag, {k: v or "" for k, v in attrs}, [], around))
+        if tag not in VOID:
+            self._open.append(self.found[-1])
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop().tag == tag
+
+    def handle_data(self, data: str) -> None:
+        for element in self._open:
+            element.text.append(data)
+
+    def all(self, tag: str) -> list[Element]:
+        return [element for element in self.found if element.tag == tag]
+
+    def texts(self, tag: str) -> list[str]:
+        return ["".join(element.text).strip() for element in self.all(tag)]
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return html(DOCUMENT, {"curve": SVG})
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def test_texts_come_out_as_they_went_in(page: Page) -> None:
+    assert page.texts("title") == page.texts("h1") == [DOCUMENT.title]
+    assert page.texts("p") == ["Costs 3 < 4, *really*, of a|b and __init__."]
+    assert page.texts("li") == ["h200. fast", "no label"]
+    assert page.texts("td") == ["compute", "81 ms", "memory", "9.6 ms"]
+    assert page.texts("caption") == ["Times of a|b."]
+    assert page.texts("code") == ["roofline report --model 'a b' | less"]
+
+
+def test_every_cell_has_headers(page: Page) -> None:
+    scopes = [(e.attributes["scope"], "".join(e.text)) for e in page.all("th")]
+
+    assert scopes == [
+        ("col", "Device"),
+        ("col", "Bound"),
+        ("col", "Time"),
+        ("row", "v100"),
+        ("row", "h<1>"),
+    ]
+    assert all("thead" in e.inside for e in page.all("th")[:3])
+
+
+def test_a_reader_is_told_language_structure_and_pictures(page: Page) -> None:
+    assert page.all("html")[0].attributes["lang"] == "en"
+    assert len(page.all("main")) == len(page.all("h1")) == 1
+    assert [e.tag for e in page.found if re.fullmatch("h[1-6]", e.tag)] == ["h1", "h2", "h3"]
+    assert [e.attributes["alt"] for e in page.all("img")] == [
+        'Lines that "fall" from 576 to 1 [tokens]'
+    ]
+
+
+def test_what_scrolls_can_be_reached_by_keyboard(page: Page) -> None:
+    (region,) = (e for e in page.all("div") if e.attributes.get("class") == "wide")
+
+    assert region.attributes["tabindex"] == "0"
+    assert region.attributes["role"] == "region"
+    assert region.attributes["aria-label"] == "Times of a|b."
+
+
+def test_figures_are_inside(page: Page) -> None:
+    kind, data = page.all("img")[0].attributes["src"].split(",")
+
+    assert kind == "data:image/svg+xml;base64"
+    assert b64decode(data) == SVG
+    assert ElementTree.fromstring(b64decode(data)).tag.endswith("svg")
+
+
+def test_nothing_is_fetched(page: Page, text: str) -> None:
+    assert not page.all("script")
+    assert not page.all("link")
+    for element in page.found:
+        for name in ("src", "href", "srcset", "data", "action"):
+            assert element.attributes.get(name, "data:").startswith("data:")
+    assert not re.search(r"url\(|@import", text)
+    (policy,) = (e for e in page.all("meta") if "http-equiv" in e.attributes)
+    assert policy.attributes["content"].startswith("default-src 'none'")
+
+
+def themes(text: str) -> Iterator[dict[str, str]]:
+    """Colours by name, light and dark, as the page's style has them."""
+    style = text.partition("<style>")[2].partition("</style>")[0]
+    for block in re.findall(r":root \{(.*?)\}", style):
+        yield dict(re.findall(r"--(\w+): (#\w{6});", block))
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2's relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    darker, lighter = sorted((luminance(one), luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_text_stands_out_in_light_and_dark(text: str) -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)  # WebAIM's example
+
+    light, dark = themes(text)
+    for colours in (light, dark):
+        for ink in ("ink", "quiet"):
+            for paper in ("paper", "band"):
+                assert contrast(colours[ink], colours[paper]) >= 4.5
+    assert luminance(light["paper"]) > 0.9
+    assert luminance(dark["paper"]) < 0.1
+    used = set(re.findall(r"(?<!-)color: var\(--(\w+)\)", text))
+    assert used == {"ink", "quiet"}  # which the loop above holds against both papers
+    assert set(re.findall(r"background: ([^;]+);", text)) == {
+        "var(--paper)",
+        "var(--band)",
+        "#ffffff",  # behind figures
+    }
+
+
+def test_markdown_says_the_same() -> None:
+    assert markdown(DOCUMENT) == (
+        r"""# A \<b>bold\</b> title & more
+
+## What it costs
+
+Costs 3 \< 4, \*really\*, of a\|b and \_\_init\_\_.
+
+- **h200.** fast
+- no label
+
+Times of a\|b.
+
+| Device | Bound   |   Time |
+|--------|---------|-------:|
+| v100   | compute |  81 ms |
+| h\<1>  | memory  | 9.6 ms |
+
+### Within
+
+![Lines that "fall" from 576 to 1 (tokens)](curve.png)
+
+*Time & tokens.*
+
+```sh
+roofline report --model 'a b' | less
+```
+"""
+    )
+
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+class Visit(NamedTuple):
+    dom: str
+    requested: list[str]
+    """Addresses that the page asked for; the browser's own errands are not among them."""
+    console: list[str]
+
+
+def visit(file: Path, folder: Path) -> Visit:
+    """Open a file in headless Chromium, from which no name can be reached."""
+    log = folder / f"{file.stem}-net.json"
+    command = [
+        str(CHROMIUM),
+        *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
+        *("--disable-background-networking", "--disable-component-update"),
+        *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr"),
+        *(f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom"),
+        file.as_uri(),
+    ]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True)
+    written: dict[str, Any] = json.loads(log.read_text(encoding="utf-8"))
+    starts = written["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    requests = [e.get("params", {}) for e in written["events"] if e["type"] == starts]
+    return Visit(
+        done.stdout,
+        [r["url"] for r in requests if "url" in r and r.get("initiator") != "not an origin"],
+        [line for line in done.stderr.splitlines() if "CONSOLE" in line],
+    )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_a_browser_fetches_nothing_and_complains_of_nothing(tmp_path: Path) -> None:
+    leaky = tmp_path / "leaky.html"
+    leaky.write_text(
+        '<!DOCTYPE html><title>x</title><img src="http://example.com/x.png">'
+        '<script>console.error("heard")</script>',
+        encoding="utf-8",
+    )
+    seen = visit(leaky, tmp_path)
+    assert seen.requested == ["http://example.com/x.png"]  # what is looked for would be found
+    assert any("heard" in line for line in seen.console)
+
+    file = tmp_path / "report.html"
+    figures = {name: FIGURES[name] for name in ("memory", "visual-tokens")}
+    files = render_study(study(["llava-1.5-7b"], ["h200"]), "roofline", "1.2.3", figures)
+    file.write_bytes(files["report.html"])
+    seen = visit(file, tmp_path)
+    page = Page(seen.dom)
+    assert page.texts("h1") == ["llava-1.5-7b on h200: fp16"]
+    assert all(len(image.attributes["alt"]) > 20 for image in page.all("img"))
+    assert len(page.all("img")) == 2
+    assert seen.requested == []
+    assert seen.console == []
