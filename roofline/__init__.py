@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from roofline.analysis import analyze, sweep
     from roofline.errors import RooflineError
     from roofline.estimate import Estimate
+    from roofline.kernel_times import attention_time, matmul_time
     from roofline.runtime.attach import attach, detach
     from roofline.runtime.load import load_model
     from roofline.runtime.reducers import reduce_tokens
@@ -25,10 +26,12 @@ __all__ = [
     "__version__",
     "analyze",
     "attach",
+    "attention_time",
     "detach",
     "load_hardware",
     "load_model",
     "load_quantization",
+    "matmul_time",
     "reduce_tokens",
     "sweep",
 ]
@@ -38,6 +41,8 @@ _HOMES = {
     "sweep": "roofline.analysis",
     "Estimate": "roofline.estimate",
     "RooflineError": "roofline.errors",
+    "matmul_time": "roofline.kernel_times",
+    "attention_time": "roofline.kernel_times",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
     "attach": "roofline.runtime.attach",

@@ -25,6 +25,7 @@ from roofline.specs.catalog import load_hardware, load_quantization, mode_outsid
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
+from roofline.specs.typical import laws_of
 from roofline.units import TERA
 
 Accounting: TypeAlias = Literal["exact", "llm-viewer"]
@@ -202,9 +203,8 @@ class _Request(Struct, frozen=True):
 
     def _plan(self, hardware: Hardware, cost: ComponentCost, mode: Quantization) -> Plan:
         used = rates(hardware, cost, mode.name)
-        if hardware.attained is None or self.accounting != "exact":
-            return Plan(cost, used)
-        return Plan(cost, used, Laws(hardware, hardware.attained, cost, used))
+        laws = laws_of(hardware) if self.accounting == "exact" else None
+        return Plan(cost, used, Laws(hardware, laws, cost, used) if laws else None)
 
     def _inputs(
         self, work: Workload, hardware: Hardware, mode: Quantization, scenario: Scenario
@@ -281,6 +281,7 @@ def _device(hardware: Hardware, plans: list[Plan]) -> dict[str, Any]:
         "memory_bytes_per_s": hardware.memory_bytes_per_s,
         "vector_flops_per_s": hardware.vector_flops_per_s,
         "peaks": {},
+        "attained": _laws_told(plans),
     }
     for plan in plans:
         used = plan.rates
@@ -294,3 +295,17 @@ def _device(hardware: Hardware, plans: list[Plan]) -> dict[str, Any]:
             "ridge_point_flops_per_byte": used.ridge_point,
         }
     return device
+
+
+def _laws_told(plans: list[Plan]) -> dict[str, str] | None:
+    """Whose measurements the attainable times rest on; None without any."""
+    laws = plans[0].laws
+    if laws is None:
+        return None
+    told = laws.attained
+    return {
+        "origin": told.origin,
+        "source": told.source,
+        "date": told.date,
+        "conditions": told.conditions,
+    }

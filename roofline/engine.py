@@ -8,7 +8,7 @@ those are evaluated over the scenario in chunks, so that memory stays bounded fo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from roofline.costs.polynomial import Array, Point, Polynomial, total
 from roofline.costs.scenario import Scenario
 from roofline.laws import Laws, Seconds
 from roofline.rates import Rates
+from roofline.remembered import Remembered
 
 CHUNK = 16_384
 """Configurations evaluated at a time: temporaries of this size stay in a core's L2 cache."""
@@ -34,10 +35,11 @@ EVALUATED = (
     "time_s",
     "compute_bound_time_s",
     "attainable_time_s",
+    "attainable_error_s",
     "host_time_s",
 )
 """What is evaluated for every configuration, in this order; all else is derived from it."""
-FROM_LAWS = ("attainable_time_s", "host_time_s")
+FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
 """Those that mean nothing for a device without laws of attained time."""
 
 
@@ -51,6 +53,8 @@ class Kernel(Struct, frozen=True):
     memory: Polynomial
     attained: Seconds | None = None
     """What the device's law says instead; None where it has none."""
+    error: float = 0.0
+    """What nine in ten kernels are off it at most, as a share of it."""
 
     def time(self, point: Point) -> tuple[Array, Array, Array]:
         """Seconds over all occurrences, how many of them are bound by compute, seconds attained."""
@@ -77,8 +81,16 @@ class Kernel(Struct, frozen=True):
     def _times(self, point: Point, weight: Array | float) -> tuple[Array, Array, Array]:
         compute, memory = point.maximum(self.compute), point(self.memory)
         time = np.maximum(compute, memory) * weight
-        attained = time * np.nan if self.attained is None else self.attained(point) * weight
+        attained = np.broadcast_to(np.nan, np.shape(time))
+        if self.attained is not None:
+            attained = self.attained(point) * weight
         return time, time * (compute >= memory), attained
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Everything that its time depends on."""
+        monomials = (m for p in (*self.compute, self.memory) for m in p.terms)
+        return tuple(sorted({name for monomial in monomials for name in monomial}))
 
 
 class Plan:
@@ -98,7 +110,9 @@ class Plan:
             compute = [amounts.flops / rate, amounts.vector_flops / self.rates.vector_flops_per_s]
         memory = row.traffic / self.rates.memory_bytes_per_s
         attained = self.laws.seconds(row) if self.laws else None
-        return Kernel(row.phase, row.count, tuple(p for p in compute if p), memory, attained)
+        law = self.laws.law(row) if self.laws else None
+        error = law.p90_error_percent / 100 if law else 0.0
+        return Kernel(row.phase, row.count, tuple(p for p in compute if p), memory, attained, error)
 
     @cached_property
     def _kernels(self) -> list[Kernel]:
@@ -106,11 +120,27 @@ class Plan:
         merged: dict[Any, Kernel] = {}
         for row in self.cost.rows:
             kernel = self.kernel(row)
-            law = self.laws and (row.shape or row.kind)
+            law = self.laws and (row.shape or row.kind, row.kernel)
             key = (kernel.phase, kernel.compute, kernel.memory, law)
             known = merged.get(key)
             merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
         return list(merged.values())
+
+    @cached_property
+    def _bounds(self) -> list[Kernel]:
+        """The same without laws."""
+        return [replace(kernel, attained=None) for kernel in self._kernels]
+
+    @cached_property
+    def _attained(self) -> list[Remembered]:
+        """Seconds attained, and what they may be off, of kernels that share their variables."""
+        groups: dict[Any, list[Kernel]] = {}
+        for kernel in self._kernels if self.laws else ():
+            groups.setdefault((kernel.phase, kernel.variables), []).append(kernel)
+        return [
+            Remembered(names if phase == "prefill" else (), partial(_attained, kernels))
+            for (phase, names), kernels in groups.items()
+        ]
 
     @cached_property
     def _sums(self) -> list[tuple[Polynomial, Polynomial]]:
@@ -137,17 +167,28 @@ class Plan:
         sums = [over_steps(point, *pair) for pair in self._sums]
         last = point.at(step=point.values["steps"])
         peak = last.maximum(self.cost.peak_activation_bytes)
-        times = [kernel.time(point) for kernel in self._kernels]
-        time, compute_bound, attained = (
-            sum((each[i] for each in times), np.zeros(())) for i in range(3)
-        )
+        times = [kernel.time(point) for kernel in self._bounds]
+        time, compute_bound = (sum((each[i] for each in times), np.zeros(())) for i in range(2))
+        attained, error = np.zeros(()), np.zeros(())
+        for group in self._attained:
+            more, off = group(point)
+            attained, error = attained + more, error + off
         host: Array = np.full((), np.nan)
         if self.laws:
             host = self.laws.host_seconds(point)
             if self.laws.serial:  # what computes also issues: one waits for the other
                 attained, host = attained + host, np.zeros(())
         kv_cache = point(self.cost.kv_cache_bytes)
-        return (*sums, kv_cache, peak, time, compute_bound, attained, host)
+        return (*sums, kv_cache, peak, time, compute_bound, attained, error, host)
+
+
+def _attained(kernels: Sequence[Kernel], point: Point) -> tuple[Array, Array]:
+    """Seconds attained by all of them, and what nine in ten are off at most."""
+    seconds, off = np.zeros(()), np.zeros(())
+    for kernel in kernels:
+        attained = kernel.time(point)[2]
+        seconds, off = seconds + attained, off + kernel.error * attained
+    return seconds, off
 
 
 def over_steps(point: Point, once: Polynomial, per_step: Polynomial) -> Array:

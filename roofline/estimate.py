@@ -32,6 +32,8 @@ QUANTITIES = (
     "peak_memory_bytes",
     "time_s",
     "attainable_time_s",
+    "attainable_time_low_s",
+    "attainable_time_high_s",
     "host_time_s",
     "arithmetic_intensity",
     "bound",
@@ -69,6 +71,8 @@ class Totals(Struct, frozen=True, eq=False):
 
     On a CPU, which issues what it computes, with the framework's own time.
     """
+    attainable_error_s: Array | None
+    """Σ over kernels of what nine in ten are off their law's time at most, all to one side."""
     host_time_s: Array | None
     """What the framework takes to issue the kernels, where another processor does."""
     device_memory_bytes: float
@@ -82,6 +86,20 @@ class Totals(Struct, frozen=True, eq=False):
     def arithmetic_intensity(self) -> Array:
         """FLOPs per byte of DRAM traffic; 0 where nothing runs."""
         return _per_byte(self.flops, self.memory_access_bytes)
+
+    @property
+    def attainable_time_low_s(self) -> Array | None:
+        """Attainable time less its error; no lower than the bound."""
+        time, error = self.attainable_time_s, self.attainable_error_s
+        if time is None or error is None:
+            return None
+        return np.maximum(time - error, np.minimum(time, self.time_s))
+
+    @property
+    def attainable_time_high_s(self) -> Array | None:
+        """Attainable time and its error."""
+        time, error = self.attainable_time_s, self.attainable_error_s
+        return None if time is None or error is None else time + error
 
     @property
     def eager_time_s(self) -> Array | None:
@@ -184,6 +202,10 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
 
     def op_table(self) -> list[dict[str, Any]]:
         """One mapping per distinct op; figures are totals over its `count` occurrences."""
+        return [dict(row) for row in self._ops]
+
+    @cached_property
+    def _ops(self) -> list[dict[str, Any]]:
         point = self.prompt.point(*self.scenario.axes)
         steps = point.values["steps"]
         nothing = Polynomial({})
@@ -196,7 +218,9 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
                     scaled = amount * row.count
                     return over_steps(point, *((nothing, scaled) if decodes else (scaled, nothing)))
 
-                time, compute_bound, attainable = plan.kernel(row).time(point)
+                kernel = plan.kernel(row)
+                time, compute_bound, attainable = kernel.time(point)
+                law = plan.laws.law(row) if plan.laws else None
                 amounts = {name: over_all(getattr(row.amounts, name)) for name in AMOUNTS}
                 moved = over_all(row.traffic)
                 rows.append(
@@ -212,6 +236,8 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
                         "arithmetic_intensity": _per_byte(amounts["flops"], moved),
                         "time_s": time,
                         "attainable_time_s": attainable if plan.laws else None,
+                        "attainable_error_s": kernel.error * attainable if plan.laws else None,
+                        "attainable_origin": law.origin if law else None,
                         "bound": np.where(2 * compute_bound >= time, "compute", "memory")[()],
                     }
                 )

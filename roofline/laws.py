@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from msgspec.structs import replace
 
 from roofline.accounting.table import ComponentCost, CostRow
 from roofline.costs.ops import AttentionShape, MatmulShape
@@ -15,7 +16,7 @@ from roofline.kernels.matmul import matmul_seconds
 from roofline.kernels.roof import Roof
 from roofline.kernels.vector import vector_seconds
 from roofline.rates import Rates
-from roofline.specs.attained import Attained
+from roofline.specs.attained import Attained, AttentionLaw, Law, MatmulLaw, VectorLaw
 from roofline.specs.hardware import Hardware
 from roofline.units import MIB, MICRO
 
@@ -38,6 +39,21 @@ class Laws:
         """Whether kernels run on what issues them."""
         self._units = hardware.sm_count.value if hardware.sm_count else 1.0
         self._cache_bytes = hardware.l2_cache_mib.value * MIB if hardware.l2_cache_mib else 0.0
+        self._singles: dict[Any, float] = {}
+        """Times of single matmuls: totals and a table of ops ask for the same ones."""
+
+    def law(self, row: CostRow) -> Law | None:
+        """The law that goes for a row, with its origin; None where there is none."""
+        law: Law | None = None
+        if row.unit == "vector":
+            law = self._vector_law(row)
+        elif isinstance(row.shape, MatmulShape):
+            law = self._matmul_law(row)
+        elif isinstance(row.shape, AttentionShape):
+            law = self._attention_law()
+        if law is None or law.origin is not None:
+            return law
+        return replace(law, origin=self.attained.origin)
 
     def seconds(self, row: CostRow) -> Seconds | None:
         """Time of one occurrence of a row; None where no law goes for it."""
@@ -67,24 +83,26 @@ class Laws:
         return seconds
 
     def _vector(self, row: CostRow, roof: Roof) -> Seconds:
-        laws = self.attained.vector
-        law = laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
+        law = self._vector_law(row)
         traffic, flops = row.traffic, row.amounts.flops + row.amounts.vector_flops
         return lambda point: vector_seconds(
             law, roof, traffic_bytes=point(traffic), flops=point(flops)
         )
 
     def _matmul(self, row: CostRow, shape: MatmulShape, roof: Roof) -> Seconds:
-        laws = self.attained.matmul
-        data_type = self.rates.attention_type if row.unit == "attention" else self.rates.matmul_type
-        law = laws.get(row.kernel) or _for_type(laws, data_type)
+        law = self._matmul_law(row)
         m, k, n = map(Polynomial.of, (shape.rows, shape.in_features, shape.out_features))
         weights = row.amounts.weight_read_bytes
         arguments = (m, n, k, weights, row.traffic - weights)
 
         def seconds(values: Iterable[Array]) -> Array:
-            rows, columns, inner, weight_bytes, activation_bytes = values
-            return matmul_seconds(
+            rows, columns, inner, weight_bytes, activation_bytes = numbers = tuple(values)
+            single = all(np.size(number) == 1 for number in numbers)
+            key = (law, *(float(np.ravel(number)[0]) for number in numbers)) if single else None
+            known = self._singles.get(key)
+            if known is not None:
+                return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
+            found = matmul_seconds(
                 law,
                 roof,
                 rows,
@@ -93,6 +111,9 @@ class Laws:
                 weight_bytes=weight_bytes,
                 activation_bytes=activation_bytes,
             )
+            if key is not None:
+                self._singles[key] = found.ravel()[0]
+            return found
 
         lines = [line for argument in arguments if (line := _line(argument, m))]
         if len(lines) < len(arguments):
@@ -106,7 +127,7 @@ class Laws:
         return of_distinct
 
     def _attention(self, row: CostRow, shape: AttentionShape, roof: Roof) -> Seconds:
-        law = _for_type(self.attained.attention, self.rates.attention_type)
+        law = self._attention_law()
         batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
         traffic = row.traffic
         return lambda point: attention_seconds(
@@ -122,8 +143,20 @@ class Laws:
             traffic_bytes=point(traffic),
         )
 
+    def _vector_law(self, row: CostRow) -> VectorLaw:
+        laws = self.attained.vector
+        return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
 
-def _for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
+    def _matmul_law(self, row: CostRow) -> MatmulLaw:
+        laws = self.attained.matmul
+        data_type = self.rates.attention_type if row.unit == "attention" else self.rates.matmul_type
+        return laws.get(row.kernel) or for_type(laws, data_type)
+
+    def _attention_law(self) -> AttentionLaw:
+        return for_type(self.attained.attention, self.rates.attention_type)
+
+
+def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
     """The law of a data type, else that of the likest: efficiencies are shares of its own peak."""
     names = (data_type, *_ALIKE.get(data_type, ()), *_WIDESPREAD)
     return next((laws[name] for name in names if name in laws), next(iter(laws.values())))

@@ -6,7 +6,7 @@ from typing import SupportsFloat
 
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
 MIB, GIB = 2.0**20, 2.0**30
-MICRO, MILLI = 1e-6, 1e-3
+NANO, MICRO, MILLI = 1e-9, 1e-6, 1e-3
 BITS_PER_BYTE = 8
 
 _PREFIXES = ((1e15, "P"), (TERA, "T"), (GIGA, "G"), (MEGA, "M"), (KILO, "k"), (1.0, ""))

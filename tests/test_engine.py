@@ -559,7 +559,7 @@ def rows(estimate: Estimate, component: str, layers: str = "") -> dict[str, dict
 
 def same_cost(row: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two rows say the same, the last digit of a time and the label of layers aside."""
-    words = ("name", "component", "phase", "kind", "bound")
+    words = ("name", "component", "phase", "kind", "bound", "attainable_origin")
     return all(row[word] == other[word] for word in words) and all(
         row[name] == pytest.approx(other[name], rel=1e-13)
         for name in row

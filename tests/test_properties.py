@@ -28,7 +28,8 @@ from roofline.specs.models import LanguageModel, Lmm, Projector, VisionEncoder
 QUANTITIES = (
     *("flops", "vector_flops", "memory_access_bytes", "activation_store_bytes", "weight_bytes"),
     *("kv_cache_bytes", "peak_activation_bytes", "peak_memory_bytes", "time_s"),
-    *("attainable_time_s", "host_time_s", "arithmetic_intensity", "bound", "fits"),
+    *("attainable_time_s", "attainable_time_low_s", "attainable_time_high_s", "host_time_s"),
+    *("arithmetic_intensity", "bound", "fits"),
 )
 AMOUNTS = QUANTITIES[: QUANTITIES.index("time_s") + 1]
 """Those of which less is better."""
@@ -44,7 +45,8 @@ TRAFFIC = (
 OP_COLUMNS = (
     *("component", "phase", "name", "layers", "kind", "count", "flops", "vector_flops"),
     *TRAFFIC,
-    *("memory_access_bytes", "arithmetic_intensity", "time_s", "attainable_time_s", "bound"),
+    *("memory_access_bytes", "arithmetic_intensity", "time_s", "attainable_time_s"),
+    *("attainable_error_s", "attainable_origin", "bound"),
 )
 ROUNDING = 1e-12
 

@@ -15,6 +15,12 @@ _COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
     "hardware": "List devices, or show one with its sources.",
     "models": "List models, or show one with its sources.",
+    "profile": "Run a model here and time its components, theory beside practice.",
+    "compare": "Put records of `profile` side by side.",
+    "calibrate": "Measure this device's ceilings and write them as a spec for --hw.",
+    "fit": "Fit laws of attained time to a table of measured kernels.",
+    "validate": "Hold the analysis against PyTorch's counts and this machine's times.",
+    "report": "Write a study as Markdown, HTML and figures.",
     "tokens": "Draw the visual tokens that reducers keep of a picture.",
     "reproduce": "Recompute a published table, cell by cell.",
 }

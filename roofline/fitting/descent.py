@@ -1,7 +1,7 @@
 """Robust nonlinear least squares: Levenberg-Marquardt on a soft-L1 loss, with a Gaussian prior.
 
-The residual is the logarithm of predicted over measured time. Beyond `NOISE` a row counts by its
-distance, not its square (soft L1, reweighted at every step), so that an odd kernel bends nothing.
+The residual is the relative error of the predicted time. Beyond `NOISE` a row counts by its error,
+not its square (soft L1, reweighted at every step), so that an odd kernel bends nothing.
 The prior keeps a number near its start where the measurements do not speak of it.
 """
 
@@ -14,10 +14,17 @@ import numpy as np
 from roofline.kernels.roof import Array
 
 NOISE = 0.04
-"""Spread of measured times, natural logarithm: sources agree no better."""
+"""Spread of measured times, relative: sources agree no better."""
+
+_EXCESS = float(np.log(2.0))
+"""Above twice the measured time the error grows with the logarithm of time: a first guess may be
+off by orders of magnitude.
+"""
 
 LONGEST_STEP = 1.0
 MOST_STEPS = 60
+WIDTH = 1e-5
+"""Of a forward difference."""
 _LEAST_GAIN = 2e-5
 _State = TypeVar("_State")
 
@@ -47,15 +54,16 @@ def descend(
     precision = (NOISE / model.spread) ** 2
 
     def loss(x: Array, predicted: Array) -> float:
-        rows = 2 * NOISE**2 * (np.sqrt(1 + ((predicted - measured) / NOISE) ** 2) - 1)
+        error, _ = _relative(predicted - measured)
+        rows = 2 * NOISE**2 * (np.sqrt(1 + (error / NOISE) ** 2) - 1)
         return float(rows.sum() + (precision * (x - model.start) ** 2).sum())
 
     state = model.settle(x)
     predicted = model.logarithm(x, state)
     best, damping = loss(x, predicted), 1e-2
     for _ in range(steps):
-        residual = predicted - measured
-        slope = model.jacobian(x, state)
+        residual, gradual = _relative(predicted - measured)
+        slope = model.jacobian(x, state) * gradual[:, None]
         weighted = slope / np.sqrt(1 + (residual / NOISE) ** 2)[:, None]
         curvature = weighted.T @ slope + np.diag(precision)
         gradient = weighted.T @ residual + precision * (x - model.start)
@@ -78,13 +86,18 @@ def descend(
     return x, best
 
 
+def _relative(logarithm: Array) -> tuple[Array, Array]:
+    """Relative error of a time from the logarithm of predicted over measured; its derivative."""
+    derivative = np.exp(np.minimum(logarithm, _EXCESS))
+    return derivative - 1 + derivative * np.maximum(logarithm - _EXCESS, 0.0), derivative
+
+
 def numeric_jacobian(model: Model[_State], x: Array, state: _State, count: int) -> Array:
     """Forward differences by the first `count` numbers."""
     at = model.logarithm(x, state)
-    width = 1e-5
     slopes = np.empty((at.size, count))
     for i in range(count):
         moved = x.copy()
-        moved[i] += width
-        slopes[:, i] = (model.logarithm(moved, state) - at) / width
+        moved[i] += WIDTH
+        slopes[:, i] = (model.logarithm(moved, state) - at) / WIDTH
     return slopes

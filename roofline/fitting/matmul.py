@@ -8,12 +8,12 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from roofline.fitting.descent import descend, numeric_jacobian
+from roofline.fitting.descent import WIDTH, descend
+from roofline.fitting.libraries import CPU, starts
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
     KERNELS,
     FitError,
-    Format,
     check_physics,
     columns,
     errors_percent,
@@ -32,70 +32,18 @@ from roofline.kernels.matmul import (
     matmul_seconds,
 )
 from roofline.kernels.roof import Array, Roof
-from roofline.specs.attained import MatmulLaw, Tile
+from roofline.specs.attained import MatmulLaw
 
-_TRIAL_STEPS = 12
+_TRIAL_ROWS = 2000
+"""Of more rows only some shapes try the starts."""
 _PHYSICS_SPREAD = 1.5
 """Prior standard deviation of the physical numbers' logarithms (log odds of fractions)."""
 _RELUCTANCE_SPREAD = 0.3
 _CORRECTION_SPREAD = 0.1
 _FEW_ROWS, _FEW_ROWS_SPREAD = 500, 0.5
 """Below so many rows the prior is as much narrower."""
-
-
-def _tiles(*shapes: tuple[int, int, float]) -> tuple[Tile, ...]:
-    return tuple(Tile(rows=r, columns=c, efficiency=e) for r, c, e in shapes)
-
-
-GPU = MatmulLaw(
-    rows=1,
-    median_error_percent=0.0,
-    p90_error_percent=0.0,
-    launch_us=2.0,
-    tiles=_tiles(
-        (16, 64, 0.4),
-        (32, 64, 0.4),
-        (64, 64, 0.7),
-        (64, 96, 0.75),
-        (64, 128, 0.75),
-        (128, 64, 0.75),
-        (64, 192, 0.75),
-        (128, 128, 0.8),
-        (128, 256, 0.8),
-        (256, 128, 0.8),
-    ),
-    bandwidth_fraction=0.85,
-    starvation=0.1,
-    fill_k=100.0,
-    wave_share=0.7,
-    wave_overhead=0.1,
-    choice_sharpness=15.0,
-    splits=(1, 2, 3, 4, 6, 8, 12),
-    split_us=1.0,
-    split_bandwidth_ratio=3.0,
-    feed_bandwidth_ratio=3.0,
-    cached_bandwidth_ratio=2.0,
-    cached_weights_share=0.1,
-    cached_activations_share=0.5,
-)
-"""Where a GPU's fit starts: tensor-core libraries of NVIDIA's last generations."""
-
-CPU = MatmulLaw(
-    rows=1,
-    median_error_percent=0.0,
-    p90_error_percent=0.0,
-    launch_us=3.0,
-    tiles=_tiles((1, 16, 0.2), (4, 32, 0.4), (16, 64, 0.7)),
-    bandwidth_fraction=0.8,
-    fill_k=30.0,
-    packing_passes=0.5,
-    cached_bandwidth_ratio=3.0,
-    cached_weights_share=0.5,
-)
-"""Where a CPU's fit starts: small tiles in registers, cores that never wait for each other."""
-
-GPU_STARTS = (GPU, msgspec.structs.replace(GPU, splits=(1,), split_bandwidth_ratio=None))
-"""Libraries that split k, and those that do not."""
+_WEIGHT_ONLY_SPEED_UP = 2.0
+"""Some weight-only kernels quantize their inputs after all and compute in 8 bits."""
 
 _NUMBERS = (
     "launch_us",
@@ -106,6 +54,8 @@ _NUMBERS = (
     "wave_overhead",
     "packing_passes",
     "quantizing_passes",
+    "quantizing_row_ns",
+    "quantizing_k_ns",
     "choice_sharpness",
     "split_us",
     "split_bandwidth_ratio",
@@ -115,6 +65,17 @@ _NUMBERS = (
     "cached_activations_share",
 )
 """What is fitted of a law: those of its start that are above zero."""
+
+
+_BESIDE = {
+    "launch_us",
+    "packing_passes",
+    "quantizing_passes",
+    "quantizing_row_ns",
+    "quantizing_k_ns",
+    "choice_sharpness",
+}
+"""Those that no single kernel's time depends on."""
 
 
 def fit_matmul(
@@ -128,33 +89,58 @@ def fit_matmul(
 
     `kernel` is a key of `KERNELS`, which has the widths of its operands. A CPU gets fewer numbers
     and no corrections, for it is fitted to dozens of measurements instead of thousands. The error
-    is that of a first fit on (n, k) shapes held out from it. Raises FitError.
+    is that of first fits on (n, k) shapes held out from them. Raises FitError.
     """
     if kernel not in KERNELS:
         raise FitError(f"no matmul kernel {kernel!r}; there are {', '.join(KERNELS)}")
     rows = of_one_source(rows)
     m, n, k, seconds = columns(rows, ("m", "n", "k", "time_ms"))
     data = _Measured(roof, kernel, m, n, k, seconds)
-    check_physics(roof, seconds, 2 * m * n * k, data.weight_bytes + data.activation_bytes)
-    starts = GPU_STARTS if kind == "gpu" else (CPU,)
-    test = held_out(n, k)
-    median = p90 = 0.0
-    if 0 < test.sum() < test.size:
-        trial = _best(data.where(~test), starts)
-        median, p90 = errors_percent(data.where(test).predict(trial), seconds[test])
-    law = _best(data, starts)
-    return msgspec.structs.replace(
-        rounded(law), rows=m.size, median_error_percent=median, p90_error_percent=p90
+    width = KERNELS[kernel]
+    check_physics(
+        roof,
+        seconds,
+        2 * m * n * k,
+        data.weight_bytes + data.activation_bytes,
+        speed_up=_WEIGHT_ONLY_SPEED_UP if width.weight < width.input else 1.0,
     )
+    tests = held_out(n, k)
+    start, first = _most_promising(data, starts(kind, width.weight, width.input))
+    last, predicted = first, []
+    for test in tests:
+        model = _Model(data.where(~test), start)
+        last = _best(model, first)
+        predicted.append(data.where(test).predict(model.law(last)))
+    errors = errors_percent(predicted, [seconds[test] for test in tests])
+    model = _Model(data, start)
+    x, _ = descend(model, model.measured, last)
+    return msgspec.structs.replace(rounded(model.law(x)), rows=m.size, **errors)
 
 
-def _best(data: _Measured, starts: Sequence[MatmulLaw]) -> MatmulLaw:
-    """The law fitted from the start that promises most after a few steps."""
-    models = [_Model(data, start) for start in starts]
-    trials = [descend(model, model.measured, steps=_TRIAL_STEPS) for model in models]
-    best = min(range(len(starts)), key=lambda i: trials[i][1])
-    x, _ = descend(models[best], models[best].measured, trials[best][0])
-    return models[best].law(x)
+def _most_promising(
+    data: _Measured, candidates: Sequence[MatmulLaw]
+) -> tuple[MatmulLaw, Array | None]:
+    """The start that explains some of the shapes best, and how far the fit to them came.
+
+    The shapes are none of those that the error is measured on; where there are too few to spare
+    some, all are tried, and nothing of the fit is handed on.
+    """
+    if len(candidates) == 1:
+        return candidates[0], None
+    spare = data.m.size > _TRIAL_ROWS
+    if spare:
+        data = data.where(~held_out(data.n, data.k)[0])
+        data = data.where(held_out(data.k, data.n)[0])
+    models = [_Model(data, candidate) for candidate in candidates]
+    fits = [descend(model, model.measured) for model in models]
+    best = min(range(len(fits)), key=lambda i: fits[i][1])
+    return candidates[best], fits[best][0] if spare else None
+
+
+def _best(model: _Model, first: Array | None) -> Array:
+    """The better of the fits from the prior and, if there is such, from where a trial came."""
+    fits = [descend(model, model.measured, x) for x in (None, first)[: 1 + (first is not None)]]
+    return min(fits, key=lambda fit: fit[1])[0]
 
 
 class _Measured:
@@ -183,23 +169,11 @@ class _Measured:
         )
 
 
-def _numbers(start: MatmulLaw, width: Format) -> tuple[MatmulLaw, list[str]]:
-    """A start for operands of these widths, and the names of the numbers to fit."""
-    if start is not CPU:
-        start = msgspec.structs.replace(
-            start,
-            packing_passes=0.5 if width.weight < width.input else 0.0,
-            quantizing_passes=1.0 if width.input < width.output else 0.0,
-            split_us=start.split_us if len(start.splits) > 1 else 0.0,
-        )
-    return start, [name for name in _NUMBERS if getattr(start, name)]
-
-
 class _Model:
     """A law's free numbers as a vector: logarithms, log odds of fractions, corrections as such."""
 
     def __init__(self, data: _Measured, start: MatmulLaw) -> None:
-        start, numbers = _numbers(start, KERNELS[data.kernel])
+        numbers = [name for name in _NUMBERS if getattr(start, name)]
         self.data, self.template, self.numbers = data, start, numbers
         self.measured = np.log(data.seconds)
         bound_s = data.roof.seconds(
@@ -254,16 +228,47 @@ class _Model:
         return self.all.take(seconds.argmin(axis=-1))
 
     def logarithm(self, x: Array, state: Blocks) -> Array:
-        law, roof = self.law(x), self.data.roof
-        kernels = kernel_seconds(law, roof, state)[..., 0]
-        data = self.data
-        fixed = fixed_seconds(
-            law, roof, data.m, data.n, data.k, data.weight_bytes, data.activation_bytes
-        )
-        added = np.clip(self.basis @ x[self.physical :], -MOST_CORRECTION, MOST_CORRECTION)
-        return np.maximum(np.log(chosen_seconds(law, kernels) + fixed) + added, self.floor)
+        law = self.law(x)
+        chosen, _ = self._chosen(law, kernel_seconds(law, self.data.roof, state)[..., 0])
+        return np.maximum(np.log(chosen + self._fixed(law)) + self._added(x), self.floor)
 
     def jacobian(self, x: Array, state: Blocks) -> Array:
-        physics = numeric_jacobian(self, x, state, self.physical)
-        above = self.logarithm(x, state) > self.floor
-        return np.hstack([physics, self.basis * above[:, None]])
+        """By a number that all tiles share, a forward difference. A tile's own numbers change its
+        own time only, and with it the odds: that much is worked out on paper.
+        """
+        law, roof = self.law(x), self.data.roof
+        kernels = kernel_seconds(law, roof, state)[..., 0]
+        chosen, odds = self._chosen(law, kernels)
+        seconds = chosen + self._fixed(law)
+
+        def moved(first: int, last: int) -> MatmulLaw:
+            step = np.zeros_like(x)
+            step[first:last] = WIDTH
+            return self.law(x + step)
+
+        columns = []
+        for i, name in enumerate(self.numbers):
+            other = moved(i, i + 1)
+            times = kernels if name in _BESIDE else kernel_seconds(other, roof, state)[..., 0]
+            total = self._chosen(other, times)[0] + self._fixed(other)
+            columns.append((np.log(total) - np.log(seconds)) / WIDTH)
+        count = len(self.numbers)
+        other = moved(count, count + len(law.tiles))
+        times = kernel_seconds(other, roof, state)[..., 0]
+        share = odds * (chosen / seconds)[:, None]
+        excess = law.choice_sharpness * (np.log(kernels) - np.log(chosen)[:, None])
+        by_efficiency = share * (1 - excess) * (np.log(times) - np.log(kernels)) / WIDTH
+        by_number = np.stack(columns, axis=-1)
+        above = np.log(seconds) + self._added(x) > self.floor
+        slopes = np.hstack([by_number, by_efficiency, -share * excess, self.basis])
+        return np.where(above[:, None], slopes, 0.0)
+
+    def _chosen(self, law: MatmulLaw, kernels: Array) -> tuple[Array, Array]:
+        return chosen_seconds(law, kernels, self.data.m, self.data.n)
+
+    def _fixed(self, law: MatmulLaw) -> Array:
+        data = self.data
+        return fixed_seconds(law, data.roof, data.m, data.k, data.weight_bytes)
+
+    def _added(self, x: Array) -> Array:
+        return np.clip(self.basis @ x[self.physical :], -MOST_CORRECTION, MOST_CORRECTION)

@@ -29,6 +29,9 @@ SLOWEST = 1e3
 HELD_OUT = 4
 """One shape in so many is held out to measure the law's error."""
 
+FEW_SHAPES = 12
+"""Of so many or fewer, each is held out in turn."""
+
 
 class FitError(InputError):
     """Measurements that no law can be fitted to."""
@@ -95,9 +98,14 @@ def columns(rows: Mapping[str, Any], names: Sequence[str], least: int = LEAST_RO
     return values
 
 
-def check_physics(roof: Roof, seconds: Array, flops: Array, traffic_bytes: Array) -> None:
-    """Raise FitError where a time beats the device's peak, or DRAM without fitting in its cache."""
-    compute = flops / roof.flops_per_s / seconds
+def check_physics(
+    roof: Roof, seconds: Array, flops: Array, traffic_bytes: Array, *, speed_up: float = 1.0
+) -> None:
+    """Raise FitError where a time beats the device's peak, or DRAM without fitting in its cache.
+
+    speed_up: how many times as fast as the peak the kernel may compute.
+    """
+    compute = flops / (roof.flops_per_s * speed_up) / seconds
     memory = traffic_bytes / roof.bytes_per_s / seconds
     memory = np.where(traffic_bytes <= roof.cache_bytes, 0.0, memory)  # served by the cache
     for share, what in ((compute, "FLOP/s"), (memory, "DRAM bandwidth")):
@@ -116,20 +124,36 @@ def check_physics(roof: Roof, seconds: Array, flops: Array, traffic_bytes: Array
         )
 
 
-def held_out(*shape: Array) -> NDArray[np.bool_]:
-    """Which rows are of the shapes held out: by a hash of the shape, so that a table's order,
-    length and other columns do not matter.
+def held_out(*shape: Array) -> list[NDArray[np.bool_]]:
+    """Sets of rows to hold out from a fit, each of whole shapes.
+
+    Of many shapes one in `HELD_OUT`, by a hash of the shape, so that a table's order, length and
+    other columns do not matter; of few each in turn; none of a single one.
     """
     keys, inverse = np.unique(np.stack(shape, axis=-1), axis=0, return_inverse=True)
-    digests = [hashlib.sha256("x".join(f"{v:g}" for v in key).encode()).digest() for key in keys]
-    out = np.array([digest[0] % HELD_OUT == 0 for digest in digests])
-    return out[inverse.ravel()]
+    inverse = inverse.ravel()
+    if len(keys) > FEW_SHAPES:
+        digests = [
+            hashlib.sha256("x".join(f"{v:g}" for v in key).encode()).digest() for key in keys
+        ]
+        out = np.array([digest[0] % HELD_OUT == 0 for digest in digests])
+        if out.any():
+            return [out[inverse]]
+    return [inverse == i for i in range(len(keys))] if len(keys) > 1 else []
 
 
-def errors_percent(predicted_s: Array, measured_s: Array) -> tuple[float, float]:
-    """Median and 90th percentile of the absolute relative error."""
-    errors = 100 * np.abs(predicted_s / measured_s - 1)
-    return round(float(np.median(errors)), 2), round(float(np.quantile(errors, 0.9)), 2)
+def errors_percent(predicted_s: Sequence[Array], measured_s: Sequence[Array]) -> dict[str, float]:
+    """Median and 90th percentile of the absolute relative error, as fields of a law.
+
+    Raises FitError without any rows: then nothing was held out.
+    """
+    if not predicted_s:
+        raise FitError("all measurements are of one shape; give several, to measure the error by")
+    errors = 100 * np.abs(np.concatenate(predicted_s) / np.concatenate(measured_s) - 1)
+    return {
+        "median_error_percent": round(float(np.median(errors)), 2),
+        "p90_error_percent": round(float(np.quantile(errors, 0.9)), 2),
+    }
 
 
 def rounded(law: _Law) -> _Law:

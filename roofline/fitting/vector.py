@@ -28,29 +28,31 @@ def fit_vector(rows: Mapping[str, Any], roof: Roof) -> VectorLaw:
     """
     size, seconds = columns(rows, ("bytes", "time_ms"), least=LEAST_ROWS)
     check_physics(roof, seconds, np.zeros_like(size), size)
-    test = held_out(size)
-    median = p90 = 0.0
-    if 0 < test.sum() < test.size - LEAST_ROWS // 2:
-        model = _Model(roof, size[~test], np.log(seconds[~test]))
-        law = model.law(descend(model, model.measured)[0])
-        predicted = vector_seconds(law, roof, traffic_bytes=size[test])
-        median, p90 = errors_percent(predicted, seconds[test])
-    model = _Model(roof, size, np.log(seconds))
-    law = model.law(descend(model, model.measured)[0])
-    return msgspec.structs.replace(
-        rounded(law), rows=size.size, median_error_percent=median, p90_error_percent=p90
-    )
+    tests = held_out(size)
+    predicted = []
+    for test in tests:
+        law = _fit(roof, size[~test], seconds[~test])
+        predicted.append(vector_seconds(law, roof, traffic_bytes=size[test]))
+    errors = errors_percent(predicted, [seconds[test] for test in tests])
+    law = _fit(roof, size, seconds)
+    return msgspec.structs.replace(rounded(law), rows=size.size, **errors)
+
+
+def _fit(roof: Roof, size: Array, seconds: Array) -> VectorLaw:
+    model = _Model(roof, size, seconds)
+    return model.law(descend(model, model.measured)[0])
 
 
 class _Model:
     """Logarithms of launch, bandwidth, cached bandwidth and cache size."""
 
-    def __init__(self, roof: Roof, size: Array, measured: Array) -> None:
-        self.roof, self.size, self.measured = roof, size, measured
-        shortest = float(np.exp(measured.min()))
-        start = [shortest / 2 / MICRO, 0.8 * roof.bytes_per_s / GIGA]
+    def __init__(self, roof: Roof, size: Array, seconds: Array) -> None:
+        self.roof, self.size, self.measured = roof, size, np.log(seconds)
+        # an op of several passes is far from DRAM's bandwidth, a cached one may be beyond it
+        bandwidth = size / seconds / GIGA
+        start = [seconds.min() / 2 / MICRO, bandwidth[size.argmax()]]
         if roof.cache_bytes:
-            start += [2 * roof.bytes_per_s / GIGA, roof.cache_bytes / 2 / MIB]
+            start += [bandwidth.max(), roof.cache_bytes / 2 / MIB]
         self.start = np.log(start)
         self.spread = np.full(len(start), _SPREAD)
 

@@ -1,8 +1,9 @@
 """Attained time of one fused attention kernel, softmax(QKᵀ/√e)·V with the scores kept on chip.
 
 Blocks of queries are dealt to the units in waves, each with a fixed cost; query heads that share a
-key head share its blocks. To that come the FLOPs at an attained rate, the part of the longest block
-that no other hides, and the traffic: the kernels measured overlap the last two badly, so they add.
+key head share its blocks. To that come the FLOPs at an attained rate, hidden scores among them
+where a block of keys is not hidden as a whole, the part of the longest block of queries that no
+other hides, and the traffic: the kernels measured overlap the last two badly, so they add.
 A smooth correction, learnt where queries attend to themselves, fades as keys outnumber them. No
 result is below the roofline.
 
@@ -53,12 +54,12 @@ def attention_seconds(
         for value in (batch, queries, keys, heads, kv_heads, head_dim, traffic_bytes)
     )
     flops = attention_flops(batch, queries, keys, heads, head_dim, causal=causal)
-    seconds = physical_seconds(
-        law, roof, batch, queries, keys, heads, kv_heads, head_dim, flops=flops, traffic=traffic
-    )
+    shape = (batch, queries, keys, heads, kv_heads, head_dim)
+    seconds = physical_seconds(law, roof, *shape, causal=causal, traffic=traffic)
     if law.corrections:
         basis = correction_basis(batch, queries, keys, heads, kv_heads, head_dim)
-        added = np.clip(basis @ np.array(law.corrections), -MOST_CORRECTION, MOST_CORRECTION)
+        added = (basis * np.array(law.corrections)).sum(axis=-1)  # no BLAS: its order varies
+        added = np.clip(added, -MOST_CORRECTION, MOST_CORRECTION)
         seconds = seconds * np.exp(added)
     return np.maximum(seconds, roof.seconds(flops, traffic))
 
@@ -71,10 +72,15 @@ def attention_flops(
     head_dim: Number,
     *,
     causal: bool | Array,
+    key_block: float = 1.0,
 ) -> Array:
-    """FLOPs that a kernel must do: 4 per query, visible key and channel of a head."""
-    hidden = np.where(causal, queries * (queries - 1) / 2, 0.0)
-    flops: Array = 4 * batch * heads * head_dim * (queries * keys - hidden)
+    """FLOPs that a kernel must do: 4 per query, visible key and channel of a head.
+
+    With blocks of keys, hidden keys count in those blocks of which any key is visible.
+    """
+    blocks = np.floor(queries / key_block)
+    skipped = key_block * blocks * (queries - key_block * (blocks + 1) / 2)
+    flops: Array = 4 * batch * heads * head_dim * (queries * keys - np.where(causal, skipped, 0.0))
     return flops
 
 
@@ -88,7 +94,7 @@ def physical_seconds(
     kv_heads: Array,
     head_dim: Array,
     *,
-    flops: Array,
+    causal: bool | Array,
     traffic: Array,
 ) -> Array:
     """Time without correction and clamp."""
@@ -96,6 +102,10 @@ def physical_seconds(
     group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
     waves = batch * (heads / group) * np.ceil(group * queries / BLOCK_QUERIES) / roof.units
     rate = roof.flops_per_s * law.efficiency * (head_dim / HEAD_DIM) ** law.head_dim_power
+    flops = attention_flops(
+        batch, queries, keys, heads, head_dim, causal=causal, key_block=law.key_block
+    )
+    flops = flops + 4 * batch * heads * head_dim * queries * law.row_keys
     block_rows = np.minimum(group * queries, BLOCK_QUERIES)
     longest = 4 * block_rows * head_dim * (keys + law.fill_keys) * roof.units / rate
     new, all_ = kv_heads * queries, heads * queries + kv_heads * keys

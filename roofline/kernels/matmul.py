@@ -6,10 +6,10 @@ efficiency, unless its operands reach it more slowly from the last-level cache. 
 operands are read from DRAM, at full bandwidth only if there are blocks enough to ask for them. The
 two overlap: the 4-norm of both is what the kernel takes, beside the addition of split sums.
 
-For each tile the best split counts. Between tiles the library chooses by an estimate of its own,
-which is not ours to see: the logarithms of time are averaged with the odds of each. Launch is
-added, and passes over operands that are packed or quantized first. A smooth correction takes what
-physics leaves over. No result is below the roofline.
+For each tile the best split counts. Between the tiles that it has for a shape the library chooses
+by an estimate of its own, which is not ours to see: the logarithms of time are averaged with the
+odds of each. Launch is added, and passes over operands that are packed or quantized first. A smooth
+correction takes what physics leaves over. No result is below the roofline.
 
 Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background user's guide".
 """
@@ -24,13 +24,16 @@ from numpy.typing import NDArray
 from roofline.kernels.roof import Array, Number, Roof
 from roofline.kernels.smooth import hats, monomials, norm4, scaled, within_cache
 from roofline.specs.attained import MatmulLaw, Tile
-from roofline.units import MICRO
+from roofline.units import MICRO, NANO
 
 CHUNK = 512
 """Shapes evaluated at a time, each with every tile and split."""
 
 PARTIAL_SUM_BYTES = 4
 """Split sums are written and read in fp32."""
+
+UNQUANTIZED_BYTES = 2
+"""Inputs come in 16 bits where the kernel quantizes them."""
 
 WAVE_TILE = (64, 128)
 """Blocks that corrections count waves of."""
@@ -74,12 +77,13 @@ def _seconds(
 ) -> Array:
     candidates = blocks(law.tiles, law.splits, roof, m, n, k, weights, activations)
     kernels = kernel_seconds(law, roof, candidates).min(axis=-1)
-    before = fixed_seconds(law, roof, m, n, k, weights, activations)
-    logarithm = np.log(chosen_seconds(law, kernels) + before)
+    before = fixed_seconds(law, roof, m, k, weights)
+    chosen, _ = chosen_seconds(law, kernels, m, n)
+    logarithm = np.log(chosen + before)
     bound = roof.seconds(2 * m * n * k, weights + activations)
     if law.corrections:
         basis = correction_basis(roof, m, n, k, bound)
-        added = basis @ np.array(law.corrections)
+        added = (basis * np.array(law.corrections)).sum(axis=-1)
         logarithm += np.clip(added, -MOST_CORRECTION, MOST_CORRECTION)
     return np.maximum(np.exp(logarithm), bound)
 
@@ -104,8 +108,10 @@ class Blocks(NamedTuple):
 
     def take(self, split: NDArray[np.intp]) -> Blocks:
         """One split for each tile: index [shapes, tiles] → arrays [shapes, tiles, 1]."""
-        full = np.broadcast_arrays(*self)
-        return Blocks(*(np.take_along_axis(field, split[..., None], axis=-1) for field in full))
+        index = split[..., None]
+        return Blocks(
+            *(a if a.shape[-1] == 1 else np.take_along_axis(a, index, axis=-1) for a in self)
+        )
 
 
 def blocks(
@@ -165,26 +171,40 @@ def kernel_seconds(law: MatmulLaw, roof: Roof, launch: Blocks) -> Array:
     return seconds
 
 
-def chosen_seconds(law: MatmulLaw, kernels: Array) -> Array:
-    """Time of the kernel that the library takes: [shapes, tiles] → [shapes]."""
+def chosen_seconds(law: MatmulLaw, kernels: Array, m: Array, n: Array) -> tuple[Array, Array]:
+    """Time of the kernel that the library takes, [shapes], and the odds of each tile,
+    [shapes, tiles], from the time of each.
+    """
     logarithms = np.log(kernels)
     reluctance = np.array([tile.reluctance for tile in law.tiles])
     appeal = -law.choice_sharpness * (logarithms + reluctance)
+    appeal = np.where(_offered(law.tiles, m, n), appeal, -np.inf)
     odds = np.exp(appeal - appeal.max(axis=-1, keepdims=True))
-    mean: Array = np.exp((odds * logarithms).sum(axis=-1) / odds.sum(axis=-1))
-    return mean
+    odds /= odds.sum(axis=-1, keepdims=True)
+    return np.exp((odds * logarithms).sum(axis=-1)), odds
 
 
-def fixed_seconds(
-    law: MatmulLaw, roof: Roof, m: Array, n: Array, k: Array, weights: Array, activations: Array
-) -> Array:
+def _offered(tiles: tuple[Tile, ...], m: Array, n: Array) -> NDArray[np.bool_]:
+    """Which tiles the library has for each shape: [shapes, tiles]."""
+    above = np.array([(tile.m_over, tile.n_over) for tile in tiles])
+    up_to = np.array([(tile.m_up_to or np.inf, tile.n_up_to or np.inf) for tile in tiles])
+    if not above.any() and np.isinf(up_to).all():
+        return np.ones((1, len(tiles)), dtype=np.bool_)
+    shape = np.stack([m, n], axis=-1)[:, None]
+    return np.asarray(((above < shape) & (shape <= up_to)).all(axis=-1), dtype=np.bool_)
+
+
+def fixed_seconds(law: MatmulLaw, roof: Roof, m: Array, k: Array, weights: Array) -> Array:
     """Launch, and what is gone through before: weights to pack or dequantize, inputs to quantize.
 
     A single row is multiplied without packing.
     """
-    passes = law.packing_passes * (m > 1) * weights
-    passes = passes + law.quantizing_passes * activations * (k / (k + n))
-    seconds: Array = law.launch_us * MICRO + passes / roof.bytes_per_s
+    packing = law.packing_passes * (m > 1) * weights / roof.bytes_per_s
+    seconds: Array = law.launch_us * MICRO + packing
+    if law.quantizing_passes:
+        moved = law.quantizing_passes * UNQUANTIZED_BYTES * k
+        row = norm4(law.quantizing_row_ns * NANO, moved / roof.bytes_per_s)
+        seconds = seconds + m * row + law.quantizing_k_ns * NANO * k
     return seconds
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import msgspec
 
+from roofline.report.fit import law_table
 from roofline.report.grid import grid
 from roofline.specs.figures import figures
 from roofline.specs.hardware import Hardware
@@ -55,7 +57,20 @@ def hardware_sheet(device: Hardware) -> str:
     ]
     lines = [f"{label}: {value}" for label, value in names if value]
     sources = [f"[{key}] {' '.join(text.split())}" for key, text in device.sources.items()]
-    return "\n".join([f"{device.name}: {device.title}", *lines, "", table, "", *sources, ""])
+    laws = _laws(device)
+    return "\n".join([f"{device.name}: {device.title}", *lines, "", table, "", *laws, *sources, ""])
+
+
+def _laws(device: Hardware) -> list[str]:
+    """Errors of its laws of attained time, and whose go for what was not measured."""
+    laws, lines = device.attained, []
+    if laws is not None:
+        head = f"Attained, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
+        lines += [*wrap(head, 80), "", law_table(device), ""]
+    if device.attained_like is not None:
+        others = "Other kernels" if laws else "Kernels"
+        lines += [f"{others} as typical for the architecture: those of {device.attained_like}", ""]
+    return lines
 
 
 def model_list(models: Sequence[Model]) -> str:

@@ -12,11 +12,21 @@ from typing import Any, SupportsFloat
 from roofline.costs.reducers import ReducerCost
 from roofline.engine import Plan
 from roofline.estimate import Estimate, Totals
-from roofline.report.grid import Style, grid
+from roofline.report.grid import Style, definitions, grid
 from roofline.specs.figures import Peak
 from roofline.units import GIGA, TERA, si, significant
 
-_WORDS = ("Hardware", "Quant", "Bound", "Fits")
+_WORDS = ("Hardware", "Quant", "Bound")
+
+ORIGINS = {
+    "measured": "measured on this machine",
+    "fitted": "fitted from public measurements",
+    "typical": "typical for this architecture",
+}
+"""Where laws of attained time come from, in words."""
+
+TOO_LARGE = "!"
+"""Marks a memory that the device does not have."""
 
 STAGE_TIMES = {
     "prefill": "Prefill time",
@@ -69,11 +79,15 @@ def _readable(estimates: Sequence[Estimate], per_op: bool, style: Style) -> str:
         parts.append(_comparison(estimates[0], style))
         if len(estimates[0].components) > 1:
             parts.append(_components(estimates[0], style))
-        parts.append(_lines([*_peaks(estimates[0]), *_verdicts(estimates[0])], style))
+        parts.append(definitions([*_peaks(estimates[0]), *_verdicts(estimates[0])], style))
     else:
         parts.append(_rows(estimates, style))
-        blocks = [_lines([*_title(e), *_peaks(e)], style) for e in estimates]
+        blocks = [
+            definitions([*_title(e), *_peaks(e), *_laws(e, band=False)], style) for e in estimates
+        ]
         parts += dict.fromkeys(blocks)  # one per device and mode
+        if not all(estimate.end_to_end.fits for estimate in estimates):
+            parts.append(f"{TOO_LARGE}  more than the device's memory")
     if per_op:
         parts += [part for estimate in estimates for part in _ops(estimate, style)]
     return "\n\n".join(parts)
@@ -127,8 +141,11 @@ def _comparison(estimate: Estimate, style: Style) -> str:
         ("KV cache", "kv_cache_bytes", "B"),
         ("Peak activations", "peak_activation_bytes", "B"),
         ("Peak memory", "peak_memory_bytes", "B"),
-        (STAGE_TIMES[estimate.inputs["stage"]], "time_s", "s"),
+        (f"{STAGE_TIMES[estimate.inputs['stage']]}, roofline", "time_s", "s"),
     ]
+    if estimate.attainable_time_s is not None:
+        time = f"{STAGE_TIMES[estimate.inputs['stage']]}, attainable"
+        quantities.append((time, "attainable_time_s", "s"))
     rows = []
     for label, name, unit in quantities:
         value = getattr(estimate, name)
@@ -152,6 +169,7 @@ def _comparison(estimate: Estimate, style: Style) -> str:
 def _components(estimate: Estimate, style: Style) -> str:
     parts: dict[str, Totals] = {**estimate.components, "end to end": estimate.end_to_end}
     whole = estimate.end_to_end.time_s
+    told = estimate.attainable_time_s is not None
     rows = [
         [
             name,
@@ -160,26 +178,34 @@ def _components(estimate: Estimate, style: Style) -> str:
             si(part.weight_bytes, "B"),
             si(part.time_s, "s"),
             _share(part.time_s, whole),
+            *([_attainable(part)] if told else []),
             str(part.bound) if part.time_s else "-",
         ]
         for name, part in parts.items()
     ]
-    headers = ["Component", "FLOPs", "Traffic", "Weights", "Time", "Share", "Bound"]
+    times = ["Roofline", "Share", *(["Attainable"] if told else [])]
+    headers = ["Component", "FLOPs", "Traffic", "Weights", *times, "Bound"]
     return grid(rows, headers, style, words=_WORDS)
 
 
 def _rows(estimates: Sequence[Estimate], style: Style) -> str:
     """One line per configuration; what is the same in all of them is left to the heading."""
+    told = any(estimate.attainable_time_s is not None for estimate in estimates)
+    varying = _varying(estimates)
     rows = []
     for estimate in estimates:
         saving = estimate.saving
-        row = {name: str(estimate.inputs[key]) for name, key in _varying(estimates).items()} | {
-            "FLOPs": si(estimate.flops, ""),
-            "Traffic": si(estimate.memory_access_bytes, "B"),
-            "Time": si(estimate.time_s, "s"),
+        row = {name: str(estimate.inputs[key]) for name, key in varying.items()} | {
+            **({} if told and len(varying) > 2 else {"FLOPs": si(estimate.flops, "")}),
+            "Roofline": si(estimate.time_s, "s"),
+            **(
+                {"Attainable": f"{_attainable(estimate)} {_band(estimate)}".strip()}
+                if told
+                else {"Traffic": si(estimate.memory_access_bytes, "B")}
+            ),
             "Bound": str(estimate.bound),
-            "Memory": si(estimate.end_to_end.peak_memory_bytes, "B"),
-            "Fits": "yes" if estimate.end_to_end.fits else "no",
+            "Memory": si(estimate.end_to_end.peak_memory_bytes, "B")
+            + ("" if estimate.end_to_end.fits else TOO_LARGE),
             "Saves": "-" if saving is None else _times(saving["time_s"]),
         }
         rows.append(row)
@@ -220,6 +246,7 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     whole, capacity = estimate.end_to_end, estimate.hardware.memory_bytes
     verdict = "fits in" if whole.fits else "does not fit in"
     lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
+    lines += _laws(estimate)
     if estimate.work.reducer is not None:
         lines.append(("Reducer", _reducer_line(estimate, estimate.work.reducer)))
     if estimate.time_s:
@@ -227,6 +254,35 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
         if estimate.inputs["stage"] == "generate":
             lines.append(("By phase", _shares(estimate, "phase")))
     return lines
+
+
+def _attainable(part: Totals) -> str:
+    return "-" if part.attainable_time_s is None else si(part.attainable_time_s, "s")
+
+
+def _band(part: Totals) -> str:
+    """What nine in ten kernels stay within, as a share of the attainable time."""
+    if not part.attainable_time_s or part.attainable_error_s is None:
+        return ""
+    return f"±{100 * float(part.attainable_error_s) / float(part.attainable_time_s):.0f}%"
+
+
+def _laws(estimate: Estimate, *, band: bool = True) -> list[tuple[str, str]]:
+    """What the attainable time rests on, by shares of it, and how far off it may be."""
+    if not estimate.attainable_time_s:
+        return []
+    times: dict[str, float] = {}
+    for op in estimate.op_table():
+        if op["component"] == estimate.work.main and op["attainable_origin"]:
+            origin = ORIGINS[op["attainable_origin"]]
+            times[origin] = times.get(origin, 0.0) + float(op["attainable_time_s"])
+    ranked = sorted(times.items(), key=lambda item: -item[1])
+    if band:
+        ends = (estimate.attainable_time_low_s, estimate.attainable_time_high_s)
+        span = " to ".join(si(end, "s") for end in ends if end is not None)
+        shares = ", ".join(f"{_share(time, sum(times.values()))} {name}" for name, time in ranked)
+        return [("Attainable", f"{span} ({_band(estimate)}): {shares}")]
+    return [("Attainable", ", ".join(name for name, _ in ranked))]
 
 
 def _reducer_line(estimate: Estimate, reducer: ReducerCost) -> str:
@@ -267,6 +323,7 @@ def _main_plan(estimate: Estimate) -> Plan:
 def _ops(estimate: Estimate, style: Style) -> list[str]:
     """A table per component; FLOPs are those of matmuls and vector ops together."""
     table, whole = estimate.op_table(), estimate.end_to_end.time_s
+    told = estimate.attainable_time_s is not None
     types = {plan.cost.component: plan.rates.matmul_type for plan in estimate.plans}
     parts = []
     for group in dict.fromkeys((op["component"], op["phase"]) for op in table):
@@ -277,26 +334,17 @@ def _ops(estimate: Estimate, style: Style) -> list[str]:
                 si(op["flops"] + op["vector_flops"], ""),
                 si(op["memory_access_bytes"], "B"),
                 si(op["time_s"], "s"),
-                _share(op["time_s"], whole),
+                si(op["attainable_time_s"], "s") if told else _share(op["time_s"], whole),
                 str(op["bound"]),
             ]
             for op in table
             if (op["component"], op["phase"]) == group
         ]
         title = f"{group[0]}, {group[1]}, on {estimate.hardware.name} at its {types[group[0]]} peak"
-        headers = ["Op", "Count", "FLOPs", "Traffic", "Time", "Share", "Bound"]
+        second = "Attainable" if told else "Share"
+        headers = ["Op", "Count", "FLOPs", "Traffic", "Roofline", second, "Bound"]
         parts.append(f"{title}\n\n{grid(rows, headers, style, words=_WORDS)}")
     return parts
-
-
-def _lines(pairs: Sequence[tuple[str, str]], style: Style) -> str:
-    if style == "github":
-        return "\n".join(f"- {label}: {text}" for label, text in pairs)
-    width = max(len(label) for label, _ in pairs) + 2
-    return "\n".join(
-        fill(text, 80, initial_indent=f"{label:<{width}}", subsequent_indent=" " * width)
-        for label, text in pairs
-    )
 
 
 def _rate(data_type: str, peak: Peak) -> str:

@@ -21,14 +21,16 @@ Origin = Literal["measured", "fitted", "typical"]
 """Measured on this machine, fitted from public measurements, or typical for the architecture."""
 
 
-class Law(Spec, frozen=True):
+class Law(Spec, frozen=True, kw_only=True):
     """What every law says of its own fit."""
 
-    rows: PositiveInt
-    """Measured kernels that it was fitted to."""
+    rows: Annotated[int, msgspec.Meta(ge=0)]
+    """Measured kernels that it was fitted to; 0 where nobody measured any."""
     median_error_percent: NonNegative
     """Of the absolute errors on whole shapes that a fit made for this purpose did not see."""
     p90_error_percent: NonNegative
+    origin: Origin | None = None
+    """Where it is another than that of the device's other laws."""
 
 
 class Tile(Spec, frozen=True):
@@ -40,6 +42,12 @@ class Tile(Spec, frozen=True):
     """Share of the unit's peak that the loop over k attains."""
     reluctance: float = 0.0
     """Logarithm of how many times as fast it must be for the library to choose it."""
+    m_over: NonNegative = 0
+    m_up_to: Positive | None = None
+    """The library takes it for no other rows of the matmul: more than the first, up to the last."""
+    n_over: NonNegative = 0
+    n_up_to: Positive | None = None
+    """The same for its columns."""
 
 
 class MatmulLaw(Law, frozen=True):
@@ -60,7 +68,11 @@ class MatmulLaw(Law, frozen=True):
     packing_passes: NonNegative = 0.0
     """Times that weights are gone through before the product, to pack or dequantize them."""
     quantizing_passes: NonNegative = 0.0
-    """Times that inputs are gone through before it, to quantize them."""
+    """Times that 16-bit inputs are gone through before it, to quantize them; 0: they are not."""
+    quantizing_row_ns: NonNegative = 0.0
+    """What a row of them takes at least."""
+    quantizing_k_ns: NonNegative = 0.0
+    """What a step in k takes even if there are few rows."""
     choice_sharpness: Positive = 20.0
     """How surely the library takes the kernel that seems fastest: log-odds per logarithm of time"""
     splits: tuple[PositiveInt, ...] = (1,)
@@ -101,6 +113,10 @@ class AttentionLaw(Law, frozen=True):
     """Share of the DRAM bandwidth that the traffic attains."""
     heads_share_blocks: bool = True
     """Whether query heads of one key head are packed into blocks together."""
+    row_keys: NonNegative = 0.0
+    """Keys' worth of time that every query takes beside its own."""
+    key_block: PositiveInt = 1
+    """Keys that causal attention skips together: a block of them is computed if one is visible."""
     kv_write_passes: NonNegative = 0.0
     """Times that new keys and values are moved once more, to their places in a paged cache."""
     cached_bandwidth_ratio: Positive = 1.0
@@ -130,7 +146,7 @@ class HostLaw(Spec, frozen=True):
 
 
 class Attained(Spec, frozen=True):
-    """The laws of one device."""
+    """The laws of one device; `roofline.specs.typical` has those that are left out."""
 
     origin: Origin
     source: str
@@ -138,15 +154,15 @@ class Attained(Spec, frozen=True):
     date: str
     conditions: str
     """Software, threads, mode: what the measurement ran on."""
-    matmul: dict[str, MatmulLaw]
+    matmul: dict[str, MatmulLaw] = msgspec.field(default_factory=dict)
     """By kernel: fp32, bf16, fp16, fp8, fp4, w8a8, w8a16, w4a16."""
-    attention: dict[str, AttentionLaw]
+    attention: dict[str, AttentionLaw] = msgspec.field(default_factory=dict)
     """By data type."""
-    vector: dict[str, VectorLaw]
+    vector: dict[str, VectorLaw] = msgspec.field(default_factory=dict)
     """By op kind: embedding, norm, rotary, activation, residual, softmax, reduction, default."""
     host: dict[str, HostLaw] = msgspec.field(default_factory=dict)
     """By component: vision, reducer, projector, llm, decode."""
 
     def __post_init__(self) -> None:
-        if not self.matmul or not self.attention or "default" not in self.vector:
-            raise ValueError("`attained` needs a law of matmul, attention and vector `default`")
+        if not (self.matmul or self.attention or self.vector):
+            raise ValueError("`attained` needs a law of matmul, attention or vector ops")

@@ -57,11 +57,20 @@ class Hardware(Spec, frozen=True):
     tdp_w: Figure | None = None
     attained: Attained | None = None
     """What good kernels reach of the peaks above."""
+    attained_like: str | None = None
+    """A device whose laws go for the kernels that were not measured on this one."""
 
     def __post_init__(self) -> None:
         check_sources(self, self.sources)
         if self.attained and self.attained.source not in self.sources:
             raise ValueError(f"`sources` lacks what `attained` cites: {self.attained.source!r}")
+        if self.attained and not self.attained_like:
+            for kind in ("matmul", "attention"):
+                if not getattr(self.attained, kind):
+                    raise ValueError(
+                        f"`attained` has no law of {kind}: name in `attained_like` a device to "
+                        "take it from"
+                    )
 
     @property
     def memory_bytes(self) -> float:

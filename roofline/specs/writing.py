@@ -7,15 +7,25 @@ from typing import Any
 import msgspec
 import yaml
 
+from roofline.specs.attained import Attained
 from roofline.specs.hardware import Hardware
 
 
 def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     """The file of a device, without the fields that are as they would be if left out."""
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + _dumped(_lean(hardware))
+
+
+def attained_yaml(attained: Attained) -> str:
+    """The section `attained` of a device's file, likewise."""
+    return _dumped({"attained": _lean(attained)})
+
+
+def _dumped(value: Any) -> str:
     text = yaml.safe_dump(
-        _lean(hardware), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )
-    return "".join(f"# {line}\n" for line in comment.splitlines()) + str(text)
+    return str(text)
 
 
 def _lean(value: Any) -> Any:
@@ -24,7 +34,7 @@ def _lean(value: Any) -> Any:
         return {
             field.encode_name: _lean(getattr(value, field.name))
             for field in msgspec.structs.fields(value)
-            if getattr(value, field.name) != field.default
+            if getattr(value, field.name) not in (field.default, {})
         }
     if isinstance(value, dict):
         return {key: _lean(inner) for key, inner in value.items()}

@@ -13,6 +13,7 @@ from roofline.kernels import Roof, attention_seconds, vector_seconds
 from roofline.specs.attained import AttentionLaw, VectorLaw
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
+CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=3e7)
 FIT = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
 TRUTH = AttentionLaw(
     **FIT,
@@ -27,7 +28,7 @@ TRUTH = AttentionLaw(
 )
 
 
-def table(truth: AttentionLaw) -> dict[str, Any]:
+def table(truth: AttentionLaw, roof: Roof = ROOF) -> dict[str, Any]:
     batch, tokens, heads, group = (
         a.ravel().astype(float)
         for a in np.meshgrid([1, 4, 32], [16, 80, 300, 616, 2048, 5000], [8, 32, 40], [1, 4])
@@ -35,7 +36,7 @@ def table(truth: AttentionLaw) -> dict[str, Any]:
     kv_heads = heads / group
     traffic = 2 * 2 * batch * 128 * tokens * (heads + kv_heads)
     shape = (batch, tokens, tokens, heads, kv_heads, 128.0)
-    seconds = attention_seconds(truth, ROOF, *shape, causal=True, traffic_bytes=traffic)
+    seconds = attention_seconds(truth, roof, *shape, causal=True, traffic_bytes=traffic)
     noise = np.exp(0.02 * np.random.default_rng(0).standard_normal(batch.size))
     return {
         "batch_size": batch,
@@ -72,6 +73,21 @@ def test_decode_rows_are_fitted_by_their_keys() -> None:
     fitted = attention_seconds(law, ROOF, *shape, causal=True, traffic_bytes=moved)
     assert np.median(np.abs(fitted * 1e3 / rows["time_ms"] - 1)) < 0.03
     assert not law.corrections
+
+
+def test_finds_an_attention_law_of_a_cpu_again() -> None:
+    truth = msgspec.structs.replace(
+        TRUTH, block_us=0.0, longest_share=0.0, kv_write_passes=0.0, row_keys=80.0, key_block=512
+    )
+    law = fit_attention(table(truth, CPU_ROOF), CPU_ROOF, kind="cpu")
+    assert law.row_keys == pytest.approx(80, rel=0.3)
+    assert law.key_block == 512
+    assert law.median_error_percent < 4
+
+
+def test_prompts_say_nothing_of_the_bandwidth_of_decode() -> None:
+    starved = msgspec.structs.replace(TRUTH, bandwidth_fraction=0.3)
+    assert fit_attention(table(starved), ROOF).bandwidth_fraction == 0.8
 
 
 def test_refuses_attention_faster_than_the_device() -> None:

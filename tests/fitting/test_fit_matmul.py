@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from roofline.errors import InputError
 from roofline.fitting import FitError, fit_matmul
+from roofline.fitting.rows import held_out
 from roofline.kernels import Roof, matmul_seconds
 from roofline.specs.attained import MatmulLaw, Tile
 
@@ -148,3 +150,63 @@ def test_refuses_in_one_line(table: dict[str, Any], message: str) -> None:
 def test_refuses_a_kernel_it_knows_no_widths_of() -> None:
     with pytest.raises(FitError, match="no matmul kernel 'int3'"):
         fit_matmul(CPU_TABLE, CPU_ROOF, kernel="int3")
+
+
+def test_a_weight_only_kernel_may_compute_in_8_bits() -> None:
+    # where the largest product takes 0.8 of its time at the peak of bf16, as its inputs are
+    # quantized after all
+    largest = {name: float(column[-1]) for name, column in CPU_TABLE.items()}
+    at_peak_ms = 2e3 * largest["m"] * largest["n"] * largest["k"] / CPU_ROOF.flops_per_s
+    table = spoilt("time_ms", 44, 0.8 * at_peak_ms)
+    assert fit_matmul(table, CPU_ROOF, kernel="w8a16", kind="cpu").rows == 45
+    with pytest.raises(FitError, match=r"1\.25 times the device's peak FLOP/s"):
+        fit_matmul(table, CPU_ROOF, kernel="bf16", kind="cpu")
+
+
+def test_a_gpu_law_with_limits_of_rows_is_found_again() -> None:
+    truth = replace(
+        GPU_TRUTH,
+        tiles=(
+            Tile(rows=16, columns=64, efficiency=0.3, m_up_to=64),
+            Tile(rows=128, columns=128, efficiency=0.8, m_over=64),
+        ),
+        splits=(1,),
+        split_us=0.0,
+        split_bandwidth_ratio=None,
+        quantizing_passes=2.0,
+        quantizing_row_ns=6.0,
+        quantizing_k_ns=0.5,
+    )
+    sizes, rows = [512, 1024, 1536, 2048, 3072, 4096, 8192], [1, 16, 64, 80, 192, 616, 2048]
+    law = fit_matmul(measured(truth, GPU_ROOF, sizes, rows, 1, 0.02), GPU_ROOF, kernel="fp8")
+    assert law.median_error_percent < 7
+    assert law.quantizing_row_ns == pytest.approx(6.0, rel=0.3)
+
+
+def test_few_shapes_are_each_held_out() -> None:
+    n, k = np.repeat([1.0, 2.0, 2.0], 5), np.repeat([1.0, 1.0, 3.0], 5)
+    tests = held_out(n, k)
+    np.testing.assert_array_equal(np.stack(tests).sum(axis=0), 1)
+    assert all(len(set(zip(n[test], k[test], strict=True))) == 1 for test in tests)
+
+
+def test_of_many_shapes_about_a_quarter_is_held_out() -> None:
+    n = np.tile(np.arange(1.0, 401.0), 3)
+    (test,) = held_out(n)
+    assert 0.15 < test.mean() < 0.35
+    for shape in (1.0, 2.0, 77.0):
+        assert len(set(test[n == shape])) == 1
+    assert (held_out(n[::-1])[0] == test[::-1]).all()
+
+
+def test_refuses_measurements_of_one_shape() -> None:
+    one = {name: np.resize(column[:1], 20) for name, column in CPU_TABLE.items()}
+    with pytest.raises(FitError, match="all measurements are of one shape"):
+        fit_matmul(one, CPU_ROOF, kernel="fp32", kind="cpu")
+
+
+def test_the_error_of_few_shapes_is_that_of_the_noise() -> None:
+    # 9 shapes with 4 % noise: median |normal| is 0.67 of it
+    law = fit_matmul(CPU_TABLE, CPU_ROOF, kernel="fp32", kind="cpu")
+    assert 1.5 < law.median_error_percent < 6
+    assert law.p90_error_percent > law.median_error_percent

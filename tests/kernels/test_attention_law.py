@@ -39,6 +39,24 @@ def test_flops_are_those_of_visible_scores(causal: bool) -> None:
     assert flops == 3 * 4 * visible * (2 * 64 + 2 * 64)
 
 
+@pytest.mark.parametrize(("queries", "block"), [(5, 1), (640, 512), (1024, 512), (100, 512)])
+def test_hidden_keys_are_skipped_by_whole_blocks(queries: int, block: int) -> None:
+    # of query i, keys up to i are visible, and all keys of the block that i is in are computed
+    computed = sum(min(queries, block * (i // block + 1)) for i in range(queries))
+    size = np.array(float(queries))
+    flops = attention_flops(3, size, size, 4, 64, causal=True, key_block=block)
+    assert flops == 3 * 4 * computed * (2 * 64 + 2 * 64)
+
+
+def test_a_query_costs_beside_its_keys() -> None:
+    law = msgspec.structs.replace(
+        LAW, launch_us=0.0, block_us=0.0, longest_share=0.0, kv_write_passes=0.0, row_keys=20.0
+    )
+    seconds = attention_seconds(law, ROOF, 1, 80, 100, 32, 32, 128, causal=False, traffic_bytes=0.0)
+    # 4 FLOPs per query, channel and key of 100 + 20, at 60 % of 1e14 FLOP/s
+    assert seconds == pytest.approx(4 * 32 * 80 * 128 * 120 / 0.6e14)
+
+
 @pytest.mark.parametrize(
     ("batch", "queries", "keys", "heads", "kv_heads"),
     [(1, 616, 616, 32, 32), (8, 616, 616, 32, 8), (4, 1, 2048, 32, 4), (16, 80, 80, 40, 40)],

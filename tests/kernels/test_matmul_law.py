@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from roofline.kernels import Roof, matmul_seconds
 from roofline.specs.attained import MatmulLaw, Tile
@@ -15,6 +16,12 @@ FIT = {"rows": 100, "median_error_percent": 4.0, "p90_error_percent": 10.0}
 PLAIN = MatmulLaw(
     **FIT, launch_us=0.0, tiles=(Tile(rows=100, columns=100, efficiency=0.5),), bandwidth_fraction=1
 )
+TILED = (
+    Tile(rows=8, columns=32, efficiency=0.1, m_up_to=16),
+    Tile(rows=64, columns=64, efficiency=0.6, m_over=16, n_up_to=4096),
+    Tile(rows=128, columns=256, efficiency=0.9, m_over=16),
+)
+"""A library that has tiles for some shapes only."""
 LAW = MatmulLaw(
     **FIT,
     launch_us=3.0,
@@ -29,6 +36,8 @@ LAW = MatmulLaw(
     wave_overhead=0.1,
     packing_passes=0.3,
     quantizing_passes=0.6,
+    quantizing_row_ns=1.2,
+    quantizing_k_ns=0.3,
     choice_sharpness=12.0,
     splits=(1, 3),
     split_us=1.5,
@@ -43,8 +52,13 @@ SHAPES = [(1, 256, 4096), (16, 4096, 512), (80, 4096, 4096), (616, 11008, 4096),
 
 def naive(law: MatmulLaw, roof: Roof, m: int, n: int, k: int, weights: float, acts: float) -> float:
     """The module's description, one tile and one split at a time."""
+    offered = [
+        tile
+        for tile in law.tiles
+        if tile.m_over < m <= (tile.m_up_to or m) and tile.n_over < n <= (tile.n_up_to or n)
+    ]
     times = []
-    for tile in law.tiles:
+    for tile in offered:
         best = math.inf
         for split in law.splits:
             count = math.ceil(m / tile.rows) * math.ceil(n / tile.columns) * split
@@ -82,20 +96,49 @@ def naive(law: MatmulLaw, roof: Roof, m: int, n: int, k: int, weights: float, ac
         times.append(best)
     odds = [
         (t * math.exp(tile.reluctance)) ** -law.choice_sharpness
-        for t, tile in zip(times, law.tiles, strict=True)
+        for t, tile in zip(times, offered, strict=True)
     ]
     mean = sum(o * math.log(t) for o, t in zip(odds, times, strict=True)) / sum(odds)
     packing = law.packing_passes * weights / roof.bytes_per_s if m > 1 else 0.0
-    quantizing = law.quantizing_passes * acts * k / (k + n) / roof.bytes_per_s
+    row = law.quantizing_passes * 2 * k / roof.bytes_per_s  # 16-bit inputs
+    row = (row**4 + (law.quantizing_row_ns * 1e-9) ** 4) ** 0.25
+    quantizing = m * row + law.quantizing_k_ns * 1e-9 * k
     total = math.exp(mean) + law.launch_us * 1e-6 + packing + quantizing
     return max(total, 2 * m * n * k / roof.flops_per_s, (weights + acts) / roof.bytes_per_s)
 
 
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)
-def test_a_loop_over_tiles_and_splits_takes_as_long(m: int, n: int, k: int) -> None:
+@pytest.mark.parametrize("law", [LAW, replace(LAW, tiles=TILED)], ids=["any tile", "limits"])
+def test_a_loop_over_tiles_and_splits_takes_as_long(law: MatmulLaw, m: int, n: int, k: int) -> None:
     weights, acts = 2.0 * n * k, 2.0 * m * (n + k)
-    seconds = matmul_seconds(LAW, ROOF, m, n, k, weight_bytes=weights, activation_bytes=acts)
-    assert seconds == pytest.approx(naive(LAW, ROOF, m, n, k, weights, acts), rel=1e-12)
+    seconds = matmul_seconds(law, ROOF, m, n, k, weight_bytes=weights, activation_bytes=acts)
+    assert seconds == pytest.approx(naive(law, ROOF, m, n, k, weights, acts), rel=1e-12)
+
+
+def test_a_tile_is_taken_within_its_limits_only() -> None:
+    # 1000 columns, 100 a tile: 10 blocks on 100 units, one wave at half or a quarter of the peak
+    few, many = (
+        Tile(rows=100, columns=100, efficiency=0.25, m_up_to=16),
+        Tile(rows=100, columns=100, efficiency=0.5, m_over=16),
+    )
+    law = replace(PLAIN, tiles=(few, many))
+    times = matmul_seconds(
+        law, ROOF, np.array([1.0, 16, 17, 100]), 1000, 1000, weight_bytes=1, activation_bytes=1
+    )
+    assert times * 1e6 == pytest.approx([80, 80, 40, 40])
+
+
+def test_inputs_are_quantized_row_by_row() -> None:
+    # rows of 4000 elements: 16 kB gone through twice at 1 TB/s are 16 ns; at least 10 µs a row
+    law = replace(PLAIN, quantizing_passes=2.0, quantizing_k_ns=0.5)
+    args = {"weight_bytes": 1.0, "activation_bytes": 1.0}
+
+    def added(which: MatmulLaw, m: int) -> float:
+        both = (matmul_seconds(one, ROOF, m, 100, 4000, **args) for one in (which, PLAIN))
+        return float(np.subtract(*both)) * 1e6
+
+    assert added(law, 1000) == pytest.approx(1000 * 0.016 + 2)
+    assert added(replace(law, quantizing_row_ns=1e4), 100) == pytest.approx(100 * 10 + 2)
 
 
 def test_waves_by_hand() -> None:

@@ -57,7 +57,8 @@ def test_the_totals_are_those_of_the_estimate() -> None:
         ("KV cache", one.kv_cache_bytes, "B"),
         ("Peak activations", one.peak_activation_bytes, "B"),
         ("Peak memory", one.peak_memory_bytes, "B"),
-        ("Prefill time", one.time_s, "s"),
+        ("Prefill time, roofline", one.time_s, "s"),
+        ("Prefill time, attainable", one.attainable_time_s, "s"),
     ]:
         assert " ".join(shown[label].split()).startswith(si(value, unit))
     assert shown["Bound"].split()[0] == str(one.bound)
@@ -129,7 +130,47 @@ def test_shares_of_components_sum_to_the_whole() -> None:
 def test_the_time_says_of_what(stage: str, label: str) -> None:
     one = estimate(stage=stage, output_tokens=8)
 
-    assert " ".join(fields(render([one], "table"))[label].split()).startswith(si(one.time_s, "s"))
+    shown = fields(render([one], "table"))[f"{label}, roofline"]
+    assert " ".join(shown.split()).startswith(si(one.time_s, "s"))
+
+
+def test_attainable_time_says_its_band_and_what_it_rests_on() -> None:
+    one = estimate(hardware="a100")
+    text = " ".join(render([one], "table").split())
+
+    low, high = one.attainable_time_low_s, one.attainable_time_high_s
+    assert f"Attainable {si(low, 's')} to {si(high, 's')}" in text
+    assert "fitted from public measurements" in text
+    # nobody measured vector ops on it
+    assert "typical for this architecture" in text
+    assert "measured on this machine" not in text
+
+
+def test_a_device_without_laws_shows_the_bound_alone() -> None:
+    text = render([estimate(hardware="xeon", quant="bf16")], "table")
+
+    assert "Prefill time, roofline" in text
+    assert "ttainable" not in text
+
+
+def test_tables_fit_a_terminal_of_80_columns() -> None:
+    every = [
+        estimate("llava-1.5-7b", hardware=hardware, quant=quant, visual_tokens=count)
+        for hardware in ("v100", "h100-sxm")
+        for quant in ("fp16", "int4")
+        for count in (40, 144)
+    ]
+    for estimates in (every, every[:1], every[::2]):
+        for line in render(estimates, "table", per_op=len(estimates) == 1).splitlines():
+            assert len(line) <= 80, line
+
+
+def test_what_does_not_fit_is_marked_among_several() -> None:
+    both = render([estimate("vicuna-13b"), estimate("vicuna-13b", hardware="a100")], "table")
+    marked = [line for line in both.splitlines() if "GB!" in line]
+
+    assert [line.split()[0] for line in marked] == ["v100"]
+    assert "!  more than the device's memory" in both
 
 
 def test_generate_without_output_still_renders() -> None:

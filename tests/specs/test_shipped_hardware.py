@@ -56,6 +56,7 @@ def test_loaded_figures_are_those_of_the_file(file: Path) -> None:
 def test_every_figure_cites_a_source_and_every_source_is_cited(file: Path) -> None:
     data = raw(file)
     cited = {figure.get("source") for _, figure in figures(data)}
+    cited |= {data["attained"]["source"]} if "attained" in data else set()
 
     assert cited == set(data["sources"])
     assert all(text.strip() for text in data["sources"].values())

@@ -1,0 +1,110 @@
+"""Tables of measured kernels: from a file to the columns that a fit takes.
+
+A row is a matmul (`dtype`, `m`, `n`, `k`), a fused attention kernel (`batch_size`, `tokens`,
+`num_heads`, `num_key_value_heads`, `head_dim`) or a vector op (`function`, `bytes`), with `time_ms`
+or `time_s`. What it is may stand in a column `op`; else its columns tell. Public databases and
+`roofline calibrate --measurements` are both of this form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from roofline.fitting.rows import FitError
+from roofline.kernels.names import OTHER_NAMES
+from roofline.units import MILLI
+
+Kind: TypeAlias = Literal["matmul", "attention", "vector"]
+
+COLUMNS: Mapping[Kind, tuple[str, ...]] = {
+    "matmul": ("m", "n", "k"),
+    "attention": ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim"),
+    "vector": ("bytes",),
+}
+"""What every row of a kind needs beside its time."""
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """A Parquet or CSV file. Raises FitError for what cannot be read."""
+    file = Path(path)
+    try:
+        if file.suffix.lower() in (".parquet", ".pq"):
+            if find_spec("pyarrow") is None:
+                raise FitError(f"reading {file} needs pyarrow: pip install 'roofline[fit]'")
+            return pd.read_parquet(file)
+        return pd.read_csv(file)
+    except OSError as error:
+        raise FitError(f"cannot read {file}: {error.strerror or error}") from None
+    except (ValueError, UnicodeDecodeError) as error:  # pandas and pyarrow: what is no such table
+        if isinstance(error, FitError):
+            raise
+        reason = (str(error).splitlines() or ["no table"])[0]
+        raise FitError(f"{file} is neither Parquet nor CSV: {reason}") from None
+
+
+def by_kind(table: pd.DataFrame, name: str = "the table") -> dict[Kind, pd.DataFrame]:
+    """The rows of each kind that there are any of, times in `time_ms`. Raises FitError.
+
+    Rows whose `op` is of no kind, such as copies that measure bandwidth, are left out.
+    """
+    table = _in_milliseconds(table, name)
+    kinds: dict[Kind, pd.DataFrame] = {}
+    for kind, needed in COLUMNS.items():
+        lacking = [column for column in needed if column not in table]
+        if "op" in table:
+            rows = table[table["op"] == kind]
+            if len(rows) and lacking:
+                raise FitError(f"{name} lacks the columns {', '.join(lacking)} of its {kind} rows")
+        else:
+            rows = table.iloc[:0] if lacking else table[table[list(needed)].notna().any(axis=1)]
+        if len(rows):
+            empty = [name for name in rows if name != "time_ms" and rows[name].isna().all()]
+            kinds[kind] = rows.drop(columns=empty)
+    if not kinds:
+        forms = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in COLUMNS.items())
+        raise FitError(f"{name} has none of the sets of columns that a fit takes ({forms})")
+    return kinds
+
+
+def of_device(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, int]:
+    """Rows whose `hardware` is one of the names (all, without such a column), and how many not.
+
+    Raises FitError if there are none.
+    """
+    if "hardware" not in table:
+        return table, 0
+    known = {name.lower() for name in names}
+    mine = table["hardware"].astype(str).str.lower().isin(known)
+    if not mine.any():
+        have = ", ".join(sorted(table["hardware"].astype(str).unique()))
+        raise FitError(
+            f"no rows of {names[0]}; the hardware measured is {have}: "
+            "name one of them with --hardware"
+        )
+    return table[mine], int((~mine).sum())
+
+
+def kernels(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows by kernel or data type, under our names. Raises FitError without that column."""
+    if rows.empty:
+        return {}
+    if "dtype" not in rows:
+        raise FitError("measurements lack the column dtype, which says what kernel they are of")
+    named = rows["dtype"].astype(str).replace(OTHER_NAMES)
+    return {name: rows[named == name] for name in dict.fromkeys(named)}
+
+
+def _in_milliseconds(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    if "time_ms" in table:
+        return table
+    if "time_s" not in table:
+        have = ", ".join(map(str, table.columns)) or "none"
+        raise FitError(f"{name} lacks the column time_ms (or time_s); there are {have}")
+    seconds = pd.to_numeric(table["time_s"], errors="coerce")
+    return table.assign(time_ms=np.asarray(seconds, dtype=np.float64) / MILLI)

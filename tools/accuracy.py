@@ -1,0 +1,314 @@
+"""Write `reports/accuracy.md`: `python tools/accuracy.py FOLDER [--check]`.
+
+FOLDER holds the measurements that the laws of attained time were fitted to. For each law another is
+fitted to three quarters of its shapes and asked for the rest; that takes minutes. `--check` refits
+nothing: it says whether the part of the report that rests on the laws that ship is fresh.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from measured import Array, Measured, measured_kernels, measurements
+
+from roofline import matmul_time
+from roofline.fitting import fit_attention, fit_matmul
+from roofline.fitting.tables import Kind
+from roofline.kernels import vector_seconds
+from roofline.kernels.names import kernel_roof
+from roofline.report.grid import grid
+from roofline.specs.attained import AttentionLaw, MatmulLaw
+from roofline.specs.catalog import all_hardware, load_hardware
+from roofline.specs.hardware import Hardware
+from roofline.specs.typical import carry_over, laws_of
+
+ROOT = Path(__file__).resolve().parents[1]
+REPORT = ROOT / "reports" / "accuracy.md"
+LAYER = "llama2_7b_layer_a100_80gb.csv"
+REFITTED = "\n## On shapes that a fit did not see\n"
+"""Heading of the part that takes minutes: the report's last."""
+
+SIZES: dict[Kind, tuple[str, tuple[tuple[str, float, float], ...]]] = {
+    "matmul": ("m", (("m 1–16", 1, 16), ("m 17–256", 17, 256), ("m over 256", 257, np.inf))),
+    "attention": (
+        "tokens",
+        (("1–256 tokens", 1, 256), ("257–2048", 257, 2048), ("over 2048", 2049, np.inf)),
+    ),
+}
+
+
+class Errors(NamedTuple):
+    """Relative errors in percent; positive: predicted to take longer than measured."""
+
+    rows: int
+    signed: float
+    median: float
+    mean: float
+    p90: float
+
+    @classmethod
+    def of(cls, predicted_s: Array, measured_s: Array) -> Errors:
+        off = 100 * (predicted_s / measured_s - 1)
+        size = np.abs(off)
+        return cls(off.size, np.median(off), np.median(size), np.mean(size), np.quantile(size, 0.9))
+
+    def cells(self) -> list[str]:
+        signed = f"{self.signed:+.1f} %".replace("-", "−")
+        return [str(self.rows), signed, *(f"{v:.1f} %" for v in (self.median, self.mean, self.p90))]
+
+
+PLAIN = "Plain roofline, mean"
+COLUMNS = ["Rows", "Signed median", "Median", "Mean", "p90"]
+
+
+class Pair(NamedTuple):
+    """The law of one device, asked for the kernels of another."""
+
+    lender: str
+    borrower: str
+    kind: Kind
+    kernel: str
+    same: bool
+    """Whether both are of one compute capability."""
+    errors: Errors
+
+
+class Layer(NamedTuple):
+    """A layer of Llama-2-7B on an A100, by token count and tensor-parallel degree."""
+
+    linear: Errors
+    vector_ops: Errors
+    """Each op on its own."""
+    together: Errors
+    bound: Errors
+    """The same as `together` for the plain roofline."""
+    alone: Errors
+    """`together` on one GPU."""
+
+
+def devices() -> list[Hardware]:
+    """Those with laws of their own."""
+    return [device for device in all_hardware() if device.attained is not None]
+
+
+def own_law(hardware: Hardware, one: Measured) -> MatmulLaw | AttentionLaw | None:
+    """The law of that kernel in the device's file."""
+    assert hardware.attained is not None
+    laws = hardware.attained.matmul if one.kind == "matmul" else hardware.attained.attention
+    return laws.get(one.kernel)  # type: ignore[attr-defined,no-any-return]
+
+
+def carried(tables: list[pd.DataFrame], names: Sequence[str]) -> list[Pair]:
+    """Each device's laws on the others' kernels of the same name."""
+    fitted = [load_hardware(name) for name in names]
+    measured = {device.name: list(measured_kernels(tables, device)) for device in fitted}
+    pairs = []
+    for borrower in fitted:
+        for lender in fitted:
+            for one in measured[borrower.name] if lender is not borrower else ():
+                law = own_law(lender, one)
+                if law is not None:
+                    same = lender.compute_capability == borrower.compute_capability
+                    errors = Errors.of(one.times(borrower, law)[0], one.seconds)
+                    names_ = (lender.name, borrower.name, one.kind, one.kernel, same)
+                    pairs.append(Pair(*names_, errors))
+    return pairs
+
+
+def layer(folder: Path) -> Layer:
+    """Vidur's measurements of one layer, which no law was fitted to; `add` is counted once, as
+    there, and the embedding belongs to no layer.
+    """
+    table = pd.read_csv(folder / LAYER)
+    tokens, ways = (
+        table[name].to_numpy(dtype=np.float64)
+        for name in ("num_tokens", "num_tensor_parallel_workers")
+    )
+    hidden, inner = 4096, 11008
+    shapes = {
+        "attn_pre_proj": (3 * hidden / ways, hidden),
+        "attn_post_proj": (hidden, hidden / ways),
+        "mlp_up_proj": (2 * inner / ways, hidden),
+        "mlp_down_proj": (hidden, inner / ways),
+    }
+    moved = {  # elements read and written, of a token
+        "input_layernorm": 2 * hidden,
+        "post_attention_layernorm": 2 * hidden,
+        "attn_rope": 4 * hidden / ways,
+        "mlp_act": 3 * inner / ways,
+        "add": 3 * hidden,
+    }
+    a100 = load_hardware("a100-80gb")
+    laws = laws_of(a100)
+    assert laws is not None
+    kernels = {op: matmul_time(a100, tokens, n, k, "fp16") for op, (n, k) in shapes.items()}
+    roof = kernel_roof(a100, "fp32")
+    vector = {
+        op: vector_seconds(laws.vector["default"], roof, traffic_bytes=2 * tokens * elements)
+        for op, elements in moved.items()
+    }
+    seconds = {op: table[f"{op}_ms"].to_numpy() / 1e3 for op in (*shapes, *moved)}
+    linear = sum(kernel.attainable_time_s for kernel in kernels.values())
+    predicted = linear + sum(vector.values())
+    measured = sum(seconds.values())
+    bound = sum(kernel.time_s for kernel in kernels.values()) + sum(
+        roof.seconds(0.0, 2 * tokens * elements) for elements in moved.values()
+    )
+    return Layer(
+        Errors.of(linear, sum(seconds[op] for op in shapes)),
+        Errors.of(
+            np.concatenate(list(vector.values())), np.concatenate([seconds[op] for op in moved])
+        ),
+        Errors.of(predicted, measured),
+        Errors.of(bound, measured),
+        Errors.of(predicted[ways == 1], measured[ways == 1]),
+    )
+
+
+def shipped(tables: list[pd.DataFrame], folder: Path) -> str:
+    """The part of the report that needs no fit."""
+    fits, pairs = [], []
+    for device in devices():
+        for one in measured_kernels(tables, device):
+            law = own_law(device, one)
+            assert law is not None, (device.name, one.kernel)
+            predicted, bound = one.times(device, law)
+            plain = Errors.of(bound, one.seconds).mean
+            errors = Errors.of(predicted, one.seconds)
+            names = [device.name, one.kind, one.kernel]
+            stated = [f"{v:.1f} %" for v in (law.median_error_percent, law.p90_error_percent)]
+            fits.append([*names, *errors.cells(), f"{plain:.1f} %", *stated])
+    for pair in carried(tables, [device.name for device in devices()]):
+        capability = "same" if pair.same else "other"
+        who = [pair.lender, pair.borrower, pair.kind, pair.kernel, capability]
+        pairs.append([*who, *(f"{v:.1f} %" for v in pair.errors[2:])])
+    on_layer, typical = layer(folder), carry_over()
+    layers = [
+        ["linear ops", *on_layer.linear.cells()],
+        ["each vector op (typical law)", *on_layer.vector_ops.cells()],
+        ["the layer", *on_layer.together.cells()],
+        ["the layer, one GPU", *on_layer.alone.cells()],
+        ["the layer, plain roofline", *on_layer.bound.cells()],
+    ]
+    lent = [
+        [op, capability, f"{errors.median_percent:.1f} %", f"{errors.p90_percent:.1f} %"]
+        for op, capability, errors in (
+            ("matmul", "the same", typical.same_capability.matmul),
+            ("matmul", "another", typical.other_capability.matmul),
+            ("matmul w8a8, w8a16, w4a16", "any", typical.quantized_matmul),
+            ("attention", "the same", typical.same_capability.attention),
+            ("attention", "another", typical.other_capability.attention),
+        )
+    ]
+    return "\n".join(
+        [
+            "# How far attainable time is from measurement",
+            "",
+            "Generated by `python tools/accuracy.py FOLDER` from measurements that are not in the",
+            "project: NVIDIA aiconfigurator's database (A100, H100, H200, B200, L40S), Baidu",
+            "DeepBench (V100, T4), Microsoft Vidur (one layer on an A100). Errors are relative",
+            "to the measured time; signed ones above zero are predictions that are too slow; all",
+            "others are absolute.",
+            "",
+            "## Laws that ship, on the rows they were fitted to",
+            "",
+            "The last two columns are what the device's file states: errors on shapes that a first",
+            "fit did not see.",
+            "",
+            _table(
+                fits, ["Device", "Op", "Kernel", *COLUMNS, PLAIN, "States median", "States p90"]
+            ),
+            "",
+            "## A layer that no law was fitted to",
+            "",
+            "One layer of Llama-2-7B on an A100 80GB (Microsoft Vidur, 2024), 1 to 4096 tokens, on",
+            "1, 2, 4 and 8 GPUs: another laboratory, other software. Linear and vector ops; the",
+            "file has no attention kernel.",
+            "",
+            _table(layers, ["Part", *COLUMNS]),
+            "",
+            "## Laws of one device on another",
+            "",
+            "What a law costs on a device that it was not fitted to, with that device's peaks, SMs",
+            "and cache. `typical for this architecture` states the means of these, by whether the",
+            "two devices are of one compute capability:",
+            "",
+            _table(lent, ["Of", "Capability", "Median", "p90"]),
+            "",
+            _table(pairs, ["Law of", "On", "Op", "Kernel", "Capability", "Median", "Mean", "p90"]),
+            "",
+        ]
+    )
+
+
+def refitted(tables: list[pd.DataFrame]) -> str:
+    """The part that fits a law to three quarters of every table."""
+    whole, classes = [], []
+    for device in devices():
+        for one in measured_kernels(tables, device):
+            print(f"{device.name}: {one.kind} {one.kernel}", file=sys.stderr, flush=True)
+            roof, test = kernel_roof(device, one.kernel), one.asked
+            rest, asked = one.where(~test), one.where(test)
+            law: MatmulLaw | AttentionLaw = (
+                fit_matmul(rest.rows, roof, kernel=one.kernel)
+                if one.kind == "matmul"
+                else fit_attention(rest.rows, roof)
+            )
+            names = [device.name, one.kind, one.kernel]
+            whole.append([*names, *_on(asked, device, law)])
+            classes += [[*names, name, *_on(part, device, law)] for name, part in _sized(asked)]
+    columns = [*COLUMNS, PLAIN]
+    return "\n".join(
+        [
+            REFITTED,
+            "A quarter of the (n, k) shapes of matmuls and of the (tokens, heads) pairs of",
+            "attention, drawn by a hash, is kept out (not the one behind the errors that the files",
+            "state); a law fitted to the rest is asked for it.",
+            "",
+            _table(whole, ["Device", "Op", "Kernel", *columns]),
+            "",
+            "The same by size: rows of activations of matmuls, tokens of attention.",
+            "",
+            _table(classes, ["Device", "Op", "Kernel", "Size", *columns]),
+            "",
+        ]
+    )
+
+
+def _on(asked: Measured, device: Hardware, law: MatmulLaw | AttentionLaw) -> list[str]:
+    predicted, bound = asked.times(device, law)
+    plain = Errors.of(bound, asked.seconds).mean
+    return [*Errors.of(predicted, asked.seconds).cells(), f"{plain:.1f} %"]
+
+
+def _sized(asked: Measured) -> Iterator[tuple[str, Measured]]:
+    column, spans = SIZES[asked.kind]
+    size = asked.column(column)
+    for name, low, high in spans:
+        mask = (size >= low) & (size <= high)
+        if mask.any():
+            yield name, asked.where(mask)
+
+
+def _table(rows: list[list[str]], headers: list[str]) -> str:
+    words = ("On", "Op", "Kernel", "Size", "Capability")
+    return grid(rows, headers, "github", words=words)
+
+
+def main() -> None:
+    folder, *options = sys.argv[1:] or sys.exit(__doc__)
+    tables = measurements(Path(folder))
+    quick = shipped(tables, Path(folder))
+    if "--check" in options:
+        kept = REPORT.read_text(encoding="utf-8").partition(REFITTED)[0]
+        sys.exit(0 if kept == quick else f"stale: {REPORT.relative_to(ROOT)}")
+    REPORT.write_text(quick + refitted(tables), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

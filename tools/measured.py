@@ -1,0 +1,101 @@
+"""What the tools share: tables of measured kernels, and what laws say of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from roofline.fitting.rows import KERNELS, FitError, of_one_source
+from roofline.fitting.tables import Kind, by_kind, kernels, of_device, read_table
+from roofline.kernels.attention import attention_flops, attention_seconds
+from roofline.kernels.matmul import matmul_seconds
+from roofline.kernels.names import ATTENTION_BYTES, kernel_roof
+from roofline.specs.attained import AttentionLaw, MatmulLaw
+from roofline.specs.hardware import Hardware
+
+Array = NDArray[np.float64]
+ONE_IN = 4
+"""One shape in so many is asked for."""
+ATTENTION = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
+
+
+class Measured(NamedTuple):
+    """The rows of one kernel on one device, of the one library that its law is fitted to."""
+
+    kind: Kind
+    kernel: str
+    rows: pd.DataFrame
+
+    @property
+    def seconds(self) -> Array:
+        return self.column("time_ms") / 1e3
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Rows of a quarter of the shapes, by a hash; another than that by which a fit keeps some
+        out, so that the fit to the rest still knows its own error.
+        """
+        names = ("n", "k") if self.kind == "matmul" else ("tokens", "num_heads")
+        shapes = zip(*(self.column(name) for name in names), strict=True)
+        return np.array([_hash(shape) % ONE_IN == 0 for shape in shapes])
+
+    def column(self, name: str) -> Array:
+        return np.asarray(self.rows[name], dtype=np.float64)
+
+    def where(self, mask: NDArray[np.bool_]) -> Measured:
+        return self._replace(rows=self.rows[mask])
+
+    def times(self, hardware: Hardware, law: MatmulLaw | AttentionLaw) -> tuple[Array, Array]:
+        """What the law says of the rows on a device, and the roofline, in seconds."""
+        roof = kernel_roof(hardware, self.kernel)
+        if isinstance(law, MatmulLaw):
+            m, n, k = map(self.column, ("m", "n", "k"))
+            width = KERNELS[self.kernel]
+            weights, activations = width.weight * n * k, m * (width.input * k + width.output * n)
+            sizes = {"weight_bytes": weights, "activation_bytes": activations}
+            bound = roof.seconds(2 * m * n * k, weights + activations)
+            return matmul_seconds(law, roof, m, n, k, **sizes), bound
+        batch, tokens, heads, kv_heads, size = map(self.column, ATTENTION)
+        shape = (batch, tokens, tokens, heads, kv_heads, size)
+        moved = ATTENTION_BYTES[self.kernel] * 2 * batch * tokens * size * (heads + kv_heads)
+        flops = attention_flops(batch, tokens, tokens, heads, size, causal=True)
+        seconds = attention_seconds(law, roof, *shape, causal=True, traffic_bytes=moved)
+        return seconds, roof.seconds(flops, moved)
+
+
+def _hash(shape: tuple[float, ...]) -> int:
+    words = "asked " + " ".join(f"{size:g}" for size in shape)
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4])
+
+
+def measurements(folder: Path) -> list[pd.DataFrame]:
+    """The folder's tables that tell devices apart."""
+    files = sorted([*folder.glob("*.parquet"), *folder.glob("*.csv")])
+    return [table for table in map(read_table, files) if "hardware" in table]
+
+
+def of_hardware(tables: list[pd.DataFrame], hardware: Hardware) -> dict[Kind, pd.DataFrame]:
+    """What was measured on a device, by kind."""
+    found: dict[Kind, pd.DataFrame] = {}
+    for table in tables:
+        try:
+            rows, _ = of_device(table, (hardware.name, *hardware.aliases))
+        except FitError:  # it is in another table
+            continue
+        found |= by_kind(rows)
+    return found
+
+
+def measured_kernels(tables: list[pd.DataFrame], hardware: Hardware) -> Iterator[Measured]:
+    """The rows that each law of the device is fitted to."""
+    for kind, rows in of_hardware(tables, hardware).items():
+        named = kernels(rows) if kind == "matmul" else {"bf16": rows}
+        for kernel, some in named.items():
+            columns = {str(name): np.asarray(some[name]) for name in some}
+            yield Measured(kind, kernel, pd.DataFrame(of_one_source(columns)))
