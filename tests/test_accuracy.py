@@ -13,8 +13,10 @@ from roofline.specs.catalog import all_hardware, load_hardware
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT.parent / "shared" / "measured"
 TEXT = (ROOT / "reports" / "accuracy.md").read_text(encoding="utf-8")
-BOUND_OFF_PERCENT = {"a100-80gb": 43, "h100-sxm": 34, "h200": 38, "l40s": 34}
-"""Mean error of the plain roofline on these devices' matmuls, as it was known before any fit."""
+BOUND_OFF_PERCENT = {"a100-80gb": 43.5, "h100-sxm": 36.4, "h200": 41.3, "b200": 51.0, "l40s": 31.3}
+"""Mean error of the plain roofline on matmuls in bf16, as others worked it out on other shapes of
+the same databases.
+"""
 
 
 def table(heading: str) -> list[list[str]]:
@@ -64,11 +66,9 @@ def test_it_states_what_the_files_state() -> None:
 
 
 def test_the_plain_roofline_is_as_far_off_as_was_known() -> None:
-    whole = {(row[0], row[2]): percent(row[8]) for row in SHIPPED}
+    found = {row[0]: percent(row[8]) for row in SHIPPED if row[1:3] == ["matmul", "bf16"]}
 
-    for device, off in BOUND_OFF_PERCENT.items():
-        every = [mean for (name, _), mean in whole.items() if name == device]
-        assert min(every) - 1 <= off <= max(every) + 1
+    assert found == pytest.approx(BOUND_OFF_PERCENT, abs=2.5)
 
 
 def test_laws_are_much_closer_than_the_bound() -> None:
