@@ -174,7 +174,7 @@ def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyP
 
 
 def test_what_cannot_be_validated_is_one_line() -> None:
-    with pytest.raises(InputError, match="peaks alone.*roofline calibrate"):
+    with pytest.raises(InputError, match=r"peaks alone.*roofline calibrate"):
         validate(replace(device(), attained=None), model="llava-tiny", device="cpu")
     with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
         validate(device(), model="vicuna-7b", device="cpu")
