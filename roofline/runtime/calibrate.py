@@ -55,8 +55,6 @@ written to memory that is still warm from the last."""
 _GRAPH_CALLS = 20
 """Kernels in one CUDA graph, so that the host adds nothing to their time."""
 _POOL_CACHES = 6
-_LONGEST_CALL_S = 0.15
-"""A size that takes longer is left out: it says nothing that smaller ones do not."""
 
 _CPU_ROWS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _VECTOR_ROWS = (1, 8, 32, 64, 128, 256, 512, 1024)
