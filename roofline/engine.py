@@ -136,11 +136,11 @@ class Plan:
         """Seconds attained, and what they may be off, of kernels that share their variables."""
         groups: dict[Any, list[Kernel]] = {}
         for kernel in self._kernels if self.laws else ():
-            groups.setdefault((kernel.phase, kernel.variables), []).append(kernel)
-        return [
-            Remembered(names if phase == "prefill" else (), partial(_attained, kernels))
-            for (phase, names), kernels in groups.items()
-        ]
+            names = kernel.variables
+            if kernel.phase == "decode":  # what differs from step to step is computed as it comes
+                names = () if "step" in names else (*names, "steps")
+            groups.setdefault(names, []).append(kernel)
+        return [Remembered(names, partial(_attained, group)) for names, group in groups.items()]
 
     @cached_property
     def _sums(self) -> list[tuple[Polynomial, Polynomial]]:

@@ -115,16 +115,7 @@ class Laws:
                 self._singles[key] = found.ravel()[0]
             return found
 
-        lines = [line for argument in arguments if (line := _line(argument, m))]
-        if len(lines) < len(arguments):
-            return lambda point: seconds(map(point, arguments))
-
-        def of_distinct(point: Point) -> Array:
-            # a sweep has few different m, and most matmuls share them
-            rows, inverse = point.distinct(m)
-            return seconds(rows * slope + offset for slope, offset in lines)[inverse]
-
-        return of_distinct
+        return lambda point: seconds(map(point, arguments))
 
     def _attention(self, row: CostRow, shape: AttentionShape, roof: Roof) -> Seconds:
         law = self._attention_law()
@@ -160,11 +151,3 @@ def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
     """The law of a data type, else that of the likest: efficiencies are shares of its own peak."""
     names = (data_type, *_ALIKE.get(data_type, ()), *_WIDESPREAD)
     return next((laws[name] for name in names if name in laws), next(iter(laws.values())))
-
-
-def _line(value: Polynomial, variable: Polynomial) -> tuple[float, float] | None:
-    """(a, b) with value = a·variable + b; None where it is no such line."""
-    offset = value.terms.get((), 0.0)
-    monomial, coefficient = next(iter(variable.terms.items()))
-    slope = value.terms.get(monomial, 0.0) / coefficient if monomial else 0.0
-    return (slope, offset) if variable * slope + offset == value else None

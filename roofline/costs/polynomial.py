@@ -124,7 +124,6 @@ class Point:
     def __init__(self, values: Mapping[str, Array]) -> None:
         self.values = values
         self._monomials: dict[Monomial, Array] = {(): np.float64(1.0)}  # type: ignore[dict-item]
-        self._distinct: dict[Polynomial, tuple[Array, NDArray[np.intp]]] = {}
 
     def _monomial(self, monomial: Monomial) -> Array:
         known = self._monomials.get(monomial)
@@ -143,14 +142,6 @@ class Point:
             else:
                 value = value + coefficient
         return value
-
-    def distinct(self, polynomial: Polynomial) -> tuple[Array, NDArray[np.intp]]:
-        """The different values of a polynomial, and which of them stands where."""
-        known = self._distinct.get(polynomial)
-        if known is None:
-            known = np.unique(self(polynomial), return_inverse=True)
-            self._distinct[polynomial] = known
-        return known
 
     def at(self, **values: Array) -> Point:
         """The same point with some variables moved; monomials without them are kept."""
