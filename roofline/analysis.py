@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
+from math import prod
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -21,6 +22,8 @@ from roofline.errors import ScenarioError
 from roofline.estimate import Estimate, Totals, plain
 from roofline.laws import Laws
 from roofline.rates import rates
+from roofline.remembered import FEW
+from roofline.specs.attained import Attained
 from roofline.specs.catalog import load_hardware, load_quantization, mode_outside_llm
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
@@ -146,7 +149,9 @@ class _Request(Struct, frozen=True):
         work = self._workload(scenario)
         scenario = _with_defaults(scenario, work, self.visual_tokens is not None, self.llm_layers)
         costs = self._price(work, mode)
-        plans = [self._plan(hardware, cost, mode) for cost in costs]
+        laws = laws_of(hardware) if self.accounting == "exact" else None
+        plan = _known_plan if prod(scenario.shape) <= FEW else _plan
+        plans = [plan(hardware, laws, cost, mode) for cost in costs]
         prompt = Prompt(work.images_per_sample, work.unreduced_visual_tokens)
         results = evaluate(plans, prompt, scenario)
         components = {
@@ -201,11 +206,6 @@ class _Request(Struct, frozen=True):
             return llm_viewer.price(work, mode)
         return exact.price(work, mode, mode_outside_llm(mode) if work.llm else mode)
 
-    def _plan(self, hardware: Hardware, cost: ComponentCost, mode: Quantization) -> Plan:
-        used = rates(hardware, cost, mode.name)
-        laws = laws_of(hardware) if self.accounting == "exact" else None
-        return Plan(cost, used, Laws(hardware, laws, cost, used) if laws else None)
-
     def _inputs(
         self, work: Workload, hardware: Hardware, mode: Quantization, scenario: Scenario
     ) -> dict[str, Any]:
@@ -226,6 +226,17 @@ class _Request(Struct, frozen=True):
         full = np.ceil(scenario.visual_tokens / per_sample) * per_sample
         whole = replace(self, visual_tokens=full, reducer=None, vision_layers=None, llm_layers=None)
         return whole.estimate()
+
+
+def _plan(
+    hardware: Hardware, laws: Attained | None, cost: ComponentCost, mode: Quantization
+) -> Plan:
+    used = rates(hardware, cost, mode.name)
+    return Plan(cost, used, Laws(hardware, laws, cost, used) if laws else None)
+
+
+_known_plan = lru_cache(maxsize=64)(_plan)
+"""For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
 
 
 def _with_defaults(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from roofline.costs.ops import AttentionShape, MatmulShape
 from roofline.costs.polynomial import Array, Point, Polynomial
 from roofline.kernels.attention import attention_seconds
 from roofline.kernels.matmul import matmul_seconds
-from roofline.kernels.roof import Roof
+from roofline.kernels.roof import Number, Roof
 from roofline.kernels.vector import vector_seconds
 from roofline.rates import Rates
 from roofline.specs.attained import Attained, AttentionLaw, Law, MatmulLaw, VectorLaw
@@ -26,6 +26,8 @@ _Law = TypeVar("_Law")
 _ALIKE = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
 """Types that tensor cores take at one rate, and names of one kernel."""
 _WIDESPREAD = ("bf16", "fp16", "fp32")
+_MOST_KNOWN = 4096
+"""Matmuls of one shape that are remembered at a time."""
 
 
 class Laws:
@@ -39,8 +41,9 @@ class Laws:
         """Whether kernels run on what issues them."""
         self._units = hardware.sm_count.value if hardware.sm_count else 1.0
         self._cache_bytes = hardware.l2_cache_mib.value * MIB if hardware.l2_cache_mib else 0.0
-        self._singles: dict[Any, float] = {}
-        """Times of single matmuls: totals and a table of ops ask for the same ones."""
+        self._known: dict[Any, float] = {}
+        """Times of matmuls of one shape: totals, a table of ops and every decode step ask for the
+        same ones."""
 
     def law(self, row: CostRow) -> Law | None:
         """The law that goes for a row, with its origin; None where there is none."""
@@ -95,27 +98,24 @@ class Laws:
         weights = row.amounts.weight_read_bytes
         arguments = (m, n, k, weights, row.traffic - weights)
 
-        def seconds(values: Iterable[Array]) -> Array:
-            rows, columns, inner, weight_bytes, activation_bytes = numbers = tuple(values)
-            single = all(np.size(number) == 1 for number in numbers)
-            key = (law, *(float(np.ravel(number)[0]) for number in numbers)) if single else None
-            known = self._singles.get(key)
-            if known is not None:
-                return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
-            found = matmul_seconds(
-                law,
-                roof,
-                rows,
-                columns,
-                inner,
-                weight_bytes=weight_bytes,
-                activation_bytes=activation_bytes,
-            )
-            if key is not None:
-                self._singles[key] = found.ravel()[0]
-            return found
+        def seconds(numbers: Sequence[Number]) -> Array:
+            m, n, k, weight_bytes, activation_bytes = numbers
+            bytes_moved = {"weight_bytes": weight_bytes, "activation_bytes": activation_bytes}
+            return matmul_seconds(law, roof, m, n, k, **bytes_moved)
 
-        return lambda point: seconds(map(point, arguments))
+        def remembered(point: Point) -> Array:
+            numbers = [np.asarray(point(argument)) for argument in arguments]
+            if not all(map(_all_alike, numbers)):
+                return seconds(numbers)
+            one = [number.flat[0] for number in numbers]
+            key = (law, *one)
+            if key not in self._known:
+                if len(self._known) == _MOST_KNOWN:
+                    self._known.clear()
+                self._known[key] = float(seconds(one))
+            return np.broadcast_to(self._known[key], np.broadcast_shapes(*map(np.shape, numbers)))
+
+        return remembered
 
     def _attention(self, row: CostRow, shape: AttentionShape, roof: Roof) -> Seconds:
         law = self._attention_law()
@@ -145,6 +145,11 @@ class Laws:
 
     def _attention_law(self) -> AttentionLaw:
         return for_type(self.attained.attention, self.rates.attention_type)
+
+
+def _all_alike(numbers: Array) -> bool:
+    """Whether there are any numbers and they are one."""
+    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
 
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:

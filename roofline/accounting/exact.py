@@ -7,52 +7,103 @@ one kernel. Widths come from the quantization mode, tensor by tensor.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 from roofline.accounting.table import Amounts, ComponentCost, CostRow, Phase
 from roofline.costs import language, projection, vision
-from roofline.costs.blocks import Block, live_elements
+from roofline.costs.blocks import Block, Span, live_elements
+from roofline.costs.language import AttentionKind
 from roofline.costs.ops import Op
-from roofline.costs.polynomial import Polynomial, total, upper_envelope
+from roofline.costs.polynomial import Number, Polynomial, total, upper_envelope
+from roofline.costs.scenario import Stage
 from roofline.costs.workload import BATCH, IMAGES, STEP, STEPS, TEXT, Workload
 from roofline.specs.models import LanguageModel, Projector, VisionEncoder
 from roofline.specs.quantization import Quantization
+
+Phases: TypeAlias = dict[Phase, Sequence[Block]]
+_KNOWN = 64
+"""Components that are not priced again."""
 
 
 def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[ComponentCost]:
     """Cost of each component; `llm_mode` for the LLM, `mode` for vision tower and projector."""
     components = []
-    runs_prompt = work.stage != "decode"
+    prompt = work.stage != "decode"
     if work.vision:
-        blocks = vision.encode(
-            work.vision, work.vision_spans, images=IMAGES, attention=work.attention
+        components.append(
+            _vision(
+                work.vision,
+                work.vision_spans,
+                mode,
+                work.attention,
+                towers=work.vision_towers,
+                prompt=prompt,
+            )
         )
-        phases: dict[Phase, Sequence[Block]] = {"prefill": blocks} if runs_prompt else {}
-        weights = work.vision_towers * vision_weight_bytes(work.vision, mode)
-        components.append(_component("vision", phases, mode, weights, layers=work.vision_layers))
     if work.reducer:
         assert work.case
-        phases = {"prefill": work.reducer.own(work.case)} if runs_prompt else {}
+        phases: Phases = {"prefill": work.reducer.own(work.case)} if prompt else {}
         width = llm_mode if work.reducer.place == "llm" else mode
         components.append(_component("reducer", phases, width, 0.0))
     if work.vision and work.projector and work.llm:
         shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
-        blocks = projection.project(work.projector, rows=work.projected, **shape)
-        phases = {"prefill": blocks} if runs_prompt else {}
-        weights = projector_weight_bytes(work.projector, mode, **shape)
-        components.append(_component("projector", phases, mode, weights))
+        components.append(_projector(work.projector, work.projected, mode, prompt=prompt, **shape))
     if work.llm:
-        components.append(_llm(work, work.llm, llm_mode))
+        components.append(_llm(work.llm, work.llm_spans, llm_mode, work.attention, work.stage))
     return components
 
 
-def _llm(work: Workload, llm: LanguageModel, mode: Quantization) -> ComponentCost:
-    spans, attention = work.llm_spans, work.attention
-    phases: dict[Phase, Sequence[Block]] = {}
-    if work.stage != "decode":
+# Each of these is asked for the same again and again, for one number of visual tokens after the
+# other, of which only the reducer's own work has the formulas to itself.
+
+
+@lru_cache(maxsize=_KNOWN)
+def _vision(
+    encoder: VisionEncoder,
+    spans: tuple[Span, ...],
+    mode: Quantization,
+    attention: AttentionKind,
+    *,
+    towers: int,
+    prompt: bool,
+) -> ComponentCost:
+    blocks = vision.encode(encoder, spans, images=IMAGES, attention=attention)
+    weights = towers * vision_weight_bytes(encoder, mode)
+    layers = sum(span.layers for span in spans)
+    return _component("vision", {"prefill": blocks} if prompt else {}, mode, weights, layers=layers)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _projector(
+    projector: Projector,
+    rows: Number,
+    mode: Quantization,
+    *,
+    in_features: int,
+    out_features: int,
+    prompt: bool,
+) -> ComponentCost:
+    shape = {"in_features": in_features, "out_features": out_features}
+    blocks = projection.project(projector, rows=rows, **shape)
+    weights = projector_weight_bytes(projector, mode, **shape)
+    return _component("projector", {"prefill": blocks} if prompt else {}, mode, weights)
+
+
+@lru_cache(maxsize=_KNOWN)
+def _llm(
+    llm: LanguageModel,
+    spans: tuple[Span, ...],
+    mode: Quantization,
+    attention: AttentionKind,
+    stage: Stage,
+) -> ComponentCost:
+    phases: Phases = {}
+    if stage != "decode":
         phases["prefill"] = language.prefill(
             llm, spans, batch=BATCH, text_tokens=TEXT, attention=attention
         )
-    if work.stage != "prefill":
+    if stage != "prefill":
         phases["decode"] = language.decode(llm, spans, batch=BATCH, step=STEP, attention=attention)
     cached = total(span.layers * (span.tokens + STEPS) for span in spans)
     kv = 2 * llm.kv_width * mode.kv_bytes * BATCH * cached
@@ -62,7 +113,7 @@ def _llm(work: Workload, llm: LanguageModel, mode: Quantization) -> ComponentCos
 
 def _component(
     name: str,
-    phases: dict[Phase, Sequence[Block]],
+    phases: Phases,
     mode: Quantization,
     weight_bytes: float,
     kv_cache_bytes: Polynomial | None = None,

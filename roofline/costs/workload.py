@@ -69,11 +69,6 @@ class Workload(Struct, frozen=True):
         return BATCH * VISUAL
 
     @property
-    def vision_layers(self) -> int:
-        """ViT blocks that run."""
-        return sum(span.layers for span in self.vision_spans)
-
-    @property
     def main(self) -> str:
         """The component that totals are about."""
         return "llm" if self.llm else "vision"

@@ -166,3 +166,6 @@ class Attained(Spec, frozen=True):
     def __post_init__(self) -> None:
         if not (self.matmul or self.attention or self.vector):
             raise ValueError("`attained` needs a law of matmul, attention or vector ops")
+
+    def __hash__(self) -> int:
+        return hash((self.source, self.date))  # mappings have none

@@ -60,6 +60,9 @@ class Hardware(Spec, frozen=True):
     attained_like: str | None = None
     """A device whose laws go for the kernels that were not measured on this one."""
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # sources and laws are mappings, which have no hash
+
     def __post_init__(self) -> None:
         check_sources(self, self.sources)
         if self.attained and self.attained.source not in self.sources:

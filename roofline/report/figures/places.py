@@ -41,13 +41,12 @@ def dots(setting: Setting) -> list[Dot]:
     """Ops with the fewest visual tokens, and where they were; those in one place together."""
     one = fewest(setting) or setting.configurations[0]
     was: dict[tuple[str, str], Place] = {}
-    for op in one.whole.estimate.op_table() if one.whole else ():
+    for op in one.whole.ops if one.whole else ():
         if (place := _place(op)) is not None:
             was.setdefault((op["component"], op["name"]), place)
-    ops = one.estimate.op_table()
-    whole_s = sum(map(_time_s, ops))
+    whole_s = sum(map(_time_s, one.ops))
     found: dict[tuple[object, ...], Dot] = {}
-    for op in ops:
+    for op in one.ops:
         if (place := _place(op)) is None:
             continue
         before = was.get((op["component"], op["name"]))

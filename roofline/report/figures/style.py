@@ -83,14 +83,12 @@ def page(
     `entries` is the number of rows of the legend below them.
     """
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(columns, panels)
     rows = -(-panels // columns)
     below = entries * _LEGEND_LINE + _LEGEND_PAD + (0.15 if note else 0)
     size = columns * panel_in[0], rows * panel_in[1] + below
-    layout = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
-    drawing = Figure(figsize=size, facecolor="white", layout=layout)
+    drawing = Figure(figsize=size, facecolor="white")
     if note:
         drawing.suptitle(note, fontsize=SMALL, color=PALE, x=0.99, ha="right")
     return drawing, [drawing.add_subplot(rows, columns, i + 1) for i in range(panels)]
@@ -159,7 +157,12 @@ def swatch(**style: Any) -> Artist:
 
 
 def finish(drawing: Page, handles: Sequence[Artist], columns: int) -> None:
-    """Say what is what below all panels, and settle the layout: it costs as much as drawing."""
+    """Say what is what below all panels, and settle the layout.
+
+    Once: a figure that has a layout engine of its own is laid out and drawn anew for each file.
+    """
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     drawing.legend(
         handles=handles,
         loc="outside lower center",
@@ -174,10 +177,7 @@ def finish(drawing: Page, handles: Sequence[Artist], columns: int) -> None:
         columnspacing=1.2,
         labelspacing=0.4,
     )
-    engine = drawing.get_layout_engine()
-    assert engine is not None
-    engine.execute(drawing)
-    drawing.set_layout_engine("none")
+    ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02).execute(drawing)
 
 
 def render(drawing: Page, form: str) -> bytes:

@@ -93,15 +93,14 @@ def _bars(setting: Setting, ones: Sequence[Configuration]) -> list[_Bar]:
     kinds = (False, True) if has_laws(setting.configurations[0]) else (False,)
     bars = []
     for one in ones:
-        ops = one.estimate.op_table()
-        bars += [_Bar(one, attainable, _parts(one, ops, attainable)) for attainable in kinds]
+        bars += [_Bar(one, attainable, _parts(one, attainable)) for attainable in kinds]
     return bars
 
 
-def _parts(one: Configuration, ops: Sequence[dict[str, Any]], attainable: bool) -> Parts:
+def _parts(one: Configuration, attainable: bool) -> Parts:
     """The bound, or the attainable time, by what takes it."""
     found: Parts = {}
-    for op in ops:
+    for op in one.ops:
         part = (op["component"], _GROUPS.get(op["kind"], "other ops"))
         time_s = op["attainable_time_s"] if attainable else op["time_s"]
         found[part] = found.get(part, 0.0) + float(time_s)
