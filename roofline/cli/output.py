@@ -65,11 +65,23 @@ def check_folder(target: str, files: Iterable[str], *, force: bool = False) -> N
         check(str(path / file), force=force)
 
 
-def write_folder(target: str, content: Mapping[str, bytes], *, force: bool = False) -> None:
-    """Write each file into the folder. Raises OutputError."""
+def write_folder(
+    target: str,
+    content: Mapping[str, bytes],
+    *,
+    force: bool = False,
+    instead_of: Iterable[str] = (),
+) -> None:
+    """Write each file into the folder. Raises OutputError.
+
+    instead_of: files that went with what was there before; with `force` those not written go.
+    """
     check_folder(target, content, force=force)
     for file, data in content.items():
         write_bytes(data, str(Path(target) / file), force=force)
+    if force:
+        for file in set(instead_of) - content.keys():
+            (Path(target) / file).unlink(missing_ok=True)
 
 
 def _print(text: str) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 
 @click.command()
 @click.option("--model", "models", multiple=True, help="Name or YAML file. Repeatable.")
 @click.option("--hw", "hardware", multiple=True, help="Name or YAML file. Repeatable.")
-@click.option(
-    "--quant", "quants", multiple=True, default=("fp16",), show_default="fp16", help="Repeatable."
-)
+@click.option("--quant", "quants", multiple=True, help="Default: fp16. Repeatable.")
 @click.option(
     "--visual-tokens",
     multiple=True,
@@ -24,8 +24,8 @@ import click
     multiple=True,
     help="Who leaves so few, or `none`; default: prumerge, for an LMM. Repeatable.",
 )
-@click.option("--text-tokens", type=int, default=40, show_default=True)
-@click.option("--batch", type=int, default=1, show_default=True, help="Sequences at once.")
+@click.option("--text-tokens", type=int, help="Default: 40.")
+@click.option("--batch", type=int, help="Sequences at once; default: 1.")
 @click.option(
     "--output-tokens",
     type=int,
@@ -46,15 +46,19 @@ import click
     help="Hold published accuracies of token reducers against their costs.",
 )
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="Made if need be.")
-@click.option("--force", is_flag=True, help="Write even if FOLDER holds other files.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Write even if FOLDER holds other files; the figures of a report before go.",
+)
 def report(
     models: tuple[str, ...],
     hardware: tuple[str, ...],
     quants: tuple[str, ...],
     visual_tokens: tuple[int, ...],
     reducers: tuple[str, ...],
-    text_tokens: int,
-    batch: int,
+    text_tokens: int | None,
+    batch: int | None,
     output_tokens: int,
     records: tuple[str, ...],
     accuracy: bool,
@@ -64,36 +68,39 @@ def report(
     """Write a study: report.md, one self-contained report.html, and figures as PNG and SVG.
 
     Every --model, --hw, --quant, --visual-tokens and --reducer is combined with every other; all
-    visual tokens, unreduced, stand beside them. Models and devices of records need not be named.
+    visual tokens, unreduced, stand beside them. What is not named is as in the records.
     """
     from pathlib import Path
 
     from roofline import __version__
     from roofline.cli.measuring import require
     from roofline.cli.output import write_folder
+    from roofline.costs.scenario import DEFAULT_TEXT_TOKENS
     from roofline.record import load_record
     from roofline.study import Measured, study
 
     _check_free(output, force=force)
     require("matplotlib")
     found = [load_record(file) for file in records]
+    runs = [record.inputs for record in found]
     result = study(
-        models or [record.inputs.model for record in found],
-        hardware or [record.inputs.hardware for record in found if record.inputs.hardware],
-        quants,
-        visual_tokens,
-        reducers,
-        text_tokens=text_tokens,
-        batch=batch,
+        models or [run.model for run in runs],
+        hardware or [run.hardware for run in runs if run.hardware],
+        quants or [run.quant for run in runs] or ["fp16"],
+        visual_tokens or [run.visual_tokens for run in runs],
+        reducers or [run.reducer for run in runs if run.reducer],
+        text_tokens=_given(text_tokens, [run.text_tokens for run in runs], DEFAULT_TEXT_TOKENS),
+        batch=_given(batch, [run.batch for run in runs], 1),
         output_tokens=output_tokens,
         records=[Measured(Path(f).stem, r) for f, r in zip(records, found, strict=True)],
         with_accuracy=accuracy,
     )
 
-    from roofline.report.study_document import render_study
+    from roofline.report.study_document import drawn_files, render_study
 
     command = _command(click.get_current_context())
-    write_folder(output, render_study(result, command, __version__), force=force)
+    content = render_study(result, command, __version__)
+    write_folder(output, content, force=force, instead_of=drawn_files())
     click.echo(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}")
 
 
@@ -112,14 +119,24 @@ def _check_free(folder: str, *, force: bool) -> None:
         )
 
 
+def _given(value: int | None, of_records: Sequence[int], default: int) -> int:
+    """What was typed, else what all records have."""
+    if value is not None:
+        return value
+    return of_records[0] if len(set(of_records)) == 1 else default
+
+
 def _command(context: click.Context) -> str:
     """What was typed, but for where the result went, in the order of the help."""
     import shlex
 
+    from click.core import ParameterSource
+
     words = ["roofline", "report"]
     for option in context.command.params:
         name = option.name or ""
-        if name in ("output", "force") or context.params[name] == option.get_default(context):
+        typed = context.get_parameter_source(name) is not ParameterSource.DEFAULT
+        if name in ("output", "force") or not typed:
             continue
         given = context.params[name]
         flag = option.opts[0]

@@ -70,13 +70,13 @@ def tokens(
     check(output, force=force)
     require(*NEEDS)
 
-    from roofline.report.token_figure import render
+    from roofline.report.figures import kept_tokens, render
     from roofline.runtime.inspect import inspect_tokens
 
     inspection = inspect_tokens(
         photo, reducers, model=model, checkpoint=checkpoint, count=visual_tokens
     )
-    write_bytes(render(inspection, suffix[1:]), output, force=force)
+    write_bytes(render(kept_tokens.draw(inspection), suffix[1:]), output, force=force)
     width = max(len(one.reducer) for one in inspection.kept)
     for one in inspection.kept:
         note = f"  ({one.note})" if one.note else ""

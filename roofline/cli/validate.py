@@ -72,13 +72,13 @@ def validate(
             progress=progress,
         )
     if output is not None:
-        from roofline.report.prediction_figure import render
+        from roofline.report.figures import prediction, render
         from roofline.specs.writing import hardware_yaml
 
         content = {
             "validation.md": render_validation(found, "md").encode(),
             "validation.json": found.to_json(),
-            "validation.png": render(found, "png"),
+            "validation.png": render(prediction.draw(found), "png"),
         }
         if calibration is not None:
             text = hardware_yaml(calibration.hardware, comment=calibration.comment)

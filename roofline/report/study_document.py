@@ -23,7 +23,7 @@ from roofline.report.measurement import facts
 from roofline.report.study_text import answer, fronts_by_place
 from roofline.study import Study
 
-FORMATS = ("png", "svg")
+_FORMATS = ("png", "svg")
 TERMS = (
     ("Roofline.", "Sum over ops of the larger of compute time and memory time, at the device's "
      "peaks: no kernel is faster."),
@@ -58,7 +58,7 @@ def render_study(
     drawn: dict[str, bytes] = {}
     for name, figure in chosen.items():
         page = figure.draw(study)
-        drawn |= {f"{name}.{form}": render(page, form) for form in FORMATS}
+        drawn |= {f"{name}.{form}": render(page, form) for form in _FORMATS}
     pictures = [Picture(name, f.title, f.alt(study)) for name, f in chosen.items()]
     document = to_document(study, command, version, pictures)
     vectors = {name: drawn[f"{name}.svg"] for name in chosen}
@@ -67,6 +67,11 @@ def render_study(
         "report.html": html(document, vectors).encode(),
         **drawn,
     }
+
+
+def drawn_files() -> set[str]:
+    """Names of all figures' files, whether or not a study has what they show."""
+    return {f"{name}.{form}" for name in FIGURES for form in _FORMATS}
 
 
 def to_document(study: Study, command: str, version: str, pictures: list[Picture]) -> Document:

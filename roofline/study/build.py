@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from roofline import accuracy
 from roofline.analysis import analyze
@@ -65,7 +66,7 @@ def study(
         visual_tokens=tuple(dict.fromkeys(visual_tokens)),
         reducers=tuple(dict.fromkeys(reducers)),
         options={"text_tokens": text_tokens, "batch": batch, "attention": attention},
-        lengths=np.unique(np.linspace(0, output_tokens, _LENGTHS).round()),
+        lengths=_lengths(output_tokens),
     )
     model_specs = _distinct(load_model(name) for name in models)
     devices = _distinct(load_hardware(name) for name in hardware)
@@ -106,13 +107,18 @@ def study(
     )
 
 
+def _lengths(most: int) -> NDArray[np.float64]:
+    """None, one, … and `most` output tokens, in even ratios; the last step stands alone."""
+    return np.unique([0.0, *np.geomspace(1, most, _LENGTHS).round(), most - 1])
+
+
 class _Asked(Struct, frozen=True, kw_only=True):
     """What is the same in all settings."""
 
     visual_tokens: tuple[int, ...]
     reducers: tuple[str, ...]
     options: dict[str, Any]
-    lengths: np.ndarray[Any, Any]
+    lengths: NDArray[np.float64]
     """Of answers, from 0 to the longest."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from roofline.record import Record
 
@@ -69,6 +70,30 @@ def test_a_record_brings_its_model_and_device(
     assert text.startswith("# llava-1.5-7b on h200: fp16")
     assert "**Measured, run-1.**" in text
     assert "## Measured" in text
+
+
+def test_what_is_not_named_is_as_in_the_records(
+    call: Cli, record: Callable[..., Record], tmp_path: Path
+) -> None:
+    run = record()
+    inputs = replace(run.inputs, quant="int8", visual_tokens=36, text_tokens=50, batch=2)
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.json").write_bytes(replace(run, inputs=inputs).to_json())
+    both = ("report", "--record", "one.json", "--record", "two.json")
+
+    def told(*words: str) -> list[str]:
+        assert call(*both, *words, "-o", "out", "--force").code == 0
+        text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+        keys = ("Quants", "Visual tokens", "Text tokens", "Batch")
+        return [
+            re.search(rf"- \*\*{key}\.\*\* (.+)", text)[1]  # type: ignore[index]
+            for key in keys
+        ]
+
+    assert told() == ["int8", "36", "50", "2"]
+    assert told("--text-tokens", "60", "--quant", "fp16") == ["fp16", "36", "60", "2"]
+    (tmp_path / "two.json").write_bytes(replace(run, inputs=replace(inputs, batch=4)).to_json())
+    assert told() == ["int8", "36", "50", "1"]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +162,19 @@ def test_a_folder_with_other_files_is_left_alone(call: Cli, tmp_path: Path) -> N
     after = contents(folder)
     assert after["thesis.tex"] == before["thesis.tex"]
     assert after["report.md"] != before["report.md"]
+
+
+def test_figures_of_a_report_before_do_not_stay(call: Cli, tmp_path: Path) -> None:
+    quick = ("report", "--model", "clip-vit-l-336", "--hw", "h200")
+    assert call(*quick, "-o", "fresh").code == 0
+    fresh = contents(tmp_path / "fresh")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    for name in ("answer.png", "answer.svg", "photo.png"):
+        (folder / name).write_bytes(b"before")
+
+    assert call(*quick, "-o", "out", "--force").code == 0
+    assert contents(folder) == fresh | {"photo.png": b"before"}
 
 
 def test_a_file_is_no_folder(call: Cli, tmp_path: Path) -> None:

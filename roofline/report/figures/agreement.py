@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from roofline.report import prediction_figure
+from roofline.report.figures import prediction
 from roofline.report.figures.naming import listed
 from roofline.study import Study
 from roofline.units import percent
@@ -44,7 +44,7 @@ def draw(study: Study) -> Page:
         counts=[],
         cells=cells(study),
     )
-    return prediction_figure.draw(validation)
+    return prediction.draw(validation)
 
 
 def cells(study: Study) -> list[Cell]:

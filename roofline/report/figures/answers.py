@@ -14,6 +14,7 @@ from roofline.report.figures.style import (
     THIN,
     WHOLE_DASH,
     colours,
+    counted,
     dress,
     finish,
     first,
@@ -84,7 +85,7 @@ def draw(study: Study) -> Page:
             dress(row[2], words, "times as fast")
             row[2].set_ylim(bottom=min(1.0, row[2].get_ylim()[0]))
         for axes in row:
-            axes.set_xlim(0, settings[0].configurations[0].output_tokens[-1])
+            counted(axes, settings[0].configurations[0].output_tokens[-1])
     finish(drawing, handles, _LEGEND_COLUMNS)
     return drawing
 
@@ -104,8 +105,7 @@ def _draw_setting(row: Sequence[Axes], setting: Setting, shade: Any) -> None:
         name = f"{setting.hardware} {prompt_name(one)}"
         lengths, times = one.output_tokens, one.generation_time_s
         line = {"color": shade, "ls": REDUCED_DASH if one.whole else WHOLE_DASH, "lw": LINE}
-        middles = (lengths[1:] + lengths[:-1]) / 2
-        row[0].plot(middles, one.decode_time_s, gid=f"step {name}", **line)
+        row[0].plot(lengths[1:], one.decode_time_s, gid=f"step {name}", **line)
         row[1].plot(lengths, times, gid=f"answer {name}", **line)
         if has_laws(one) and one.generation is not None:
             faint = line | {"lw": THIN, "alpha": BOUND_ALPHA}

@@ -136,6 +136,6 @@ def _draw_bars(axes: Axes, rows: Sequence[Configuration]) -> None:
             va="center",
             fontsize=SMALL,
             color=INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
     axes.set_yticks(range(len(rows)), [_name(one) for one in rows])

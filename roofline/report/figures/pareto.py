@@ -16,7 +16,6 @@ from roofline.report.figures.style import (
     dress,
     finish,
     key,
-    logarithmic,
     page,
     prefixed,
 )
@@ -32,8 +31,6 @@ _COLUMNS, _LEGEND_COLUMNS = 3, 6
 _PANEL_IN = (DOUBLE_IN / 3, 1.8)
 _FILLS = ("full", "none", "left", "bottom")
 _SIZE, _RING = 4.2, 8.5
-_MARGIN = 1.25
-"""Ratio of an axis's end to the outermost point, where it is logarithmic."""
 
 
 def applies(study: Study, cost: str) -> bool:
@@ -110,15 +107,12 @@ def _draw_front(
             markeredgewidth=0.9,
             gid="choice",
         )
-    if cost != "peak_memory_bytes":
-        spent = [value for c in front.candidates if (value := c.cost(cost)) is not None]
-        logarithmic(axes, "x")
-        axes.set_xlim(min(spent) / _MARGIN, max(spent) * _MARGIN)
-    else:
-        axes.locator_params(axis="x", nbins=4)
+    axes.locator_params(axis="x", nbins=4)
     measure = f"{front.benchmark.metric}, {front.benchmark.unit}"
     dress(axes, _title(cost), measure, front.name)
     axes.margins(0.12)
+    if cost != "peak_memory_bytes":  # nearly all of that are weights, the same for all
+        axes.set_xlim(left=0)
     prefixed(axes, "x", COSTS[cost].unit)
 
 
@@ -142,7 +136,8 @@ def _title(cost: str) -> str:
 
 def _who(candidate: Candidate) -> str:
     """The method, sampling patterns of one kind together."""
-    return candidate.score.reducer or candidate.score.method
+    method = candidate.score.method
+    return method.partition(" ")[0] if candidate.score.reducer else method
 
 
 def _places(candidates: Sequence[Candidate], cost: str) -> tuple[list[float], list[float]]:

@@ -215,7 +215,8 @@ def _handles(settings: Sequence[Setting], ops: Sequence[Dot], timed: bool) -> li
     if timed:
         marks.append(key(marker="x", label="measured"))
     marks.append(key(linestyle="-", color=INK, lw=LINE, label="roofs in use"))
-    marks.append(key(linestyle="-", color=RULE, lw=LINE, label="other types"))
+    if any(not ceiling.used for setting in settings for ceiling in ceilings(setting)):
+        marks.append(key(linestyle="-", color=RULE, lw=LINE, label="other types"))
     devices = [setting.configurations[0].estimate.hardware for setting in settings]
     if any(device.l2_bandwidth_gb_per_s for device in devices):
         marks.append(key(linestyle=_CACHE_DASH, lw=THIN, label="L2 cache"))

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, TypeVar
+from warnings import catch_warnings
 
 from roofline.estimate import Totals
-from roofline.report.prediction_figure import DOUBLE_IN, MARKERS, SINGLE_IN
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-__all__ = ["DOUBLE_IN", "SINGLE_IN"]
-
-FORMATS = ("png", "svg")
+FORMATS = ("png", "svg", "pdf")
 DPI = 200
+SINGLE_IN, DOUBLE_IN = 3.4, 7.0
+"""Widths of one column of a paper, and of two."""
 SMALL, NORMAL = 6.5, 7.5
 LINE, THIN = 1.3, 0.7
 INK, PALE, RULE = "#333333", "#6E6E6E", "#D9D9D9"
@@ -32,13 +32,22 @@ BOUND_ALPHA = 0.45
 BAND_ALPHA = 0.15
 """Of what attainable times may be off."""
 
+MARKERS: dict[str, tuple[str, str]] = {
+    "vision": ("o", "#0072B2"),
+    "reducer": ("D", "#CC79A7"),
+    "projector": ("^", "#E69F00"),
+    "llm": ("s", "#D55E00"),
+    "decode": ("v", "#009E73"),
+    "whole": ("P", "#000000"),
+}
+"""Shape and colour of the parts of a model."""
 SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Of things that have no colour of their own: devices, methods."""
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 """Markers to go with them; their number shares no factor with that of colours."""
 REDUCED_DASH, WHOLE_DASH = "-", (0, (4, 1.5))
 _OTHER = ("X", "#6E6E6E")
-_NAMES = {"llm": "LLM"}
+_NAMES = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
 _LEGEND_LINE, _LEGEND_PAD = 0.145, 0.12
 _ROUNDS = (1.0, 0.55, 0.3)
 """Tints in which the colours come again."""
@@ -124,11 +133,11 @@ def logarithmic(axes: Axes, which: str = "y") -> None:
 
 
 def counted(axes: Axes, most: float) -> None:
-    """A logarithmic axis of tokens from 1 to `most`, with plain numbers at its ticks."""
+    """A logarithmic axis of tokens from 1 to `most`, or 2, with plain numbers at its ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     ticks = [float(4**k) for k in range(12) if 4**k < most / 2.2] + [most]
-    axes.set(xscale="log", xlim=(1, most))
+    axes.set(xscale="log", xlim=(1, max(2.0, most)))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda count, _: f"{count:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -181,11 +190,18 @@ def finish(drawing: Page, handles: Sequence[Artist], columns: int) -> None:
 
 
 def render(drawing: Page, form: str) -> bytes:
-    """A drawing as a `png` or `svg` file, the same bytes for the same drawing."""
+    """A drawing as a `png`, `svg` or `pdf` file, the same bytes for the same drawing."""
     import matplotlib
 
-    metadata: dict[str, dict[str, Any]] = {"png": {}, "svg": {"Date": None}}
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {},
+        "svg": {"Date": None},
+        "pdf": {"CreationDate": None},
+    }
     buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "roofline"}):
+    with (
+        matplotlib.rc_context({"svg.hashsalt": "roofline", "pdf.fonttype": 42}),
+        catch_warnings(action="ignore", category=UserWarning),  # letters that the font lacks
+    ):
         drawing.savefig(buffer, format=form, dpi=DPI, metadata=metadata[form])
     return buffer.getvalue()

@@ -10,6 +10,7 @@ from roofline.report.figures.style import (
     BOUND_HATCH,
     DOUBLE_IN,
     INK,
+    MARKERS,
     SMALL,
     component,
     dress,
@@ -20,7 +21,6 @@ from roofline.report.figures.style import (
     swatch,
     tint,
 )
-from roofline.report.prediction_figure import MARKERS
 from roofline.study import Configuration, Setting, Study
 from roofline.units import si
 

@@ -8,20 +8,17 @@ here are inches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
-from warnings import catch_warnings
 
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.report.figures.style import INK, PALE
 from roofline.tokens import Inspection, Kept, Kind
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FORMATS = ("png", "svg", "pdf")
 
 COLOURS: dict[Kind, str] = {
     "outlier": "#E69F00",
@@ -38,31 +35,15 @@ _MEANINGS: dict[Kind, str] = {
 }
 _BRIGHT, _DROPPED = "#B9C7D6", "#4A4A4A"
 _BARS = "#9A9A9A"
-_INK, _PALE = "#333333", "#6E6E6E"
 _DIM = 0.38
 _HEAT, _FAINT, _OPACITY = "inferno", 0.8, 0.78
 _BINS = 40
-_DPI = 200
 
 _PANEL, _GAP, _MARGIN = 2.9, 0.18, 0.15
 _TITLE, _LEGEND = 0.62, 0.34
 _HISTOGRAM, _ABOVE, _BELOW, _TICKS = 1.35, 0.34, 0.42, 0.42
 _OUTLINE = 0.9
 """Points."""
-
-
-def render(inspection: Inspection, form: str) -> bytes:
-    """The figure as a `png`, `svg` or `pdf` file, the same bytes for the same inspection."""
-    import matplotlib
-
-    dates = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-    buffer = BytesIO()
-    with (
-        matplotlib.rc_context({"svg.hashsalt": "roofline", "pdf.fonttype": 42}),
-        catch_warnings(action="ignore", category=UserWarning),  # letters that the font lacks
-    ):
-        draw(inspection).savefig(buffer, format=form, dpi=_DPI, metadata=dates[form])
-    return buffer.getvalue()
 
 
 def draw(inspection: Inspection) -> Figure:
@@ -181,7 +162,7 @@ def _draw_merging(caption: Axes, panels: Sequence[Axes], inspection: Inspection)
     for axes, one in zip(panels, inspection.kept, strict=True):
         if one.merging is None:
             known = "merges inside the ViT:\nshares unknown" if one.merges else "nothing is merged"
-            _say(axes, 0.5, 0.5, known, ha="center", va="center", color=_PALE)
+            _say(axes, 0.5, 0.5, known, ha="center", va="center", color=PALE)
             continue
         axes.imshow(image)
         axes.imshow(
@@ -204,8 +185,8 @@ def _draw_merging(caption: Axes, panels: Sequence[Axes], inspection: Inspection)
     assert caption.figure is not None
     caption.figure.colorbar(ScalarMappable(norm, _HEAT), cax=bar, orientation="horizontal")
     bar.xaxis.set_major_locator(MaxNLocator(4))
-    bar.tick_params(labelsize=7, colors=_INK)
-    bar.set_xlabel("share of all that is merged, %", fontsize=8, color=_INK)
+    bar.tick_params(labelsize=7, colors=INK)
+    bar.set_xlabel("share of all that is merged, %", fontsize=8, color=INK)
 
 
 def _draw_ranking(caption: Axes, panels: Sequence[Axes], kept: Sequence[Kept]) -> None:
@@ -220,21 +201,21 @@ def _draw_ranking(caption: Axes, panels: Sequence[Axes], kept: Sequence[Kept]) -
     )
     for axes, one in zip(panels, kept, strict=True):
         if one.attention is None:
-            _say(axes, 0.43, 0.5, "not ranked by one row of attention", ha="center", color=_PALE)
+            _say(axes, 0.43, 0.5, "not ranked by one row of attention", ha="center", color=PALE)
             continue
         edges = _edges(one.attention, one.fence).tolist()
         axes.hist(one.attention, edges, color=_BARS, log=True, label="all")
         for kind, patches in one.patches.items():
             if kind != "sampled":
-                colour = COLOURS[kind] if kind != "kept" else _INK
+                colour = COLOURS[kind] if kind != "kept" else INK
                 axes.hist(one.attention[patches], edges, color=colour, log=True, label=kind)
         if one.fence is not None:
-            axes.axvline(one.fence, color=_INK, linestyle="--", linewidth=1, gid="fence")
-            axes.set_title(f"fence at {one.fence:.3g}", fontsize=7.5, color=_INK, pad=3)
+            axes.axvline(one.fence, color=INK, linestyle="--", linewidth=1, gid="fence")
+            axes.set_title(f"fence at {one.fence:.3g}", fontsize=7.5, color=INK, pad=3)
         axes.set_ylim(0.7, 1.3 * one.of)
-        axes.set_xlabel("attention of the class token", fontsize=8, color=_INK, labelpad=2)
-        axes.set_ylabel("patches", fontsize=8, color=_INK, labelpad=2)
-        axes.tick_params(labelsize=7, colors=_INK)
+        axes.set_xlabel("attention of the class token", fontsize=8, color=INK, labelpad=2)
+        axes.set_ylabel("patches", fontsize=8, color=INK, labelpad=2)
+        axes.tick_params(labelsize=7, colors=INK)
         axes.locator_params(axis="x", nbins=4)
         axes.ticklabel_format(axis="x", style="plain")
         axes.spines[["top", "right"]].set_visible(False)
@@ -276,7 +257,7 @@ def _legend(figure: Figure, kept: Sequence[Kept], page: _Page) -> None:
         bbox_to_anchor=(_MARGIN / page.width, 0.05 / page.height),
         ncols=len(handles),
         fontsize=8,
-        labelcolor=_INK,
+        labelcolor=INK,
         frameon=False,
         borderpad=0,
         borderaxespad=0,
@@ -287,7 +268,7 @@ def _legend(figure: Figure, kept: Sequence[Kept], page: _Page) -> None:
 
 
 def _title(axes: Axes, name: str, detail: str) -> None:
-    line: dict[str, Any] = {"transform": axes.transAxes, "color": _INK, "parse_math": False}
+    line: dict[str, Any] = {"transform": axes.transAxes, "color": INK, "parse_math": False}
     axes.text(0, 1 + 0.38 / _PANEL, name, fontsize=10, fontweight="bold", **line)
     axes.text(0, 1 + 0.08 / _PANEL, detail, fontsize=7.5, linespacing=1.2, **line)
 
@@ -301,7 +282,7 @@ def _short(name: str, longest: int = 30) -> str:
 def _say(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     """Text where there is nothing to plot."""
     axes.axis("off")
-    style = {"va": "top", "color": _INK, "fontsize": 8.5, "linespacing": 1.35, **style}
+    style = {"va": "top", "color": INK, "fontsize": 8.5, "linespacing": 1.35, **style}
     axes.text(x, y, text, transform=axes.transAxes, **style)
 
 

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from roofline.report.prediction_figure import DOUBLE_IN, MARKERS, SINGLE_IN, draw, render
+from roofline.report.figures import render
+from roofline.report.figures.prediction import draw
+from roofline.report.figures.style import DOUBLE_IN, MARKERS, SINGLE_IN
 from roofline.validation import COMPONENTS, Cell, Validation
 
 Made = Callable[..., Validation]
@@ -181,8 +183,20 @@ def test_words_fit_into_the_page_and_do_not_overlap(
 def test_a_file_is_of_its_format_and_always_the_same(
     form: str, start: bytes, validation: Made
 ) -> None:
-    content = render(validation(), form)
+    content = render(draw(validation()), form)
 
     assert content.startswith(start)
-    assert content == render(validation(), form)
-    assert content != render(validation(cells=validation().cells[1:]), form)
+    assert content == render(draw(validation()), form)
+    assert content != render(draw(validation(cells=validation().cells[1:])), form)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [([49], [49]), ([16, 1024], [16, 1024]), ([16, 17, 64, 1024], [16, 64, 1024])],
+)
+def test_token_counts_have_ticks_where_there_is_room(
+    tokens: list[int], shown: list[int], validation: Made
+) -> None:
+    cells = [cell("llm", count, 1e-3) for count in tokens]
+    axis = draw(validation(cells=cells)).axes[1].xaxis
+    assert list(axis.get_majorticklocs()) == shown

@@ -13,7 +13,8 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from roofline.report.token_figure import COLOURS, FORMATS, draw, render
+from roofline.report.figures import FORMATS, render
+from roofline.report.figures.kept_tokens import COLOURS, draw
 from roofline.tokens import Inspection, Kept
 
 SIDE = 8
@@ -208,17 +209,17 @@ def test_words_fit_into_the_page_and_do_not_overlap(kept: tuple[Kept, ...]) -> N
     ("form", "start"), [("png", b"\x89PNG\r\n"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
 def test_a_file_is_of_its_format_and_always_the_same(form: str, start: bytes) -> None:
-    content = render(inspection(PLUS), form)
+    content = render(draw(inspection(PLUS)), form)
 
     assert form in FORMATS
     assert content.startswith(start)
-    assert content == render(inspection(PLUS), form)
+    assert content == render(draw(inspection(PLUS)), form)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("title", ["$x.jpg", "$a^$.jpg", "写真.jpg", "a\nb\x01.jpg", "", "x" * 200])
 def test_any_name_can_be_written(title: str) -> None:
-    assert render(inspection(SPATIAL, title=title), "svg")
+    assert render(draw(inspection(SPATIAL, title=title)), "svg")
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ faint open markers; the other one the signed error over the number of tokens, wi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from io import BytesIO
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from roofline.report.figures.style import DOUBLE_IN, INK, NORMAL, SINGLE_IN, SMALL, component
 from roofline.units import MILLI
 from roofline.validation import Cell, Validation
 
@@ -20,47 +20,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg")
-SINGLE_IN, DOUBLE_IN = 3.4, 7.0
-"""Widths of one column of a paper, and of two."""
-
-MARKERS: dict[str, tuple[str, str]] = {
-    "vision": ("o", "#0072B2"),
-    "reducer": ("D", "#CC79A7"),
-    "projector": ("^", "#E69F00"),
-    "llm": ("s", "#D55E00"),
-    "decode": ("v", "#009E73"),
-    "whole": ("P", "#000000"),
-}
-"""Shape and colour, of Okabe and Ito's set: told apart whatever the eye's kind of vision."""
-_OTHER = ("X", "#6E6E6E")
-_NAMES = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
 _BANDS = ((0.25, "#EFEFEF"), (0.10, "#D9D9D9"))
 """Relative error and shade, the wider one first."""
-_INK, _FAINT = "#333333", 0.45
-_SMALL, _NORMAL = 6.5, 7.5
+_FAINT = 0.45
 _SIZE = 4.5
 """Points."""
 _DODGE = 1.03
 """Ratio between neighbours' positions, so that components of one size stand side by side."""
 _LEAST_PERCENT = 30
+_MOST_TICKS = 8
 _MARGIN, _LEAST_RANGE = 1.6, 20
 """Ratios of times: beyond the outermost points, and between the ends of an axis."""
-_DPI = 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.60, 0.14, 0.08, 0.38
 _LEGEND_LINE, _LEGEND_COLUMNS = 0.15, 3
 """Inches, as all lengths of the page."""
-
-
-def render(validation: Validation, form: str, width_in: float = DOUBLE_IN) -> bytes:
-    """The figure as a `png` or `svg` file, the same bytes for the same validation."""
-    import matplotlib
-
-    metadata = {"png": {}, "svg": {"Date": None}}
-    buffer = BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "roofline"}):
-        draw(validation, width_in).savefig(buffer, format=form, dpi=_DPI, metadata=metadata[form])
-    return buffer.getvalue()
 
 
 def draw(validation: Validation, width_in: float = DOUBLE_IN) -> Figure:
@@ -92,8 +65,8 @@ def draw(validation: Validation, width_in: float = DOUBLE_IN) -> Figure:
         loc="lower center",
         bbox_to_anchor=(0.5, 0.03 / height),
         ncols=columns,
-        fontsize=_SMALL,
-        labelcolor=_INK,
+        fontsize=SMALL,
+        labelcolor=INK,
         frameon=False,
         borderpad=0,
         borderaxespad=0,
@@ -116,7 +89,7 @@ def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
     line = np.array([low / margin, high * margin])
     for width, shade in _BANDS:
         axes.fill_between(line, (1 - width) * line, (1 + width) * line, color=shade, lw=0)
-    axes.plot(line, line, color=_INK, lw=0.7, gid="equality")
+    axes.plot(line, line, color=INK, lw=0.7, gid="equality")
     for name, group in groups.items():
         measured = [cell.measured_s for cell in group]
         style = _style(name)
@@ -134,14 +107,14 @@ def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
 
 def _draw_errors(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
     """Signed error over tokens. Bars end where the error against the median sample would be."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     errors = [abs(100 * _against_median(cell)) for group in groups.values() for cell in group]
     errors += [abs(100 * cell.error) for group in groups.values() for cell in group]
     limit = max(_LEAST_PERCENT, 1.1 * max(errors, default=0.0))
     for width, shade in _BANDS:
         axes.axhspan(-100 * width, 100 * width, color=shade, lw=0)
-    axes.axhline(0, color=_INK, lw=0.7)
+    axes.axhline(0, color=INK, lw=0.7)
     for place, (name, group) in enumerate(groups.items()):
         dodge = _DODGE ** (place - (len(groups) - 1) / 2)
         bars = axes.errorbar(
@@ -153,10 +126,22 @@ def _draw_errors(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
         )
         bars.lines[0].set_gid(f"error {name}")
     axes.set(xscale="log", ylim=(-limit, limit))
-    axes.xaxis.set_major_locator(LogLocator(base=2, numticks=8))
+    counts = [cell.tokens * cell.batch for group in groups.values() for cell in group]
+    axes.xaxis.set_major_locator(FixedLocator(_apart(counts)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f"{tokens:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     _label(axes, "tokens (prompt × batch)", "predicted / measured − 1, %")
+
+
+def _apart(counts: Iterable[int]) -> list[int]:
+    """Of the counts those that have room for their number on a logarithmic axis."""
+    known = sorted(set(counts))
+    room = (known[-1] / known[0]) ** (1 / _MOST_TICKS) if known else 1.0
+    kept: list[int] = []
+    for count in known:
+        if not kept or count >= room * kept[-1]:
+            kept.append(count)
+    return kept
 
 
 def _against_median(cell: Cell) -> float:
@@ -168,7 +153,7 @@ def _handles(groups: Mapping[str, object]) -> list[Artist]:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    points = [Line2D([], [], label=_NAMES.get(name, name), **_style(name)) for name in groups]
+    points = [Line2D([], [], label=component(name)[2], **_style(name)) for name in groups]
     bound = Line2D(
         [],
         [],
@@ -179,8 +164,8 @@ def _handles(groups: Mapping[str, object]) -> list[Artist]:
     return [*points, bound, *reversed(bands)]
 
 
-def _style(component: str) -> dict[str, Any]:
-    marker, colour = MARKERS.get(component, _OTHER)
+def _style(name: str) -> dict[str, Any]:
+    marker, colour, _ = component(name)
     return {
         "linestyle": "none",
         "marker": marker,
@@ -191,8 +176,8 @@ def _style(component: str) -> dict[str, Any]:
 
 
 def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=_NORMAL, color=_INK, labelpad=2)
-    axes.set_ylabel(y, fontsize=_NORMAL, color=_INK, labelpad=2)
-    axes.tick_params(labelsize=_SMALL, colors=_INK, length=2.5, pad=2)
+    axes.set_xlabel(x, fontsize=NORMAL, color=INK, labelpad=2)
+    axes.set_ylabel(y, fontsize=NORMAL, color=INK, labelpad=2)
+    axes.tick_params(labelsize=SMALL, colors=INK, length=2.5, pad=2)
     axes.tick_params(which="minor", length=1.5)
     axes.spines[["top", "right"]].set_visible(False)
