@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .NOTPARALLEL:  # two targets must not install into one environment at the same time
-.PHONY: run test check docs bench clean
+.PHONY: run test check docs reports bench clean
 
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
@@ -20,9 +20,13 @@ check: .venv/.test .venv/.check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/docs.py --check
+	$(BIN)/python tools/gallery.py --check
 
 docs: .venv/.core
 	$(BIN)/python tools/docs.py
+
+reports: .venv/.report
+	$(BIN)/python tools/gallery.py
 
 # Compiled first: sources edited since the installation would be compiled at each start again.
 bench: .venv/.test
@@ -40,7 +44,7 @@ bench: .venv/.test
 	$(BIN)/python -m compileall -q roofline
 	touch $@
 
-# An extra of pyproject.toml: .venv/.test, .venv/.check
+# An extra of pyproject.toml: .venv/.report, .venv/.test, .venv/.check
 .venv/.%: .venv/.core
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[$*]'
 	touch $@

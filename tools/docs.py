@@ -3,7 +3,6 @@
 - `docs/cli.md`, the command reference, from the live commands;
 - the JSON Schemas beside the YAML files, from the spec classes;
 - the list of fusions in `docs/accounting.md`, from the code that relies on them;
-- `reports/prumerge-table2.md`, from the command that reproduces the table;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
   holds what the command prints.
 
@@ -38,10 +37,6 @@ def generated() -> dict[Path, str]:
     for folder, name in (("hardware", "hardware"), ("models", "model")):
         schema = json.dumps(json_schema(folder), indent=2, ensure_ascii=False) + "\n"
         files[ROOT / folder / f"{name}.schema.json"] = schema
-    files[ROOT / "reports" / "prumerge-table2.md"] = (
-        "# Table 2 of LLaVA-PruMerge, recomputed\n\n"
-        + output_of("roofline reproduce prumerge-table2 --format md")
-    )
     for pattern in PAGES:
         for page in sorted(ROOT.glob(pattern)):
             text = files.get(page) or page.read_text(encoding="utf-8")

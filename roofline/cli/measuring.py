@@ -24,7 +24,8 @@ def require(*modules: str) -> None:
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         packages = ", ".join("pillow" if name == "PIL" else name for name in missing)
-        raise InputError(f"this needs {packages}: pip install 'roofline[profile]'")
+        extra = "report" if missing == ["matplotlib"] else "profile"
+        raise InputError(f"this needs {packages}: pip install 'roofline[{extra}]'")
     _quieten()
 
 

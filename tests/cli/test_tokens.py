@@ -158,7 +158,8 @@ def test_what_is_missing_is_named_with_its_remedy(
     monkeypatch.setitem(sys.modules, module, None)
     code, out, err = call(*SPATIAL, "-o", "tokens.png")
 
-    assert_one_line(code, out, err, "pip install 'roofline[profile]'")
+    extra = "report" if module == "matplotlib" else "profile"
+    assert_one_line(code, out, err, f"pip install 'roofline[{extra}]'")
     assert f"needs {'pillow' if module == 'PIL' else module}:" in err
     assert not (tmp_path / "tokens.png").exists()
 
