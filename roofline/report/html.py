@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
@@ -17,6 +18,7 @@ from roofline.report.document import (
     Table,
 )
 
+_UNIT = re.compile(r"(?<=\d) (?=%|[pnµmkMGTP]?(?:s|B|J|W|FLOP|OP)\b)")
 COLOURS = {
     "light": {
         "ink": "#1c1f23",
@@ -95,10 +97,10 @@ def _html(block: Block, figures: Mapping[str, bytes]) -> str:
         case Heading():
             return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
         case Paragraph():
-            return f"<p>{escape(block.text)}</p>"
+            return f"<p>{_prose(block.text)}</p>"
         case Bullets():
             items = (
-                f"<li>{f'<strong>{escape(label)}</strong> ' if label else ''}{escape(text)}</li>"
+                f"<li>{f'<strong>{escape(label)}</strong> ' if label else ''}{_prose(text)}</li>"
                 for label, text in block.items
             )
             return "<ul>\n" + "\n".join(items) + "\n</ul>"
@@ -113,6 +115,11 @@ def _html(block: Block, figures: Mapping[str, bytes]) -> str:
             )
         case Code():
             return f"<pre><code>{escape(block.text)}</code></pre>"
+
+
+def _prose(text: str) -> str:
+    """Sentences in which no line ends between a number and its unit."""
+    return _UNIT.sub("&nbsp;", escape(text))
 
 
 def _table(block: Table) -> str:

@@ -15,9 +15,9 @@ from roofline.report.figures.style import (
     THIN,
     dress,
     finish,
-    first,
     page,
     prefixed,
+    spread,
     swatch,
 )
 from roofline.study import Configuration, Study
@@ -55,7 +55,7 @@ def alt(study: Study) -> str:
 
 def draw(study: Study) -> Page:
     """A bar for each model, precision and prompt; devices are lines, or named where beyond."""
-    rows, note = first(_rows(study), _MOST, "configurations")
+    rows, note = spread(_rows(study), _MOST, "configurations")
     end = _ROOM * max(_peak(one) for one in rows)
     capacities: dict[float, list[str]] = {}
     for one in study.configurations:

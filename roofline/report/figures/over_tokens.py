@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Page
 
 _MOST, _LEGEND_COLUMNS = 4, 4
+_MOST_MARKED = 12
 _PANEL_IN = (DOUBLE_IN / 3, 1.9)
 RIDGE, FLOOR = "D", "o"
 """Markers of the two places where fewer tokens stop paying."""
@@ -70,17 +71,17 @@ def draw(study: Study) -> Page:
         groups.setdefault((setting.model, setting.quant), []).append(setting)
     rows, note = first(list(groups.items()), _MOST, "models and precisions")
     colour = colours(setting.hardware for setting in known)
-    handles = _handles(colour, known)
+    marked = [_marked(settings) for _, settings in rows]
+    handles = _handles(colour, known, any(marked))
     lines = -(-len(handles) // _LEGEND_COLUMNS)
     drawing, panels = page(3 * len(rows), 3, _PANEL_IN, lines, note)
     for i, ((model, quant), settings) in enumerate(rows):
         title = f"{model}, {quant}"
         times, flops, memory = panels[3 * i : 3 * i + 3]
-        asked = sorted({one.visual_tokens for s in settings for one in s.configurations})
         most = max(float(setting.visual_tokens[-1]) for setting in settings)
         for axes in (times, flops, memory):
             counted(axes, most)
-            for count in asked:
+            for count in marked[i]:
                 axes.axvline(count, color=RULE, lw=THIN, zorder=0.5, gid="asked")
         _draw_times(times, settings, colour)
         _draw_amounts(flops, memory, settings[0])
@@ -94,6 +95,12 @@ def draw(study: Study) -> Page:
         prefixed(memory, "y", "B")
     finish(drawing, handles, _LEGEND_COLUMNS)
     return drawing
+
+
+def _marked(settings: Sequence[Setting]) -> list[int]:
+    """Counts of the report, unless they are so many that their lines would be a grey area."""
+    counts = sorted({one.visual_tokens for s in settings for one in s.configurations})
+    return counts if len(counts) <= _MOST_MARKED else []
 
 
 def _draw_times(axes: Axes, settings: Sequence[Setting], colour: Mapping[str, Any]) -> None:
@@ -145,11 +152,12 @@ def _at(tokens: NDArray[np.float64], values: NDArray[np.float64], count: int) ->
     return float(np.interp(count, tokens, values))
 
 
-def _handles(colour: Mapping[str, Any], settings: Sequence[Setting]) -> list[Artist]:
+def _handles(colour: Mapping[str, Any], settings: Sequence[Setting], marked: bool) -> list[Artist]:
     marks = [key(linestyle="-", color=shade, lw=LINE, label=name) for name, shade in colour.items()]
     marks.append(key(marker=RIDGE, markerfacecolor="white", label="LLM bound by memory up to here"))
     marks.append(key(marker=FLOOR, label="within 5 % of the least: fewer no longer help"))
-    marks.append(key(linestyle="-", color=RULE, lw=LINE, label="counts of this report"))
+    if marked:
+        marks.append(key(linestyle="-", color=RULE, lw=LINE, label="counts of this report"))
     if any(has_laws(setting.configurations[0]) for setting in settings):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
         marks.append(swatch(color=PALE, alpha=BAND_ALPHA, lw=0, label="error of attainable time"))

@@ -84,6 +84,14 @@ def first(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
     return items[:most], f"{left} more {what} not shown" if left > 0 else ""
 
 
+def spread(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
+    """As `first`, but those that are shown lie at even distances, from the first to the last."""
+    if len(items) <= most:
+        return items, ""
+    shown = [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+    return shown, f"{len(items) - most} {what} between these not shown"
+
+
 def page(
     panels: int, columns: int, panel_in: tuple[float, float], entries: int, note: str = ""
 ) -> tuple[Page, list[Axes]]:

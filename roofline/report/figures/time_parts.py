@@ -18,6 +18,7 @@ from roofline.report.figures.style import (
     first,
     page,
     prefixed,
+    spread,
     swatch,
     tint,
 )
@@ -35,6 +36,7 @@ FRAMEWORK = ("framework", "other ops")
 """What a CPU spends beside kernels."""
 _GROUPS = {"linear": "linear", "attention": "attention", "softmax": "attention"}
 _MOST, _COLUMNS, _LEGEND_COLUMNS = 12, 2, 5
+_MOST_BARS = 16
 _BAR, _BAR_IN, _AROUND_IN = 0.82, 0.15, 0.5
 _ROOM = 1.22
 """Length of the axis over the longest bar, for the number beside it."""
@@ -61,7 +63,9 @@ def alt(study: Study) -> str:
 def draw(study: Study) -> Page:
     """A panel for each setting, to a scale of its own."""
     settings, note = first(study.settings, _MOST, "settings")
-    bars = [_bars(setting, setting.configurations) for setting in settings]
+    shown = [spread(s.configurations, _MOST_BARS, "configurations") for s in settings]
+    note = "; ".join(dict.fromkeys(filter(None, (note, *(left for _, left in shown)))))
+    bars = [_bars(setting, ones) for setting, (ones, _) in zip(settings, shown, strict=True)]
     rows = max(map(len, bars))
     columns = min(_COLUMNS, len(settings))
     handles = _handles(bar for some in bars for bar in some)
@@ -126,9 +130,9 @@ def _draw_setting(axes: Axes, setting: Setting, bars: Sequence[_Bar]) -> None:
             style: dict[str, Any] = {"ecolor": INK, "elinewidth": 0.8, "capsize": 1.5}
             axes.errorbar(time_s, row, xerr=off, fmt="none", **style)
         axes.text(high, row, f" {si(time_s, 's')}", fontsize=SMALL, color=INK, va="center")
-    each = len(bars) // len(setting.configurations)
-    places = [each * i + (each - 1) / 2 for i in range(len(setting.configurations))]
-    axes.set_yticks(places, [prompt_name(one) for one in setting.configurations])
+    names = list(dict.fromkeys(prompt_name(bar.configuration) for bar in bars))
+    each = len(bars) // len(names)
+    axes.set_yticks([each * i + (each - 1) / 2 for i in range(len(names))], names)
     axes.set_xlim(0, _ROOM * longest or 1.0)
     dress(axes, "prefill time, end to end", "", setting_name(setting))
     axes.tick_params(axis="y", length=0)

@@ -99,6 +99,7 @@ def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
         "accuracy": priced,
         "six": study([MODEL, "llava-1.5-13b"], devices, visual_tokens=[40, 144, 576]),
         "two hundred ops": study([MODEL], [lawful()], visual_tokens=[144], reducers=["tome"]),
+        "two hundred prompts": study([MODEL], [bare("h200")], visual_tokens=range(2, 402, 2)),
         "text": study(["llama-3-8b"], [bare("h200")]),
         "vision": study(["clip-vit-l-336"], [bare("t4")]),
     }

@@ -56,6 +56,7 @@ DRAWN = {
     "accuracy": ("time", "visual-tokens", "memory", "accuracy-time", "accuracy-memory"),
     "six": ("time", "visual-tokens", "roofline", "memory", "answer"),
     "two hundred ops": ("time", "roofline"),
+    "two hundred prompts": ("time", "visual-tokens", "roofline", "memory", "answer"),
     "text": ("time", "roofline", "memory", "answer"),
     "vision": ("time", "roofline", "memory"),
 }
@@ -73,6 +74,7 @@ def test_words_fit_into_the_page_and_do_not_overlap(
     whole = page.bbox
 
     assert page.get_figwidth() == 7.0
+    assert page.get_figheight() < 13.0
     for text, box in boxes:
         assert whole.x0 <= box.x0, text
         assert box.x1 <= whole.x1, text
@@ -81,6 +83,16 @@ def test_words_fit_into_the_page_and_do_not_overlap(
     for (one, a), (other, b) in combinations(boxes, 2):
         apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
         assert apart, (one, other)
+
+
+def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(
+    studies: dict[str, Study],
+) -> None:
+    page = FIGURES["time"].draw(studies["two hundred prompts"])
+    names = [label.get_text() for label in page.axes[0].get_yticklabels()]
+    assert len(names) == 16
+    assert (names[0], names[-1]) == ("576", "400 prumerge")
+    assert page.get_suptitle() == "185 configurations between these not shown"
 
 
 def test_what_has_nothing_to_show_does_not_apply(studies: dict[str, Study]) -> None:
