@@ -6,50 +6,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
 from roofline.accuracy import Benchmark, Score
 from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
-from roofline.specs.attained import Attained, AttentionLaw, HostLaw, MatmulLaw, Tile, VectorLaw
+from roofline.specs.attained import HostLaw
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.hardware import Hardware
 from roofline.study import COSTS, Candidate, Front, Study, predicted_time_s, study
 from roofline.study.setting import floor_tokens
 
-FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
-
-
-def bare(name: str) -> Hardware:
-    """A device of which nothing but the peaks is known, so that times are the bound."""
-    return replace(load_hardware(name), attained=None, attained_like=None)
+HOST = {name: HostLaw(fixed_us=100, layer_us=10) for name in ("vision", "llm", "decode")}
 
 
 def with_laws() -> Hardware:
-    h200 = load_hardware("h200")
-    tile = Tile(rows=64, columns=64, efficiency=0.5)
-    laws = Attained(
-        origin="measured",
-        source="test",
-        date="2026-01-01",
-        conditions="made up",
-        matmul={"fp16": MatmulLaw(**FIT, launch_us=2, tiles=(tile,), bandwidth_fraction=0.5)},
-        attention={
-            "fp16": AttentionLaw(
-                **FIT,
-                launch_us=3,
-                block_us=1,
-                efficiency=0.4,
-                head_dim_power=0.5,
-                longest_share=0,
-                fill_keys=0,
-                bandwidth_fraction=0.5,
-            )
-        },
-        vector={"default": VectorLaw(**FIT, launch_us=1, bandwidth_gb_per_s=2000)},
-        host={name: HostLaw(fixed_us=100, layer_us=10) for name in ("vision", "llm", "decode")},
-    )
-    return replace(h200, attained=laws, sources={**h200.sources, "test": "made up"})
+    return lawful("h200", toy_laws("fp16", tile=64, vector_gb_per_s=2000.0, host=HOST))
 
 
 @pytest.fixture(scope="module")

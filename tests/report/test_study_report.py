@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from made_up import bare
 from msgspec import Struct
-from msgspec.structs import replace
 
 import roofline
 from roofline.record import Record
@@ -16,17 +16,11 @@ from roofline.report.document import Bullets, Document, Heading, Paragraph, Pict
 from roofline.report.study_document import render_study, to_document
 from roofline.report.study_text import MOST_BRIEF, answer, ratio, times, told
 from roofline.specs.catalog import all_hardware, load_hardware
-from roofline.specs.hardware import Hardware
 from roofline.study import Measured, Study, study
 from roofline.units import si, significant
 
 COMMAND = "roofline report --model llava-1.5-7b --hw h200"
 VERSION = "1.2.3"
-
-
-def bare(name: str) -> Hardware:
-    """Times are the bound: sentences do not change with what is known of the device."""
-    return replace(load_hardware(name), attained=None, attained_like=None)
 
 
 def one(**options: Any) -> Study:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_up import lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
@@ -19,39 +20,21 @@ from roofline.runtime.validate import (
     scenes,
     validate,
 )
-from roofline.specs.attained import Attained, AttentionLaw, HostLaw, MatmulLaw, Tile, VectorLaw
-from roofline.specs.catalog import load_hardware, load_model
+from roofline.specs.attained import HostLaw
+from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
 from roofline.validation import Cell, Validation
 
-FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
-TILE = Tile(rows=16, columns=16, efficiency=0.5)
-LAWS = Attained(
-    origin="measured",
-    source="test",
-    date="2026-01-01",
-    conditions="made up",
-    matmul={"fp32": MatmulLaw(**FIT, launch_us=2.0, tiles=(TILE,), bandwidth_fraction=0.5)},
-    attention={
-        "fp32": AttentionLaw(
-            **FIT,
-            launch_us=3.0,
-            block_us=1.0,
-            efficiency=0.4,
-            head_dim_power=0.5,
-            longest_share=0.0,
-            fill_keys=0.0,
-            bandwidth_fraction=0.5,
-        )
-    },
-    vector={"default": VectorLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=100.0)},
+LAWS = toy_laws(
+    "fp32",
+    tile=16,
+    vector_gb_per_s=100.0,
     host={"llm": HostLaw(fixed_us=500.0, layer_us=100.0)},
 )
 
 
 def device() -> Hardware:
-    xeon = load_hardware("xeon")
-    return replace(xeon, attained=LAWS, sources={**xeon.sources, "test": "made up"})
+    return lawful("xeon", LAWS)
 
 
 @pytest.fixture(scope="module")
