@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -32,65 +33,41 @@ class Figure(Struct, frozen=True, kw_only=True):
     alt: Callable[[Study], str]
     """What it shows, for those who cannot see it; only where it applies, as `draw`."""
     draw: Callable[[Study], Page]
-    applies: Callable[[Study], bool] = lambda study: True
+    applies: Callable[[Study], bool]
     """Whether the study has what it shows."""
 
 
-def _accuracy(cost: str, name: str, title: str) -> Figure:
+def _figure(name: str, title: str, module: ModuleType, **options: str) -> Figure:
+    """A figure by a module's `alt`, `draw` and, if it has any, `applies`."""
     return Figure(
         name=name,
         title=title,
-        alt=partial(pareto.alt, cost=cost),
-        draw=partial(pareto.draw, cost=cost),
-        applies=partial(pareto.applies, cost=cost),
+        alt=partial(module.alt, **options),
+        draw=partial(module.draw, **options),
+        applies=partial(getattr(module, "applies", _always), **options),
     )
+
+
+def _always(study: Study) -> bool:
+    return True
 
 
 FIGURES: Mapping[str, Figure] = {
     figure.name: figure
     for figure in (
-        Figure(
-            name="time",
-            title="Where the time goes",
-            alt=time_parts.alt,
-            draw=time_parts.draw,
+        _figure("time", "Where the time goes", time_parts),
+        _figure("visual-tokens", "Time, FLOPs and memory over visual tokens", over_tokens),
+        _figure("roofline", "Roofline chart", rooflines),
+        _figure("memory", "Memory against capacity", memory),
+        _figure("answer", "Decode steps and whole answers", answers),
+        _figure("prediction", "Predicted against measured", agreement),
+        _figure("accuracy-time", "Accuracy against prefill time", pareto, cost="prefill_time_s"),
+        _figure(
+            "accuracy-energy", "Accuracy against energy at TDP", pareto, cost="energy_at_tdp_j"
         ),
-        Figure(
-            name="visual-tokens",
-            title="Time, FLOPs and memory over visual tokens",
-            alt=over_tokens.alt,
-            draw=over_tokens.draw,
-            applies=over_tokens.applies,
+        _figure(
+            "accuracy-memory", "Accuracy against peak memory", pareto, cost="peak_memory_bytes"
         ),
-        Figure(
-            name="roofline",
-            title="Roofline chart",
-            alt=rooflines.alt,
-            draw=rooflines.draw,
-        ),
-        Figure(
-            name="memory",
-            title="Memory against capacity",
-            alt=memory.alt,
-            draw=memory.draw,
-        ),
-        Figure(
-            name="answer",
-            title="Decode steps and whole answers",
-            alt=answers.alt,
-            draw=answers.draw,
-            applies=answers.applies,
-        ),
-        Figure(
-            name="prediction",
-            title="Predicted against measured",
-            alt=agreement.alt,
-            draw=agreement.draw,
-            applies=agreement.applies,
-        ),
-        _accuracy("prefill_time_s", "accuracy-time", "Accuracy against prefill time"),
-        _accuracy("energy_at_tdp_j", "accuracy-energy", "Accuracy against energy at TDP"),
-        _accuracy("peak_memory_bytes", "accuracy-memory", "Accuracy against peak memory"),
     )
 }
 """By name, in a report's order."""
