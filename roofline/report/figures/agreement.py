@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from roofline.report.figures import prediction
 from roofline.report.figures.naming import listed
+from roofline.report.figures.style import DOUBLE_IN
 from roofline.study import Study
 from roofline.units import percent
 from roofline.validation import Cell, Validation
@@ -33,7 +34,7 @@ def alt(study: Study) -> str:
     )
 
 
-def draw(study: Study) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """As `roofline validate` draws it."""
     validation = Validation(
         created="",
@@ -44,7 +45,7 @@ def draw(study: Study) -> Page:
         counts=[],
         cells=cells(study),
     )
-    return prediction.draw(validation)
+    return prediction.draw(validation, width_in)
 
 
 def cells(study: Study) -> list[Cell]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from roofline.report.figures.naming import fewest, has_laws, listed, prompt_name, setting_name
+from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BOUND_ALPHA,
     DOUBLE_IN,
@@ -16,11 +17,9 @@ from roofline.report.figures.style import (
     colours,
     counted,
     dress,
-    finish,
     first,
     key,
     logarithmic,
-    page,
     prefixed,
 )
 from roofline.study import Configuration, Setting, Study
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_MOST, _LEGEND_COLUMNS = 4, 5
-_HEIGHT_IN = 1.9
+_MOST, _HEIGHT_IN = 4, 1.9
 
 
 def applies(study: Study) -> bool:
@@ -57,7 +55,7 @@ def alt(study: Study) -> str:
     )
 
 
-def draw(study: Study) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A row of panels for each model and precision; colour is the device, dashes the prompt."""
     known = _known(study)
     groups: dict[tuple[str, str], list[Setting]] = {}
@@ -66,28 +64,24 @@ def draw(study: Study) -> Page:
     rows, note = first(list(groups.items()), _MOST, "models and precisions")
     colour = colours(setting.hardware for setting in known)
     handles = _handles(colour, known)
-    lines = -(-len(handles) // _LEGEND_COLUMNS)
     columns = 3 if any(setting.reduced for setting in known) else 2
-    size = DOUBLE_IN / columns, _HEIGHT_IN
-    drawing, panels = page(columns * len(rows), columns, size, lines, note)
+    sheet = Sheet(width_in, columns * len(rows), columns, _HEIGHT_IN, handles, note)
     for i, ((model, quant), settings) in enumerate(rows):
-        row = panels[columns * i : columns * (i + 1)]
+        row = sheet.panels[columns * i : columns * (i + 1)]
         for axes in row[:2]:
             logarithmic(axes)
         for setting in settings:
             _draw_setting(row, setting, colour[setting.hardware])
-        words = "output tokens" if i == len(rows) - 1 else ""
-        dress(row[0], words, "time of a decode step", f"{model}, {quant}")
-        dress(row[1], words, "prompt and answer")
+        dress(row[0], "output tokens", "time of a decode step", f"{model}, {quant}")
+        dress(row[1], "output tokens", "prompt and answer")
         for axes in row[:2]:
             prefixed(axes, "y", "s")
         if columns == 3:
-            dress(row[2], words, "times as fast")
+            dress(row[2], "output tokens", "times as fast")
             row[2].set_ylim(bottom=min(1.0, row[2].get_ylim()[0]))
         for axes in row:
             counted(axes, settings[0].configurations[0].output_tokens[-1])
-    finish(drawing, handles, _LEGEND_COLUMNS)
-    return drawing
+    return sheet.finished()
 
 
 def _known(study: Study) -> list[Setting]:

@@ -32,7 +32,8 @@ class Figure(Struct, frozen=True, kw_only=True):
     title: str
     alt: Callable[[Study], str]
     """What it shows, for those who cannot see it; only where it applies, as `draw`."""
-    draw: Callable[[Study], Page]
+    draw: Callable[..., Page]
+    """A study and, if it is not to be two columns wide, the width in inches → a page."""
     applies: Callable[[Study], bool]
     """Whether the study has what it shows."""
 

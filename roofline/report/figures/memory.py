@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 from roofline.report.figures.naming import listed, prompt_name
+from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     DOUBLE_IN,
     INK,
@@ -14,8 +16,6 @@ from roofline.report.figures.style import (
     SMALL,
     THIN,
     dress,
-    finish,
-    page,
     prefixed,
     spread,
     swatch,
@@ -37,8 +37,8 @@ _MOST = 40
 _BAR, _BAR_IN, _AROUND_IN, _NAME_IN = 0.75, 0.16, 0.9, 0.12
 _ROOM = 1.35
 """Length of the axis over the longest bar."""
-_WIDE = 90
-"""Letters of a line below the axis."""
+_LETTERS_PER_IN = 13
+"""Of a line below the axis."""
 _NEAR = 0.02
 """Capacities closer than this share of the axis share a name."""
 
@@ -53,7 +53,7 @@ def alt(study: Study) -> str:
     return f"Stacked bars of weights, KV cache and peak activations. {listed(rows)}. {verdict}."
 
 
-def draw(study: Study) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A bar for each model, precision and prompt; devices are lines, or named where beyond."""
     rows, note = spread(_rows(study), _MOST, "configurations")
     end = _ROOM * max(_peak(one) for one in rows)
@@ -67,10 +67,13 @@ def draw(study: Study) -> Page:
     handles = [swatch(color=colour, label=name) for name, (_, colour) in PARTS.items()]
     labels = _labels(within, end)
     more = "; ".join(f"{', '.join(names)} {si(size, 'B')}" for size, names in beyond.items())
-    more = fill(f"beyond this axis: {more}", _WIDE) if more else ""
+    more = fill(f"beyond this axis: {more}", int(_LETTERS_PER_IN * width_in)) if more else ""
     height = _AROUND_IN + 0.16 * more.count("\n") + len(rows) * _BAR_IN + len(labels) * _NAME_IN
-    drawing, (axes,) = page(1, 1, (DOUBLE_IN, height), 1, note)
+    sheet = Sheet(width_in, 1, 1, height, handles, note)
+    (axes,) = sheet.panels
+    names, all_of = _names(rows)
     _draw_bars(axes, rows)
+    axes.set_yticks(range(len(rows)), names)
     axes.set(xlim=(0, end), ylim=(len(rows) - 0.5, -0.5))
     for size in within:
         axes.axvline(size, color=INK, lw=THIN, ls=(0, (4, 2)), gid="capacity")
@@ -86,11 +89,13 @@ def draw(study: Study) -> Page:
             fontsize=SMALL,
             color=INK,
         )
-    dress(axes, f"peak memory of the prefill\n{more}".rstrip(), "")
+    dress(axes, "", "")
+    words = f"peak memory of the prefill: {all_of}".removesuffix(": ")
+    axes.set_xlabel(f"{words}\n{more}".rstrip(), loc="right")
     axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=max(3, int(width_in)))
     prefixed(axes, "x", "B")
-    finish(drawing, handles, len(handles))
-    return drawing
+    return sheet.finished()
 
 
 def _rows(study: Study) -> list[Configuration]:
@@ -103,6 +108,14 @@ def _rows(study: Study) -> list[Configuration]:
 
 def _name(one: Configuration) -> str:
     return f"{one.model}, {one.quant}, {prompt_name(one)}"
+
+
+def _names(rows: Sequence[Configuration]) -> tuple[list[str], str]:
+    """What tells each row from the others, its prompt at least, and what is the same in all."""
+    parts = [(one.model, one.quant, prompt_name(one)) for one in rows]
+    differs = [len({part[i] for part in parts}) > 1 for i in range(2)] + [True]
+    names = [", ".join(compress(part, differs)) for part in parts]
+    return names, ", ".join(word for word, own in zip(parts[0], differs, strict=True) if not own)
 
 
 def _peak(one: Configuration) -> float:
@@ -138,4 +151,3 @@ def _draw_bars(axes: Axes, rows: Sequence[Configuration]) -> None:
             color=INK,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )
-    axes.set_yticks(range(len(rows)), [_name(one) for one in rows])

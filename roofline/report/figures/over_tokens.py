@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.report.figures.naming import has_laws, listed, setting_name
+from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BAND_ALPHA,
     BOUND_ALPHA,
@@ -22,11 +23,9 @@ from roofline.report.figures.style import (
     colours,
     counted,
     dress,
-    finish,
     first,
     key,
     logarithmic,
-    page,
     prefixed,
     swatch,
 )
@@ -37,9 +36,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_MOST, _LEGEND_COLUMNS = 4, 4
+_MOST, _HEIGHT_IN = 4, 1.9
 _MOST_MARKED = 12
-_PANEL_IN = (DOUBLE_IN / 3, 1.9)
 RIDGE, FLOOR = "D", "o"
 """Markers of the two places where fewer tokens stop paying."""
 
@@ -63,7 +61,7 @@ def alt(study: Study) -> str:
     )
 
 
-def draw(study: Study) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A row of panels for each model and precision; a line for each device."""
     known = [setting for setting in study.settings if setting.curve is not None]
     groups: dict[tuple[str, str], list[Setting]] = {}
@@ -73,11 +71,10 @@ def draw(study: Study) -> Page:
     colour = colours(setting.hardware for setting in known)
     marked = [_marked(settings) for _, settings in rows]
     handles = _handles(colour, known, any(marked))
-    lines = -(-len(handles) // _LEGEND_COLUMNS)
-    drawing, panels = page(3 * len(rows), 3, _PANEL_IN, lines, note)
+    sheet = Sheet(width_in, 3 * len(rows), 3, _HEIGHT_IN, handles, note)
     for i, ((model, quant), settings) in enumerate(rows):
         title = f"{model}, {quant}"
-        times, flops, memory = panels[3 * i : 3 * i + 3]
+        times, flops, memory = sheet.panels[3 * i : 3 * i + 3]
         most = max(float(setting.visual_tokens[-1]) for setting in settings)
         for axes in (times, flops, memory):
             counted(axes, most)
@@ -85,16 +82,13 @@ def draw(study: Study) -> Page:
                 axes.axvline(count, color=RULE, lw=THIN, zorder=0.5, gid="asked")
         _draw_times(times, settings, colour)
         _draw_amounts(flops, memory, settings[0])
-        last = i == len(rows) - 1
-        words = "visual tokens" if last else ""
-        dress(times, words, "prefill time", title)
-        dress(flops, words, "FLOPs")
-        dress(memory, words, "peak memory")
+        dress(times, "visual tokens", "prefill time", title)
+        dress(flops, "visual tokens", "FLOPs")
+        dress(memory, "visual tokens", "peak memory")
         prefixed(times, "y", "s")
         prefixed(flops, "y", "FLOP")
         prefixed(memory, "y", "B")
-    finish(drawing, handles, _LEGEND_COLUMNS)
-    return drawing
+    return sheet.finished()
 
 
 def _marked(settings: Sequence[Setting]) -> list[int]:

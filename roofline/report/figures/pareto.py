@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from roofline.report.figures.naming import listed
+from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     DOUBLE_IN,
     INK,
@@ -14,9 +15,7 @@ from roofline.report.figures.style import (
     SERIES,
     SHAPES,
     dress,
-    finish,
     key,
-    page,
     prefixed,
 )
 from roofline.study import COSTS, Candidate, Front, Study
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_COLUMNS, _LEGEND_COLUMNS = 3, 6
-_PANEL_IN = (DOUBLE_IN / 3, 1.8)
+_COLUMNS, _HEIGHT_IN = 3, 1.8
 _FILLS = ("full", "none", "left", "bottom")
 _SIZE, _RING = 4.2, 8.5
 
@@ -53,7 +51,7 @@ def alt(study: Study, cost: str) -> str:
     )
 
 
-def draw(study: Study, cost: str) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN, *, cost: str) -> Page:
     """A panel for each benchmark, on the first device and precision that was asked for."""
     fronts = [front for front in _fronts(study) if front.pareto(cost)]
     every = [candidate for front in fronts for candidate in front.candidates]
@@ -64,14 +62,10 @@ def draw(study: Study, cost: str) -> Page:
     models = dict.fromkeys(candidate.score.model for candidate in every)
     fills = {model: _FILLS[i % len(_FILLS)] for i, model in enumerate(models)}
     handles = _handles(looks, fills)
-    lines = -(-len(handles) // _LEGEND_COLUMNS)
-    drawing, panels = page(len(fronts), _COLUMNS, _PANEL_IN, lines, _where(study))
-    for i, (axes, front) in enumerate(zip(panels, fronts, strict=True)):
+    sheet = Sheet(width_in, len(fronts), _COLUMNS, _HEIGHT_IN, handles, _where(study))
+    for axes, front in zip(sheet.panels, fronts, strict=True):
         _draw_front(axes, front, cost, looks, fills)
-        if i + _COLUMNS < len(fronts):
-            axes.set_xlabel("")
-    finish(drawing, handles, _LEGEND_COLUMNS)
-    return drawing
+    return sheet.finished()
 
 
 def _draw_front(

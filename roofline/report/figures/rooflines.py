@@ -14,6 +14,7 @@ import numpy as np
 
 from roofline.report.figures.naming import fewest, listed, prompt_name, setting_name
 from roofline.report.figures.places import Ceiling, Dot, Place, ceilings, dots, measured
+from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     DOUBLE_IN,
     INK,
@@ -24,10 +25,8 @@ from roofline.report.figures.style import (
     THIN,
     component,
     dress,
-    finish,
     first,
     key,
-    page,
     prefixed,
 )
 from roofline.study import Configuration, Setting, Study
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_MOST, _COLUMNS, _LEGEND_COLUMNS = 6, 2, 5
+_MOST, _COLUMNS = 6, 2
 _HEIGHT_IN, _AROUND_IN, _WORD_IN = 2.3, 0.6, 0.085
 """Of a panel, of the words around it, and of a line of words in it."""
 _LEAST, _MORE = 5.0, 90.0
@@ -64,23 +63,18 @@ def alt(study: Study) -> str:
     )
 
 
-def draw(study: Study) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A panel for each setting."""
     settings, note = first(study.settings, _MOST, "settings")
-    columns = min(_COLUMNS, len(settings))
     ops = [dots(setting) for setting in settings]
     timed = [measured(study, setting) for setting in settings]
     handles = _handles(settings, [dot for some in ops for dot in some], any(timed))
-    rows = -(-len(handles) // _LEGEND_COLUMNS)
-    drawing, panels = page(len(settings), columns, (DOUBLE_IN / columns, _HEIGHT_IN), rows, note)
-    for i, (axes, setting) in enumerate(zip(panels, settings, strict=True)):
-        _draw_setting(axes, setting, ops[i], timed[i])
-        if i % columns:
-            axes.set_ylabel("")
-        if i + columns < len(settings):
-            axes.set_xlabel("")
-    finish(drawing, handles, _LEGEND_COLUMNS)
-    return drawing
+    sheet = Sheet(width_in, len(settings), _COLUMNS, _HEIGHT_IN, handles, note)
+    for i, axes in enumerate(sheet.panels):
+        _draw_setting(axes, settings[i], ops[i], timed[i])
+    for axes in sheet.inner_panels:
+        axes.set_ylabel("")
+    return sheet.finished()
 
 
 def _draw_setting(

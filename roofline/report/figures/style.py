@@ -48,7 +48,6 @@ SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 REDUCED_DASH, WHOLE_DASH = "-", (0, (4, 1.5))
 _OTHER = ("X", "#6E6E6E")
 _NAMES = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
-_LEGEND_LINE, _LEGEND_PAD = 0.145, 0.12
 _ROUNDS = (1.0, 0.55, 0.3)
 """Tints in which the colours come again."""
 
@@ -90,25 +89,6 @@ def spread(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
         return items, ""
     shown = [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
     return shown, f"{len(items) - most} {what} between these not shown"
-
-
-def page(
-    panels: int, columns: int, panel_in: tuple[float, float], entries: int, note: str = ""
-) -> tuple[Page, list[Axes]]:
-    """A page of panels, row by row, whose words take their room from `panel_in`.
-
-    `entries` is the number of rows of the legend below them.
-    """
-    from matplotlib.figure import Figure
-
-    columns = min(columns, panels)
-    rows = -(-panels // columns)
-    below = entries * _LEGEND_LINE + _LEGEND_PAD + (0.15 if note else 0)
-    size = columns * panel_in[0], rows * panel_in[1] + below
-    drawing = Figure(figsize=size, facecolor="white")
-    if note:
-        drawing.suptitle(note, fontsize=SMALL, color=PALE, x=0.99, ha="right")
-    return drawing, [drawing.add_subplot(rows, columns, i + 1) for i in range(panels)]
 
 
 def dress(axes: Axes, x: str, y: str, title: str = "") -> None:
@@ -171,30 +151,6 @@ def swatch(**style: Any) -> Artist:
     from matplotlib.patches import Patch
 
     return Patch(**style)
-
-
-def finish(drawing: Page, handles: Sequence[Artist], columns: int) -> None:
-    """Say what is what below all panels, and settle the layout.
-
-    Once: a figure that has a layout engine of its own is laid out and drawn anew for each file.
-    """
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    drawing.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(columns, len(handles)),
-        fontsize=SMALL,
-        labelcolor=INK,
-        frameon=False,
-        borderpad=0.2,
-        borderaxespad=0,
-        handletextpad=0.5,
-        handlelength=1.8,
-        columnspacing=1.2,
-        labelspacing=0.4,
-    )
-    ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02).execute(drawing)
 
 
 def render(drawing: Page, form: str) -> bytes:

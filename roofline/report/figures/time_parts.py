@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from roofline.report.figures.naming import has_laws, listed, prompt_name, setting_name
+from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BOUND_HATCH,
     DOUBLE_IN,
@@ -14,9 +15,7 @@ from roofline.report.figures.style import (
     SMALL,
     component,
     dress,
-    finish,
     first,
-    page,
     prefixed,
     spread,
     swatch,
@@ -35,7 +34,7 @@ TINTS = {"linear": 1.0, "attention": 0.6, "other ops": 0.3}
 FRAMEWORK = ("framework", "other ops")
 """What a CPU spends beside kernels."""
 _GROUPS = {"linear": "linear", "attention": "attention", "softmax": "attention"}
-_MOST, _COLUMNS, _LEGEND_COLUMNS = 12, 2, 5
+_MOST, _COLUMNS = 12, 2
 _MOST_BARS = 16
 _BAR, _BAR_IN, _AROUND_IN = 0.82, 0.15, 0.5
 _ROOM = 1.22
@@ -60,29 +59,20 @@ def alt(study: Study) -> str:
     )
 
 
-def draw(study: Study) -> Page:
+def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A panel for each setting, to a scale of its own."""
     settings, note = first(study.settings, _MOST, "settings")
     shown = [spread(s.configurations, _MOST_BARS, "configurations") for s in settings]
     note = "; ".join(dict.fromkeys(filter(None, (note, *(left for _, left in shown)))))
     bars = [_bars(setting, ones) for setting, (ones, _) in zip(settings, shown, strict=True)]
     rows = max(map(len, bars))
-    columns = min(_COLUMNS, len(settings))
     handles = _handles(bar for some in bars for bar in some)
-    drawing, panels = page(
-        len(settings),
-        columns,
-        (DOUBLE_IN / columns, _AROUND_IN + rows * _BAR_IN),
-        -(-len(handles) // _LEGEND_COLUMNS),
-        note,
-    )
-    for i, (axes, setting, some) in enumerate(zip(panels, settings, bars, strict=True)):
+    height_in = _AROUND_IN + rows * _BAR_IN
+    sheet = Sheet(width_in, len(settings), _COLUMNS, height_in, handles, note)
+    for axes, setting, some in zip(sheet.panels, settings, bars, strict=True):
         _draw_setting(axes, setting, some)
         axes.set_ylim(rows - 0.5, -0.5)
-        if i + columns < len(settings):
-            axes.set_xlabel("")
-    finish(drawing, handles, _LEGEND_COLUMNS)
-    return drawing
+    return sheet.finished()
 
 
 class _Bar(NamedTuple):

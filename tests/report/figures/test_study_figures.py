@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 import roofline
 from roofline.report.figures import FIGURES, FORMATS, render
+from roofline.report.figures.style import DOUBLE_IN, SINGLE_IN
 from roofline.study import COSTS, Study
 
 
@@ -62,19 +63,20 @@ DRAWN = {
 }
 
 
+@pytest.mark.parametrize("width_in", [SINGLE_IN, DOUBLE_IN])
 @pytest.mark.parametrize(
     ("case", "name"), [(case, name) for case, names in DRAWN.items() for name in names]
 )
 def test_words_fit_into_the_page_and_do_not_overlap(
-    case: str, name: str, studies: dict[str, Study]
+    case: str, name: str, width_in: float, studies: dict[str, Study]
 ) -> None:
-    page = FIGURES[name].draw(studies[case])
+    page = FIGURES[name].draw(studies[case], width_in)
     page.draw_without_rendering()
     boxes = [(text, text.get_window_extent()) for text in words(page)]
     whole = page.bbox
 
-    assert page.get_figwidth() == 7.0
-    assert page.get_figheight() < 13.0
+    assert page.get_figwidth() == width_in
+    assert page.get_figheight() < 13.0 * (DOUBLE_IN / width_in)
     for text, box in boxes:
         assert whole.x0 <= box.x0, text
         assert box.x1 <= whole.x1, text
