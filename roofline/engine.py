@@ -165,8 +165,6 @@ class Plan:
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `EVALUATED` at a point."""
         sums = [over_steps(point, *pair) for pair in self._sums]
-        last = point.at(step=point.values["steps"])
-        peak = last.maximum(self.cost.peak_activation_bytes)
         times = [kernel.time(point) for kernel in self._bounds]
         time, compute_bound = (sum((each[i] for each in times), np.zeros(())) for i in range(2))
         attained, error = np.zeros(()), np.zeros(())
@@ -178,8 +176,12 @@ class Plan:
             host = self.laws.host_seconds(point)
             if self.laws.serial:  # what computes also issues: one waits for the other
                 attained, host = attained + host, np.zeros(())
-        kv_cache = point(self.cost.kv_cache_bytes)
-        return (*sums, kv_cache, peak, time, compute_bound, attained, error, host)
+        return (*sums, *self.memory(point), time, compute_bound, attained, error, host)
+
+    def memory(self, point: Point) -> tuple[Array, Array]:
+        """Bytes of the KV cache and of activations at their peak, when the stage ends."""
+        last = point.at(step=point.values["steps"])
+        return point(self.cost.kv_cache_bytes), last.maximum(self.cost.peak_activation_bytes)
 
 
 def _attained(kernels: Sequence[Kernel], point: Point) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from roofline.accounting.table import AMOUNTS
 from roofline.costs.polynomial import Array, Polynomial
@@ -177,6 +177,14 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
         saved = full.end_to_end.time_s - (self.end_to_end.time_s - own.time_s)
         share: Array = np.full(np.shape(saved), np.inf)
         return np.divide(own.time_s, saved, out=share, where=saved > 0)[()]
+
+    def peak_memory_at(self, batch: ArrayLike) -> Array:
+        """End to end, in bytes, were there so many sequences; shapes broadcast."""
+        visual, text, _, steps = self.scenario.axes
+        point = self.prompt.point(visual, text, np.asarray(batch, dtype=np.float64), steps)
+        caches, peaks = zip(*(plan.memory(point) for plan in self.plans), strict=True)
+        total: Array = sum(caches, np.zeros(())) + np.max(np.broadcast_arrays(*peaks), axis=0)
+        return total + sum(plan.cost.weight_bytes for plan in self.plans)
 
     @property
     def typical_tokens(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import click
 
@@ -22,7 +22,8 @@ import click
     "--reducer",
     "reducers",
     multiple=True,
-    help="Who leaves so few, or `none`; default: prumerge, for an LMM. Repeatable.",
+    help="Who leaves so few, or `none`; default: prumerge, for an LMM. Nobody leaves all of them. "
+    "Repeatable.",
 )
 @click.option("--text-tokens", type=int, help="Default: 40.")
 @click.option("--batch", type=int, help="Sequences at once; default: 1.")
@@ -45,6 +46,13 @@ import click
     is_flag=True,
     help="Hold published accuracies of token reducers against their costs.",
 )
+@click.option(
+    "--figure-width",
+    type=click.Choice(["single", "double"]),
+    default="double",
+    show_default=True,
+    help="One column of a paper, 3.4 in, or two, 7 in.",
+)
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="Made if need be.")
 @click.option(
     "--force",
@@ -62,6 +70,7 @@ def report(
     output_tokens: int,
     records: tuple[str, ...],
     accuracy: bool,
+    figure_width: str,
     output: str,
     force: bool,
 ) -> None:
@@ -83,23 +92,31 @@ def report(
     require("matplotlib")
     found = [load_record(file) for file in records]
     runs = [record.inputs for record in found]
+    stems = [Path(file).stem for file in records]
+    names = stems if len(set(stems)) == len(stems) else records
     result = study(
         models or [run.model for run in runs],
-        hardware or [run.hardware for run in runs if run.hardware],
+        hardware or _devices(run.hardware for run in runs),
         quants or [run.quant for run in runs] or ["fp16"],
-        visual_tokens or [run.visual_tokens for run in runs],
-        reducers or [run.reducer for run in runs if run.reducer],
-        text_tokens=_given(text_tokens, [run.text_tokens for run in runs], DEFAULT_TEXT_TOKENS),
-        batch=_given(batch, [run.batch for run in runs], 1),
+        visual_tokens,
+        reducers,
+        text_tokens=_given(
+            "text-tokens", text_tokens, {run.text_tokens for run in runs}, DEFAULT_TEXT_TOKENS
+        ),
+        batch=_given("batch", batch, {run.batch for run in runs}, 1),
         output_tokens=output_tokens,
-        records=[Measured(Path(f).stem, r) for f, r in zip(records, found, strict=True)],
+        records=[Measured(name, record) for name, record in zip(names, found, strict=True)],
         with_accuracy=accuracy,
     )
+    for reason in result.skipped:
+        click.echo(f"roofline: left out: {reason}", err=True)
 
+    from roofline.report.figures import DOUBLE_IN, SINGLE_IN
     from roofline.report.study_document import drawn_files, render_study
 
     command = _command(click.get_current_context())
-    content = render_study(result, command, __version__)
+    width_in = SINGLE_IN if figure_width == "single" else DOUBLE_IN
+    content = render_study(result, command, __version__, width_in=width_in)
     write_folder(output, content, force=force, instead_of=drawn_files())
     click.echo(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}")
 
@@ -110,6 +127,8 @@ def _check_free(folder: str, *, force: bool) -> None:
 
     from roofline.errors import OutputError
 
+    if not folder:
+        raise OutputError("the folder has no name: give one to -o")
     path = Path(folder)
     if path.exists() and not path.is_dir():
         raise OutputError(f"{folder} is a file: name a folder")
@@ -119,15 +138,37 @@ def _check_free(folder: str, *, force: bool) -> None:
         )
 
 
-def _given(value: int | None, of_records: Sequence[int], default: int) -> int:
-    """What was typed, else what all records have."""
+def _devices(names: Iterable[str | None]) -> list[str]:
+    """Devices that records were held against. Raises InputError for one of a file's own."""
+    from roofline.errors import InputError, UnknownNameError
+    from roofline.specs.catalog import load_hardware
+
+    found = [name for name in dict.fromkeys(names) if name is not None]
+    for name in found:
+        try:
+            load_hardware(name)
+        except UnknownNameError:
+            raise InputError(
+                f"a record was held against {name}, which is not in the catalog: give its file "
+                "with --hw"
+            ) from None
+    return found
+
+
+def _given(option: str, value: int | None, of_records: set[int], default: int) -> int:
+    """What was typed, else what all records have. Raises InputError where they differ."""
+    from roofline.errors import InputError
+
     if value is not None:
         return value
-    return of_records[0] if len(set(of_records)) == 1 else default
+    if len(of_records) > 1:
+        differing = " and ".join(map(str, sorted(of_records)))
+        raise InputError(f"the records have {differing} as --{option}: name one")
+    return next(iter(of_records), default)
 
 
 def _command(context: click.Context) -> str:
-    """What was typed, but for where the result went, in the order of the help."""
+    """What was typed, in the order of the help, but for where the result goes."""
     import shlex
 
     from click.core import ParameterSource
@@ -145,4 +186,4 @@ def _command(context: click.Context) -> str:
         else:
             for value in given if isinstance(given, tuple) else (given,):
                 words += [flag, str(value)]
-    return shlex.join(words)
+    return f"{shlex.join(words)} -o FOLDER"

@@ -18,6 +18,8 @@ from roofline.report.document import (
     Table,
 )
 
+_REM_PER_IN = 8.5
+"""On a screen, type of a figure is as large as that around it if it is this much wider."""
 _UNIT = re.compile(r"(?<=\d) (?=%|[pnµmkMGTP]?(?:s|B|J|W|FLOP|OP)\b)")
 COLOURS = {
     "light": {
@@ -63,14 +65,15 @@ thead th { background: var(--band); font-weight: 600; vertical-align: bottom; }
 thead th.number { text-align: right; }
 td.words { text-align: left; }
 figure { margin: 1.5rem 0; }
-figure img { display: block; max-width: 100%%; height: auto; background: #ffffff; }
+figure img { display: block; width: 100%%; max-width: %(figure)s; height: auto;
+  background: #ffffff; }
 figcaption { padding: .5rem 0 0; max-width: 46rem; }
 @media print { main { max-width: none; padding: 0; } .wide { overflow: visible; } }
 """
 
 
-def html(document: Document, figures: Mapping[str, bytes]) -> str:
-    """The page; `figures` has the SVG file of each picture by its name."""
+def html(document: Document, figures: Mapping[str, bytes], width_in: float = 7.0) -> str:
+    """The page; `figures` has the SVG file of each picture by its name, each `width_in` wide."""
     body = "\n".join(_html(block, figures) for block in document.blocks)
     title = escape(document.title)
     return (
@@ -79,17 +82,17 @@ def html(document: Document, figures: Mapping[str, bytes]) -> str:
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "img-src data:; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>\n{_style()}</style>\n</head>\n"
+        f"<title>{title}</title>\n<style>\n{_style(width_in)}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{title}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _style() -> str:
+def _style(width_in: float) -> str:
     themes = {
         theme: " ".join(f"--{name}: {colour};" for name, colour in colours.items())
         for theme, colours in COLOURS.items()
     }
-    return _STYLE % themes
+    return _STYLE % (themes | {"figure": f"{_REM_PER_IN * width_in:.0f}rem"})
 
 
 def _html(block: Block, figures: Mapping[str, bytes]) -> str:

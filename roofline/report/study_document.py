@@ -15,19 +15,22 @@ from roofline.report.document import (
     Heading,
     Paragraph,
     Picture,
+    Table,
     markdown,
 )
-from roofline.report.figures import FIGURES, Figure, render
+from roofline.report.figures import DOUBLE_IN, FIGURES, Figure, render
 from roofline.report.html import html
 from roofline.report.measurement import facts
 from roofline.report.study_text import answer, fronts_by_place
+from roofline.specs.catalog import load_quantization
 from roofline.study import Study
 
 _FORMATS = ("png", "svg")
 TERMS = (
     ("Roofline.", "Sum over ops of the larger of compute time and memory time, at the device's "
      "peaks: no kernel is faster."),
-    ("Expected.", "Sum over kernels of what laws fitted to this device's measured kernels give."),
+    ("Attainable.", "Sum over kernels of what the device's laws of kernel time give: measured on "
+     "this machine, fitted to public measurements of the device, or typical: those of a relative."),
     ("Reduction.", "What the reducer itself takes, part of every time end to end."),
     ("Energy at TDP.", "Prefill time × thermal design power: the device draws no more than that, "
      "so that it is an upper bound as far as the time is right."),
@@ -47,24 +50,29 @@ _SECTION_OF = {
 
 
 def render_study(
-    study: Study, command: str, version: str, figures: Mapping[str, Figure] = FIGURES
+    study: Study,
+    command: str,
+    version: str,
+    figures: Mapping[str, Figure] = FIGURES,
+    width_in: float = DOUBLE_IN,
 ) -> dict[str, bytes]:
     """Name → content of each file: the reports, and a PNG and an SVG file of each figure.
 
     command: what to type to have it all again; it stands in the report.
     version: of roofline.
+    width_in: of the figures: their type has the size of a paper's.
     """
     chosen = {name: figure for name, figure in figures.items() if figure.applies(study)}
     drawn: dict[str, bytes] = {}
     for name, figure in chosen.items():
-        page = figure.draw(study)
+        page = figure.draw(study, width_in)
         drawn |= {f"{name}.{form}": render(page, form) for form in _FORMATS}
     pictures = [Picture(name, f.title, f.alt(study)) for name, f in chosen.items()]
     document = to_document(study, command, version, pictures)
     vectors = {name: drawn[f"{name}.svg"] for name in chosen}
     return {
         "report.md": markdown(document).encode(),
-        "report.html": html(document, vectors).encode(),
+        "report.html": html(document, vectors, width_in).encode(),
         **drawn,
     }
 
@@ -100,8 +108,8 @@ def to_document(study: Study, command: str, version: str, pictures: list[Picture
 
 
 def _title(study: Study) -> str:
-    models, devices = ", ".join(study.models), ", ".join(study.hardware)
-    return f"{models} on {devices}: {', '.join(study.inputs['quants'])}"
+    quants = dict.fromkeys(setting.quant for setting in study.settings)
+    return f"{', '.join(study.models)} on {', '.join(study.hardware)}: {', '.join(quants)}"
 
 
 def _details(study: Study) -> Iterator[Block]:
@@ -122,11 +130,20 @@ def _choices(study: Study) -> Iterator[Block]:
         "the paper does. One point is a hundredth of a benchmark's scale: 1 %, 20 of MME's 2000, "
         "0.05 of a score of 5."
     )
-    places = fronts_by_place(study)
-    for place, group in places.items():
-        if len(places) > 1:
-            yield Heading(place, level=3)
-        yield from tables.choices(group)
+    quantized = [
+        name for name in study.inputs["quants"] if load_quantization(name).weight_bits < 16
+    ]
+    if quantized:
+        yield Paragraph(
+            "Scores are of models in 16 bit: what they become in "
+            f"{', '.join(quantized)} nobody published."
+        )
+    agreed: dict[tuple[Table, ...], list[str]] = {}
+    for place, group in fronts_by_place(study).items():
+        agreed.setdefault(tables.choices(group), []).append(place)
+    for choices, places in agreed.items():
+        yield Heading("; ".join(places), level=3)
+        yield from choices
 
 
 def _scores(study: Study) -> Iterator[Block]:
@@ -178,7 +195,7 @@ def _sources(estimate: Estimate) -> str:
     told = [f"{key}: {text}" for key, text in estimate.hardware.sources.items()]
     if (laws := estimate.device["attained"]) is not None:
         told.append(
-            f"expected times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
+            f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
             f"{laws['date']})"
         )
     return "; ".join(told)

@@ -9,7 +9,7 @@ from roofline.accuracy import unpriced
 from roofline.estimate import Totals
 from roofline.report.document import Table, table
 from roofline.report.measurement import share, shown
-from roofline.report.study_text import band, ratio
+from roofline.report.study_text import band, method, ratio
 from roofline.study import (
     COSTS,
     Candidate,
@@ -23,7 +23,7 @@ from roofline.study import (
 from roofline.units import percent, si, significant
 
 _WORDS = ("Device", "Quant", "Reducer", "Bound", "Fits")
-_SCORE_WORDS = ("LLM", "Trained", "Front", "Source", "Why")
+_SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 
 
 def costs(study: Study) -> tuple[Table, ...]:
@@ -41,12 +41,12 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Bound": str(whole.bound),
                 "Roofline": si(whole.time_s, "s"),
             }
-            | ({"Expected": _expected(c), "Within": band(whole)} if attainable else {})
+            | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
             | {"Faster": _ratio(c.speedup)}
         )
     caption = "Prefill end to end. Faster: than with all visual tokens."
     if attainable:
-        caption += " Within: what nine in ten kernels are off at most, all to one side."
+        caption += " Within: if all kernels were off by as much as one in ten is, all to one side."
     return table(caption, rows, words=_WORDS)
 
 
@@ -62,8 +62,11 @@ def parts(study: Study) -> tuple[Table, ...]:
         for part in order:
             row[_PARTS[part]] = _part(c.estimate.components.get(part), c.time_s)
         rows.append(row)
-    kind = "Expected" if _has_laws(study) else "Roofline"
+    lawful = [c.estimate.end_to_end.attainable_time_s is not None for c in study.configurations]
+    kind = "Attainable" if any(lawful) else "Roofline"
     caption = f"{kind} time of each component, and its share of the prefill."
+    if not all(lawful):
+        caption += " ≥ marks the bound, where a device has no laws."
     return table(caption, rows, words=_WORDS)
 
 
@@ -165,18 +168,16 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
     """What to take on each benchmark: the cheapest within one point, by each cost."""
     rows = []
     for front in fronts:
-        picks = {key: front.choice(key) for key in COSTS}
-        best = front.best()
         rows.append(
             {
                 "Benchmark": f"{front.name}, {front.benchmark.metric} ({front.benchmark.unit})",
-                "Best": f"{best.score.printed}, {_who(best)}",
+                "Best": _pick(front.best()),
             }
-            | {f"By {_SHORT[key]}": _pick(pick) for key, pick in picks.items()}
+            | {f"By {_SHORT[key]}": _pick(front.choice(key)) for key in COSTS}
         )
     caption = (
         "The cheapest method within one point of the best, by prefill time, by energy at TDP and "
-        "by peak memory."
+        "by peak memory; of those that fit into the device's memory."
     )
     return table(caption, rows, words=("Best", *(f"By {short}" for short in _SHORT.values())))
 
@@ -195,6 +196,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
             "Prefill": si(one.configuration.time_s, "s"),
             "Energy at TDP": _energy(one.configuration),
             "Memory": si(one.configuration.estimate.end_to_end.peak_memory_bytes, "B"),
+            "Fits": "yes" if one.configuration.fits else "no",
             "Front": ", ".join(_SHORT[key] for key in COSTS if one in fronts[key]) or "-",
             "Source": "; ".join(one.score.sources),
         }
@@ -202,7 +204,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
     ]
     caption = (
         f"{front.name}, {front.benchmark.metric} ({front.benchmark.unit}), on {front.hardware} in "
-        f"{front.quant}. Front: by which costs no other method is better."
+        f"{front.quant}. Front: by which costs no other method that fits is better."
     )
     return table(caption, rows, words=_SCORE_WORDS)
 
@@ -251,7 +253,7 @@ def _has_laws(study: Study) -> bool:
     return any(c.estimate.end_to_end.attainable_time_s is not None for c in study.configurations)
 
 
-def _expected(configuration: Configuration) -> str:
+def _attainable(configuration: Configuration) -> str:
     time_s = configuration.estimate.end_to_end.attainable_time_s
     return "-" if time_s is None else si(time_s, "s")
 
@@ -264,7 +266,8 @@ def _part(part: Totals | None, whole_s: float) -> str:
     if part is None:
         return "-"
     time_s = float(predicted_time_s(part))
-    return f"{si(time_s, 's')}, {percent(time_s / whole_s)}"
+    bound = "≥ " if part.attainable_time_s is None else ""
+    return f"{bound}{si(time_s, 's')}, {percent(time_s / whole_s)}"
 
 
 def _ratio(speedup: float | None) -> str:
@@ -276,9 +279,5 @@ def _energy(configuration: Configuration) -> str:
     return "-" if energy_j is None else f"{significant(energy_j)} J"
 
 
-def _who(candidate: Candidate) -> str:
-    return f"{candidate.score.method} at {candidate.configuration.visual_tokens}"
-
-
 def _pick(candidate: Candidate | None) -> str:
-    return "-" if candidate is None else f"{_who(candidate)} ({candidate.score.printed})"
+    return "-" if candidate is None else f"{candidate.score.printed}, {method(candidate)}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from roofline.estimate import Totals
 from roofline.record import Record
 from roofline.report.document import Block, Bullets, Paragraph
+from roofline.report.tables import ORIGINS
 from roofline.study import Candidate, Configuration, Front, Setting, Study
 from roofline.units import percent, si, significant
 
@@ -23,12 +26,12 @@ def answer(study: Study) -> list[Block]:
     if len(study.settings) <= MOST_BRIEF:
         say = told if len(study.settings) <= MOST_TOLD else brief
         said += [(f"{name(setting)}.", say(setting)) for setting in study.settings]
+    said += [("Left out.", f"{reason}.") for reason in study.skipped]
     said += [(f"Measured, {m.name}.", measured(m.record)) for m in study.records]
-    fronts = fronts_by_place(study)
-    if len(fronts) <= MOST_TOLD:
-        agreed: dict[str, list[str]] = {}
-        for place, group in fronts.items():
-            agreed.setdefault(_choices(group), []).append(place)
+    agreed: dict[str, list[str]] = {}
+    for place, group in fronts_by_place(study).items():
+        agreed.setdefault(_choices(group), []).append(place)
+    if len(agreed) <= MOST_TOLD:
         said += [(f"Accuracy, {'; '.join(places)}.", text) for text, places in agreed.items()]
     if said:
         blocks.append(Bullets(tuple(said)))
@@ -42,23 +45,36 @@ def name(setting: Setting) -> str:
 
 def told(setting: Setting) -> str:
     """All answers of one setting, in a paragraph."""
-    said = (_costs, _saves, _stops, _waits, _grows, _fits)
-    sentences = [say(setting) for say in said]
+    sentences: list[str] = []
+    for whole, reduced in setting.by_whole[:_MOST_WAYS]:
+        sentences += [_costs(whole), _saves(reduced)]
+    quickest = min(setting.configurations, key=lambda c: c.time_s)
+    sentences += [_stops(setting), _waits(quickest), _grows(quickest), _fits(quickest)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
 def brief(setting: Setting) -> str:
     """Time and bound before and after, and where fewer tokens stop paying, on one line."""
-    first = setting.configurations[0]
     last = min(setting.reduced, key=lambda c: c.time_s, default=None)
-    text = f"{si(first.time_s, 's')} ({first.estimate.end_to_end.bound})"
+    first = last.whole if last is not None and last.whole else setting.configurations[0]
+    text = f"{duration(first)} ({first.estimate.end_to_end.bound})"
     if last is not None:
         after = last.estimate.end_to_end.bound
-        text += f", with {how(last)} {si(last.time_s, 's')} ({after}): {times(last.speedup or 1)}"
+        text += f", with {how(last)} {duration(last)} ({after}): {times(last.speedup or 1)}"
     if setting.floor_tokens is not None:
         text += f"; fewer stop paying at {setting.floor_tokens}"
     needed, room = (si(amount, "B") for amount in _memory(last or first))
     return f"{text}." + ("" if (last or first).fits else f" Needs {needed} of {room}.")
+
+
+def duration(configuration: Configuration) -> str:
+    """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where only the bound is known."""
+    return _at_least(configuration, configuration.time_s)
+
+
+def _at_least(configuration: Configuration, time_s: float) -> str:
+    bound = configuration.estimate.end_to_end.attainable_time_s is None
+    return f"at least {si(time_s, 's')}" if bound else si(time_s, "s")
 
 
 def ratio(value: float) -> str:
@@ -77,29 +93,27 @@ def how(configuration: Configuration) -> str:
     return f"{configuration.reducer} at {count}" if configuration.reducer else count
 
 
-def _costs(setting: Setting) -> str:
-    """The prompt as it is, or, where nobody knows how many tokens that has, the first asked for."""
-    first = setting.whole or setting.configurations[0]
-    whole, inputs = first.estimate.end_to_end, first.estimate.inputs
-    if "llm" not in first.estimate.components:
-        prompt = f"{first.visual_tokens} tokens"
-    else:
-        visual = f"{first.visual_tokens} visual and " if first.visual_tokens else ""
-        prompt = f"{visual}{inputs['text_tokens']} text tokens"
+def _costs(one: Configuration) -> str:
+    """A prompt as it is."""
+    inputs, parts = one.estimate.inputs, one.estimate.components
     batch = f" in a batch of {inputs['batch']}" if inputs["batch"] > 1 else ""
-    ends = "" if len(first.estimate.components) == 1 else ", end to end"
-    return f"Prefill of {prompt}{batch} takes {_duration(first)}{ends}, bound by {whole.bound}."
+    if "llm" not in parts:
+        prompt = f"Encoding an image of {one.visual_tokens} tokens{batch}"
+    else:
+        visual = f"{one.visual_tokens} visual and " if one.visual_tokens else ""
+        prompt = f"Prefill of {visual}{inputs['text_tokens']} text tokens{batch}"
+    ends = "" if len(parts) == 1 else ", end to end"
+    bound = one.estimate.end_to_end.bound
+    return f"{prompt} takes {duration(one)}{_basis(one)}{ends}, bound by {bound}."
 
 
-def _duration(configuration: Configuration) -> str:
-    """The bound as such; beside what is expected where that is known."""
-    whole = configuration.estimate.end_to_end
-    if whole.attainable_time_s is None:
-        return f"at least {si(whole.time_s, 's')}"
-    return (
-        f"{si(configuration.time_s, 's')} ({band(whole)}; {si(whole.time_s, 's')} at the device's "
-        "peaks)"
-    )
+def _basis(configuration: Configuration) -> str:
+    """Error and origin of an attainable time, and the bound."""
+    whole, laws = configuration.estimate.end_to_end, configuration.estimate.device["attained"]
+    if whole.attainable_time_s is None or laws is None:
+        return ""
+    origin, bound_s = ORIGINS[laws["origin"]], si(whole.time_s, "s")
+    return f" ({band(whole)}, {origin}; {bound_s} at the device's peaks)"
 
 
 def band(part: Totals) -> str:
@@ -108,20 +122,20 @@ def band(part: Totals) -> str:
     return "-" if low is None or high is None else f"{si(low, 's')} to {si(high, 's')}"
 
 
-def _saves(setting: Setting) -> str:
-    """All reduced prompts, or the quickest and the slowest of many."""
-    reduced = sorted(setting.reduced, key=lambda c: c.time_s)
+def _saves(reduced: Sequence[Configuration]) -> str:
+    """All prompts that were reduced, or the quickest and the slowest of many."""
     if not reduced:
         return ""
-    first, last = reduced[0], reduced[-1]
+    ranked = sorted(reduced, key=lambda c: c.time_s)
+    first, last = ranked[0], ranked[-1]
     gain = f"{_gain(first)}, bound by {first.estimate.end_to_end.bound}"
-    if len(reduced) > _MOST_WAYS:
+    if len(ranked) > _MOST_WAYS:
         return (
-            f"Of {len(reduced)} ways to have fewer, {how(first)} is the fastest: {gain}; the "
+            f"Of {len(ranked)} ways to have fewer, {how(first)} is the fastest: {gain}; the "
             f"slowest is {how(last)}: {_gain(last)}."
         )
-    if len(reduced) > 1:
-        others = "; ".join(f"with {how(other)} {_gain(other)}" for other in reduced[1:])
+    if len(ranked) > 1:
+        others = "; ".join(f"with {how(other)} {_gain(other)}" for other in ranked[1:])
         return f"With {how(first)} it takes {gain}; {others}."
     share = first.reducer_share
     if share is None or share >= 1:
@@ -132,7 +146,7 @@ def _saves(setting: Setting) -> str:
 
 def _gain(configuration: Configuration) -> str:
     """`50.2 ms, 2.8 times as fast`."""
-    return f"{si(configuration.time_s, 's')}, {times(configuration.speedup or 1)}"
+    return f"{duration(configuration)}, {times(configuration.speedup or 1)}"
 
 
 def _stops(setting: Setting) -> str:
@@ -150,49 +164,49 @@ def _stops(setting: Setting) -> str:
     if floor >= most:
         return f"{bound}; fewer visual tokens hardly help: all of them cost less than 5 % of time."
     low = [c.visual_tokens for c in setting.reduced if c.visual_tokens < floor]
-    gain = f", so that {max(low)} gain little over {floor}" if low else ""
+    gain = f", so that {max(low)} are hardly faster than {floor}" if low else ""
     return (
         f"{bound}; fewer stop paying at {floor}: there, prefill takes at most 5 % longer than "
         f"with a single one{gain}."
     )
 
 
-def _waits(setting: Setting) -> str:
+def _waits(one: Configuration) -> str:
     """Where the framework takes longer to issue kernels than the device to run them."""
-    first = min(setting.configurations, key=lambda c: c.time_s)
-    host_s = first.estimate.end_to_end.host_time_s
-    if host_s is None or not host_s > first.time_s:
+    host_s = one.estimate.end_to_end.host_time_s
+    if host_s is None or not host_s > one.time_s:
         return ""
     return (
-        f"Eager PyTorch takes {si(host_s, 's')} to issue the kernels of {how(first)}, longer than "
+        f"Eager PyTorch takes {si(host_s, 's')} to issue the kernels of {how(one)}, longer than "
         "the device takes to run them: there fewer tokens help with CUDA graphs alone."
     )
 
 
-def _grows(setting: Setting) -> str:
+def _grows(one: Configuration) -> str:
     """What is left of the saving when an answer has been written."""
-    first = min(setting.configurations, key=lambda c: c.time_s)
-    if first.generation is None:
+    if one.generation is None:
         return ""
-    step, total = si(first.decode_time_s[-1], "s"), si(first.generation_time_s[-1], "s")
-    length = int(first.output_tokens[-1])
-    text = f"With an answer of {length} tokens it takes {total}"
-    if first.whole is None:
+    step = si(one.decode_time_s[-1], "s")
+    total = _at_least(one, float(one.generation_time_s[-1]))
+    length = int(one.output_tokens[-1])
+    subject = how(one) if one.whole else "it"
+    text = f"With an answer of {length} token{'s' if length > 1 else ''} {subject} takes {total}"
+    if one.whole is None:
         return f"{text}, {step} a decode step."
-    whole = first.whole
+    whole = one.whole
     return (
-        f"{text}, {times(float(whole.generation_time_s[-1] / first.generation_time_s[-1]))}: a "
+        f"{text}, {times(float(whole.generation_time_s[-1] / one.generation_time_s[-1]))}: a "
         f"decode step takes {step}, {si(whole.decode_time_s[-1], 's')} with all visual tokens."
     )
 
 
-def _fits(setting: Setting) -> str:
-    first = min(setting.configurations, key=lambda c: c.time_s)
-    amount = " of ".join(si(size, "B") for size in _memory(first))
-    if not first.fits:
+def _fits(one: Configuration) -> str:
+    amount = " of ".join(si(size, "B") for size in _memory(one))
+    if not one.fits:
         return f"It does not fit: it needs {amount}."
-    room = f"It needs {amount}; {first.sequences_that_fit} such prompts fit at once"
-    return room + (f", {first.whole.sequences_that_fit} without reduction." if first.whole else ".")
+    what = "prompts" if "llm" in one.estimate.components else "images"
+    room = f"It needs {amount}; {one.sequences_that_fit} such {what} fit at once"
+    return room + (f", {one.whole.sequences_that_fit} without reduction." if one.whole else ".")
 
 
 def _memory(configuration: Configuration) -> tuple[float, float]:
@@ -206,8 +220,8 @@ def _span(study: Study) -> str:
     by_time = sorted(study.configurations, key=lambda c: c.time_s)
     first, last = by_time[0], by_time[-1]
     text = (
-        f"{len(by_time)} configurations: prefill takes from {si(first.time_s, 's')} "
-        f"({_full(first)}) to {si(last.time_s, 's')} ({_full(last)})."
+        f"{len(by_time)} configurations: prefill takes from {duration(first)} "
+        f"({_full(first)}) to {duration(last)} ({_full(last)})."
     )
     gains = sorted((c for c in by_time if c.speedup is not None), key=lambda c: c.speedup or 0)
     if gains:
@@ -252,16 +266,17 @@ def fronts_by_place(study: Study) -> dict[str, list[Front]]:
 
 def _choices(fronts: list[Front]) -> str:
     """The cheapest method within one point of the best, benchmark by benchmark."""
-    chosen = (
-        f"{front.name} {method(choice)} ({choice.score.printed}, best {front.best().score.printed})"
+    chosen = [
+        f"{front.name} {method(choice)} ({choice.score.printed}, best {best.score.printed})"
         for front in fronts
-        if (choice := front.choice("prefill_time_s")) is not None
-    )
-    return f"Quickest prefill within one point of the best: {'; '.join(chosen)}."
+        if (best := front.best()) and (choice := front.choice("prefill_time_s"))
+    ]
+    if not chosen:
+        return "None of the models fits into the device's memory."
+    return f"Quickest prefill within one point of the best that fits: {'; '.join(chosen)}."
 
 
 def method(candidate: Candidate) -> str:
-    """`PruMerge+ at 144 tokens`, with the LLM's size where it is told."""
+    """`PruMerge+ at 144 tokens, Vicuna-7B`."""
     score = candidate.score
-    tokens = candidate.configuration.visual_tokens
-    return f"{score.method} at {tokens} tokens, {score.llm}"
+    return f"{score.method} at {candidate.configuration.visual_tokens} tokens, {score.llm}"

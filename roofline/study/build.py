@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from itertools import product
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from roofline import accuracy
 from roofline.analysis import analyze
-from roofline.costs.reducers import find
+from roofline.costs.reducers import REDUCERS
 from roofline.costs.scenario import DEFAULT_TEXT_TOKENS
-from roofline.errors import InputError, UnsupportedModeError
+from roofline.errors import InputError, UnknownNameError, UnsupportedModeError
 from roofline.record import spec_hashes
 from roofline.specs.catalog import load_hardware, load_model, load_quantization
 from roofline.specs.hardware import Hardware
@@ -24,9 +25,15 @@ from roofline.study.setting import Setting
 from roofline.study.tradeoff import Candidate, Front
 from roofline.study.whole import Measured, Study
 
+Prompt: TypeAlias = tuple[int | None, str | None]
+"""Visual tokens and reducer, each left to the other or to the model where it is None."""
+T = TypeVar("T")
+
 DEFAULT_REDUCER = "prumerge"
 NO_REDUCER = "none"
 DEFAULT_OUTPUT_TOKENS = 256
+MOST_OUTPUT_TOKENS = 100_000
+"""Each step is priced: longer answers would take minutes, and no model here has the context."""
 _LENGTHS = 33
 
 
@@ -44,12 +51,14 @@ def study(
     records: Sequence[Measured] = (),
     with_accuracy: bool = False,
 ) -> Study:
-    """Price every combination; what the model's images give unreduced comes with each setting.
+    """Price every combination; what the model's images give unreduced comes beside it.
 
     visual_tokens: of a sequence; left out, as many as is typical of each reducer.
     reducers: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
         applies. A count of all visual tokens is priced without.
     output_tokens: the longest answer that is looked at.
+    records: of `roofline profile`. Where neither visual tokens nor reducers are given, the prompts
+        are theirs.
     with_accuracy: whether to hold published accuracies against cost.
 
     A precision that one of the devices does not have is left out there, and said so.
@@ -57,14 +66,17 @@ def study(
     """
     if not models or not hardware or not quants:
         raise InputError("nothing to report on: give at least one model and one device")
-    if output_tokens < 1:
-        raise InputError(f"output tokens must be a whole number ≥ 1, not {output_tokens}")
+    if not 1 <= output_tokens <= MOST_OUTPUT_TOKENS:
+        raise InputError(
+            f"output tokens must be a whole number from 1 to {MOST_OUTPUT_TOKENS}, "
+            f"not {output_tokens}"
+        )
+    if wrong := [count for count in visual_tokens if count < 1]:
+        raise InputError(f"visual tokens must be whole numbers ≥ 1, not {wrong[0]}")
     for name in reducers:
-        if name != NO_REDUCER:
-            find(name)
+        _check_reducer(name)
     asked = _Asked(
-        visual_tokens=tuple(dict.fromkeys(visual_tokens)),
-        reducers=tuple(dict.fromkeys(reducers)),
+        prompts=_prompts(visual_tokens, reducers, records),
         options={"text_tokens": text_tokens, "batch": batch, "attention": attention},
         lengths=_lengths(output_tokens),
     )
@@ -83,7 +95,7 @@ def study(
                 refused.append(error)
                 continue
             settings += priced.values()
-            fronts += _fronts(priced, model_specs, scores, asked)
+            fronts += _fronts(model_specs, device, mode, scores, asked)
     if not settings:
         raise refused[0]
     order = {spec.name: place for place, spec in enumerate(model_specs)}
@@ -96,8 +108,8 @@ def study(
             "models": [spec.name for spec in model_specs],
             "hardware": [device.name for device in devices],
             "quants": modes,
-            "visual_tokens": list(asked.visual_tokens),
-            "reducers": list(asked.reducers),
+            "visual_tokens": _distinct_values(count for count, _ in asked.prompts),
+            "reducers": _distinct_values(reducer for _, reducer in asked.prompts),
             "text_tokens": text_tokens,
             "batch": batch,
             "output_tokens": output_tokens,
@@ -105,6 +117,28 @@ def study(
         },
         specs=spec_hashes([*(part for spec in model_specs for part in _parts(spec)), *devices]),
     )
+
+
+def _check_reducer(name: str) -> None:
+    """Raise UnknownNameError for what is neither a reducer nor `none`."""
+    if name not in (known := [NO_REDUCER, *REDUCERS]):
+        raise UnknownNameError("reducer", name, known)
+
+
+def _prompts(
+    visual_tokens: Sequence[int], reducers: Sequence[str], records: Sequence[Measured]
+) -> tuple[Prompt, ...]:
+    """All combinations, or what the records ran."""
+    runs = [measured.record.inputs for measured in records]
+    if runs and not (visual_tokens or reducers):
+        return tuple(dict.fromkeys((run.visual_tokens, run.reducer or NO_REDUCER) for run in runs))
+    counts: Sequence[int | None] = visual_tokens or [None]
+    names: Sequence[str | None] = reducers or [None]
+    return tuple(dict.fromkeys(product(counts, names)))
+
+
+def _distinct_values(values: Iterable[T | None]) -> list[T]:
+    return [value for value in dict.fromkeys(values) if value is not None]
 
 
 def _lengths(most: int) -> NDArray[np.float64]:
@@ -115,8 +149,7 @@ def _lengths(most: int) -> NDArray[np.float64]:
 class _Asked(Struct, frozen=True, kw_only=True):
     """What is the same in all settings."""
 
-    visual_tokens: tuple[int, ...]
-    reducers: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
     options: dict[str, Any]
     lengths: NDArray[np.float64]
     """Of answers, from 0 to the longest."""
@@ -125,7 +158,7 @@ class _Asked(Struct, frozen=True, kw_only=True):
 def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Setting:
     first = _configuration(model, device, mode, asked, None, None, None)
     per_sample = first.estimate.work.unreduced_visual_tokens
-    wholes = {first.visual_tokens: first} if per_sample else {}
+    wholes: dict[int, Configuration] = {first.visual_tokens: first} if per_sample else {}
     found: dict[tuple[int, str | None], Configuration] = {}
 
     def whole(count: int) -> Configuration | None:
@@ -137,17 +170,19 @@ def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Settin
             wholes[full] = _configuration(model, device, mode, asked, full, None, None)
         return wholes[full]
 
-    for count in asked.visual_tokens or (None,):
-        for reducer in _reducers(model, count, per_sample, asked):
-            if count is None and reducer is None:
-                one = first
-            elif per_sample and count is not None and count % per_sample == 0:
-                one = whole(count) or first
-            else:
-                full = whole(count or 1)
-                one = _configuration(model, device, mode, asked, count, reducer, full)
-            found.setdefault((one.visual_tokens, one.reducer), one)
-    rows = list({id(c): c for c in (*wholes.values(), *found.values())}.values())
+    for count, named in asked.prompts:
+        reducer = _reducer(model, count, per_sample, named)
+        if count is None and reducer is None:
+            one = first
+        elif per_sample and count is not None and count % per_sample == 0:
+            one = whole(count) or first
+        else:
+            full = whole(count or 1)
+            one = _configuration(model, device, mode, asked, count, reducer, full)
+        found.setdefault((one.visual_tokens, one.reducer), one)
+    compared = {id(one.whole or one) for one in found.values()}
+    before = (one for one in wholes.values() if id(one) in compared)
+    rows = list({id(one): one for one in (*before, *found.values())}.values())
     most = max(c.visual_tokens for c in rows)
     curve = None
     if most and first.estimate.work.llm is not None:
@@ -162,14 +197,14 @@ def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Settin
     )
 
 
-def _reducers(
-    model: Model, count: int | None, per_sample: int | None, asked: _Asked
-) -> Iterable[str | None]:
-    """Those to price a count of visual tokens with; None is fewer tokens by themselves."""
-    if asked.reducers:
-        return [None if name == NO_REDUCER else name for name in asked.reducers]
+def _reducer(
+    model: Model, count: int | None, per_sample: int | None, named: str | None
+) -> str | None:
+    """Who leaves a count of visual tokens; None is fewer tokens by themselves."""
+    if named is not None:
+        return None if named == NO_REDUCER else named
     applies = isinstance(model, Lmm) and (count is None or count < (per_sample or 0))
-    return [DEFAULT_REDUCER if applies else None]
+    return DEFAULT_REDUCER if applies else None
 
 
 def _configuration(
@@ -192,39 +227,25 @@ def _configuration(
 
 
 def _fronts(
-    settings: dict[str, Setting],
     models: Sequence[Model],
+    device: Hardware,
+    mode: str,
     scores: Sequence[accuracy.Score],
     asked: _Asked,
 ) -> list[Front]:
     """One front a benchmark, for the models of one device and precision together."""
     specs = {spec.name: spec for spec in models}
     known = accuracy.published().benchmarks
-    priced: dict[tuple[str, str | None, int | None], Configuration] = {}
+    priced: dict[tuple[str, int | None, str | None], Configuration] = {}
     groups: dict[str, list[Candidate]] = {name: [] for name in known}
     for score in scores:
-        setting = settings[score.model]
-        key = (score.model, score.reducer, score.visual_tokens)
+        prompt = score.visual_tokens, score.reducer
+        key = (score.model, *prompt)
         if key not in priced:
-            first = setting.configurations[0]
-            device, mode = first.estimate.hardware, setting.quant
-            priced[key] = (
-                first
-                if score.visual_tokens is None
-                else _configuration(
-                    specs[score.model],
-                    device,
-                    mode,
-                    asked,
-                    score.visual_tokens,
-                    score.reducer,
-                    first,
-                )
-            )
+            priced[key] = _configuration(specs[score.model], device, mode, asked, *prompt, None)
         groups[score.benchmark].append(Candidate(score, priced[key]))
-    some = next(iter(settings.values()))
     return [
-        Front(name, known[name], some.hardware, some.quant, tuple(candidates))
+        Front(name, known[name], device.name, mode, tuple(candidates))
         for name, candidates in groups.items()
         if candidates
     ]

@@ -78,15 +78,20 @@ class Configuration(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         """Whether prompt and weights fit into the device's memory."""
         return bool(self.estimate.end_to_end.fits)
 
-    @property
+    @cached_property
     def sequences_that_fit(self) -> int:
-        """The largest batch of such prompts for which the device has the memory.
+        """The largest batch of such prompts for which the device has the memory."""
+        fitting, beyond = 0, 1
+        while self._fits_with(beyond):
+            fitting, beyond = beyond, 2 * beyond
+        while beyond - fitting > 1:
+            middle = (fitting + beyond) // 2
+            fitting, beyond = (middle, beyond) if self._fits_with(middle) else (fitting, middle)
+        return fitting
 
-        KV cache and peak activations grow with the batch, weights do not.
-        """
-        parts = self.estimate.end_to_end
-        each = (parts.kv_cache_bytes + parts.peak_activation_bytes) / self.estimate.inputs["batch"]
-        return max(0, int((parts.device_memory_bytes - parts.weight_bytes) // each))
+    def _fits_with(self, batch: int) -> bool:
+        room = self.estimate.end_to_end.device_memory_bytes
+        return float(self.estimate.peak_memory_at(batch)) <= room
 
     @property
     def energy_at_tdp_j(self) -> float | None:

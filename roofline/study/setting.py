@@ -21,16 +21,20 @@ class Setting(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     hardware: str
     quant: str
     configurations: tuple[Configuration, ...]
-    """All visual tokens first, where the model tells how many those are, then as asked."""
+    """All visual tokens that others are compared with first, as far as the model tells how many
+    those are, then as asked."""
     curve: Estimate | None
     """The prefill at 1, 2, …, all visual tokens, without a reducer's own work; figures have that
     shape. None for a prompt of text alone."""
 
     @property
-    def whole(self) -> Configuration | None:
-        """All visual tokens of one sample."""
-        first = self.configurations[0]
-        return first if first.estimate.work.unreduced_visual_tokens and not first.whole else None
+    def by_whole(self) -> list[tuple[Configuration, tuple[Configuration, ...]]]:
+        """Each prompt that was not reduced, and those that are compared with it."""
+        return [
+            (one, tuple(c for c in self.configurations if c.whole is one))
+            for one in self.configurations
+            if one.whole is None
+        ]
 
     @property
     def reduced(self) -> tuple[Configuration, ...]:

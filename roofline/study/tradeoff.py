@@ -52,7 +52,8 @@ class Front(Struct, frozen=True, eq=False):
     candidates: tuple[Candidate, ...]
 
     def pareto(self, key: str) -> tuple[Candidate, ...]:
-        """Those that no other one beats: as cheap and better, or as good and cheaper.
+        """Of those that fit, those that no other one beats: as cheap and better, or as good and
+        cheaper.
 
         From the cheapest to the best. `key` is one of `COSTS`; empty where that is not known.
         """
@@ -62,21 +63,30 @@ class Front(Struct, frozen=True, eq=False):
                 front.append(candidate)
         return tuple(front)
 
-    def best(self) -> Candidate:
-        """The highest score; of equals the first that is printed."""
-        return max(self.candidates, key=self._gain)
+    @property
+    def fitting(self) -> tuple[Candidate, ...]:
+        """Those for which the device has the memory."""
+        return tuple(c for c in self.candidates if c.configuration.fits)
+
+    def best(self) -> Candidate | None:
+        """The highest score of those that fit; of equals the first that is printed."""
+        return max(self.fitting, key=self._gain, default=None)
 
     def choice(self, key: str) -> Candidate | None:
         """The cheapest method within one point of the best; of equals the better one.
 
-        One point is a hundredth of the benchmark's scale. None where the cost is not known.
+        One point is a hundredth of the benchmark's scale. None where the cost is not known, or
+        nothing fits.
         """
-        least = self._gain(self.best()) - self.benchmark.point * (1 + 1e-9)
+        best = self.best()
+        if best is None:
+            return None
+        least = self._gain(best) - self.benchmark.point * (1 + 1e-9)
         return next((c for c in self._by_cost(key) if self._gain(c) >= least), None)
 
     def _by_cost(self, key: str) -> list[Candidate]:
-        """The cheapest first, of equally cheap ones the better."""
-        priced = [(c.cost(key), c) for c in self.candidates]
+        """Those that fit, the cheapest first, of equally cheap ones the better."""
+        priced = [(c.cost(key), c) for c in self.fitting]
         known = [(cost, c) for cost, c in priced if cost is not None]
         return [c for _, c in sorted(known, key=lambda pair: (pair[0], -self._gain(pair[1])))]
 

@@ -49,6 +49,8 @@ def test_the_command_in_a_report_writes_the_same_bytes_again(
     assert command is not None
     program, *words = shlex.split(command[1])
     assert program == "roofline"
+    *words, flag, folder = words
+    assert (flag, folder) == ("-o", "FOLDER")
     assert words == [*ASKED[:5], "--quant", "int4", *ASKED[5:], "--batch", "2", "--accuracy"]
 
     subprocess.run(
@@ -93,7 +95,59 @@ def test_what_is_not_named_is_as_in_the_records(
     assert told() == ["int8", "36", "50", "2"]
     assert told("--text-tokens", "60", "--quant", "fp16") == ["fp16", "36", "60", "2"]
     (tmp_path / "two.json").write_bytes(replace(run, inputs=replace(inputs, batch=4)).to_json())
-    assert told() == ["int8", "36", "50", "1"]
+    assert told("--batch", "4") == ["int8", "36", "50", "4"]
+    before = contents(tmp_path / "out")
+    done = call(*both, "-o", "out", "--force")
+    assert done.err == "roofline: error: the records have 2 and 4 as --batch: name one\n"
+    assert done.code == 2
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_record_of_a_device_of_ones_own_asks_for_its_file(
+    call: Cli, record: Callable[..., Record], tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_bytes(record(inputs={"hardware": "my-gpu"}).to_json())
+    done = call("report", "--record", "run.json", "-o", "out")
+    assert done.code == 2
+    assert done.err == (
+        "roofline: error: a record was held against my-gpu, which is not in the catalog: give "
+        "its file with --hw\n"
+    )
+
+
+def test_records_of_one_file_name_keep_their_folders(
+    call: Cli, record: Callable[..., Record], tmp_path: Path
+) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.json").write_bytes(record().to_json())
+    both = ("--record", "a/run.json", "--record", "b/run.json")
+    assert call("report", *both, "-o", "out").code == 0
+    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    assert "**Measured, a/run.json.**" in text
+    assert "**Measured, b/run.json.**" in text
+
+
+def test_what_a_device_lacks_is_said_at_once(call: Cli, tmp_path: Path) -> None:
+    devices = ("--hw", "v100", "--hw", "h200")
+    done = call("report", "--model", "clip-vit-l-336", *devices, "--quant", "fp8", "-o", "out")
+    assert done.code == 0
+    assert done.err.startswith("roofline: left out: v100 has no fp8 peak")
+
+
+def test_figures_are_as_wide_as_a_paper_asks(call: Cli, tmp_path: Path) -> None:
+    quick = ("report", "--model", "clip-vit-l-336", "--hw", "h200", "-o")
+    assert call(*quick, "one", "--figure-width", "single").code == 0
+    assert call(*quick, "two").code == 0
+
+    def width_pt(folder: str) -> float:
+        text = (tmp_path / folder / "time.svg").read_text(encoding="utf-8")
+        found = re.search(r'<svg .*?width="([\d.]+)pt"', text, re.S)
+        assert found is not None
+        return float(found[1])
+
+    assert width_pt("one") == pytest.approx(3.4 * 72)
+    assert width_pt("two") == pytest.approx(7.0 * 72)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +183,8 @@ def test_an_unreadable_record_is_one_line(
         ((*ASKED[1:], "--reducer", "prumrge", "-o", "out"), "did you mean prumerge"),
         ((*ASKED[1:], "--output-tokens", "0", "-o", "out"), "output tokens"),
         (ASKED[1:], "Missing option '-o'"),
+        ((*ASKED[1:], "-o", ""), "the folder has no name"),
+        ((*ASKED[1:], "--text-tokens", "0", "-o", "out"), "text tokens"),
     ],
 )
 def test_an_empty_or_odd_selection_is_one_line(
