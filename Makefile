@@ -34,6 +34,7 @@ bench: .venv/.test
 	$(BIN)/python benchmarks/start_up.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/reducers.py
+	$(BIN)/python benchmarks/report.py
 
 # The core and no extra: no torch. Compiled, because an editable installation is not, and where
 # PYTHONDONTWRITEBYTECODE is set every single start would compile all modules anew.

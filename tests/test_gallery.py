@@ -61,16 +61,24 @@ def test_what_was_written_is_fresh_until_something_changes(
     report.write_text(before.replace("ms", "s", 1), encoding="utf-8")
     (folder / "answer.png").write_bytes(picture("a figure of an earlier day"))
     (folder / "time.png").unlink()
+    gone = gallery.REPORTS / "a-study-of-an-earlier-day"
+    gone.mkdir()
+    (gone / "report.md").write_text("old", encoding="utf-8")
     with pytest.raises(SystemExit, match="make reports"):
         run("--check")
-    assert capsys.readouterr().out.split() == [
-        word
-        for name in ("answer.png", "report.md", "time.png")
-        for word in ("stale:", f"reports/quick/{name}")
+    assert capsys.readouterr().out.splitlines() == [
+        f"stale: reports/{name}"
+        for name in (
+            "a-study-of-an-earlier-day/report.md",
+            "quick/answer.png",
+            "quick/report.md",
+            "quick/time.png",
+        )
     ]
     run()
     assert report.read_text(encoding="utf-8") == before
     assert {file.name for file in folder.iterdir()} == kept
+    assert not list(gone.iterdir())
 
 
 @pytest.mark.parametrize(
