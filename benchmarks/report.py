@@ -1,4 +1,4 @@
-"""How long a report of 100 configurations takes, and how much memory: a whole process, once each."""
+"""How long a report of 100 configurations takes, a whole process, and how much memory."""
 
 import resource
 import subprocess

@@ -155,6 +155,9 @@ def _find(folder: Folder, name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     wanted = name.lower()
+    usual = _shipped(folder) / f"{wanted}.yaml"
+    if usual.stem == wanted and usual.is_file() and not _user_folders():
+        return usual
     for files in _files_by_root(folder):
         for file in files:
             if file.stem.lower() == wanted:

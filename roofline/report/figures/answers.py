@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from roofline.report.figures.naming import fewest, has_laws, listed, prompt_name, setting_name
+from roofline.report.figures.lineup import Lineup, lineup
+from roofline.report.figures.naming import ends, has_laws, listed, prompt_name, setting_name
 from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BOUND_ALPHA,
@@ -14,15 +15,14 @@ from roofline.report.figures.style import (
     REDUCED_DASH,
     THIN,
     WHOLE_DASH,
-    colours,
+    Look,
     counted,
     dress,
-    first,
     key,
     logarithmic,
     prefixed,
 )
-from roofline.study import Configuration, Setting, Study
+from roofline.study import Setting, Study
 from roofline.units import si
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_MOST, _HEIGHT_IN = 4, 1.9
+_HEIGHT_IN = 1.9
+_LEAST_RATIO = 3.0
+"""Between the ends of the axis of a step's time: what hardly changes shall look so."""
+_MARKED: dict[str, Any] = {"markevery": 8, "markersize": 3.2, "clip_on": False}
 
 
 def applies(study: Study) -> bool:
-    """Whether any of the models can answer."""
+    """Whether any of the models can answer, and is to say more than a word: a line has two ends."""
     return bool(_known(study))
 
 
@@ -43,8 +46,7 @@ def alt(study: Study) -> str:
     said = []
     for setting in _known(study):
         times = [
-            f"{si(one.generation_time_s[-1], 's')} with {prompt_name(one)}"
-            for one in _ends(setting)
+            f"{si(one.generation_time_s[-1], 's')} with {prompt_name(one)}" for one in ends(setting)
         ]
         said.append(f"{setting_name(setting)}: {', '.join(times)}")
     length = int(_known(study)[0].configurations[0].output_tokens[-1])
@@ -56,23 +58,19 @@ def alt(study: Study) -> str:
 
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
-    """A row of panels for each model and precision; colour is the device, dashes the prompt."""
-    known = _known(study)
-    groups: dict[tuple[str, str], list[Setting]] = {}
-    for setting in known:
-        groups.setdefault((setting.model, setting.quant), []).append(setting)
-    rows, note = first(list(groups.items()), _MOST, "models and precisions")
-    colour = colours(setting.hardware for setting in known)
-    handles = _handles(colour, known)
-    columns = 3 if any(setting.reduced for setting in known) else 2
-    sheet = Sheet(width_in, columns * len(rows), columns, _HEIGHT_IN, handles, note)
-    for i, ((model, quant), settings) in enumerate(rows):
+    """A row of panels for each model and precision; dashes tell prompts apart."""
+    shown = lineup(_known(study))
+    columns = 3 if any(setting.reduced for setting in shown.settings) else 2
+    panels = columns * len(shown.rows)
+    sheet = Sheet(width_in, panels, columns, _HEIGHT_IN, _handles(shown), shown.note)
+    for i, (title, settings) in enumerate(shown.rows):
         row = sheet.panels[columns * i : columns * (i + 1)]
         for axes in row[:2]:
             logarithmic(axes)
         for setting in settings:
-            _draw_setting(row, setting, colour[setting.hardware])
-        dress(row[0], "output tokens", "time of a decode step", f"{model}, {quant}")
+            _draw_setting(row, setting, shown.looks[setting.hardware])
+        _widen(row[0])
+        dress(row[0], "output tokens", "time of a decode step", title)
         dress(row[1], "output tokens", "prompt and answer")
         for axes in row[:2]:
             prefixed(axes, "y", "s")
@@ -85,35 +83,41 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
 
 
 def _known(study: Study) -> list[Setting]:
-    return [s for s in study.settings if s.configurations[0].output_tokens.size > 1]
+    return [s for s in study.settings if max(s.configurations[0].output_tokens, default=0) > 1]
 
 
-def _ends(setting: Setting) -> list[Configuration]:
-    """All visual tokens, or whatever comes first, and the fewest."""
-    return list(dict.fromkeys(filter(None, (setting.configurations[0], fewest(setting)))))
-
-
-def _draw_setting(row: Sequence[Axes], setting: Setting, shade: Any) -> None:
+def _draw_setting(row: Sequence[Axes], setting: Setting, look: Look) -> None:
     """What is predicted; the bound of prompt and answer as a faint line where it is another."""
-    for one in _ends(setting):
+    marker, colour = look
+    for one in ends(setting):
         name = f"{setting.hardware} {prompt_name(one)}"
         lengths, times = one.output_tokens, one.generation_time_s
-        line = {"color": shade, "ls": REDUCED_DASH if one.whole else WHOLE_DASH, "lw": LINE}
-        row[0].plot(lengths[1:], one.decode_time_s, gid=f"step {name}", **line)
-        row[1].plot(lengths, times, gid=f"answer {name}", **line)
+        line: dict[str, Any] = {"color": colour, "ls": REDUCED_DASH if one.whole else WHOLE_DASH}
+        full = line | {"lw": LINE, "marker": marker} | _MARKED
+        middles = (lengths[:-1] + 1 + lengths[1:]) / 2  # of the steps that a time is the mean of
+        row[0].plot(middles, one.decode_time_s, gid=f"step {name}", **full)
+        row[1].plot(lengths[1:], times[1:], gid=f"answer {name}", **full)
         if has_laws(one) and one.generation is not None:
             faint = line | {"lw": THIN, "alpha": BOUND_ALPHA}
-            whole = one.generation.end_to_end
-            row[1].plot(lengths, whole.time_s, gid=f"bound {name}", **faint)
+            bound_s = one.generation.end_to_end.time_s
+            row[1].plot(lengths[1:], bound_s[1:], gid=f"bound {name}", **faint)
         if one.whole is not None:
-            row[2].plot(lengths, one.whole.generation_time_s / times, gid=f"gain {name}", **line)
+            gain = one.whole.generation_time_s / times
+            row[2].plot(lengths[1:], gain[1:], gid=f"gain {name}", **full)
 
 
-def _handles(colour: Mapping[str, Any], known: Sequence[Setting]) -> list[Artist]:
-    marks = [key(linestyle="-", color=shade, lw=LINE, label=name) for name, shade in colour.items()]
-    if any(setting.reduced for setting in known):
+def _widen(axes: Axes) -> None:
+    """Move the ends of a logarithmic axis apart, to the same sides."""
+    low, high = axes.get_ylim()
+    more = max(1.0, (_LEAST_RATIO * low / high) ** 0.5)
+    axes.set_ylim(low / more, high * more)
+
+
+def _handles(shown: Lineup) -> list[Artist]:
+    marks = shown.handles
+    if any(setting.reduced for setting in shown.settings):
         marks.append(key(linestyle=REDUCED_DASH, lw=LINE, label="fewest visual tokens"))
     marks.append(key(linestyle=WHOLE_DASH, lw=LINE, label="all visual tokens"))
-    if any(has_laws(setting.configurations[0]) for setting in known):
+    if any(has_laws(setting.configurations[0]) for setting in shown.settings):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
     return marks

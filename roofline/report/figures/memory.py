@@ -66,7 +66,8 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     beyond = {size: names for size, names in sorted(capacities.items()) if size > end}
     handles = [swatch(color=colour, label=name) for name, (_, colour) in PARTS.items()]
     labels = _labels(within, end)
-    more = "; ".join(f"{', '.join(names)} {si(size, 'B')}" for size, names in beyond.items())
+    sizes = {size: si(size, "B").replace(" ", "\N{NO-BREAK SPACE}") for size in beyond}
+    more = "; ".join(f"{', '.join(names)} {sizes[size]}" for size, names in beyond.items())
     more = fill(f"beyond this axis: {more}", int(_LETTERS_PER_IN * width_in)) if more else ""
     height = _AROUND_IN + 0.16 * more.count("\n") + len(rows) * _BAR_IN + len(labels) * _NAME_IN
     sheet = Sheet(width_in, 1, 1, height, handles, note)
@@ -135,6 +136,7 @@ def _labels(capacities: dict[float, list[str]], end: float) -> list[tuple[float,
 
 
 def _draw_bars(axes: Axes, rows: Sequence[Configuration]) -> None:
+    """With their numbers in a column at the right, where they hide no line."""
     for row, one in enumerate(rows):
         left = 0.0
         for name, (attribute, colour) in PARTS.items():
@@ -143,11 +145,11 @@ def _draw_bars(axes: Axes, rows: Sequence[Configuration]) -> None:
             left += size
         axes.annotate(
             si(left, "B"),
-            (left, row),
+            (1, row),
+            xycoords=("axes fraction", "data"),
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
             fontsize=SMALL,
             color=INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
         )

@@ -23,9 +23,11 @@ def has_laws(one: Configuration) -> bool:
     return one.estimate.end_to_end.attainable_time_s is not None
 
 
-def fewest(setting: Setting) -> Configuration | None:
-    """The configuration with the fewest visual tokens, if any has fewer than all."""
-    return min(setting.reduced, key=lambda one: one.visual_tokens, default=None)
+def ends(setting: Setting) -> list[Configuration]:
+    """The fewest visual tokens, behind all of the same samples; alone, what comes first."""
+    first = setting.configurations[0]
+    one = min(setting.reduced, key=lambda reduced: reduced.visual_tokens, default=first)
+    return [one] if one.whole is None else [one.whole, one]
 
 
 def listed(items: Sequence[str], most: int = 6) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.report.figures.lineup import Lineup, lineup
 from roofline.report.figures.naming import has_laws, listed, setting_name
 from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
@@ -19,11 +20,10 @@ from roofline.report.figures.style import (
     PALE,
     RULE,
     THIN,
+    Look,
     band,
-    colours,
     counted,
     dress,
-    first,
     key,
     logarithmic,
     prefixed,
@@ -36,10 +36,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_MOST, _HEIGHT_IN = 4, 1.9
+_HEIGHT_IN = 1.9
 _MOST_MARKED = 12
-RIDGE, FLOOR = "D", "o"
-"""Markers of the two places where fewer tokens stop paying."""
+_OPEN: dict[str, Any] = {"markersize": 5.6, "markerfacecolor": "white", "markeredgewidth": 0.9}
+_FILLED: dict[str, Any] = {"markersize": 3.8, "markeredgewidth": 0.9}
+"""Markers where the LLM stops being bound by memory, and where fewer tokens no longer help."""
 
 
 def applies(study: Study) -> bool:
@@ -63,24 +64,18 @@ def alt(study: Study) -> str:
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A row of panels for each model and precision; a line for each device."""
-    known = [setting for setting in study.settings if setting.curve is not None]
-    groups: dict[tuple[str, str], list[Setting]] = {}
-    for setting in known:
-        groups.setdefault((setting.model, setting.quant), []).append(setting)
-    rows, note = first(list(groups.items()), _MOST, "models and precisions")
-    colour = colours(setting.hardware for setting in known)
-    marked = [_marked(settings) for _, settings in rows]
-    handles = _handles(colour, known, any(marked))
-    sheet = Sheet(width_in, 3 * len(rows), 3, _HEIGHT_IN, handles, note)
-    for i, ((model, quant), settings) in enumerate(rows):
-        title = f"{model}, {quant}"
+    shown = lineup([setting for setting in study.settings if setting.curve is not None])
+    marked = [_marked(settings) for _, settings in shown.rows]
+    handles = _handles(shown, any(marked))
+    sheet = Sheet(width_in, 3 * len(shown.rows), 3, _HEIGHT_IN, handles, shown.note)
+    for i, (title, settings) in enumerate(shown.rows):
         times, flops, memory = sheet.panels[3 * i : 3 * i + 3]
         most = max(float(setting.visual_tokens[-1]) for setting in settings)
         for axes in (times, flops, memory):
             counted(axes, most)
             for count in marked[i]:
                 axes.axvline(count, color=RULE, lw=THIN, zorder=0.5, gid="asked")
-        _draw_times(times, settings, colour)
+        _draw_times(times, settings, shown.looks)
         _draw_amounts(flops, memory, settings[0])
         dress(times, "visual tokens", "prefill time", title)
         dress(flops, "visual tokens", "FLOPs")
@@ -97,23 +92,23 @@ def _marked(settings: Sequence[Setting]) -> list[int]:
     return counts if len(counts) <= _MOST_MARKED else []
 
 
-def _draw_times(axes: Axes, settings: Sequence[Setting], colour: Mapping[str, Any]) -> None:
+def _draw_times(axes: Axes, settings: Sequence[Setting], looks: Mapping[str, Look]) -> None:
     """What is predicted, with the bound as a faint line where that is something else."""
     logarithmic(axes)
     for setting in settings:
         assert setting.curve is not None
         tokens, whole = setting.visual_tokens, setting.curve.end_to_end
         predicted = np.asarray(predicted_time_s(whole))
-        shade = colour[setting.hardware]
+        marker, shade = looks[setting.hardware]
         name = f"{setting.hardware} {setting.quant}"
         axes.plot(tokens, predicted, color=shade, lw=LINE, gid=f"time {name}")
         if has_laws(setting.configurations[0]):
             faint: dict[str, Any] = {"lw": THIN, "alpha": BOUND_ALPHA}
             axes.plot(tokens, whole.time_s, color=shade, gid=f"bound {name}", **faint)
             band(axes, tokens, whole, shade)
-        for marker, count, kind, size in (
-            (RIDGE, setting.ridge_tokens, "ridge", 3.6),
-            (FLOOR, setting.floor_tokens, "floor", 4.2),
+        for count, kind, style in (
+            (setting.ridge_tokens, "ridge", _OPEN),
+            (setting.floor_tokens, "floor", _FILLED),
         ):
             if count:
                 axes.plot(
@@ -121,12 +116,10 @@ def _draw_times(axes: Axes, settings: Sequence[Setting], colour: Mapping[str, An
                     [_at(tokens, predicted, count)],
                     marker=marker,
                     color=shade,
-                    markersize=size,
-                    markerfacecolor="white" if kind == "ridge" else shade,
-                    markeredgewidth=0.9,
                     clip_on=False,
-                    zorder=4 if kind == "ridge" else 3,
+                    zorder=3,
                     gid=f"{kind} {name}",
+                    **style,
                 )
 
 
@@ -146,13 +139,15 @@ def _at(tokens: NDArray[np.float64], values: NDArray[np.float64], count: int) ->
     return float(np.interp(count, tokens, values))
 
 
-def _handles(colour: Mapping[str, Any], settings: Sequence[Setting], marked: bool) -> list[Artist]:
-    marks = [key(linestyle="-", color=shade, lw=LINE, label=name) for name, shade in colour.items()]
-    marks.append(key(marker=RIDGE, markerfacecolor="white", label="LLM bound by memory up to here"))
-    marks.append(key(marker=FLOOR, label="within 5 % of the least: fewer no longer help"))
+def _handles(shown: Lineup, marked: bool) -> list[Artist]:
+    marks = shown.handles
+    if any(setting.ridge_tokens for setting in shown.settings):
+        marks.append(key(marker="o", label="LLM bound by memory up to here", **_OPEN))
+    if any(setting.floor_tokens for setting in shown.settings):
+        marks.append(key(marker="o", label="within 5 % of the least: fewer no longer help"))
     if marked:
         marks.append(key(linestyle="-", color=RULE, lw=LINE, label="counts of this report"))
-    if any(has_laws(setting.configurations[0]) for setting in settings):
+    if any(has_laws(setting.configurations[0]) for setting in shown.settings):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
         marks.append(swatch(color=PALE, alpha=BAND_ALPHA, lw=0, label="error of attainable time"))
     return marks

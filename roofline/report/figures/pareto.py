@@ -12,12 +12,13 @@ from roofline.report.figures.style import (
     INK,
     LINE,
     PALE,
-    SERIES,
-    SHAPES,
+    Look,
     dress,
     key,
+    looks,
     prefixed,
 )
+from roofline.report.study_text import method
 from roofline.study import COSTS, Candidate, Front, Study
 from roofline.units import si
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _COLUMNS, _HEIGHT_IN = 3, 1.8
 _FILLS = ("full", "none", "left", "bottom")
 _SIZE, _RING = 4.2, 8.5
+_FAINT = 0.3
+"""Of what the device has not the memory for."""
 
 
 def applies(study: Study, cost: str) -> bool:
@@ -43,10 +46,9 @@ def alt(study: Study, cost: str) -> str:
         choice = front.choice(cost)
         if choice is not None:
             spent = si(choice.cost(cost) or 0.0, COSTS[cost].unit)
-            said.append(f"{front.name}: {_who(choice)}, {choice.score.model}, {spent}")
-    where = _where(study)
+            said.append(f"{front.name}: {method(choice)}, {spent}")
     return (
-        f"Accuracy against {_title(cost)} on {where}, with the Pareto front. The "
+        f"Accuracy against {_title(cost)} on {_place(study.fronts[0])}, with the Pareto front. The "
         f"cheapest within one point of the best: {listed(said, 12)}."
     )
 
@@ -55,16 +57,14 @@ def draw(study: Study, width_in: float = DOUBLE_IN, *, cost: str) -> Page:
     """A panel for each benchmark, on the first device and precision that was asked for."""
     fronts = [front for front in _fronts(study) if front.pareto(cost)]
     every = [candidate for front in fronts for candidate in front.candidates]
-    methods = dict.fromkeys(map(_who, every))
-    looks = {
-        name: (SHAPES[i % len(SHAPES)], SERIES[i % len(SERIES)]) for i, name in enumerate(methods)
-    }
+    families = looks(map(_family, every))
     models = dict.fromkeys(candidate.score.model for candidate in every)
     fills = {model: _FILLS[i % len(_FILLS)] for i, model in enumerate(models)}
-    handles = _handles(looks, fills)
-    sheet = Sheet(width_in, len(fronts), _COLUMNS, _HEIGHT_IN, handles, _where(study))
+    crowded = not all(candidate.configuration.fits for candidate in every)
+    handles = _handles(families, fills, crowded)
+    sheet = Sheet(width_in, len(fronts), _COLUMNS, _HEIGHT_IN, handles, _note(study))
     for axes, front in zip(sheet.panels, fronts, strict=True):
-        _draw_front(axes, front, cost, looks, fills)
+        _draw_front(axes, front, cost, families, fills)
     return sheet.finished()
 
 
@@ -72,13 +72,13 @@ def _draw_front(
     axes: Axes,
     front: Front,
     cost: str,
-    looks: Mapping[str, tuple[str, str]],
+    families: Mapping[str, Look],
     fills: Mapping[str, str],
 ) -> None:
-    best = front.pareto(cost)
-    axes.plot(*_places(best, cost), color=PALE, lw=LINE, zorder=1, gid="front")
+    best = _places(front.pareto(cost), cost)  # in steps: between two methods there is none
+    axes.plot(*best, color=PALE, lw=LINE, drawstyle="steps-post", zorder=1, gid="front")
     for candidate in front.candidates:
-        marker, colour = looks[_who(candidate)]
+        marker, colour = families[_family(candidate)]
         axes.plot(
             *_places([candidate], cost),
             ls="none",
@@ -87,7 +87,8 @@ def _draw_front(
             fillstyle=fills[candidate.score.model],
             markersize=_SIZE,
             markeredgewidth=0.8,
-            gid=f"{_who(candidate)} {candidate.score.model}",
+            alpha=None if candidate.configuration.fits else _FAINT,
+            gid=f"{_family(candidate)} {candidate.score.model}",
         )
     choice = front.choice(cost)
     if choice is not None:
@@ -112,15 +113,18 @@ def _draw_front(
 
 def _fronts(study: Study) -> list[Front]:
     """Those of the first device and precision."""
-    return [
-        front
-        for front in study.fronts
-        if (front.hardware, front.quant) == (study.fronts[0].hardware, study.fronts[0].quant)
-    ]
+    return [front for front in study.fronts if _place(front) == _place(study.fronts[0])]
 
 
-def _where(study: Study) -> str:
-    return f"{study.fronts[0].hardware}, {study.fronts[0].quant}"
+def _place(front: Front) -> str:
+    return f"{front.hardware}, {front.quant}"
+
+
+def _note(study: Study) -> str:
+    """Where this is, and how many places there are besides."""
+    places = list(dict.fromkeys(map(_place, study.fronts)))
+    more = f"; {len(places) - 1} more in the tables" if len(places) > 1 else ""
+    return f"{places[0]}{more}"
 
 
 def _title(cost: str) -> str:
@@ -128,10 +132,10 @@ def _title(cost: str) -> str:
     return title[0].lower() + title[1:]
 
 
-def _who(candidate: Candidate) -> str:
+def _family(candidate: Candidate) -> str:
     """The method, sampling patterns of one kind together."""
-    method = candidate.score.method
-    return method.partition(" ")[0] if candidate.score.reducer else method
+    name = candidate.score.method
+    return name.partition(" ")[0] if candidate.score.reducer else name
 
 
 def _places(candidates: Sequence[Candidate], cost: str) -> tuple[list[float], list[float]]:
@@ -140,12 +144,14 @@ def _places(candidates: Sequence[Candidate], cost: str) -> tuple[list[float], li
     return [x for x, _ in known], [y for _, y in known]
 
 
-def _handles(looks: Mapping[str, tuple[str, str]], fills: Mapping[str, str]) -> list[Artist]:
+def _handles(families: Mapping[str, Look], fills: Mapping[str, str], crowded: bool) -> list[Artist]:
     marks: list[Any] = [
-        key(marker=marker, color=colour, label=name) for name, (marker, colour) in looks.items()
+        key(marker=marker, color=colour, label=name) for name, (marker, colour) in families.items()
     ]
     if len(fills) > 1:
         marks += [key(marker="o", fillstyle=fill, label=model) for model, fill in fills.items()]
+    if crowded:
+        marks.append(key(marker="o", alpha=_FAINT, label="does not fit"))
     marks.append(key(linestyle="-", lw=LINE, label="Pareto front"))
     ring = {"markerfacecolor": "none", "markeredgecolor": INK, "markersize": 6.5}
     marks.append(key(marker="o", label="cheapest within 1 point of the best", **ring))

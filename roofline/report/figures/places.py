@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 
-from roofline.report.figures.naming import fewest
+from roofline.report.figures.naming import ends
 from roofline.study import Setting, Study
 from roofline.units import TERA
 
@@ -39,7 +39,7 @@ class Ceiling(NamedTuple):
 
 def dots(setting: Setting) -> list[Dot]:
     """Ops with the fewest visual tokens, and where they were; those in one place together."""
-    one = fewest(setting) or setting.configurations[0]
+    one = ends(setting)[-1]
     was: dict[tuple[str, str], Place] = {}
     for op in one.whole.ops if one.whole else ():
         if (place := _place(op)) is not None:
@@ -59,8 +59,11 @@ def dots(setting: Setting) -> list[Dot]:
 
 
 def _place(op: dict[str, Any]) -> Place | None:
-    """None for an op that computes nothing or moves nothing."""
-    work = float(op["flops"] + op["vector_flops"])
+    """Of its matmul FLOPs, if it has any: vector units work beside them, under their own roof.
+
+    None for an op that computes nothing or moves nothing.
+    """
+    work = float(op["flops"] or op["vector_flops"])
     moved, time_s = float(op["memory_access_bytes"]), _time_s(op)
     return (work / moved, work / time_s) if work and moved and time_s else None
 
@@ -76,26 +79,34 @@ def _cell(place: Place) -> tuple[int, int]:
 
 
 def measured(study: Study, setting: Setting) -> list[tuple[str, Place]]:
-    """Matmuls and attention of the records of this setting, by component."""
+    """Matmuls and attention of records of a prefill that `dots` shows, by component."""
     key = (setting.model, setting.hardware, setting.quant)
+    shown = {one.visual_tokens for one in ends(setting)}
     return [
         (op.component, (op.flops_per_s / op.bytes_per_s, op.flops_per_s))
         for record in (one.record for one in study.records)
         if (record.inputs.model, record.inputs.hardware, record.inputs.quant) == key
+        and record.inputs.visual_tokens in shown
+        and record.inputs.stage == "prefill"
         for op in record.ops
         if op.flops_per_s and op.bytes_per_s
     ]
 
 
 def ceilings(setting: Setting) -> list[Ceiling]:
-    """Dense peaks of the device by data type, and of its vector units; the highest first."""
+    """Dense peaks of the device by data type, and of its vector units; the highest first.
+
+    A type that is in use without a peak of its own computes on the vector units.
+    """
     estimate = setting.configurations[0].estimate
     device, peaks = estimate.hardware, estimate.device["peaks"].values()
     used = {peak[f"{unit}_type"] for peak in peaks for unit in ("matmul", "attention")}
+    known = asdict(device.matmul_peaks).items()
+    own = [name.rpartition("_")[0] for name, peak in known if peak is not None]
     rates = {
-        name.rpartition("_")[0]: peak.value * TERA
-        for name, peak in asdict(device.matmul_peaks).items()
-        if peak is not None
+        name: peak.value * TERA
+        for name in [*own, *sorted(used)]
+        if (peak := device.matmul_peak(name)) is not None
     }
     rates["vector"] = device.vector_flops_per_s
     together: dict[float, list[str]] = {}

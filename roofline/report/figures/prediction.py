@@ -1,6 +1,6 @@
 """A figure of predicted against measured times: on the diagonal, and by how much beside it.
 
-The left or upper panel has all cells of a validation on logarithmic axes, the plain roofline's as
+The left or upper panel has all cells of a validation on logarithmic axes, the roofline bound's as
 faint open markers; the other one the signed error over the number of tokens, with the noise.
 """
 
@@ -157,7 +157,7 @@ def _handles(groups: Mapping[str, object]) -> list[Artist]:
     bound = Line2D(
         [],
         [],
-        label="plain roofline",
+        label="roofline bound",
         **_style("") | {"markerfacecolor": "none", "alpha": _FAINT, "marker": "o"},
     )
     bands = [Patch(color=shade, label=f"±{100 * width:.0f} %") for width, shade in _BANDS]

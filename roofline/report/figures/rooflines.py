@@ -1,18 +1,18 @@
 """Roofline charts (Williams et al. 2009): each op a dot, moved by fewer visual tokens.
 
-A dot stands at the op's FLOPs, vector FLOPs included, per byte of DRAM traffic and per second: at
-the bound on the roof itself, attainable below it. Its area goes with its share of the time.
+A dot stands at the op's matmul FLOPs, or vector FLOPs where it has no others, per byte of DRAM
+traffic and per second: at the bound on the roof itself, attainable below it. Its area goes with its
+share of the time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log10
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roofline.report.figures.naming import fewest, listed, prompt_name, setting_name
+from roofline.report.figures.naming import ends, listed, prompt_name, setting_name
 from roofline.report.figures.places import Ceiling, Dot, Place, ceilings, dots, measured
 from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
@@ -53,8 +53,7 @@ def alt(study: Study) -> str:
     """How much of the time goes to ops that are bound by memory, setting by setting."""
     said = []
     for setting in study.settings:
-        ends = dict.fromkeys((setting.configurations[0], fewest(setting)))
-        shares = [f"{_memory_share(one):.0%} with {prompt_name(one)}" for one in ends if one]
+        shares = [f"{_memory_share(one):.0%} with {prompt_name(one)}" for one in ends(setting)]
         said.append(f"{setting_name(setting)}: {', '.join(shares)}")
     return (
         "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
@@ -80,14 +79,15 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
 def _draw_setting(
     axes: Axes, setting: Setting, ops: Sequence[Dot], timed: Sequence[tuple[str, Place]]
 ) -> None:
-    _draw_roofs(axes, setting, [place for dot in ops for place in (dot.place, dot.before) if place])
+    places = [place for dot in ops for place in (dot.place, dot.before) if place]
+    _draw_roofs(axes, setting, places + [place for _, place in timed])
     for name in dict.fromkeys(dot.component for dot in ops):
         _draw_ops(axes, name, [dot for dot in ops if dot.component == name])
     for name, place in timed:
         axes.scatter(
             *place, s=16, marker="x", color=component(name)[1], lw=0.9, zorder=4, gid="measured"
         )
-    dress(axes, "FLOP per byte of DRAM traffic", "FLOP/s", setting_name(setting))
+    dress(axes, "FLOP per byte of DRAM traffic", "FLOP/s", _title(setting))
     axes.xaxis.set_major_formatter("{x:g}")
     prefixed(axes, "y")
 
@@ -154,19 +154,19 @@ def _draw_roofs(axes: Axes, setting: Setting, places: Sequence[Place]) -> None:
     slopes = f"DRAM {bandwidth / GIGA:g} GB/s"
     if device.l2_bandwidth_gb_per_s is not None:
         cache = device.l2_bandwidth_gb_per_s.value * GIGA
-        ends = [bottom / cache, top / cache]
-        axes.plot(ends, [bottom, top], color=PALE, lw=THIN, ls=_CACHE_DASH, gid="L2 roof")
+        across = [bottom / cache, top / cache]
+        axes.plot(across, [bottom, top], color=PALE, lw=THIN, ls=_CACHE_DASH, gid="L2 roof")
         slopes = f"L2 {cache / GIGA:g} GB/s\n{slopes}"
     axes.text(0.02, 1, slopes, fontsize=_TINY, color=INK, va="top", transform=axes.transAxes)
     _draw_ceilings(axes, peaks, bandwidth, right)
 
 
 def _draw_ceilings(axes: Axes, peaks: Sequence[Ceiling], bandwidth: float, right: float) -> None:
-    """Lines from the slope on; names beside them where there is room, first of those in use."""
+    """Lines from the slope on; names beside those in use, and others where there is room."""
     bottom, top = axes.get_ylim()
-    room = log10(top / bottom) * _WORD_IN / (_HEIGHT_IN - _AROUND_IN)
-    named: list[float] = []
-    for one in sorted(peaks, key=lambda peak: not peak.used):
+    room = (top / bottom) ** (_WORD_IN / (_HEIGHT_IN - _AROUND_IN))
+    named = [top * room]
+    for one in sorted(peaks, key=lambda peak: (not peak.used, -peak.flops_per_s)):
         rate, colour = one.flops_per_s, INK if one.used else PALE
         axes.plot(
             [rate / bandwidth, right],
@@ -176,11 +176,12 @@ def _draw_ceilings(axes: Axes, peaks: Sequence[Ceiling], bandwidth: float, right
             zorder=1.5,
             gid=f"ceiling {' '.join(one.names)}",
         )
-        if all(abs(log10(rate / other)) > room for other in named):
-            named.append(rate)
+        place = min(rate, named[-1] / room) if one.used else rate
+        if one.used or all(max(place / other, other / place) > room for other in named):
+            named.append(place)
             axes.annotate(
                 f"{', '.join(one.names)} {significant(rate / TERA)} T",
-                (right, rate),
+                (right, place),
                 xytext=(2, 0),
                 textcoords="offset points",
                 ha="left",
@@ -188,6 +189,11 @@ def _draw_ceilings(axes: Axes, peaks: Sequence[Ceiling], bandwidth: float, right
                 fontsize=_TINY,
                 color=colour,
             )
+
+
+def _title(setting: Setting) -> str:
+    """What the dots are: `llava-1.5-7b, v100, fp16` and `576 to 40 prumerge`."""
+    return f"{setting_name(setting)}\n{' to '.join(map(prompt_name, ends(setting)))}"
 
 
 def _memory_share(one: Configuration) -> float:

@@ -45,11 +45,11 @@ SERIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 """Of things that have no colour of their own: devices, methods."""
 SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 """Markers to go with them; their number shares no factor with that of colours."""
+Look = tuple[str, str]
+"""Marker and colour."""
 REDUCED_DASH, WHOLE_DASH = "-", (0, (4, 1.5))
 _OTHER = ("X", "#6E6E6E")
 _NAMES = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
-_ROUNDS = (1.0, 0.55, 0.3)
-"""Tints in which the colours come again."""
 
 T = TypeVar("T")
 
@@ -60,13 +60,12 @@ def component(name: str) -> tuple[str, str, str]:
     return marker, colour, _NAMES.get(name, name)
 
 
-def colours(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
-    """A colour for each name; the first 21 differ."""
-    found = {}
-    for i, name in enumerate(dict.fromkeys(names)):
-        around, place = divmod(i, len(SERIES))
-        found[name] = tint(SERIES[place], _ROUNDS[around % len(_ROUNDS)])
-    return found
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """Marker and colour for each name: among the first 7 neither comes twice, later no pair."""
+    return {
+        name: (SHAPES[i % len(SHAPES)], SERIES[i % len(SERIES)])
+        for i, name in enumerate(dict.fromkeys(names))
+    }
 
 
 def tint(colour: str, share: float) -> tuple[float, float, float]:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 TINTS = {"linear": 1.0, "attention": 0.6, "other ops": 0.3}
 """Groups of op kinds, and how much each has of its component's colour."""
-FRAMEWORK = ("framework", "other ops")
-"""What a CPU spends beside kernels."""
+FRAMEWORK = ("framework", "")
+"""What a CPU spends beside kernels: no ops, so all of its colour."""
 _GROUPS = {"linear": "linear", "attention": "attention", "softmax": "attention"}
 _MOST, _COLUMNS = 12, 2
 _MOST_BARS = 16
@@ -52,7 +52,8 @@ def alt(study: Study) -> str:
         found = _bars(setting, setting.configurations[:1])[-1].parts
         name, group = max(found, key=lambda part: found[part])
         share = found[name, group] / sum(found.values())
-        said.append(f"{setting_name(setting)}: {component(name)[2]} {group}, {share:.0%}")
+        largest = f"{component(name)[2]} {group}".strip()
+        said.append(f"{setting_name(setting)}: {largest}, {share:.0%}")
     return (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
         f"visual tokens: {listed(said)}." + (f" {note}." if note else "")
@@ -103,8 +104,8 @@ def _parts(one: Configuration, attainable: bool) -> Parts:
         rest_s = float(whole_s) - sum(found.values())
         if rest_s > 1e-6 * float(whole_s):
             found[FRAMEWORK] = rest_s
-    names, groups = list(dict.fromkeys(name for name, _ in found)), list(TINTS)
-    order = sorted(found, key=lambda part: (names.index(part[0]), groups.index(part[1])))
+    names = list(dict.fromkeys(name for name, _ in found))
+    order = sorted(found, key=lambda part: (names.index(part[0]), -_depth(part[1])))
     return {part: found[part] for part in order}
 
 
@@ -132,27 +133,33 @@ def _draw_setting(axes: Axes, setting: Setting, bars: Sequence[_Bar]) -> None:
 
 
 def _draw_parts(axes: Axes, bars: Sequence[tuple[int, _Bar]]) -> None:
-    """Rectangles from end to end, those of one part together: there may be thousands."""
-    from matplotlib.collections import PolyCollection
+    """Rectangles from end to end, those of one part as one path: hatching each takes seconds."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
 
-    corners: dict[tuple[str, str], list[list[tuple[float, float]]]] = {}
+    boxes: dict[tuple[str, str], list[Path]] = {}
     for row, bar in bars:
         left, top, bottom = 0.0, row - _BAR / 2, row + _BAR / 2
         for part, time_s in bar.parts.items():
             right = left + time_s
-            box = [(left, top), (right, top), (right, bottom), (left, bottom)]
-            corners.setdefault(part, []).append(box)
+            corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+            boxes.setdefault(part, []).append(Path(corners, closed=True))
             left = right
-    for (name, group), boxes in corners.items():
-        shapes = PolyCollection(
-            boxes,
-            facecolor=tint(component(name)[1], TINTS[group]),
+    for (name, group), paths in boxes.items():
+        patch = PathPatch(
+            Path.make_compound_path(*paths),
+            facecolor=tint(component(name)[1], _depth(group)),
             edgecolor="white",
             linewidth=0.4,
             hatch=None if bars[0][1].attainable else BOUND_HATCH,
+            gid=f"{'attainable' if bars[0][1].attainable else 'bound'} {name} {group}",
         )
-        shapes.set_gid(f"{'attainable' if bars[0][1].attainable else 'bound'} {name} {group}")
-        axes.add_collection(shapes, autolim=False)
+        axes.add_patch(patch)
+
+
+def _depth(group: str) -> float:
+    """Share of its component's colour."""
+    return TINTS.get(group, 1.0)
 
 
 def _error(bar: _Bar, time_s: float) -> tuple[float, float]:

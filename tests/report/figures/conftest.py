@@ -13,6 +13,7 @@ from roofline.specs.hardware import Hardware
 from roofline.study import Measured, Study, study
 
 MODEL = "llava-1.5-7b"
+MORE = ("rtx-4090", "a40", "l4")
 SIX = ("v100", "t4", "a100", "l40s", "h200", "b200")
 
 
@@ -55,6 +56,10 @@ def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
         "one": one,
         "attainable": attainable,
         "accuracy": priced,
+        "crowded": study(
+            [MODEL, "llava-1.5-13b"], [bare("rtx-4090"), bare("h200")], with_accuracy=True
+        ),
+        "nine": study([MODEL], [bare(name) for name in (*SIX, *MORE)], visual_tokens=[40]),
         "six": study([MODEL, "llava-1.5-13b"], devices, visual_tokens=[40, 144, 576]),
         "two hundred ops": study([MODEL], [halved()], visual_tokens=[144], reducers=["tome"]),
         "two hundred prompts": study([MODEL], [bare("h200")], visual_tokens=range(2, 402, 2)),

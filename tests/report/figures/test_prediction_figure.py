@@ -121,7 +121,7 @@ def test_axes_say_what_they_show_with_units(validation: Made) -> None:
     assert errors.get_ylabel() == "predicted / measured − 1, %"
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        *("vision", "LLM", "decode step", "end to end", "plain roofline", "±10 %", "±25 %")
+        *("vision", "LLM", "decode step", "end to end", "roofline bound", "±10 %", "±25 %")
     ]
 
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+from made_up import bare, lawful, toy_laws
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure as Page
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.quiver import Quiver
 from matplotlib.text import Text
+from msgspec.structs import replace
 
 import roofline
+from roofline.record import Achieved, Record, Span
 from roofline.report.figures import FIGURES, FORMATS, render
-from roofline.report.figures.style import DOUBLE_IN, SINGLE_IN
-from roofline.study import COSTS, Study
+from roofline.report.figures.style import DOUBLE_IN, SHAPES, SINGLE_IN
+from roofline.specs.attained import HostLaw
+from roofline.study import COSTS, Measured, Study, study
 
 
 def lines(page: Page | Axes, gid: str) -> list[Line2D]:
@@ -55,6 +60,8 @@ DRAWN = {
     "one": ("time", "visual-tokens", "roofline", "memory", "answer"),
     "attainable": ("time", "visual-tokens", "roofline", "answer"),
     "accuracy": ("time", "visual-tokens", "memory", "accuracy-time", "accuracy-memory"),
+    "crowded": ("roofline", "accuracy-time"),
+    "nine": ("visual-tokens", "roofline", "memory", "answer"),
     "six": ("time", "visual-tokens", "roofline", "memory", "answer"),
     "two hundred ops": ("time", "roofline"),
     "two hundred prompts": ("time", "visual-tokens", "roofline", "memory", "answer"),
@@ -134,10 +141,10 @@ def test_a_file_is_of_its_format_and_always_the_same(
 def parts(axes: Axes) -> list[tuple[int, float, float, str, bool]]:
     """Row, left, right, name and hatching of each rectangle."""
     return [
-        (round((box.y0 + box.y1) / 2), box.x0, box.x1, str(c.get_gid()), bool(c.get_hatch()))
-        for c in axes.collections
-        if isinstance(c, PolyCollection)
-        for box in (path.get_extents() for path in c.get_paths())
+        (round(float(y.mean())), x.min(), x.max(), str(patch.get_gid()), bool(patch.get_hatch()))
+        for patch in axes.patches
+        if isinstance(patch, PathPatch)
+        for x, y in (corners.T for corners in patch.get_path().to_polygons())
     ]
 
 
@@ -181,6 +188,17 @@ def test_an_attainable_time_shows_what_it_may_be_off(attainable: Study) -> None:
 
     assert ends[0][0][0] == pytest.approx(whole.attainable_time_low_s)
     assert ends[0][1][0] == pytest.approx(whole.attainable_time_high_s)
+
+
+def test_what_the_framework_takes_has_the_colour_of_its_swatch() -> None:
+    slow = {stage: HostLaw(fixed_us=500.0, layer_us=200.0) for stage in ("vision", "llm")}
+    laws = toy_laws("fp16", tile=64, vector_gb_per_s=100.0, host=slow)
+    found = study(["llava-1.5-7b"], [lawful("xeon-8480", laws)], visual_tokens=[40])
+    page = FIGURES["time"].draw(found)
+    (part,) = (p for p in page.axes[0].patches if "framework" in str(p.get_gid()))
+    patches = dict(zip(legend(page), page.legends[0].get_patches(), strict=True))
+
+    assert to_rgba(part.get_facecolor()) == patches["framework"].get_facecolor()
 
 
 # Over visual tokens
@@ -237,7 +255,7 @@ def test_dots_stand_where_their_ops_do_and_arrows_lead_to_them(attainable: Study
 
     def place(estimate: Any, name: str) -> tuple[float, float]:
         (op,) = (o for o in estimate.op_table() if (o["component"], o["name"]) == ("llm", name))
-        work = op["flops"] + op["vector_flops"]
+        work = op["flops"] or op["vector_flops"]
         return work / op["memory_access_bytes"], work / op["attainable_time_s"]
 
     (after,) = (c for c in axes.collections if c.get_gid() == "after llm")
@@ -255,13 +273,14 @@ def test_dots_stand_where_their_ops_do_and_arrows_lead_to_them(attainable: Study
 
 def test_dots_on_a_bound_lie_on_the_roof(one: Study) -> None:
     (axes,) = FIGURES["roofline"].draw(one).axes
-    roofs = [900e9 * 1.0, 112e12, 14e12]  # of the V100's data sheet
-    for collection in axes.collections:
-        if str(collection.get_gid()).startswith("after"):
-            for x, y in collection.get_offsets():
-                slope = y / x
-                on = [slope / roofs[0], y / roofs[1], y / roofs[2]]
-                assert np.isclose(on, 1.0, rtol=0.2).any()
+    places = np.concatenate(
+        [c.get_offsets() for c in axes.collections if str(c.get_gid()).startswith("after")]
+    )
+    x, y = places.T
+    roof = np.minimum(900e9 * x, 112e12)  # of the V100's data sheet
+
+    assert len(places) > 10
+    assert np.allclose(y, roof, rtol=1e-6)
 
 
 def test_areas_of_dots_share_out_the_time(attainable: Study) -> None:
@@ -296,12 +315,56 @@ def test_roofs_are_the_devices(attainable: Study) -> None:
 
 def test_measured_ops_have_a_dot(recorded: Study) -> None:
     page = FIGURES["roofline"].draw(recorded)
-    offsets = np.concatenate(
-        [c.get_offsets() for c in page.axes[0].collections if c.get_gid() == "measured"]
-    )
 
-    assert offsets.tolist() == [[9e14 / 3e12, 9e14], [4e14 / 1e12, 4e14]]
+    assert offsets(page.axes[0], "measured") == [[9e14 / 3e12, 9e14], [4e14 / 1e12, 4e14]]
     assert "measured" in legend(page)
+
+
+def test_what_was_slow_is_within_the_axes(record: Callable[..., Record]) -> None:
+    slow = Achieved("llm", "q_proj", "linear", 32, 64, 3e-4, 1e-4, 2e-4, 1e5, 1e8, 0.667)
+    found = compared(record(ops=[slow]))
+    (axes,) = FIGURES["roofline"].draw(found).axes
+    (x, y), (left, right), (low, high) = (1e5 / 1e8, 1e5), axes.get_xlim(), axes.get_ylim()
+
+    assert offsets(axes, "measured") == [[x, y]]
+    assert left < x < right
+    assert low < y < high
+
+
+@pytest.mark.parametrize(("tokens", "crosses"), [(40, 2), (576, 2), (144, 0)])
+def test_of_records_those_count_whose_prompt_has_dots(
+    tokens: int, crosses: int, record: Callable[..., Record]
+) -> None:
+    found = compared(record(inputs={"visual_tokens": tokens}), visual_tokens=[40, 144])
+    (axes,) = FIGURES["roofline"].draw(found).axes
+    assert len(offsets(axes, "measured")) == crosses
+    assert axes.get_title(loc="left") == "llava-1.5-7b, h200, fp16\n576 to 40 prumerge"
+
+
+@pytest.mark.parametrize(
+    ("device", "quant", "names"),
+    [
+        ("rtx-4090", "fp16", {"fp16, bf16 165 T", "tf32, vector 82.6 T"}),
+        ("rtx-4090", "fp32", {"tf32, fp32, vector 82.6 T"}),
+        ("xeon-8480", "fp32", {"fp32, vector 7.17 T"}),
+    ],
+)
+def test_roofs_in_use_have_names(device: str, quant: str, names: set[str]) -> None:
+    found = study(["llava-1.5-7b"], [bare(device)], [quant], visual_tokens=[40])
+    page = FIGURES["roofline"].draw(found, SINGLE_IN)
+    assert names <= {text.get_text() for text in page.axes[0].texts}
+
+
+def compared(made: Record, **options: Any) -> Study:
+    """A study with this record, of the device that it names."""
+    records = [Measured("r.json", made)]
+    given: dict[str, Any] = {"visual_tokens": [40], "records": records} | options
+    return study(["llava-1.5-7b"], [bare("h200")], **given)
+
+
+def offsets(axes: Axes, gid: str) -> list[list[float]]:
+    found = [c.get_offsets().tolist() for c in axes.collections if c.get_gid() == gid]
+    return [place for places in found for place in places]
 
 
 # Memory
@@ -327,6 +390,21 @@ def test_bars_of_memory_add_up_and_stand_against_capacity(studies: dict[str, Stu
     assert "v100, t4 17.2 GB" in {text.get_text() for text in axes.texts}
 
 
+@pytest.mark.parametrize("width_in", [SINGLE_IN, DOUBLE_IN])
+def test_words_stand_beside_the_lines_of_capacities(
+    width_in: float, studies: dict[str, Study]
+) -> None:
+    page = FIGURES["memory"].draw(studies["six"], width_in)
+    page.draw_without_rendering()
+    (axes,) = page.axes
+    (line,) = lines(axes, "capacity")
+    hidden = line.get_window_extent().padded(-1)  # points where its name ends
+
+    assert len(axes.texts) == 7  # of the capacity, and of six bars
+    for text in axes.texts:
+        assert not text.get_window_extent().overlaps(hidden), text
+
+
 # Answers
 
 
@@ -336,6 +414,7 @@ def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> Non
     found = {}
     for name, tokens, reducer in (("576", 576, None), ("40 prumerge", 40, "prumerge")):
         lengths, times = the_line(page, f"answer v100 {name}")
+        assert lengths[0] == 1
         generation = roofline.analyze(
             "llava-1.5-7b",
             device,
@@ -347,12 +426,74 @@ def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> Non
         assert lengths[-1] == 256
         assert times[-1] == pytest.approx(generation.end_to_end.time_s)
         _, steps = the_line(page, f"step v100 {name}")
-        mean_s = np.average(steps, weights=np.diff(lengths))
-        assert mean_s == pytest.approx((times[-1] - times[0]) / 256)
+        mean_s = np.average(steps[1:], weights=np.diff(lengths))
+        assert mean_s == pytest.approx((times[-1] - times[0]) / 255)
         found[name] = times
     _, gain = the_line(page, "gain v100 40 prumerge")
     assert gain == pytest.approx(found["576"] / found["40 prumerge"])
     assert [axes.get_xlabel() for axes in page.axes] == ["output tokens"] * 3
+
+
+def test_times_of_steps_grow_evenly_up_to_the_last(one: Study) -> None:
+    middles, steps = the_line(FIGURES["answer"].draw(one), "step v100 576")
+    growth = np.diff(steps) / np.diff(middles)  # of a cache that is read whole: affine
+
+    assert (middles[0], middles[-1]) == (1, 256)
+    assert np.allclose(growth, growth.mean(), rtol=1e-3)
+
+
+def test_steps_that_hardly_differ_look_so(one: Study) -> None:
+    axes = FIGURES["answer"].draw(one).axes[0]
+    low, high = axes.get_ylim()
+    _, steps = the_line(axes, "step v100 576")
+
+    assert max(steps) / min(steps) < 1.1
+    assert high / low >= 2.999
+
+
+@pytest.mark.parametrize(("length", "applies"), [(1, False), (2, True)])
+def test_an_answer_of_one_word_is_no_line(length: int, applies: bool) -> None:
+    found = study(["llava-1.5-7b"], [bare("h200")], visual_tokens=[40], output_tokens=length)
+    assert FIGURES["answer"].applies(found) is applies
+
+
+# Many devices
+
+
+@pytest.mark.parametrize(("name", "kind"), [("visual-tokens", "floor"), ("answer", "step")])
+def test_seven_devices_differ_by_colour_and_by_shape(
+    name: str, kind: str, studies: dict[str, Study]
+) -> None:
+    found = studies["nine"]
+    page = FIGURES[name].draw(found)
+    shown = {line.get_label(): line for line in page.legends[0].get_lines()}
+    devices = [device for device in found.hardware if device in shown]
+
+    assert devices == list(found.hardware[:7])
+    assert len({to_rgba(shown[device].get_color()) for device in devices}) == 7
+    assert [shown[device].get_marker() for device in devices] == list(SHAPES[:7])
+    assert page.get_suptitle() == "2 more devices not shown"
+    drawn = {
+        str(line.get_gid()).split()[1]: (line.get_marker(), line.get_color())
+        for line in page.axes[0].lines
+        if str(line.get_gid()).startswith(kind)
+    }
+    assert drawn == {d: (shown[d].get_marker(), shown[d].get_color()) for d in devices}
+
+
+def test_places_where_fewer_stop_paying_are_explained_where_there_are_any(one: Study) -> None:
+    page = FIGURES["visual-tokens"].draw(one)
+    (ridge,), (floor,) = lines(page, "ridge v100 fp16"), lines(page, "floor v100 fp16")
+    assert ridge.get_markerfacecolor() == "white"
+    assert floor.get_markerfacecolor() == floor.get_color()
+    assert ridge.get_marker() == floor.get_marker()
+    bound = "LLM bound by memory up to here"
+    assert bound in legend(page)
+    crowd = study(["llava-1.5-7b"], [bare("v100")], visual_tokens=[40], batch=64)
+    page = FIGURES["visual-tokens"].draw(crowd)
+    assert not lines(page, "ridge v100 fp16")
+    assert bound not in legend(page)
+    assert "within 5 % of the least: fewer no longer help" in legend(page)
 
 
 # Predicted against measured
@@ -362,9 +503,33 @@ def test_spans_of_records_stand_over_what_was_measured(recorded: Study) -> None:
     page = FIGURES["prediction"].draw(recorded)
     x, y = the_line(page, "predicted llm")
 
-    assert list(x) == [0.95 * 4e-3]  # the fastest sample
+    assert x == pytest.approx([4e-3])  # the median
     assert list(y) == [4.1e-3]
-    assert "r.json: -4.1 %" in FIGURES["prediction"].alt(recorded)  # 5.85 / 6.1 - 1
+    _, error = the_line(page, "error whole")
+    assert error == pytest.approx([100 * (5.85 / 6.1 - 1)])
+    assert "r.json: -4.1 %" in FIGURES["prediction"].alt(recorded)
+    assert "roofline bound" in legend(page)
+
+
+@pytest.mark.parametrize(("stage", "length", "steps"), [("generate", 64, 64), ("decode", 64, 1)])
+def test_decode_steps_that_a_run_took_together_count_one_by_one(
+    stage: str, length: int, steps: int, record: Callable[..., Record]
+) -> None:
+    made = record(inputs={"stage": stage, "output_tokens": length})
+    run = Span(samples_s=[0.4, 0.3, 0.8], roofline_time_s=0.2, attainable_time_s=0.32)
+    found = compared(replace(made, spans=made.spans | {"decode": run}))
+    page = FIGURES["prediction"].draw(found)
+
+    assert the_line(page, "predicted decode")[0] == pytest.approx([0.4 / steps])
+    assert the_line(page, "predicted decode")[1] == pytest.approx([0.32 / steps])
+    assert the_line(page, "roofline decode")[1] == pytest.approx([0.2 / steps])
+
+
+def test_a_bound_is_no_prediction(record: Callable[..., Record]) -> None:
+    made = record()
+    spans = {name: replace(span, attainable_time_s=None) for name, span in made.spans.items()}
+    assert FIGURES["prediction"].applies(compared(made))
+    assert not FIGURES["prediction"].applies(compared(replace(made, spans=spans)))
 
 
 # Accuracy against cost
@@ -396,12 +561,32 @@ def test_fronts_and_choices_survive_a_search_through_all_pairs(
             p for p in points if any(q != p and q[0] <= p[0] and q[1] >= p[1] for q in points)
         }
         assert set(zip(*the_line(axes, "front"), strict=True)) == set(points) - beaten
+        assert lines(axes, "front")[0].get_drawstyle() == "steps-post"
         best = max(score for _, score in points)
         near = [p for p in points if p[1] >= best - front.benchmark.full_marks / 100 - 1e-9]
         (x,), _ = the_line(axes, "choice")
         assert x == min(cost for cost, _ in near)
     assert page.axes[-1].get_xlabel().lower() == COSTS[cost].title.lower()
     assert "cheapest within 1 point of the best" in legend(page)
+
+
+def test_what_does_not_fit_is_faint(studies: dict[str, Study]) -> None:
+    found = studies["crowded"]
+    page = FIGURES["accuracy-time"].draw(found)
+    large = [line for line in page.axes[0].lines if str(line.get_gid()).endswith("13b")]
+    small = [line for line in page.axes[0].lines if str(line.get_gid()).endswith("7b")]
+
+    assert large
+    assert {line.get_alpha() for line in large} == {0.3}
+    assert {line.get_alpha() for line in small} == {None}
+    assert "does not fit" in legend(page)
+    assert "does not fit" not in legend(FIGURES["accuracy-time"].draw(studies["accuracy"]))
+
+
+def test_accuracies_on_other_devices_are_in_the_tables(studies: dict[str, Study]) -> None:
+    assert FIGURES["accuracy-time"].draw(studies["accuracy"]).get_suptitle() == "h200, fp16"
+    page = FIGURES["accuracy-time"].draw(studies["crowded"])
+    assert page.get_suptitle() == "rtx-4090, fp16; 1 more in the tables"
 
 
 def test_energy_is_time_at_the_devices_power(priced: Study) -> None:
