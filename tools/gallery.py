@@ -1,8 +1,10 @@
 """Regenerate the gallery under `reports/`: `python tools/gallery.py [--check]`.
 
 Each study is what its command writes, but for the HTML page and the SVG figures, which would only
-fatten the repository. With `--check` nothing is written; stale files are named and the exit code
-is 1. A picture is stale if it looks different: another machine may round a pixel otherwise.
+fatten the repository. A validation was measured once: its text and figure are made from its JSON.
+
+With `--check` nothing is written; stale files are named and the exit code is 1. A picture is stale
+if it looks different: another machine may round a pixel otherwise.
 """
 
 from __future__ import annotations
@@ -16,11 +18,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from matplotlib.image import imread
 
 from docs import ROOT, output_of
 from roofline.costs.reducers import REDUCERS
+from roofline.report.figures import prediction, render
+from roofline.report.validation import render_validation
+from roofline.validation import Validation
 
 REPORTS = ROOT / "reports"
 TABLE_2 = "roofline reproduce prumerge-table2"
@@ -93,6 +99,10 @@ def generated() -> dict[Path, bytes]:
         ).encode(),
         REPORTS / "README.md": index().encode(),
     }
+    for file in REPORTS.glob("*/validation.json"):
+        validation = msgspec.json.decode(file.read_bytes(), type=Validation)
+        files[file.with_suffix(".md")] = render_validation(validation, "md").encode()
+        files[file.with_suffix(".png")] = render(prediction.draw(validation), "png")
     with ThreadPoolExecutor() as pool:
         for study, content in zip(STUDIES, pool.map(written, STUDIES), strict=True):
             files |= {REPORTS / study.name / name: data for name, data in content.items()}
