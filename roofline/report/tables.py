@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any, SupportsFloat
@@ -42,12 +40,16 @@ def render(estimates: Sequence[Estimate], form: str, *, per_op: bool = False) ->
 
 def _json(estimates: Sequence[Estimate], per_op: bool) -> str:
     """One document, or a list of them where several configurations were asked for."""
+    import json
+
     documents = [estimate.to_dict(per_op=per_op) for estimate in estimates]
     return json.dumps(documents[0] if len(documents) == 1 else documents, indent=2)
 
 
 def _csv(estimates: Sequence[Estimate], per_op: bool) -> str:
     """One row per configuration, or per op of each configuration; headers are the JSON keys."""
+    import csv
+
     rows: list[dict[str, Any]] = []
     for estimate in estimates:
         document = estimate.to_dict(per_op=per_op)
