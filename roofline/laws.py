@@ -16,6 +16,7 @@ from roofline.kernels.matmul import matmul_seconds
 from roofline.kernels.roof import Number, Roof
 from roofline.kernels.vector import vector_seconds
 from roofline.rates import Rates
+from roofline.remembered import alike
 from roofline.specs.attained import Attained, AttentionLaw, Law, MatmulLaw, VectorLaw
 from roofline.specs.hardware import Hardware
 from roofline.units import MIB, MICRO
@@ -105,7 +106,7 @@ class Laws:
 
         def remembered(point: Point) -> Array:
             numbers = [np.asarray(point(argument)) for argument in arguments]
-            if not all(map(_all_alike, numbers)):
+            if not all(map(alike, numbers)):
                 return seconds(numbers)
             one = [number.flat[0] for number in numbers]
             key = (law, *one)
@@ -145,11 +146,6 @@ class Laws:
 
     def _attention_law(self) -> AttentionLaw:
         return for_type(self.attained.attention, self.rates.attention_type)
-
-
-def _all_alike(numbers: Array) -> bool:
-    """Whether there are any numbers and they are one."""
-    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
 
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:

@@ -20,6 +20,13 @@ FEW = 256
 """So few configurations are computed as they come."""
 MOST = 1 << 22
 """Table entries; beyond, everything is computed as it comes."""
+MOST_POINTS = 1 << 10
+"""Single points that are remembered at a time."""
+
+
+def alike(numbers: Array) -> bool:
+    """Whether there are any numbers and they are one."""
+    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
 
 
 class Remembered:
@@ -27,13 +34,19 @@ class Remembered:
 
     def __init__(self, names: Sequence[str], function: Function) -> None:
         self._names, self._function = tuple(names), function
+        self._points: dict[tuple[float, ...], list[Array]] = {}
         self._stride = 0
         self._known: NDArray[np.bool_] = np.zeros(0, dtype=bool)
         self._values: list[Array] = []
 
     def __call__(self, point: Point) -> Sequence[Array]:
         """The same as `function(point)`, to the last bit."""
-        variables = np.broadcast_arrays(*(point.values[name] for name in self._names))
+        given = [np.asarray(point.values[name]) for name in self._names]
+        if given and all(map(alike, given)):
+            shape = np.broadcast_shapes(*(numbers.shape for numbers in given))
+            single = self._at(tuple(float(numbers.flat[0]) for numbers in given))
+            return [np.broadcast_to(value, shape) for value in single]
+        variables = np.broadcast_arrays(*given)
         if len(variables) not in (1, 2) or variables[0].size <= FEW:
             return self._function(point)
         whole = [variable.astype(np.intp) for variable in variables]
@@ -46,6 +59,15 @@ class Remembered:
         if new.size:
             self._remember(new)
         return [values[key] for values in self._values]
+
+    def _at(self, key: tuple[float, ...]) -> list[Array]:
+        """At a single point."""
+        if key not in self._points:
+            if len(self._points) == MOST_POINTS:
+                self._points.clear()
+            point = Point({n: np.asarray(v) for n, v in zip(self._names, key, strict=True)})
+            self._points[key] = [np.asarray(value) for value in self._function(point)]
+        return self._points[key]
 
     def _key(self, whole: Sequence[NDArray[np.intp]]) -> NDArray[np.intp] | None:
         """One number for each combination; None where a table of them would be too large."""

@@ -91,3 +91,26 @@ def test_no_variables_and_three() -> None:
     values = {name: np.arange(1.0, 1001.0) for name in ("batch", "prompt", "step")}
     known = Remembered(["batch", "prompt", "step"], Counting())
     check(known(Point(values)), Point(values))
+
+
+def test_a_single_point_is_computed_once_whatever_its_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    function = Counting()
+    known = Remembered(["batch", "prompt"], function)
+
+    for shape in ((), (7,), (3, 2), (1,)):
+        point = Point({"batch": np.full(shape, 2.0), "prompt": np.asarray(80.0)})
+        found = known(point)
+        assert [value.shape for value in found] == [shape, shape]
+        assert all(
+            np.array_equal(value, np.full(shape, e))
+            for value, e in zip(found, (1 / 160, 320.0), strict=True)
+        )
+    assert function.computed == 1
+
+    monkeypatch.setattr(remembered, "MOST_POINTS", 3)
+    for batch in range(1, 9):
+        one = Point({"batch": np.asarray(float(batch)), "prompt": np.asarray(80.0)})
+        check(known(one), one)
+    assert len(known._points) <= 3

@@ -110,21 +110,25 @@ def _parts(one: Configuration, attainable: bool) -> Parts:
 
 
 def _draw_setting(axes: Axes, setting: Setting, bars: Sequence[_Bar]) -> None:
-    longest = max(_error(bar, sum(bar.parts.values()))[1] for bar in bars)
+    times = [sum(bar.parts.values()) for bar in bars]
+    ends = [_error(bar, time_s) for bar, time_s in zip(bars, times, strict=True)]
     for attainable in (False, True):
         _draw_parts(axes, [(i, bar) for i, bar in enumerate(bars) if bar.attainable == attainable])
-    for row, bar in enumerate(bars):
-        time_s = sum(bar.parts.values())
-        low, high = _error(bar, time_s)
-        if high > time_s:
-            off = [[max(0.0, time_s - low)], [high - time_s]]
-            style: dict[str, Any] = {"ecolor": INK, "elinewidth": 0.8, "capsize": 1.5}
-            axes.errorbar(time_s, row, xerr=off, fmt="none", **style)
-        axes.text(high, row, f" {si(time_s, 's')}", fontsize=SMALL, color=INK, va="center")
+    off = [row for row, (_, high) in enumerate(ends) if high > times[row]]
+    if off:
+        around = [
+            [max(0.0, times[i] - ends[i][0]) for i in off],
+            [ends[i][1] - times[i] for i in off],
+        ]
+        style: dict[str, Any] = {"ecolor": INK, "elinewidth": 0.8, "capsize": 1.5}
+        axes.errorbar([times[i] for i in off], off, xerr=around, fmt="none", **style)
+    for row, time_s in enumerate(times):
+        words = f" {si(time_s, 's')}"
+        axes.text(ends[row][1], row, words, fontsize=SMALL, color=INK, va="center")
     names = list(dict.fromkeys(prompt_name(bar.configuration) for bar in bars))
     each = len(bars) // len(names)
     axes.set_yticks([each * i + (each - 1) / 2 for i in range(len(names))], names)
-    axes.set_xlim(0, _ROOM * longest or 1.0)
+    axes.set_xlim(0, _ROOM * max(high for _, high in ends) or 1.0)
     dress(axes, "prefill time, end to end", "", setting_name(setting))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

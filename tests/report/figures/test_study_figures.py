@@ -183,11 +183,14 @@ def test_a_part_of_the_time_is_that_of_its_ops(one: Study) -> None:
 
 def test_an_attainable_time_shows_what_it_may_be_off(attainable: Study) -> None:
     (axes,) = FIGURES["time"].draw(attainable).axes
-    ends = [c.lines[2][0].get_segments()[0] for c in axes.containers if len(c) == 3]
-    whole = attainable.configurations[0].estimate.end_to_end
+    (bars,) = axes.containers
+    ends = bars.lines[2][0].get_segments()
 
-    assert ends[0][0][0] == pytest.approx(whole.attainable_time_low_s)
-    assert ends[0][1][0] == pytest.approx(whole.attainable_time_high_s)
+    assert len(ends) == len(attainable.configurations)
+    for (left, right), one in zip(ends, attainable.configurations, strict=True):
+        whole = one.estimate.end_to_end
+        assert left[0] == pytest.approx(whole.attainable_time_low_s)
+        assert right[0] == pytest.approx(whole.attainable_time_high_s)
 
 
 def test_what_the_framework_takes_has_the_colour_of_its_swatch() -> None:
