@@ -110,11 +110,12 @@ class Laws:
                 return seconds(numbers)
             one = [number.flat[0] for number in numbers]
             key = (law, *one)
-            if key not in self._known:
-                if len(self._known) == _MOST_KNOWN:
+            known = self._known.get(key)
+            if known is None:
+                if len(self._known) >= _MOST_KNOWN:
                     self._known.clear()
-                self._known[key] = float(seconds(one))
-            return np.broadcast_to(self._known[key], np.broadcast_shapes(*map(np.shape, numbers)))
+                known = self._known[key] = float(seconds(one))
+            return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
 
         return remembered
 

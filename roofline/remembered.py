@@ -62,12 +62,13 @@ class Remembered:
 
     def _at(self, key: tuple[float, ...]) -> list[Array]:
         """At a single point."""
-        if key not in self._points:
-            if len(self._points) == MOST_POINTS:
+        known = self._points.get(key)
+        if known is None:
+            if len(self._points) >= MOST_POINTS:
                 self._points.clear()
             point = Point({n: np.asarray(v) for n, v in zip(self._names, key, strict=True)})
-            self._points[key] = [np.asarray(value) for value in self._function(point)]
-        return self._points[key]
+            known = self._points[key] = [np.asarray(value) for value in self._function(point)]
+        return known
 
     def _key(self, whole: Sequence[NDArray[np.intp]]) -> NDArray[np.intp] | None:
         """One number for each combination; None where a table of them would be too large."""

@@ -29,6 +29,7 @@ _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 def costs(study: Study) -> tuple[Table, ...]:
     """What each configuration costs, all components together."""
     attainable = _has_laws(study)
+    compared = any(c.speedup is not None for c in study.configurations)
     rows = []
     for c, who in _identified(study):
         whole = c.estimate.end_to_end
@@ -42,11 +43,16 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Roofline": si(whole.time_s, "s"),
             }
             | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
-            | {"Faster": _ratio(c.speedup)}
+            | ({"Faster": _ratio(c.speedup)} if compared else {})
         )
-    caption = "Prefill end to end. Faster: than with all visual tokens."
+    caption = "Prefill end to end."
+    if compared:
+        caption += " Faster: than with all visual tokens."
     if attainable:
-        caption += " Within: if all kernels were off by as much as one in ten is, all to one side."
+        caption += (
+            " Within: if all kernels were off by as much as one in ten is, all to one side; never "
+            "below the bound."
+        )
     return table(caption, rows, words=_WORDS)
 
 
@@ -62,11 +68,8 @@ def parts(study: Study) -> tuple[Table, ...]:
         for part in order:
             row[_PARTS[part]] = _part(c.estimate.components.get(part), c.time_s)
         rows.append(row)
-    lawful = [c.estimate.end_to_end.attainable_time_s is not None for c in study.configurations]
-    kind = "Attainable" if any(lawful) else "Roofline"
-    caption = f"{kind} time of each component, and its share of the prefill."
-    if not all(lawful):
-        caption += " ≥ marks the bound, where a device has no laws."
+    kind = "Attainable" if _has_laws(study) else "Roofline"
+    caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
     return table(caption, rows, words=_WORDS)
 
 
@@ -112,10 +115,13 @@ def memory(study: Study) -> tuple[Table, ...]:
                 "Peak": si(whole.peak_memory_bytes, "B"),
                 "Capacity": si(whole.device_memory_bytes, "B"),
                 "Fits": "yes" if c.fits else "no",
-                "Prompts at once": str(c.sequences_that_fit),
+                "At once": str(c.sequences_that_fit),
             }
         )
-    caption = "Memory of weights, KV cache and activations at their peak, in prefill."
+    caption = (
+        "Memory of weights, KV cache and activations at their peak, in prefill. At once: how many "
+        "such prompts or images fit."
+    )
     return table(caption, rows, words=_WORDS)
 
 
@@ -130,15 +136,20 @@ def answers(study: Study) -> tuple[Table, ...]:
         rows.append(
             who
             | {
-                "First step": si(c.decode_time_s[0], "s"),
-                "Last step": si(c.decode_time_s[-1], "s"),
+                "First step": _time(c, c.decode_time_s[0]),
+                "Last step": _time(c, c.decode_time_s[-1]),
                 "Prefill": percent(c.time_s / total_s),
-                "Prompt and answer": si(total_s, "s"),
+                "Prompt and answer": _time(c, total_s),
                 "Faster": _ratio(speedup),
+                "Memory": si(c.answer_memory_bytes, "B"),
+                "Fits": "yes" if c.answer_fits else "no",
             }
         )
     length = study.inputs["output_tokens"]
-    caption = f"An answer of {length} tokens. Prefill: its share of the time of both."
+    caption = (
+        f"An answer of {length} tokens. Prefill: its share of the time of both. Memory: when the "
+        f"answer has been written.{_bounds(study)}"
+    )
     return table(caption, rows, words=_WORDS)
 
 
@@ -168,6 +179,8 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
     """What to take on each benchmark: the cheapest within one point, by each cost."""
     rows = []
     for front in fronts:
+        if not front.fitting:
+            continue
         rows.append(
             {
                 "Benchmark": f"{front.name}, {front.benchmark.metric} ({front.benchmark.unit})",
@@ -250,7 +263,7 @@ def _without_constants(
 
 
 def _has_laws(study: Study) -> bool:
-    return any(c.estimate.end_to_end.attainable_time_s is not None for c in study.configurations)
+    return any(c.has_laws for c in study.configurations)
 
 
 def _attainable(configuration: Configuration) -> str:
@@ -260,6 +273,16 @@ def _attainable(configuration: Configuration) -> str:
 
 def _peak(per_s: float, data_type: str) -> str:
     return f"{si(per_s, 'OP/s' if data_type.startswith('int') else 'FLOP/s')} {data_type}"
+
+
+def _bounds(study: Study) -> str:
+    """What captions say of `_time`."""
+    lawful = all(c.has_laws for c in study.configurations)
+    return "" if lawful else " ≥ marks bounds, where a device has no laws."
+
+
+def _time(configuration: Configuration, time_s: float) -> str:
+    return f"{'' if configuration.has_laws else '≥ '}{si(time_s, 's')}"
 
 
 def _part(part: Totals | None, whole_s: float) -> str:

@@ -45,11 +45,14 @@ def name(setting: Setting) -> str:
 
 def told(setting: Setting) -> str:
     """All answers of one setting, in a paragraph."""
-    sentences: list[str] = []
-    for whole, reduced in setting.by_whole[:_MOST_WAYS]:
-        sentences += [_costs(whole), _saves(reduced)]
+    groups = setting.by_whole
+    if len(groups) > _MOST_WAYS:
+        ranked = sorted(groups, key=lambda group: group[0].time_s)
+        groups = [ranked[-1], ranked[0]]
+    sentences = [say for whole, reduced in groups for say in (_costs(whole), _saves(reduced))]
     quickest = min(setting.configurations, key=lambda c: c.time_s)
-    sentences += [_stops(setting), _waits(quickest), _grows(quickest), _fits(quickest)]
+    who = _subject(quickest) if len(setting.configurations) > 1 else "the prompt"
+    sentences += [_stops(setting), _waits(quickest), _grows(quickest, who), _fits(quickest, who)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -64,6 +67,8 @@ def brief(setting: Setting) -> str:
     if setting.floor_tokens is not None:
         text += f"; fewer stop paying at {setting.floor_tokens}"
     needed, room = (si(amount, "B") for amount in _memory(last or first))
+    if last is not None and last.fits and not first.fits:
+        return f"{text}. Without reduction it does not fit."
     return f"{text}." + ("" if (last or first).fits else f" Needs {needed} of {room}.")
 
 
@@ -73,8 +78,7 @@ def duration(configuration: Configuration) -> str:
 
 
 def _at_least(configuration: Configuration, time_s: float) -> str:
-    bound = configuration.estimate.end_to_end.attainable_time_s is None
-    return f"at least {si(time_s, 's')}" if bound else si(time_s, "s")
+    return si(time_s, "s") if configuration.has_laws else f"at least {si(time_s, 's')}"
 
 
 def ratio(value: float) -> str:
@@ -182,15 +186,19 @@ def _waits(one: Configuration) -> str:
     )
 
 
-def _grows(one: Configuration) -> str:
+def _subject(one: Configuration) -> str:
+    """`prumerge at 40 visual tokens`, `the prompt of 40 visual tokens`."""
+    return how(one) if one.reducer else f"the prompt of {one.visual_tokens} visual tokens"
+
+
+def _grows(one: Configuration, who: str) -> str:
     """What is left of the saving when an answer has been written."""
     if one.generation is None:
         return ""
-    step = si(one.decode_time_s[-1], "s")
+    step = _at_least(one, one.decode_time_s[-1])
     total = _at_least(one, float(one.generation_time_s[-1]))
     length = int(one.output_tokens[-1])
-    subject = how(one) if one.whole else "it"
-    text = f"With an answer of {length} token{'s' if length > 1 else ''} {subject} takes {total}"
+    text = f"With an answer of {length} token{'s' if length > 1 else ''}, {who} takes {total}"
     if one.whole is None:
         return f"{text}, {step} a decode step."
     whole = one.whole
@@ -200,13 +208,22 @@ def _grows(one: Configuration) -> str:
     )
 
 
-def _fits(one: Configuration) -> str:
-    amount = " of ".join(si(size, "B") for size in _memory(one))
+def _fits(one: Configuration, who: str) -> str:
+    """What is needed of the memory, by the prompt and with its answer."""
+    needed, room = (si(size, "B") for size in _memory(one))
     if not one.fits:
-        return f"It does not fit: it needs {amount}."
+        return f"It does not fit: it needs {needed} of {room}."
     what = "prompts" if "llm" in one.estimate.components else "images"
-    room = f"It needs {amount}; {one.sequences_that_fit} such {what} fit at once"
-    return room + (f", {one.whole.sequences_that_fit} without reduction." if one.whole else ".")
+    before = f", {one.whole.sequences_that_fit} without reduction" if one.whole else ""
+    if what == "images":
+        return f"It needs {needed} of {room}; {one.sequences_that_fit} such {what} fit at once."
+    text = f"Before the answer, {who} needs {needed} of {room}; "
+    text += f"{one.sequences_that_fit} such {what} fit at once{before}."
+    if one.whole and not one.whole.fits:
+        text += f" With all visual tokens it does not fit: {si(_memory(one.whole)[0], 'B')}."
+    if not one.answer_fits:
+        text += f" With the answer it does not fit: {si(one.answer_memory_bytes, 'B')}."
+    return text
 
 
 def _memory(configuration: Configuration) -> tuple[float, float]:
@@ -223,8 +240,9 @@ def _span(study: Study) -> str:
         f"{len(by_time)} configurations: prefill takes from {duration(first)} "
         f"({_full(first)}) to {duration(last)} ({_full(last)})."
     )
-    gains = sorted((c for c in by_time if c.speedup is not None), key=lambda c: c.speedup or 0)
-    if gains:
+    reduced = [c for c in by_time if c.speedup is not None]
+    alike = [c for c in reduced if c.has_laws] or reduced  # no bounds among expectations
+    if gains := sorted(alike, key=lambda c: c.speedup or 0):
         least, most = gains[0], gains[-1]
         text += (
             f" Fewer visual tokens make it {times(least.speedup or 1)} ({_full(least)}) to "

@@ -146,7 +146,10 @@ class HostLaw(Spec, frozen=True):
 
 
 class Attained(Spec, frozen=True):
-    """The laws of one device; `roofline.specs.typical` has those that are left out."""
+    """The laws of one device; `roofline.specs.typical` has those that are left out.
+
+    Changed with `msgspec.structs.replace`, as the device is, and never in place.
+    """
 
     origin: Origin
     source: str

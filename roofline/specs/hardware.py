@@ -29,7 +29,11 @@ class MatmulPeaks(Spec, frozen=True):
 
 
 class Hardware(Spec, frozen=True):
-    """One device, as the operating system shows it."""
+    """One device, as the operating system shows it.
+
+    Another one is made with `msgspec.structs.replace`, mappings included: what a device costs is
+    remembered, and nothing looks for changes inside it.
+    """
 
     name: str
     title: str

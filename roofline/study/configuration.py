@@ -49,6 +49,11 @@ class Configuration(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return None if reducer is None else reducer.name
 
     @property
+    def has_laws(self) -> bool:
+        """Whether its device tells attainable times; else all times are bounds."""
+        return self.estimate.end_to_end.attainable_time_s is not None
+
+    @property
     def time_s(self) -> float:
         """Of the prefill, end to end: see `predicted_time_s`."""
         return float(predicted_time_s(self.estimate.end_to_end))
@@ -108,6 +113,17 @@ class Configuration(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     def output_tokens(self) -> NDArray[np.float64]:
         """Lengths of the answers of `generation`, from 0; empty without it."""
         return np.zeros(0) if self.generation is None else self.generation.scenario.output_tokens
+
+    @property
+    def answer_memory_bytes(self) -> float:
+        """At its peak, when the longest answer has been written; of the prompt without one."""
+        whole = (self.generation or self.estimate).end_to_end
+        return float(np.max(whole.peak_memory_bytes))
+
+    @property
+    def answer_fits(self) -> bool:
+        """Whether the longest answer, too, fits into the device's memory."""
+        return self.answer_memory_bytes <= self.estimate.end_to_end.device_memory_bytes
 
     @cached_property
     def generation_time_s(self) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from roofline.report.figures.lineup import Lineup, lineup
-from roofline.report.figures.naming import ends, has_laws, listed, prompt_name, setting_name
+from roofline.report.figures.naming import ends, listed, prompt_name, setting_name
 from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BOUND_ALPHA,
@@ -97,7 +97,7 @@ def _draw_setting(row: Sequence[Axes], setting: Setting, look: Look) -> None:
         middles = (lengths[:-1] + 1 + lengths[1:]) / 2  # of the steps that a time is the mean of
         row[0].plot(middles, one.decode_time_s, gid=f"step {name}", **full)
         row[1].plot(lengths[1:], times[1:], gid=f"answer {name}", **full)
-        if has_laws(one) and one.generation is not None:
+        if one.has_laws and one.generation is not None:
             faint = line | {"lw": THIN, "alpha": BOUND_ALPHA}
             bound_s = one.generation.end_to_end.time_s
             row[1].plot(lengths[1:], bound_s[1:], gid=f"bound {name}", **faint)
@@ -118,6 +118,6 @@ def _handles(shown: Lineup) -> list[Artist]:
     if any(setting.reduced for setting in shown.settings):
         marks.append(key(linestyle=REDUCED_DASH, lw=LINE, label="fewest visual tokens"))
     marks.append(key(linestyle=WHOLE_DASH, lw=LINE, label="all visual tokens"))
-    if any(has_laws(setting.configurations[0]) for setting in shown.settings):
+    if any(setting.configurations[0].has_laws for setting in shown.settings):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
     return marks

@@ -18,11 +18,6 @@ def prompt_name(one: Configuration) -> str:
     return f"{one.visual_tokens} {one.reducer}" if one.reducer else str(one.visual_tokens)
 
 
-def has_laws(one: Configuration) -> bool:
-    """Whether its device tells attainable times."""
-    return one.estimate.end_to_end.attainable_time_s is not None
-
-
 def ends(setting: Setting) -> list[Configuration]:
     """The fewest visual tokens, behind all of the same samples; alone, what comes first."""
     first = setting.configurations[0]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.report.figures.lineup import Lineup, lineup
-from roofline.report.figures.naming import has_laws, listed, setting_name
+from roofline.report.figures.naming import listed, setting_name
 from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BAND_ALPHA,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _HEIGHT_IN = 1.9
 _MOST_MARKED = 12
+_TOO_LARGE = (0, (0.9, 1.2))
+"""Dots for what the device has not the memory for."""
 _OPEN: dict[str, Any] = {"markersize": 5.6, "markerfacecolor": "white", "markeredgewidth": 0.9}
 _FILLED: dict[str, Any] = {"markersize": 3.8, "markeredgewidth": 0.9}
 """Markers where the LLM stops being bound by memory, and where fewer tokens no longer help."""
@@ -51,8 +53,7 @@ def applies(study: Study) -> bool:
 def alt(study: Study) -> str:
     """The two counts of every setting."""
     said = [
-        f"{setting_name(setting)}: {setting.floor_tokens} (LLM bound by memory up to "
-        f"{setting.ridge_tokens})"
+        f"{setting_name(setting)}: {setting.floor_tokens} ({_bound(setting)})"
         for setting in study.settings
         if setting.curve is not None
     ]
@@ -60,6 +61,11 @@ def alt(study: Study) -> str:
         "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
         f"no longer help: {listed(said)}."
     )
+
+
+def _bound(setting: Setting) -> str:
+    ridge = setting.ridge_tokens
+    return f"LLM bound by memory up to {ridge}" if ridge else "LLM bound by compute throughout"
 
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
@@ -101,8 +107,12 @@ def _draw_times(axes: Axes, settings: Sequence[Setting], looks: Mapping[str, Loo
         predicted = np.asarray(predicted_time_s(whole))
         marker, shade = looks[setting.hardware]
         name = f"{setting.hardware} {setting.quant}"
-        axes.plot(tokens, predicted, color=shade, lw=LINE, gid=f"time {name}")
-        if has_laws(setting.configurations[0]):
+        fits = np.broadcast_to(whole.fits, tokens.shape)
+        for kind, where, dash in (("time", fits, "-"), ("too large", ~fits, _TOO_LARGE)):
+            if where.any():
+                part = np.where(where, predicted, np.nan)
+                axes.plot(tokens, part, color=shade, lw=LINE, ls=dash, gid=f"{kind} {name}")
+        if setting.configurations[0].has_laws:
             faint: dict[str, Any] = {"lw": THIN, "alpha": BOUND_ALPHA}
             axes.plot(tokens, whole.time_s, color=shade, gid=f"bound {name}", **faint)
             band(axes, tokens, whole, shade)
@@ -147,7 +157,9 @@ def _handles(shown: Lineup, marked: bool) -> list[Artist]:
         marks.append(key(marker="o", label="within 5 % of the least: fewer no longer help"))
     if marked:
         marks.append(key(linestyle="-", color=RULE, lw=LINE, label="counts of this report"))
-    if any(has_laws(setting.configurations[0]) for setting in shown.settings):
+    if any(setting.configurations[0].has_laws for setting in shown.settings):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
         marks.append(swatch(color=PALE, alpha=BAND_ALPHA, lw=0, label="error of attainable time"))
+    if any(s.curve is not None and not np.all(s.curve.end_to_end.fits) for s in shown.settings):
+        marks.append(key(linestyle=_TOO_LARGE, lw=LINE, label="does not fit"))
     return marks

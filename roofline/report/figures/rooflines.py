@@ -30,7 +30,7 @@ from roofline.report.figures.style import (
     prefixed,
 )
 from roofline.study import Configuration, Setting, Study
-from roofline.units import GIGA, TERA, significant
+from roofline.units import GIGA, TERA, percent, significant
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -53,18 +53,21 @@ def alt(study: Study) -> str:
     """How much of the time goes to ops that are bound by memory, setting by setting."""
     said = []
     for setting in study.settings:
-        shares = [f"{_memory_share(one):.0%} with {prompt_name(one)}" for one in ends(setting)]
+        shares = [f"{percent(_memory_share(one))} with {prompt_name(one)}" for one in ends(setting)]
         said.append(f"{setting_name(setting)}: {', '.join(shares)}")
+    moved = any(setting.reduced for setting in study.settings)
+    arrows = "; arrows lead from all visual tokens to the fewest" if moved else ""
     return (
         "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
-        "device's ceilings; arrows lead from all visual tokens to the fewest. Share of time in "
-        f"ops that are bound by memory: {listed(said)}."
+        f"device's ceilings{arrows}. Share of time in ops that are bound by memory: {listed(said)}."
     )
 
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A panel for each setting."""
     settings, note = first(study.settings, _MOST, "settings")
+    left = sum(len(setting.configurations) - len(ends(setting)) for setting in settings)
+    note = "; ".join(filter(None, (note, f"{left} more prompts not shown" if left else "")))
     ops = [dots(setting) for setting in settings]
     timed = [measured(study, setting) for setting in settings]
     handles = _handles(settings, [dot for some in ops for dot in some], any(timed))

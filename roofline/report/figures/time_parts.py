@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from roofline.report.figures.naming import has_laws, listed, prompt_name, setting_name
+from roofline.report.figures.naming import listed, prompt_name, setting_name
 from roofline.report.figures.sheet import Sheet
 from roofline.report.figures.style import (
     BOUND_HATCH,
@@ -22,7 +22,7 @@ from roofline.report.figures.style import (
     tint,
 )
 from roofline.study import Configuration, Setting, Study
-from roofline.units import si
+from roofline.units import percent, si
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -53,7 +53,7 @@ def alt(study: Study) -> str:
         name, group = max(found, key=lambda part: found[part])
         share = found[name, group] / sum(found.values())
         largest = f"{component(name)[2]} {group}".strip()
-        said.append(f"{setting_name(setting)}: {largest}, {share:.0%}")
+        said.append(f"{setting_name(setting)}: {largest}, {percent(share)}")
     return (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
         f"visual tokens: {listed(said)}." + (f" {note}." if note else "")
@@ -85,7 +85,7 @@ class _Bar(NamedTuple):
 
 def _bars(setting: Setting, ones: Sequence[Configuration]) -> list[_Bar]:
     """Each configuration as a bound and, where its device has laws, as attainable."""
-    kinds = (False, True) if has_laws(setting.configurations[0]) else (False,)
+    kinds = (False, True) if setting.configurations[0].has_laws else (False,)
     bars = []
     for one in ones:
         bars += [_Bar(one, attainable, _parts(one, attainable)) for attainable in kinds]

@@ -599,3 +599,24 @@ def test_energy_is_time_at_the_devices_power(priced: Study) -> None:
     )
 
     assert np.allclose(np.divide(energies, times), 700.0)  # W, of the H200's data sheet
+
+
+def test_times_on_a_device_without_the_memory_are_dotted() -> None:
+    found = study(["llava-1.5-13b"], [bare("v100"), bare("h200")])
+    page = FIGURES["visual-tokens"].draw(found)
+    _, dotted = the_line(page, "too large v100 fp16")
+    _, solid = the_line(page, "time h200 fp16")
+    assert not np.isnan(dotted).any()
+    assert not np.isnan(solid).any()
+    assert "does not fit" in legend(page)
+    assert "does not fit" not in legend(
+        FIGURES["visual-tokens"].draw(study(["vicuna-7b"], ["h200"]))
+    )
+
+
+def test_alt_texts_speak_of_what_is_there() -> None:
+    tower = FIGURES["roofline"].alt(study(["clip-vit-l-336"], [bare("h200")]))
+    assert "arrows" not in tower
+    several = study(["llama-2-7b"], [bare("v100")], ["int4"], visual_tokens=[576, 144, 40])
+    assert FIGURES["roofline"].draw(several).get_suptitle() == "2 more prompts not shown"
+    assert "bound by compute throughout" in FIGURES["visual-tokens"].alt(several)
