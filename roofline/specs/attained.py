@@ -146,10 +146,7 @@ class HostLaw(Spec, frozen=True):
 
 
 class Attained(Spec, frozen=True):
-    """The laws of one device; `roofline.specs.typical` has those that are left out.
-
-    Changed with `msgspec.structs.replace`, as the device is, and never in place.
-    """
+    """The laws of one device; `roofline.specs.typical` has those that are left out."""
 
     origin: Origin
     source: str
@@ -171,4 +168,5 @@ class Attained(Spec, frozen=True):
             raise ValueError("`attained` needs a law of matmul, attention or vector ops")
 
     def __hash__(self) -> int:
-        return hash((self.source, self.date))  # mappings have none
+        """As that of the device: mappings have none."""
+        return hash((self.source, self.date))

@@ -29,11 +29,7 @@ class MatmulPeaks(Spec, frozen=True):
 
 
 class Hardware(Spec, frozen=True):
-    """One device, as the operating system shows it.
-
-    Another one is made with `msgspec.structs.replace`, mappings included: what a device costs is
-    remembered, and nothing looks for changes inside it.
-    """
+    """One device, as the operating system shows it."""
 
     name: str
     title: str
@@ -65,7 +61,11 @@ class Hardware(Spec, frozen=True):
     """A device whose laws go for the kernels that were not measured on this one."""
 
     def __hash__(self) -> int:
-        return hash(self.name)  # sources and laws are mappings, which have no hash
+        """By name: sources and laws are mappings, which have no hash.
+
+        What a device costs is remembered under it: change one with `replace`, never in place.
+        """
+        return hash(self.name)
 
     def __post_init__(self) -> None:
         check_sources(self, self.sources)
