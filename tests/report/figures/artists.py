@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,26 @@ def words(page: Page) -> list[Text]:
         tick.label1
         for axes in page.findobj(Axes)
         for axis in (axes.xaxis, axes.yaxis)
-        for tick in axis.get_major_ticks()
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
         if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
     }
     texts = page.findobj(Text)
     return [t for t in texts if t.get_visible() and t.get_text().strip() and t not in beyond]
+
+
+def check_words(page: Page) -> None:
+    """All words of a drawn page are within it, and none covers another."""
+    page.draw_without_rendering()
+    whole = page.bbox
+    boxes = [(text, text.get_window_extent()) for text in words(page)]
+    for text, box in boxes:
+        assert whole.x0 <= box.x0, text
+        assert box.x1 <= whole.x1, text
+        assert whole.y0 <= box.y0, text
+        assert box.y1 <= whole.y1, text
+    for (one, a), (other, b) in combinations(boxes, 2):
+        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
+        assert apart, (one, other)
 
 
 def offsets(axes: Axes, gid: str) -> list[list[float]]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
+from artists import check_words, words
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 
 from roofline.report.figures import render
 from roofline.report.figures.prediction import draw
@@ -125,19 +123,6 @@ def test_axes_say_what_they_show_with_units(validation: Made) -> None:
     ]
 
 
-def words(figure: Figure) -> list[Text]:
-    """All texts that are seen; ticks beyond an axis's ends are not."""
-    beyond = {
-        tick.label1
-        for axes in figure.findobj(Axes)
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    }
-    texts = figure.findobj(Text)
-    return [t for t in texts if t.get_visible() and t.get_text().strip() and t not in beyond]
-
-
 def grid(scale_s: float) -> list[Cell]:
     """As `roofline validate` measures: all components, from a few tokens to thousands."""
     sizes = (16, 80, 616, 1024, 4096)
@@ -164,19 +149,8 @@ def test_words_fit_into_the_page_and_do_not_overlap(
     cells: Any, width_in: float, validation: Made
 ) -> None:
     figure = draw(validation(cells=cells), width_in)
-    figure.draw_without_rendering()
-    boxes = {text: text.get_window_extent() for text in words(figure)}
-    page = figure.bbox
-
-    assert page.width == pytest.approx(width_in * figure.dpi)
-    for text, box in boxes.items():
-        assert page.x0 <= box.x0, text
-        assert box.x1 <= page.x1, text
-        assert page.y0 <= box.y0, text
-        assert box.y1 <= page.y1, text
-    for (one, a), (other, b) in combinations(boxes.items(), 2):
-        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
-        assert apart, (one, other)
+    assert figure.bbox.width == pytest.approx(width_in * figure.dpi)
+    check_words(figure)
 
 
 @pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG\r\n"), ("svg", b"<?xml")])

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from artists import check_words, words
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from roofline.report.figures import FORMATS, render
 from roofline.report.figures.kept_tokens import COLOURS, draw
@@ -55,19 +54,6 @@ def inspection(*kept: Kept, title: str = "photo.jpg") -> Inspection:
 
 def outlines(figure: Figure) -> list[PatchCollection]:
     return [c for axes in figure.axes for c in axes.collections if c.get_gid() in COLOURS]
-
-
-def words(figure: Figure) -> list[Text]:
-    """All texts that are seen; ticks beyond an axis's ends are not."""
-    beyond = {
-        tick.label1
-        for axes in figure.findobj(Axes)
-        for axis in (axes.xaxis, axes.yaxis)
-        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
-        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
-    }
-    texts = figure.findobj(Text)
-    return [t for t in texts if t.get_visible() and t.get_text().strip() and t not in beyond]
 
 
 def histograms(figure: Figure) -> list[Axes]:
@@ -191,18 +177,7 @@ LAYOUTS = {
 def test_words_fit_into_the_page_and_do_not_overlap(kept: tuple[Kept, ...]) -> None:
     kept = tuple(replace(one, of=PATCHES) for one in kept)
     figure = draw(inspection(*kept, title="a photo with quite a long name, twice as long.jpeg"))
-    figure.draw_without_rendering()
-    boxes = {text: text.get_window_extent() for text in words(figure)}
-    page = figure.bbox
-
-    for text, box in boxes.items():
-        assert page.x0 <= box.x0, text
-        assert box.x1 <= page.x1, text
-        assert page.y0 <= box.y0, text
-        assert box.y1 <= page.y1, text
-    for (one, a), (other, b) in combinations(boxes.items(), 2):
-        apart = a.x1 <= b.x0 or b.x1 <= a.x0 or a.y1 <= b.y0 or b.y1 <= a.y0
-        assert apart, (one, other)
+    check_words(figure)
 
 
 @pytest.mark.parametrize(
