@@ -54,8 +54,8 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
     return components
 
 
-# Each of these is asked for the same again and again, for one number of visual tokens after the
-# other, of which only the reducer's own work has the formulas to itself.
+# Priced once: configurations that differ in visual tokens share all formulas but those of the
+# reducer's own work.
 
 
 @lru_cache(maxsize=_KNOWN)

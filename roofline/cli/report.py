@@ -22,8 +22,8 @@ import click
     "--reducer",
     "reducers",
     multiple=True,
-    help="Who leaves so few, or `none`; default: prumerge, for an LMM. Nobody leaves all of them. "
-    "Repeatable.",
+    help="Who leaves so few, or `none`; default: prumerge, for an LMM. All visual tokens are "
+    "priced without. Repeatable.",
 )
 @click.option("--text-tokens", type=int, help="Default: 40.")
 @click.option("--batch", type=int, help="Sequences at once; default: 1.")

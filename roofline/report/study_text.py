@@ -93,6 +93,8 @@ def times(speedup: float) -> str:
 
 def how(configuration: Configuration) -> str:
     """Who leaves how many visual tokens: `prumerge at 40 visual tokens`."""
+    if not configuration.visual_tokens:
+        return "text alone"
     count = f"{configuration.visual_tokens} visual tokens"
     return f"{configuration.reducer} at {count}" if configuration.reducer else count
 
@@ -213,12 +215,12 @@ def _fits(one: Configuration, who: str) -> str:
     needed, room = (si(size, "B") for size in _memory(one))
     if not one.fits:
         return f"It does not fit: it needs {needed} of {room}."
-    what = "prompts" if "llm" in one.estimate.components else "images"
+    at_once = one.sequences_that_fit
+    if one.generation is None:
+        return f"It needs {needed} of {room}; {at_once} such images fit at once."
     before = f", {one.whole.sequences_that_fit} without reduction" if one.whole else ""
-    if what == "images":
-        return f"It needs {needed} of {room}; {one.sequences_that_fit} such {what} fit at once."
     text = f"Before the answer, {who} needs {needed} of {room}; "
-    text += f"{one.sequences_that_fit} such {what} fit at once{before}."
+    text += f"{at_once} such prompts fit at once{before}."
     if one.whole and not one.whole.fits:
         text += f" With all visual tokens it does not fit: {si(_memory(one.whole)[0], 'B')}."
     if not one.answer_fits:

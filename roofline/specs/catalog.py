@@ -155,6 +155,7 @@ def _find(folder: Folder, name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
         return Path(name)
     wanted = name.lower()
+    # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
     usual = _shipped(folder) / f"{wanted}.yaml"
     if usual.stem == wanted and usual.is_file() and not _user_folders():
         return usual

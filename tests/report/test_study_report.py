@@ -233,6 +233,12 @@ def test_places_that_choose_alike_share_a_table() -> None:
     assert "h200, fp16; b200, fp16" in headings(document, level=3)
 
 
+def test_a_prompt_without_visual_tokens_has_a_name() -> None:
+    (span, _) = answer(study(["llama-3-8b"], [bare("h200"), bare("v100")]))
+    assert "text alone" in str(span)
+    assert "0 visual tokens" not in str(span)
+
+
 @pytest.mark.parametrize(
     ("speedup", "shown", "said"),
     [
