@@ -13,7 +13,7 @@ run: .venv/.core
 test: .venv/.test
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-# .test as well: the type checker has to see the torch that roofline.runtime uses
+# .test as well: the type checker has to see the torch that roofline.torch_side uses
 check: .venv/.test .venv/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

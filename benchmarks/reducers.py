@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from roofline.runtime.reducers import reduce_tokens
+from roofline.torch_side.reduce.methods import reduce_tokens
 
 KEPT, NEIGHBOURS = 144, 32
 GOAL = 20

@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roofline.analysis import analyze, sweep
+    from roofline.device.kernel_times import attention_time, matmul_time
+    from roofline.engine.analysis import analyze, sweep
+    from roofline.engine.result import Estimate
     from roofline.errors import RooflineError
-    from roofline.estimate import Estimate
-    from roofline.kernel_times import attention_time, matmul_time
-    from roofline.runtime.attach import attach, detach
-    from roofline.runtime.load import load_model
-    from roofline.runtime.reducers import reduce_tokens
     from roofline.specs.catalog import load_hardware, load_quantization
+    from roofline.torch_side.load import load_model
+    from roofline.torch_side.reduce.attach import attach, detach
+    from roofline.torch_side.reduce.methods import reduce_tokens
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,18 +37,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "analyze": "roofline.analysis",
-    "sweep": "roofline.analysis",
-    "Estimate": "roofline.estimate",
+    "analyze": "roofline.engine.analysis",
+    "sweep": "roofline.engine.analysis",
+    "Estimate": "roofline.engine.result",
     "RooflineError": "roofline.errors",
-    "matmul_time": "roofline.kernel_times",
-    "attention_time": "roofline.kernel_times",
+    "matmul_time": "roofline.device.kernel_times",
+    "attention_time": "roofline.device.kernel_times",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
-    "attach": "roofline.runtime.attach",
-    "detach": "roofline.runtime.attach",
-    "load_model": "roofline.runtime.load",
-    "reduce_tokens": "roofline.runtime.reducers",
+    "attach": "roofline.torch_side.reduce.attach",
+    "detach": "roofline.torch_side.reduce.attach",
+    "load_model": "roofline.torch_side.load",
+    "reduce_tokens": "roofline.torch_side.reduce.methods",
 }
 
 
@@ -66,7 +66,10 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(home), name)
     except ModuleNotFoundError as error:
-        if not home.startswith("roofline.runtime") or error.name not in ("torch", "transformers"):
+        if not home.startswith("roofline.torch_side") or error.name not in (
+            "torch",
+            "transformers",
+        ):
             raise
         hint = f"roofline.{name} needs {error.name}: pip install 'roofline[profile]'"
         raise ModuleNotFoundError(hint, name=error.name) from None

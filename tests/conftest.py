@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from roofline.record import Achieved, HostOverhead, Inputs, Record, Snapshot, Span, Telemetry
-from roofline.validation import Cell, Count, Validation
+from roofline.records.measurement import (
+    Achieved,
+    HostOverhead,
+    Inputs,
+    Record,
+    Snapshot,
+    Span,
+    Telemetry,
+)
+from roofline.records.validation import Cell, Count, Validation
 
 INPUTS = Inputs(
     model="llava-1.5-7b",

@@ -17,15 +17,15 @@ import pandas as pd
 from measured import Array, Measured, measured_kernels, measurements
 
 from roofline import matmul_time
+from roofline.device.borrowed import carry_over, laws_of
+from roofline.device.kernel_types import kernel_roof
+from roofline.device.laws import vector_seconds
 from roofline.fitting import fit_attention, fit_matmul
 from roofline.fitting.tables import Kind
-from roofline.kernels import vector_seconds
-from roofline.kernels.names import kernel_roof
-from roofline.report.grid import grid
-from roofline.specs.attained import AttentionLaw, MatmulLaw
+from roofline.report.text.grid import grid
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.typical import carry_over, laws_of
+from roofline.specs.kernel_laws import AttentionLaw, MatmulLaw
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "accuracy.md"

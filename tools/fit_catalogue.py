@@ -16,9 +16,9 @@ import pandas as pd
 from accuracy import Pair, carried, layer
 from measured import measurements, of_hardware
 
+from roofline.device.borrowed import CARRY_OVER, quantizes
 from roofline.fitting.device import fit_device
 from roofline.specs.catalog import load_hardware
-from roofline.specs.typical import CARRY_OVER, quantizes
 from roofline.specs.writing import attained_yaml
 
 ROOT = Path(__file__).resolve().parents[1]

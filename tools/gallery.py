@@ -23,10 +23,10 @@ import numpy as np
 from matplotlib.image import imread
 
 from docs import ROOT, output_of
-from roofline.costs.reducers import REDUCERS
-from roofline.report.figures import prediction, render
-from roofline.report.validation import render_validation
-from roofline.validation import Validation
+from roofline.records.validation import Validation
+from roofline.reducers.costs import REDUCERS
+from roofline.report.plots import prediction, render
+from roofline.report.text.validation import render_validation
 
 REPORTS = ROOT / "reports"
 TABLE_2 = "roofline reproduce prumerge-table2"

@@ -92,9 +92,9 @@ def analyze(
 
     Several --hw, --quant or --visual-tokens give one row for each combination.
     """
-    from roofline.analysis import analyze as estimate
     from roofline.cli.output import FORMATS_BY_SUFFIX, write
-    from roofline.report.tables import render
+    from roofline.engine.analysis import analyze as estimate
+    from roofline.report.text.estimates import render
 
     estimates = [
         estimate(

@@ -48,9 +48,9 @@ def calibrate(
         check(file, force=force)
     require("torch", "transformers")
 
-    from roofline.report.ceilings import render_ceilings
-    from roofline.runtime.calibrate import calibrate as measure
+    from roofline.report.text.calibration import render_ceilings
     from roofline.specs.writing import hardware_yaml
+    from roofline.torch_side.calibrate.calibrate import calibrate as measure
 
     with progress_bar("calibrate") as progress:
         found = measure(

@@ -21,8 +21,8 @@ import click
 def compare(records: tuple[str, ...], form: str, output: str | None, force: bool) -> None:
     """Put records of `roofline profile` side by side, each against the first."""
     from roofline.cli.output import write
-    from roofline.record import load_record
-    from roofline.report.comparison import render_comparison
+    from roofline.records.measurement import load_record
+    from roofline.report.text.record_comparison import render_comparison
 
     names = [Path(file).stem for file in records]
     if len(set(names)) < len(names):

@@ -38,8 +38,8 @@ def fit(
     from roofline.cli.output import check, write
 
     check(output, force=force)
-    from roofline.fitting.catalogue import fitted
-    from roofline.report.fit import render_fit
+    from roofline.fitting.fit_files import fitted
+    from roofline.report.text.fit import render_fit
     from roofline.specs.catalog import load_hardware
     from roofline.specs.writing import hardware_yaml
 

@@ -10,7 +10,7 @@ import click
 def hardware(name: str | None) -> None:
     """List all devices, or show one with the source of every figure."""
     from roofline.cli.output import write
-    from roofline.report.specs import hardware_list, hardware_sheet
+    from roofline.report.text.specs import hardware_list, hardware_sheet
     from roofline.specs.catalog import all_hardware, load_hardware
 
     text = hardware_list(all_hardware()) if name is None else hardware_sheet(load_hardware(name))

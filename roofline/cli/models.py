@@ -10,7 +10,7 @@ import click
 def models(name: str | None) -> None:
     """List all models and their parts, or show one with its source."""
     from roofline.cli.output import write
-    from roofline.report.specs import model_list, model_sheet
+    from roofline.report.text.specs import model_list, model_sheet
     from roofline.specs.catalog import all_models, load_model
 
     text = model_list(all_models()) if name is None else model_sheet(load_model(name))

@@ -66,9 +66,9 @@ def profile(
         check(output, force=force)
     require("torch", "transformers")
 
-    from roofline.report.measurement import render_record
-    from roofline.runtime.profile import profile as measure
-    from roofline.runtime.request import Request
+    from roofline.report.text.record import render_record
+    from roofline.torch_side.measure.profile import profile as measure
+    from roofline.torch_side.measure.request import Request
 
     request = Request(**asked, cap_s=seconds)  # type: ignore[arg-type]  # click knows the types
     with progress_bar(f"profile {request.model}") as progress:

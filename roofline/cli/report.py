@@ -84,9 +84,9 @@ def report(
     from roofline import __version__
     from roofline.cli.measuring import require
     from roofline.cli.output import write_folder
-    from roofline.costs.scenario import DEFAULT_TEXT_TOKENS
-    from roofline.record import load_record
-    from roofline.study import Measured, study
+    from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
+    from roofline.explore.study import Measured, study
+    from roofline.records.measurement import load_record
 
     _check_free(output, force=force)
     require("matplotlib")
@@ -111,8 +111,8 @@ def report(
     for reason in result.skipped:
         click.echo(f"roofline: left out: {reason}", err=True)
 
-    from roofline.report.figures import DOUBLE_IN, SINGLE_IN
-    from roofline.report.study_document import drawn_files, render_study
+    from roofline.report.plots import DOUBLE_IN, SINGLE_IN
+    from roofline.report.study_report import drawn_files, render_study
 
     command = _command(click.get_current_context())
     width_in = SINGLE_IN if figure_width == "single" else DOUBLE_IN

@@ -25,8 +25,8 @@ def reproduce(table: str, form: str, output: str | None, force: bool) -> None:
     with 0 only if every cell matches or is a known slip.
     """
     from roofline.cli.output import write
-    from roofline.report.reproduction import render_reproduction
-    from roofline.reproduce import prumerge_table2
+    from roofline.explore.published_tables import prumerge_table2
+    from roofline.report.text.reproduction import render_reproduction
 
     result = prumerge_table2()
     write(render_reproduction(result, form), output, force=force)

@@ -70,8 +70,8 @@ def tokens(
     check(output, force=force)
     require(*NEEDS)
 
-    from roofline.report.figures import kept_tokens, render
-    from roofline.runtime.inspect import inspect_tokens
+    from roofline.report.plots import kept_tokens, render
+    from roofline.torch_side.reduce.kept_patches import inspect_tokens
 
     inspection = inspect_tokens(
         photo, reducers, model=model, checkpoint=checkpoint, count=visual_tokens

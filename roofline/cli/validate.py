@@ -58,8 +58,8 @@ def validate(
         check_folder(output, files, force=force)
     require("torch", "transformers", *(["matplotlib"] if output else []))
 
-    from roofline.report.validation import render_validation
-    from roofline.runtime.validate import calibrate_and_validate
+    from roofline.report.text.validation import render_validation
+    from roofline.torch_side.measure.validate import calibrate_and_validate
 
     with progress_bar("validate") as progress:
         found, calibration = calibrate_and_validate(
@@ -72,7 +72,7 @@ def validate(
             progress=progress,
         )
     if output is not None:
-        from roofline.report.figures import prediction, render
+        from roofline.report.plots import prediction, render
         from roofline.specs.writing import hardware_yaml
 
         content = {

@@ -8,6 +8,14 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from roofline.device.laws.attention import (
+    MOST_CORRECTION,
+    attention_flops,
+    attention_seconds,
+    correction_basis,
+    physical_seconds,
+)
+from roofline.device.roof import Array, Roof
 from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
@@ -18,15 +26,7 @@ from roofline.fitting.rows import (
     of_one_source,
     rounded,
 )
-from roofline.kernels.attention import (
-    MOST_CORRECTION,
-    attention_flops,
-    attention_seconds,
-    correction_basis,
-    physical_seconds,
-)
-from roofline.kernels.roof import Array, Roof
-from roofline.specs.attained import AttentionLaw
+from roofline.specs.kernel_laws import AttentionLaw
 
 GPU = AttentionLaw(
     rows=1,

@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from roofline.kernels.roof import Array
+from roofline.device.roof import Array
 
 NOISE = 0.04
 """Spread of measured times, relative: sources agree no better."""

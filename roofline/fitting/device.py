@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 from msgspec.structs import replace
 
+from roofline.device.kernel_types import ATTENTION_BYTES, kernel_roof
 from roofline.fitting.attention import fit_attention
 from roofline.fitting.matmul import fit_matmul
+from roofline.fitting.pointwise import fit_vector
 from roofline.fitting.rows import FitError, of_one_source
 from roofline.fitting.tables import Kind, kernels
-from roofline.fitting.vector import fit_vector
-from roofline.kernels.names import ATTENTION_BYTES, kernel_roof
-from roofline.specs.attained import Attained, AttentionLaw, MatmulLaw, Origin, VectorLaw
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Attained, AttentionLaw, MatmulLaw, Origin, VectorLaw
 
 PLAINEST = "residual"
 """Vector op whose law goes for all that were not measured."""

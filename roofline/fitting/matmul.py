@@ -8,8 +8,19 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from roofline.device.laws.matmul import (
+    MOST_CORRECTION,
+    Blocks,
+    blocks,
+    chosen_seconds,
+    correction_basis,
+    fixed_seconds,
+    kernel_seconds,
+    matmul_seconds,
+)
+from roofline.device.roof import Array, Roof
 from roofline.fitting.descent import WIDTH, descend
-from roofline.fitting.libraries import CPU, starts
+from roofline.fitting.initial_guesses import CPU, starts
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
     KERNELS,
@@ -21,18 +32,7 @@ from roofline.fitting.rows import (
     of_one_source,
     rounded,
 )
-from roofline.kernels.matmul import (
-    MOST_CORRECTION,
-    Blocks,
-    blocks,
-    chosen_seconds,
-    correction_basis,
-    fixed_seconds,
-    kernel_seconds,
-    matmul_seconds,
-)
-from roofline.kernels.roof import Array, Roof
-from roofline.specs.attained import MatmulLaw
+from roofline.specs.kernel_laws import MatmulLaw
 
 _TRIAL_ROWS = 2000
 """Of more rows only some shapes try the starts."""

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.device.roof import Array, Roof
 from roofline.errors import InputError
-from roofline.kernels.roof import Array, Roof
-from roofline.specs.attained import Law
+from roofline.specs.kernel_laws import Law
 from roofline.units import MILLI
 
 _Law = TypeVar("_Law", bound=Law)

@@ -16,8 +16,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pandas as pd
 
+from roofline.device.kernel_types import OTHER_NAMES
 from roofline.fitting.rows import FitError
-from roofline.kernels.names import OTHER_NAMES
 from roofline.units import MILLI
 
 Kind: TypeAlias = Literal["matmul", "attention", "vector"]

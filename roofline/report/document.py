@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from roofline.report.grid import grid
+from roofline.report.text.grid import grid
 
 
 class Heading(Struct, frozen=True):

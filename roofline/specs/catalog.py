@@ -25,13 +25,11 @@ from roofline.specs.models import (
     VisionEncoder,
 )
 from roofline.specs.quantization import SIXTEEN_BIT, Quantization, written_out
-from roofline.specs.validation import build, read_yaml
+from roofline.specs.reading import DATA, build, read_yaml
 
 Folder = Literal["hardware", "models"]
 SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-_DATA = _PACKAGE / "data"
 _KINDS: dict[Folder, frozenset[str]] = {
     "hardware": frozenset({"gpu", "cpu"}),
     "models": frozenset({"language-model", "vision-encoder", "projector", "lmm"}),
@@ -96,7 +94,7 @@ def mode_outside_llm(mode: Quantization) -> Quantization:
 @lru_cache(maxsize=1)
 def quantization_modes() -> dict[str, Quantization]:
     """The named modes."""
-    file = _DATA / "quantization.yaml"
+    file = DATA / "quantization.yaml"
     return {
         name: build(Quantization, {"name": name, **fields}, file)
         for name, fields in read_yaml(file).items()
@@ -227,8 +225,8 @@ def _user_folders() -> list[Path]:
 
 def _shipped(folder: Folder) -> Path:
     """In a wheel the folders lie inside the package; in a checkout, beside it."""
-    packaged = _DATA / folder
-    return packaged if packaged.is_dir() else _PACKAGE.parent / folder
+    packaged = DATA / folder
+    return packaged if packaged.is_dir() else DATA.parents[1] / folder
 
 
 def json_schema(folder: Folder) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from roofline.specs.attained import Attained
-from roofline.specs.figures import Figure, Peak, Spec, check_sources
+from roofline.specs.kernel_laws import Attained
+from roofline.specs.sourced import Figure, Peak, Spec, check_sources
 from roofline.units import GIB, GIGA, TERA
 
 DataType = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]

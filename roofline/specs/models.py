@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from roofline.specs.figures import Positive, PositiveInt, Spec
+from roofline.specs.sourced import Positive, PositiveInt, Spec
 
 
 class LinearShape(NamedTuple):

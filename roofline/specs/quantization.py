@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from roofline.specs.figures import PositiveInt, Spec
 from roofline.specs.hardware import DataType
+from roofline.specs.sourced import PositiveInt, Spec
 from roofline.units import BITS_PER_BYTE
 
 Bits = Annotated[int, msgspec.Meta(ge=1, le=32)]

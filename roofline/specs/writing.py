@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from roofline.specs.attained import Attained
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Attained
 
 
 def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:

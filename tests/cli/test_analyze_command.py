@@ -9,10 +9,10 @@ from typing import Any, get_args
 
 import pytest
 
-from roofline import analysis, analyze
+from roofline import analyze
 from roofline.cli import analyze as command
-from roofline.costs import scenario
-from roofline.report import tables
+from roofline.engine import analysis, scenario
+from roofline.report.text import estimates as tables
 
 Cli = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from roofline.record import Record
+from roofline.records.measurement import Record
 
 Cli = Callable[..., Any]
 

@@ -15,9 +15,9 @@ import pytest
 from roofline.cli import measuring
 from roofline.cli import profile as command
 from roofline.errors import InputError
-from roofline.record import Record, load_record
-from roofline.runtime import modes, request
-from roofline.runtime import profile as runtime
+from roofline.records.measurement import Record, load_record
+from roofline.torch_side.measure import modes, request
+from roofline.torch_side.measure import profile as runtime
 
 Cli = Callable[..., Any]
 Made = Callable[..., Record]
@@ -102,7 +102,7 @@ def test_interrupted_before_anything_there_is_nothing_to_keep(
 CTRL_C_AT_THE_THIRD_SAMPLE = """
 import os, signal
 from roofline.cli.main import main
-from roofline.statistics import StoppingRule
+from roofline.records.statistics import StoppingRule
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 reached, samples = StoppingRule.reached, []

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from roofline.record import Record
+from roofline.records.measurement import Record
 
 Cli = Callable[..., Any]
 

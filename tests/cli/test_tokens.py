@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from roofline.cli import tokens as command
-from roofline.runtime.load import load_model
-from roofline.runtime.reducers import find, reducer_names
+from roofline.torch_side.load import load_model
+from roofline.torch_side.reduce.methods import find, reducer_names
 
 Cli = Callable[..., Any]
 
@@ -133,7 +133,7 @@ def test_a_place_that_cannot_be_written_is_found_out_first(
     target: str, hint: str, call: Cli, monkeypatch: pytest.MonkeyPatch, photo: Path
 ) -> None:
     before = photo.read_bytes()
-    monkeypatch.setattr("roofline.runtime.inspect.inspect_tokens", pytest.fail)
+    monkeypatch.setattr("roofline.torch_side.reduce.kept_patches.inspect_tokens", pytest.fail)
     code, out, err = call(*SPATIAL, "-o", target)
 
     assert_one_line(code, out, err, hint)

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from roofline.device.laws import Roof, attention_seconds, vector_seconds
 from roofline.fitting import FitError, fit_attention, fit_vector
-from roofline.kernels import Roof, attention_seconds, vector_seconds
-from roofline.specs.attained import AttentionLaw, VectorLaw
+from roofline.specs.kernel_laws import AttentionLaw, VectorLaw
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=3e7)

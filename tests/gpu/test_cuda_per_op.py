@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import roofline  # noqa: E402  # torch may be missing
-from roofline.runtime.host_overhead import host_overhead  # noqa: E402
-from roofline.runtime.per_op import OTHER, achieved, measure_ops  # noqa: E402
+from roofline.torch_side.measure.host_overhead import host_overhead  # noqa: E402
+from roofline.torch_side.measure.per_op import OTHER, achieved, measure_ops  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

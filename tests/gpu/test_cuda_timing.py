@@ -8,9 +8,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from roofline.runtime.energy import energy_per_run  # noqa: E402  # torch may be missing
-from roofline.runtime.telemetry import open_telemetry  # noqa: E402
-from roofline.runtime.timing import (  # noqa: E402
+from roofline.records.statistics import StoppingRule, WarmUpRule  # noqa: E402
+from roofline.torch_side.measure.energy import energy_per_run  # noqa: E402  # torch may be missing
+from roofline.torch_side.measure.telemetry import open_telemetry  # noqa: E402
+from roofline.torch_side.measure.timing import (  # noqa: E402
     CudaStopwatch,
     Mark,
     Subject,
@@ -20,7 +21,6 @@ from roofline.runtime.timing import (  # noqa: E402
     stopwatch_for,
     synchronizer,
 )
-from roofline.statistics import StoppingRule, WarmUpRule  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

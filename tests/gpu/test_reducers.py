@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from roofline.runtime.reducers import reduce_tokens  # noqa: E402  # torch may be missing
+from roofline.torch_side.reduce.methods import reduce_tokens  # noqa: E402  # torch may be missing
 
 pytestmark = [
     pytest.mark.gpu,

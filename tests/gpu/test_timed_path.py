@@ -11,7 +11,7 @@ pytest.importorskip("transformers")
 
 import roofline  # noqa: E402  # torch may be missing
 from roofline.errors import UnsupportedModeError  # noqa: E402
-from roofline.runtime.pipeline import Pipeline, build_pipeline  # noqa: E402
+from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from roofline.explore.study import study
 from roofline.report.document import (
     Bullets,
     Code,
@@ -25,10 +26,9 @@ from roofline.report.document import (
     Table,
     markdown,
 )
-from roofline.report.figures import FIGURES
 from roofline.report.html import html
-from roofline.report.study_document import render_study
-from roofline.study import study
+from roofline.report.plots import FIGURES
+from roofline.report.study_report import render_study
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><circle r="4"/></svg>'
 DOCUMENT = Document(

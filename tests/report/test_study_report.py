@@ -10,14 +10,14 @@ from made_up import bare, lawful, toy_laws
 from msgspec import Struct
 
 import roofline
-from roofline.record import Record
-from roofline.report import study_tables as tables
+from roofline.explore.study import Measured, Study, study
+from roofline.records.measurement import Record
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
-from roofline.report.study_document import render_study, to_document
-from roofline.report.study_text import MOST_BRIEF, answer, ratio, times, told
-from roofline.specs.attained import HostLaw
+from roofline.report.study_report import render_study, to_document
+from roofline.report.text import study_tables as tables
+from roofline.report.text.study_answers import MOST_BRIEF, answer, ratio, times, told
 from roofline.specs.catalog import all_hardware, load_hardware
-from roofline.study import Measured, Study, study
+from roofline.specs.kernel_laws import HostLaw
 from roofline.units import si, significant
 
 COMMAND = "roofline report --model llava-1.5-7b --hw h200"
@@ -374,7 +374,7 @@ def test_what_was_left_out_is_said() -> None:
 
 
 class Drawing(Struct):
-    """A figure in the shape of those of `roofline.report.figures`, for where it ends up."""
+    """A figure in the shape of those of `roofline.report.plots`, for where it ends up."""
 
     title: str = "A line"
     wanted: bool = True

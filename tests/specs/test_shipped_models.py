@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from roofline.costs.workload import workload
+from roofline.engine.layout import workload
 from roofline.specs.catalog import all_models, load_model
 from roofline.specs.models import LanguageModel, Lmm, Model, VisionEncoder
 

@@ -1,0 +1,155 @@
+"""Which of a device's laws of attained time goes for which row of cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from msgspec.structs import replace
+
+from roofline.device.laws.attention import attention_seconds
+from roofline.device.laws.matmul import matmul_seconds
+from roofline.device.laws.pointwise import vector_seconds
+from roofline.device.peaks import Rates
+from roofline.device.roof import Number, Roof
+from roofline.engine.memo import alike
+from roofline.model.counted import ComponentCost, CostRow
+from roofline.model.ops import AttentionShape, MatmulShape
+from roofline.model.polynomial import Array, Point, Polynomial
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Attained, AttentionLaw, Law, MatmulLaw, VectorLaw
+from roofline.units import MIB, MICRO
+
+Seconds: TypeAlias = Callable[[Point], Array]
+_Law = TypeVar("_Law")
+
+_ALIKE = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
+"""Types that tensor cores take at one rate, and names of one kernel."""
+_WIDESPREAD = ("bf16", "fp16", "fp32")
+_MOST_KNOWN = 4096
+"""Matmuls of one shape that are remembered at a time."""
+
+
+class Laws:
+    """The laws of a device, as they go for one component."""
+
+    def __init__(
+        self, hardware: Hardware, attained: Attained, cost: ComponentCost, rates: Rates
+    ) -> None:
+        self.attained, self.cost, self.rates = attained, cost, rates
+        self.serial = hardware.kind == "cpu"
+        """Whether kernels run on what issues them."""
+        self._units = hardware.sm_count.value if hardware.sm_count else 1.0
+        self._cache_bytes = hardware.l2_cache_mib.value * MIB if hardware.l2_cache_mib else 0.0
+        self._known: dict[Any, float] = {}
+        """Times of matmuls of one shape: totals, a table of ops and every decode step ask for the
+        same ones."""
+
+    def law(self, row: CostRow) -> Law | None:
+        """The law that goes for a row, with its origin; None where there is none."""
+        law: Law | None = None
+        if row.unit == "vector":
+            law = self._vector_law(row)
+        elif isinstance(row.shape, MatmulShape):
+            law = self._matmul_law(row)
+        elif isinstance(row.shape, AttentionShape):
+            law = self._attention_law()
+        if law is None or law.origin is not None:
+            return law
+        return replace(law, origin=self.attained.origin)
+
+    def seconds(self, row: CostRow) -> Seconds | None:
+        """Time of one occurrence of a row; None where no law goes for it."""
+        roof = Roof(
+            flops_per_s=self.rates.flops_per_s(row.unit),
+            bytes_per_s=self.rates.memory_bytes_per_s,
+            units=self._units,
+            cache_bytes=self._cache_bytes,
+        )
+        if row.unit == "vector":
+            return self._vector(row, roof)
+        if isinstance(row.shape, MatmulShape):
+            return self._matmul(row, row.shape, roof)
+        if isinstance(row.shape, AttentionShape):
+            return self._attention(row, row.shape, roof)
+        return None
+
+    def host_seconds(self, point: Point) -> Array:
+        """What the framework takes beside the kernels, over the whole stage."""
+        hosts = self.attained.host
+        seconds: Array = np.zeros(())
+        phases = {row.phase for row in self.cost.rows}
+        for phase, runs in (("prefill", np.ones(())), ("decode", point.values["steps"])):
+            law = hosts.get("decode" if phase == "decode" else self.cost.component)
+            if phase in phases and law:
+                seconds = seconds + runs * (law.fixed_us + self.cost.layers * law.layer_us) * MICRO
+        return seconds
+
+    def _vector(self, row: CostRow, roof: Roof) -> Seconds:
+        law = self._vector_law(row)
+        traffic, flops = row.traffic, row.amounts.flops + row.amounts.vector_flops
+        return lambda point: vector_seconds(
+            law, roof, traffic_bytes=point(traffic), flops=point(flops)
+        )
+
+    def _matmul(self, row: CostRow, shape: MatmulShape, roof: Roof) -> Seconds:
+        law = self._matmul_law(row)
+        m, k, n = map(Polynomial.of, (shape.rows, shape.in_features, shape.out_features))
+        weights = row.amounts.weight_read_bytes
+        arguments = (m, n, k, weights, row.traffic - weights)
+
+        def seconds(numbers: Sequence[Number]) -> Array:
+            m, n, k, weight_bytes, activation_bytes = numbers
+            bytes_moved = {"weight_bytes": weight_bytes, "activation_bytes": activation_bytes}
+            return matmul_seconds(law, roof, m, n, k, **bytes_moved)
+
+        def remembered(point: Point) -> Array:
+            numbers = [np.asarray(point(argument)) for argument in arguments]
+            if not all(map(alike, numbers)):
+                return seconds(numbers)
+            one = [number.flat[0] for number in numbers]
+            key = (law, *one)
+            known = self._known.get(key)
+            if known is None:
+                if len(self._known) >= _MOST_KNOWN:
+                    self._known.clear()
+                known = self._known[key] = float(seconds(one))
+            return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
+
+        return remembered
+
+    def _attention(self, row: CostRow, shape: AttentionShape, roof: Roof) -> Seconds:
+        law = self._attention_law()
+        batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
+        traffic = row.traffic
+        return lambda point: attention_seconds(
+            law,
+            roof,
+            point(batch),
+            point(queries),
+            point(keys),
+            shape.heads,
+            shape.kv_heads,
+            shape.head_dim,
+            causal=shape.causal,
+            traffic_bytes=point(traffic),
+        )
+
+    def _vector_law(self, row: CostRow) -> VectorLaw:
+        laws = self.attained.vector
+        return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
+
+    def _matmul_law(self, row: CostRow) -> MatmulLaw:
+        laws = self.attained.matmul
+        data_type = self.rates.attention_type if row.unit == "attention" else self.rates.matmul_type
+        return laws.get(row.kernel) or for_type(laws, data_type)
+
+    def _attention_law(self) -> AttentionLaw:
+        return for_type(self.attained.attention, self.rates.attention_type)
+
+
+def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
+    """The law of a data type, else that of the likest: efficiencies are shares of its own peak."""
+    names = (data_type, *_ALIKE.get(data_type, ()), *_WIDESPREAD)
+    return next((laws[name] for name in names if name in laws), next(iter(laws.values())))

@@ -1,0 +1,133 @@
+"""Attained time of one fused attention kernel, softmax(QKᵀ/√e)·V with the scores kept on chip.
+
+Blocks of queries are dealt to the units in waves, each with a fixed cost; query heads that share a
+key head share its blocks. To that come the FLOPs at an attained rate, hidden scores among them
+where a block of keys is not hidden as a whole, the part of the longest block of queries that no
+other hides, and the traffic: the kernels measured overlap the last two badly, so they add.
+A smooth correction, learnt where queries attend to themselves, fades as keys outnumber them. No
+result is below the roofline.
+
+Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from roofline.device.laws.smooth import monomials, scaled, within_cache
+from roofline.device.roof import Array, Number, Roof
+from roofline.specs.kernel_laws import AttentionLaw
+from roofline.units import MICRO
+
+BLOCK_QUERIES = 128
+"""Queries, of all heads that share keys, in a block."""
+HEAD_DIM = 128.0
+"""head_dim at which efficiency is stated."""
+CORRECTION_DEGREE = 3
+CORRECTED = ((0.0, 14.0), (0.0, 12.0), (0.0, 4.0))
+"""Ranges of log₂ of queries, batch·heads and heads / kv_heads; corrections hold beyond."""
+CORRECTED_HEAD_DIM = (32.0, 160.0)
+MOST_CORRECTION = 0.7
+"""Largest correction of the logarithm of time, so that it never runs away."""
+
+
+def attention_seconds(
+    law: AttentionLaw,
+    roof: Roof,
+    batch: Number,
+    queries: Number,
+    keys: Number,
+    heads: Number,
+    kv_heads: Number,
+    head_dim: Number,
+    *,
+    causal: bool | Array,
+    traffic_bytes: Number,
+) -> Array:
+    """Seconds of attention of `queries` to `keys`, each of `batch` sequences; arguments broadcast.
+
+    `traffic_bytes` is what Q, K, V and the output move. Causal attention to as many keys computes
+    half of the scores; one query (decode) computes all of its row.
+    """
+    batch, queries, keys, heads, kv_heads, head_dim, traffic = (
+        np.asarray(value, dtype=np.float64)
+        for value in (batch, queries, keys, heads, kv_heads, head_dim, traffic_bytes)
+    )
+    flops = attention_flops(batch, queries, keys, heads, head_dim, causal=causal)
+    shape = (batch, queries, keys, heads, kv_heads, head_dim)
+    seconds = physical_seconds(law, roof, *shape, causal=causal, traffic=traffic)
+    if law.corrections:
+        basis = correction_basis(batch, queries, keys, heads, kv_heads, head_dim)
+        added = (basis * np.array(law.corrections)).sum(axis=-1)  # no BLAS: its order varies
+        added = np.clip(added, -MOST_CORRECTION, MOST_CORRECTION)
+        seconds = seconds * np.exp(added)
+    return np.maximum(seconds, roof.seconds(flops, traffic))
+
+
+def attention_flops(
+    batch: Number,
+    queries: Array,
+    keys: Array,
+    heads: Number,
+    head_dim: Number,
+    *,
+    causal: bool | Array,
+    key_block: float = 1.0,
+) -> Array:
+    """FLOPs that a kernel must do: 4 per query, visible key and channel of a head.
+
+    With blocks of keys, hidden keys count in those blocks of which any key is visible.
+    """
+    blocks = np.floor(queries / key_block)
+    skipped = key_block * blocks * (queries - key_block * (blocks + 1) / 2)
+    flops: Array = 4 * batch * heads * head_dim * (queries * keys - np.where(causal, skipped, 0.0))
+    return flops
+
+
+def physical_seconds(
+    law: AttentionLaw,
+    roof: Roof,
+    batch: Array,
+    queries: Array,
+    keys: Array,
+    heads: Array,
+    kv_heads: Array,
+    head_dim: Array,
+    *,
+    causal: bool | Array,
+    traffic: Array,
+) -> Array:
+    """Time without correction and clamp."""
+    # a single query leaves a block empty, so every library packs the heads of a key head then
+    group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
+    waves = batch * (heads / group) * np.ceil(group * queries / BLOCK_QUERIES) / roof.units
+    rate = roof.flops_per_s * law.efficiency * (head_dim / HEAD_DIM) ** law.head_dim_power
+    flops = attention_flops(
+        batch, queries, keys, heads, head_dim, causal=causal, key_block=law.key_block
+    )
+    flops = flops + 4 * batch * heads * head_dim * queries * law.row_keys
+    block_rows = np.minimum(group * queries, BLOCK_QUERIES)
+    longest = 4 * block_rows * head_dim * (keys + law.fill_keys) * roof.units / rate
+    new, all_ = kv_heads * queries, heads * queries + kv_heads * keys
+    traffic = traffic * (1 + law.kv_write_passes * new / all_)
+    cached = within_cache(traffic, law.cached_share * roof.cache_bytes)
+    slowdown = 1 - cached * (1 - 1 / law.cached_bandwidth_ratio)
+    seconds: Array = (
+        law.launch_us * MICRO
+        + law.block_us * MICRO * np.maximum(waves, 1.0)
+        + flops / rate
+        + law.longest_share * longest
+        + traffic * slowdown / (roof.bytes_per_s * law.bandwidth_fraction)
+    )
+    return seconds
+
+
+def correction_basis(
+    batch: Array, queries: Array, keys: Array, heads: Array, kv_heads: Array, head_dim: Array
+) -> Array:
+    """Values of the basis functions, [..., functions], in the order of `corrections`."""
+    spans = zip((queries, batch * heads, heads / kv_heads), CORRECTED, strict=True)
+    logarithms = [scaled(np.log2(value), span) for value, span in spans]
+    variables = np.broadcast_arrays(*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM))
+    fading = np.minimum(1.0, queries / keys)
+    return np.stack(monomials(variables, CORRECTION_DEGREE), axis=-1) * fading[..., None]

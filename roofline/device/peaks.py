@@ -1,0 +1,63 @@
+"""Which of a device's peaks a component's kernels run at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from roofline.errors import UnsupportedModeError
+from roofline.model.counted import ComponentCost
+from roofline.model.ops import Unit
+from roofline.specs.catalog import quantization_modes
+from roofline.specs.hardware import DataType, Hardware
+from roofline.specs.sourced import Peak
+from roofline.units import TERA
+
+
+class Rates(Struct, frozen=True):
+    """The peaks of a device that a component runs at."""
+
+    matmul_type: DataType
+    matmul: Peak
+    attention_type: DataType
+    attention: Peak
+    vector_flops_per_s: float
+    memory_bytes_per_s: float
+
+    def flops_per_s(self, unit: Unit) -> float:
+        """Matmul-class FLOP/s of an op that runs on `unit`."""
+        if unit == "vector":
+            return self.vector_flops_per_s
+        return (self.matmul if unit == "matmul" else self.attention).value * TERA
+
+    @property
+    def ridge_point(self) -> float:
+        """FLOP/B above which a matmul is bound by compute."""
+        return self.flops_per_s("matmul") / self.memory_bytes_per_s
+
+
+def rates(hardware: Hardware, cost: ComponentCost, mode: str) -> Rates:
+    """The first type of each preference list that the device has. Raises UnsupportedModeError."""
+    matmul_type, matmul = _first_peak(hardware, cost.matmul_types, mode)
+    attention_type, attention = _first_peak(hardware, cost.attention_types, mode)
+    vector = hardware.vector_flops_per_s if cost.vector_peak else matmul.value * TERA
+    return Rates(
+        matmul_type, matmul, attention_type, attention, vector, hardware.memory_bytes_per_s
+    )
+
+
+def _first_peak(hardware: Hardware, types: Iterable[DataType], mode: str) -> tuple[DataType, Peak]:
+    for data_type in types:
+        peak = hardware.matmul_peak(data_type)
+        if peak is not None:
+            return data_type, peak
+    served = [
+        name
+        for name, known in quantization_modes().items()
+        if any(hardware.matmul_peak(t) for t in known.compute)
+    ]
+    raise UnsupportedModeError(
+        f"{hardware.name} has no {' or '.join(types)} peak, which {mode} computes in; "
+        f"it serves {', '.join(served)}"
+    )

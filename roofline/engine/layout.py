@@ -1,0 +1,256 @@
+"""What runs: the parts of a model, the stage, and how many tokens each of their layers sees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from roofline.engine.scenario import Stage
+from roofline.errors import ScenarioError, SpecError
+from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.block import Span
+from roofline.model.polynomial import Number, Polynomial
+from roofline.reducers.costs import (
+    Case,
+    ReducerCost,
+    check_kept,
+    find,
+    vision_spans,
+)
+from roofline.specs.catalog import load_component, load_model
+from roofline.specs.models import LanguageModel, Lmm, Model, Projector, VisionEncoder
+
+BATCH = Polynomial.variable("batch")
+TEXT = Polynomial.variable("text")
+PROMPT = Polynomial.variable("prompt")
+"""Visual and text tokens of one sequence."""
+VISUAL = Polynomial.variable("visual")
+IMAGES = Polynomial.variable("images")
+"""Images or frames of the whole batch."""
+STEP = Polynomial.variable("step")
+"""Decode steps done when the current one ends: 1 in the first."""
+STEPS = Polynomial.variable("steps")
+"""Decode steps of the whole stage."""
+
+Layers = Sequence[tuple[int, int] | tuple[int, int, int]]
+"""(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
+
+
+class Workload(Struct, frozen=True):
+    """A model taken apart; parts it does not have are None."""
+
+    name: str
+    vision: VisionEncoder | None
+    projector: Projector | None
+    llm: LanguageModel | None
+    stage: Stage
+    attention: AttentionKind
+    vision_spans: tuple[Span, ...] = ()
+    llm_spans: tuple[Span, ...] = ()
+    unreduced_visual_tokens: int | None = None
+    """Visual tokens of one sample before any reduction, if the model says so."""
+    images_per_sample: int = 1
+    vision_towers: int = 1
+    reducer: ReducerCost | None = None
+    case: Case | None = None
+    """What the reducer is to do with each image."""
+
+    @property
+    def projected(self) -> Number:
+        """Rows that go through the projector."""
+        if self.reducer is None:
+            return BATCH * VISUAL
+        if self.reducer.projects_all:
+            return IMAGES * (self.vision.patches if self.vision else 0)
+        if self.reducer.place == "llm":
+            return BATCH * float(self.unreduced_visual_tokens or 0)
+        return BATCH * VISUAL
+
+    @property
+    def main(self) -> str:
+        """The component that totals are about."""
+        return "llm" if self.llm else "vision"
+
+
+def workload(
+    model: str | Model,
+    *,
+    stage: Stage = "prefill",
+    attention: AttentionKind = "flash",
+    vision_layers: Layers | None = None,
+    llm_layers: Layers | None = None,
+    reducer: str | None = None,
+    visual_tokens: float | None = None,
+) -> Workload:
+    """Resolve a model and lay out its layers.
+
+    `llm_layers` gives the visual tokens that each LLM layer sees, `vision_layers` the tokens,
+    class token included, that each ViT block sees; left out, all layers see all tokens. `reducer`
+    lays them out by its own schedule, to leave `visual_tokens` of a sample.
+    Raises UnknownNameError, SpecError, ScenarioError.
+    """
+    spec = load_model(model)
+    match spec:
+        case LanguageModel():
+            lmm = load_model(spec.used_in) if spec.used_in else None
+            visual = _sample_tokens(lmm) if isinstance(lmm, Lmm) else None
+            parts = _Parts(llm=spec, visual_tokens=visual)
+        case VisionEncoder():
+            parts = _Parts(
+                vision=spec, vision_blocks=spec.num_hidden_layers, visual_tokens=spec.tokens
+            )
+        case Lmm():
+            parts = _lmm_parts(spec)
+        case Projector():
+            fault = "a projector takes its sizes from its neighbours: analyze an LMM that has it"
+            raise SpecError(f"model {spec.name}", [("kind", fault)])
+    if stage != "prefill" and parts.llm is None:
+        raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
+    work = Workload(
+        name=spec.name,
+        vision=parts.vision,
+        projector=parts.projector,
+        llm=parts.llm,
+        stage=stage,
+        attention=attention,
+        vision_spans=_vision_spans(parts, vision_layers),
+        llm_spans=_llm_spans(parts, llm_layers),
+        unreduced_visual_tokens=parts.visual_tokens,
+        images_per_sample=parts.images,
+        vision_towers=parts.vision_towers,
+    )
+    if reducer is None:
+        return work
+    if vision_layers is not None or llm_layers is not None:
+        raise ScenarioError("a reducer lays out the layers itself: leave `*_layers` to it")
+    return _reduced(work, parts, find(reducer), visual_tokens)
+
+
+def _reduced(
+    work: Workload, parts: _Parts, reducer: ReducerCost, visual_tokens: float | None
+) -> Workload:
+    """The same with fewer tokens where the reducer acts, and its own work."""
+    if parts.vision is None or work.llm is None or parts.visual_tokens is None:
+        raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {work.name} is none")
+    kept = reducer.typical(parts.vision.patches, parts.vision_blocks)
+    if visual_tokens is not None:
+        kept, rest = divmod(int(visual_tokens), parts.images)
+        if rest:
+            raise ScenarioError(
+                f"{work.name} has {parts.images} images a sample, each of which leaves as many "
+                f"visual tokens: {visual_tokens:g} is no multiple of {parts.images}"
+            )
+    llm_spans = work.llm_spans
+    if reducer.place == "llm":
+        first, rest = reducer.full_llm_layers, work.llm.num_hidden_layers - reducer.full_llm_layers
+        if rest < 1:
+            raise ScenarioError(f"{reducer.name} needs an LLM of more than {first} layers")
+        llm_spans = (Span(first, TEXT + float(parts.visual_tokens)), Span(rest, PROMPT))
+    case = Case(
+        vision=parts.vision,
+        blocks=parts.vision_blocks,
+        images=IMAGES,
+        kept=kept,
+        llm=work.llm,
+        batch=BATCH,
+        prompt=llm_spans[0].tokens,
+    )
+    check_kept(reducer, case)
+    return replace(
+        work,
+        vision_spans=vision_spans(reducer, case),
+        llm_spans=llm_spans,
+        reducer=reducer,
+        case=case,
+    )
+
+
+class _Parts(Struct, frozen=True):
+    vision: VisionEncoder | None = None
+    vision_blocks: int = 0
+    projector: Projector | None = None
+    llm: LanguageModel | None = None
+    visual_tokens: int | None = None
+    images: int = 1
+    vision_towers: int = 1
+
+
+def _lmm_parts(lmm: Lmm) -> _Parts:
+    vision = load_component(lmm.vision, VisionEncoder)
+    llm = load_component(lmm.llm, LanguageModel)
+    if lmm.llm_vocab_size:
+        llm = replace(llm, vocab_size=lmm.llm_vocab_size)
+    return _Parts(
+        vision=vision,
+        vision_blocks=_blocks_used(lmm, vision),
+        projector=load_component(lmm.projector, Projector),
+        llm=llm,
+        visual_tokens=_sample_tokens(lmm),
+        images=lmm.images,
+        vision_towers=lmm.vision_towers,
+    )
+
+
+def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
+    """Blocks that run: hidden state 0 is the embeddings' output, the last one the last block's."""
+    states = vision.num_hidden_layers + 1
+    if not -states <= lmm.vision_feature_layer < states:
+        fault = (
+            f"{vision.name} has hidden states 0 to {states - 1}, or −1 to −{states} from the end"
+        )
+        raise SpecError(f"model {lmm.name}", [("vision_feature_layer", fault)])
+    return lmm.vision_feature_layer % states
+
+
+def _sample_tokens(lmm: Lmm) -> int:
+    """Visual tokens that one sample feeds to the LLM, unreduced."""
+    vision = load_component(lmm.vision, VisionEncoder)
+    per_image = vision.tokens if lmm.vision_feature_select_strategy == "full" else vision.patches
+    return lmm.images * per_image
+
+
+def _vision_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
+    if parts.vision is None:
+        if layers is not None:
+            raise ScenarioError("`vision_layers` is given, but the model has no vision encoder")
+        return ()
+    if layers is None:
+        return (Span(parts.vision_blocks, float(parts.vision.tokens)),)
+    _check_layers("vision_layers", layers, parts.vision_blocks, least=1)
+    return tuple(_span(n, [float(t) for t in tokens]) for n, *tokens in layers)
+
+
+def _llm_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
+    if parts.llm is None:
+        if layers is not None:
+            raise ScenarioError("`llm_layers` is given, but the model has no LLM")
+        return ()
+    if layers is None:
+        return (Span(parts.llm.num_hidden_layers, PROMPT),)
+    _check_layers("llm_layers", layers, parts.llm.num_hidden_layers, least=0)
+    first, *rest = layers
+    return (
+        _span(first[0], [PROMPT, *(TEXT + float(t) for t in first[2:])]),
+        *(_span(n, [TEXT + float(t) for t in tokens]) for n, *tokens in rest),
+    )
+
+
+def _span(layers: int, tokens: Sequence[Number]) -> Span:
+    """Tokens of the whole layer, or of its attention and of its MLP."""
+    return Span(layers, tokens[0], tokens[1] if len(tokens) > 1 else None)
+
+
+def _check_layers(name: str, layers: Layers, expected: int, *, least: int) -> None:
+    """`least` tokens a layer: the LLM's text remains where no visual token does."""
+    for entry in layers:
+        whole = all(n == int(n) for n in entry)
+        if len(entry) not in (2, 3) or not whole or entry[0] < 1 or min(entry[1:]) < least:
+            raise ScenarioError(
+                f"`{name}` is a list of (layers, tokens) or (layers, tokens, tokens in the MLP), "
+                f"whole numbers, at least {least} tokens; {entry!r} is not"
+            )
+    covered = sum(entry[0] for entry in layers)
+    if covered != expected:
+        raise ScenarioError(f"`{name}` covers {covered} layers; the model runs {expected}")

@@ -1,0 +1,81 @@
+"""A model on a device at a precision, over the number of visual tokens: where fewer stop paying."""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from roofline.engine.result import Estimate
+from roofline.explore.study.priced_prompt import Configuration, predicted_time_s
+from roofline.model.polynomial import Array
+
+NEAR_FLOOR = 0.05
+"""How close to the time of a single visual token counts as no longer worth reducing."""
+
+
+class Setting(Struct, frozen=True, dict=True, eq=False, kw_only=True):
+    """Configurations that differ in visual tokens and reducer alone."""
+
+    model: str
+    hardware: str
+    quant: str
+    configurations: tuple[Configuration, ...]
+    """All visual tokens that others are compared with first, as far as the model tells how many
+    those are, then as asked."""
+    curve: Estimate | None
+    """The prefill at 1, 2, …, all visual tokens, without a reducer's own work; figures have that
+    shape. None for a prompt of text alone."""
+
+    @property
+    def by_whole(self) -> list[tuple[Configuration, tuple[Configuration, ...]]]:
+        """Each prompt that was not reduced, and those that are compared with it."""
+        return [
+            (one, tuple(c for c in self.configurations if c.whole is one))
+            for one in self.configurations
+            if one.whole is None
+        ]
+
+    @property
+    def reduced(self) -> tuple[Configuration, ...]:
+        """Those that have fewer than all visual tokens."""
+        return tuple(c for c in self.configurations if c.whole is not None)
+
+    @property
+    def visual_tokens(self) -> NDArray[np.float64]:
+        """Axis of the curve; empty without one."""
+        return np.zeros(0) if self.curve is None else self.curve.scenario.visual_tokens
+
+    @property
+    def ridge_tokens(self) -> int | None:
+        """The most visual tokens up to which the LLM's prefill is bound by memory.
+
+        There it waits for its weights, whatever the prompt; 0 if even one visual token makes it
+        bound by compute, None without a curve.
+        """
+        if self.curve is None:
+            return None
+        return _up_to(self.visual_tokens, np.asarray(self.curve.bound) == "memory")
+
+    @property
+    def floor_tokens(self) -> int | None:
+        """The most visual tokens with which prefill takes at most 5 % longer than with one.
+
+        End to end, by the time that `predicted_time_s` prefers: below it fewer tokens no longer
+        help. None without a curve.
+        """
+        if self.curve is None:
+            return None
+        return floor_tokens(self.visual_tokens, predicted_time_s(self.curve.end_to_end))
+
+
+def floor_tokens(tokens: NDArray[np.float64], time_s: Array) -> int:
+    """The most tokens, counted up from the fewest, that stay within 5 % of the fewest's time."""
+    return _up_to(tokens, np.asarray(time_s) <= (1 + NEAR_FLOOR) * time_s[0])
+
+
+def _up_to(tokens: NDArray[np.float64], holds: NDArray[np.bool_]) -> int:
+    """The last of the tokens before something first fails to hold; 0 if it never does."""
+    ends = np.flatnonzero(~holds)
+    last = ends[0] if ends.size else len(tokens)
+    return int(tokens[last - 1]) if last else 0

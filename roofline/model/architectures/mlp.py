@@ -1,0 +1,37 @@
+"""The projector: an MLP that turns visual features into rows of the prompt."""
+
+from __future__ import annotations
+
+from roofline.model.block import Block
+from roofline.model.ops import Op, activation, linear
+from roofline.model.polynomial import Number
+from roofline.specs.models import Projector
+
+
+def project(
+    projector: Projector, *, rows: Number, in_features: int, out_features: int
+) -> tuple[Block, ...]:
+    """[rows, in] → [rows, out]: Linear and GELU in turn, all Linears but the first square."""
+    ops: list[Op] = []
+    source, width = "features", in_features
+    for i in range(projector.num_linear_layers):
+        if i:
+            name = "act" if i == 1 else f"act_{i}"
+            ops.append(
+                activation(name, source, "activated", rows=rows, width=width, function="gelu")
+            )
+            source = "activated"
+        target = f"projected_{i + 1}"
+        ops.append(
+            linear(
+                f"linear_{i + 1}",
+                source,
+                target,
+                rows=rows,
+                in_features=width,
+                out_features=out_features,
+                bias=projector.bias,
+            )
+        )
+        source, width = target, out_features
+    return (Block(1, tuple(ops)),)

@@ -1,0 +1,118 @@
+"""The vision tower: a CLIP-style ViT, up to the block whose output becomes the visual features.
+
+Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.block import Block, Span, labelled
+from roofline.model.ops import (
+    AttentionShape,
+    Op,
+    activation,
+    eager_attention,
+    flash_attention,
+    layer_norm,
+    linear,
+    residual,
+)
+from roofline.model.polynomial import Number
+from roofline.specs.models import VisionEncoder
+
+_TENSORS = {
+    "q_proj": ("normed", "query"),
+    "k_proj": ("normed", "key"),
+    "v_proj": ("normed", "value"),
+    "out_proj": ("attended", "branch"),
+    "fc1": ("normed", "inner"),
+    "fc2": ("activated", "branch"),
+}
+
+
+def encode(
+    vision: VisionEncoder, spans: Sequence[Span], *, images: Number, attention: AttentionKind
+) -> tuple[Block, ...]:
+    """Run `images` images through as many blocks as the spans have layers."""
+    d = vision.hidden_size
+    patches = linear(
+        "patch_embedding",
+        "pixel_values",
+        "patches",
+        rows=images * vision.patches,
+        in_features=vision.patch_width,
+        out_features=d,
+    )
+    rows = images * vision.tokens
+    stem = [patches, _position_embedding(vision, images)]
+    if vision.pre_norm:
+        stem.append(layer_norm("pre_layrnorm", "hidden", "hidden", rows=rows, width=d))
+    layers = [
+        Block(s.layers, _layer(vision, s, images, attention), label) for s, label in labelled(spans)
+    ]
+    return (Block(1, tuple(stem)), *layers)
+
+
+def _position_embedding(vision: VisionEncoder, images: Number) -> Op:
+    """Prepend the class token and add the position embedding: [images, tokens, d]."""
+    d = vision.hidden_size
+    size = images * (vision.tokens * d)
+    return Op(
+        "position_embedding",
+        "embedding",
+        "vector",
+        reads={"patches": images * (vision.patches * d)},
+        writes={"hidden": size},
+        vector_flops=size,
+        vectors=(vision.tokens + vision.class_token) * d,
+    )
+
+
+def _layer(
+    vision: VisionEncoder, span: Span, images: Number, attention: AttentionKind
+) -> tuple[Op, ...]:
+    d, heads = vision.hidden_size, vision.num_attention_heads
+    rows, mlp_rows = images * span.tokens, images * span.tokens_after
+    query_rows = images * span.queries
+    shape = AttentionShape(images, span.queries, span.tokens, heads, heads, d // heads)
+    linear_rows = {"out_proj": query_rows, "fc1": mlp_rows, "fc2": mlp_rows}
+    linears = {
+        w.name: linear(
+            w.name,
+            *_TENSORS[w.name],
+            rows=linear_rows.get(w.name, rows),
+            in_features=w.in_features,
+            out_features=w.out_features,
+            bias=True,
+        )
+        for w in vision.layer_linears
+    }
+    key_value = ("key", "value")
+    attend = (
+        (flash_attention("attention", "query", "attended", shape, key_value=key_value),)
+        if attention == "flash" and not span.materialised
+        else eager_attention("query", "attended", shape, key_value=key_value)
+    )
+    return (
+        layer_norm("layer_norm1", "hidden", "normed", rows=rows, width=d),
+        linears["q_proj"],
+        linears["k_proj"],
+        linears["v_proj"],
+        *attend,
+        linears["out_proj"],
+        residual("attention_residual", "hidden", "branch", rows=query_rows, width=d),
+        layer_norm("layer_norm2", "hidden", "normed", rows=mlp_rows, width=d),
+        linears["fc1"],
+        activation(
+            "activation_fn",
+            "inner",
+            "activated",
+            rows=mlp_rows,
+            width=vision.intermediate_size,
+            function="quick_gelu",
+        ),
+        linears["fc2"],
+        residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),
+    )

@@ -1,0 +1,82 @@
+"""Blocks: ops in execution order, repeated; and the tensors alive while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from roofline.model.ops import Op
+from roofline.model.polynomial import Number, Polynomial, total
+
+
+class Span(Struct, frozen=True):
+    """Consecutive layers that see the same number of tokens per sequence.
+
+    `mlp_tokens` differs from `tokens` where tokens are merged between a layer's attention and its
+    MLP, `query_tokens` where attention is computed for some of them only; left out, they are the
+    same.
+    """
+
+    layers: int
+    tokens: Number
+    mlp_tokens: Number | None = None
+    query_tokens: Number | None = None
+    materialised: bool = False
+    """Whether attention's probabilities are needed in memory, whatever the kernel asked for."""
+
+    @property
+    def tokens_after(self) -> Number:
+        return self.tokens if self.mlp_tokens is None else self.mlp_tokens
+
+    @property
+    def queries(self) -> Number:
+        return self.tokens if self.query_tokens is None else self.query_tokens
+
+
+class Block(Struct, frozen=True):
+    """`ops` executed `count` times over; tensors of one name are handed from block to block."""
+
+    count: int
+    ops: tuple[Op, ...]
+    label: str = ""
+    """Which layers these are, where not all layers of the model cost the same."""
+
+
+def live_elements(blocks: Sequence[Block]) -> Iterator[Polynomial]:
+    """Yield, for each op, the elements of all activation tensors alive while it runs.
+
+    A tensor lives from the op that writes it to the last op that reads it; an op's inputs and
+    outputs are alive together. A repeated block is walked twice, since from its second turn on
+    every turn is the same and only the last one may let go of what all turns read.
+    """
+    ops = [op for block in blocks for _ in range(min(block.count, 2)) for op in block.ops]
+    live: dict[str, Number] = {}
+    for op, wanted in zip(ops, _wanted_after(ops), strict=True):
+        for name, size in op.reads.items():
+            live.setdefault(name, size)
+        written = {**op.writes, **op.resident}
+        yield total([*live.values(), *written.values()])
+        live = {name: size for name, size in (live | written).items() if name in wanted}
+
+
+def _wanted_after(ops: Sequence[Op]) -> list[set[str]]:
+    """For each op, the names of the tensors that some later op still reads."""
+    wanted: set[str] = set()
+    after: list[set[str]] = []
+    for op in reversed(ops):
+        after.append(wanted)
+        wanted = (wanted - set(op.writes)) | set(op.reads)
+    return after[::-1]
+
+
+def labelled(spans: Sequence[Span]) -> list[tuple[Span, str]]:
+    """Spans with the layers they cover, `2-31`; one span for all layers needs no label."""
+    if len(spans) == 1:
+        return [(spans[0], "")]
+    first = 0
+    labelled = []
+    for span in spans:
+        labelled.append((span, f"{first}-{first + span.layers - 1}"))
+        first += span.layers
+    return labelled

@@ -1,0 +1,72 @@
+"""What an accounting hands to the engine: rows of cost, polynomials in the scenario's variables."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from roofline.model.ops import AttentionShape, Kind, MatmulShape, Unit
+from roofline.model.polynomial import Polynomial, total
+from roofline.specs.hardware import DataType
+
+Phase = Literal["prefill", "decode"]
+
+
+class Amounts(Struct, frozen=True):
+    """FLOPs and DRAM bytes of one occurrence of an op."""
+
+    flops: Polynomial
+    vector_flops: Polynomial
+    weight_read_bytes: Polynomial
+    activation_read_bytes: Polynomial
+    activation_write_bytes: Polynomial
+    kv_read_bytes: Polynomial
+    kv_write_bytes: Polynomial
+
+
+AMOUNTS = Amounts.__struct_fields__
+TRAFFIC = tuple(name for name in AMOUNTS if name.endswith("_bytes"))
+
+
+class CostRow(Struct, frozen=True):
+    """One distinct op: what it costs each time, and how often it runs in its phase.
+
+    In the phase `decode` amounts are those of the step that the variable `step` counts, and
+    affine in it; `count` is per step.
+    """
+
+    name: str
+    kind: Kind
+    unit: Unit
+    phase: Phase
+    count: int
+    amounts: Amounts
+    layers: str = ""
+    shape: MatmulShape | AttentionShape | None = None
+    """Of a matmul or a fused attention kernel."""
+    kernel: str = ""
+    """Name of one that is unlike others of its kind: a linear w4a16, a norm rms_norm."""
+
+    @property
+    def traffic(self) -> Polynomial:
+        """DRAM bytes of one occurrence, all kinds together."""
+        return total(getattr(self.amounts, name) for name in TRAFFIC)
+
+
+class ComponentCost(Struct, frozen=True):
+    """All rows of one component at one stage, and what it keeps in memory."""
+
+    component: str
+    rows: tuple[CostRow, ...]
+    weight_bytes: float
+    kv_cache_bytes: Polynomial
+    """At the end of the stage."""
+    peak_activation_bytes: tuple[Polynomial, ...]
+    """Candidates: the peak is the largest of them at the last step."""
+    matmul_types: tuple[DataType, ...]
+    attention_types: tuple[DataType, ...]
+    layers: int = 0
+    """Transformer layers that one pass runs through."""
+    vector_peak: bool = True
+    """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""

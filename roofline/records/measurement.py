@@ -1,0 +1,253 @@
+"""The record of a measurement: versioned JSON that knows neither torch nor any renderer.
+
+Raw samples are what counts. Statistics and what was achieved are derived from them; they stand in
+the file for other readers, and are derived anew when it is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from roofline.errors import InputError
+from roofline.records.statistics import Summary, summarize
+from roofline.specs.hardware import Hardware
+from roofline.specs.models import Model
+
+FORMAT = 1
+_MARK = "roofline_record"
+WHOLE = "whole"
+"""Name of the span that covers a run from its beginning to its end, without marks in between."""
+
+Seconds = Annotated[float, Meta(ge=0)]
+Facts = dict[str, str | int | float | bool | None]
+
+
+class RecordError(InputError):
+    """A file that is no record, is damaged, or was written by a newer version."""
+
+
+class Span(Struct, frozen=True, kw_only=True, dict=True):
+    """One timed part of a run: a component, its decode steps together, or the whole."""
+
+    samples_s: Annotated[list[Seconds], Meta(min_length=1)]
+    flops: float | None = None
+    """What the analysis counts for it; None where nobody has a formula."""
+    memory_access_bytes: float | None = None
+    roofline_time_s: float | None = None
+    """No kernel is faster, at the device's peaks; None without a spec of the device."""
+    attainable_time_s: float | None = None
+    """What this device's own calibration expects; None without one."""
+
+    @cached_property
+    def summary(self) -> Summary:
+        return summarize(self.samples_s)
+
+    @property
+    def flops_per_s(self) -> float | None:
+        return self._per_median(self.flops)
+
+    @property
+    def bytes_per_s(self) -> float | None:
+        return self._per_median(self.memory_access_bytes)
+
+    @property
+    def roofline_share(self) -> float | None:
+        """Roofline time / median time: 1 is the roof itself."""
+        return self._per_median(self.roofline_time_s)
+
+    @property
+    def attainable_error(self) -> float | None:
+        """Predicted / median − 1: negative where the prediction is too fast."""
+        ratio = self._per_median(self.attainable_time_s)
+        return None if ratio is None else ratio - 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields, and what follows from them."""
+        derived = ("flops_per_s", "bytes_per_s", "roofline_share", "attainable_error")
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        document["statistics"] = msgspec.to_builtins(self.summary)
+        return document | {name: getattr(self, name) for name in derived}
+
+    def _per_median(self, amount: float | None) -> float | None:
+        median_s = self.summary.p50_s
+        return None if amount is None or not median_s else amount / median_s
+
+
+class HostOverhead(Struct, frozen=True, kw_only=True):
+    """How busy the device is, and what keeps it from being busier."""
+
+    busy_s: float
+    """Time in which some kernel ran."""
+    wall_s: float
+    kernels: int
+    verdict: str
+
+    @property
+    def busy_share(self) -> float:
+        return self.busy_s / self.wall_s
+
+
+class Achieved(Struct, frozen=True):
+    """An op as it ran beside what the analysis expects of it; None where one of the two is not."""
+
+    component: str
+    name: str
+    kind: str
+    count: int
+    kernels: int
+    time_s: float | None
+    host_time_s: float | None
+    roofline_time_s: float | None
+    flops_per_s: float | None = None
+    bytes_per_s: float | None = None
+    share_of_roof: float | None = None
+    """Roofline time / measured time: 1 is as fast as the device can be."""
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """The device at one moment; None is what could not be read."""
+
+    time_s: float
+    """By the clock of the telemetry: only differences count."""
+    sm_clock_mhz: float | None = None
+    memory_clock_mhz: float | None = None
+    max_sm_clock_mhz: float | None = None
+    power_w: float | None = None
+    """As NVML averages it: over up to a second on some devices."""
+    power_limit_w: float | None = None
+    temperature_c: float | None = None
+    utilization_percent: float | None = None
+    """Share of NVML's last sampling period in which some kernel ran."""
+    throttle: list[str] | None = None
+    """What holds the clocks down; empty where nothing does."""
+    idle: bool | None = None
+    """Clocks are low because nothing runs."""
+    other_processes: int | None = None
+    """Others that compute on the device; not read by background sampling."""
+
+
+class Telemetry(Struct, frozen=True, kw_only=True):
+    """What the device said of itself; empty where nobody can ask it."""
+
+    device: Facts | None = None
+    """Its name, driver and limits."""
+    before: Snapshot | None = None
+    during: list[Snapshot] = []
+    after: Snapshot | None = None
+    energy_j: float | None = None
+    """Of one run of the stage."""
+
+
+class Inputs(Struct, frozen=True, kw_only=True):
+    """What was run, defaults filled in; files by their names alone."""
+
+    model: str
+    reducer: str | None
+    visual_tokens: int
+    """Of a sequence, as they reach the LLM, or as many as a reducer inside it was to keep."""
+    text_tokens: int
+    batch: int
+    output_tokens: int
+    stage: str
+    quant: str
+    mode: str
+    attention: str
+    checkpoint: str | None
+    """None for random weights."""
+    image: str | None
+    """None for noise."""
+    device: str
+    hardware: str | None
+    """The spec that the run is compared with."""
+    seed: int
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """One run of `roofline profile`."""
+
+    roofline_record: int = FORMAT
+    created: str
+    """Date and time, UTC, ISO 8601."""
+    complete: bool
+    """False where the run was interrupted: what had been measured by then is here."""
+    inputs: Inputs
+    specs: dict[str, str]
+    """Name of each spec that went in → SHA-256 of its content."""
+    environment: Facts
+    """Versions and machine."""
+    spans: dict[str, Span]
+    """Components in order, all decode steps of a run as `decode`, and `whole`."""
+    peak_memory_bytes: float | None = None
+    """From the device's allocator; None where it keeps no count."""
+    telemetry: Telemetry = Telemetry()
+    host: HostOverhead | None = None
+    ops: list[Achieved] = []
+    """Time per op of the analysis, on request."""
+    estimate: dict[str, Any] | None = None
+    """`roofline analyze` of the same scenario; None without a spec of the device."""
+    warnings: list[str] = []
+    """What spoils the figures."""
+    notes: list[str] = []
+    """What could not be measured, and the like."""
+
+    def __post_init__(self) -> None:
+        if WHOLE not in self.spans:
+            raise RecordError(f"`spans` lacks `{WHOLE}`")
+
+    @property
+    def whole(self) -> Span:
+        return self.spans[WHOLE]
+
+    @property
+    def components(self) -> dict[str, Span]:
+        """Spans but for the whole."""
+        return {name: span for name, span in self.spans.items() if name != WHOLE}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields, and what follows from the samples."""
+        spans = {name: span.to_dict() for name, span in self.spans.items()}
+        document: dict[str, Any] = msgspec.to_builtins(self)
+        return document | {"spans": spans}
+
+    def to_json(self) -> bytes:
+        """The file's content."""
+        return msgspec.json.format(msgspec.json.encode(self.to_dict()), indent=1) + b"\n"
+
+
+def load_record(file: str | Path) -> Record:
+    """Read a record. Raises RecordError."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {error.strerror}") from None
+    try:
+        document = msgspec.json.decode(content)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RecordError(f"{file} is no valid JSON ({error}): was it cut off?") from None
+    version = document.get(_MARK) if isinstance(document, dict) else None
+    if type(version) is not int or version < 1:
+        raise RecordError(f"{file} is no record: give a file that `roofline profile -o` wrote")
+    if version > FORMAT:
+        raise RecordError(
+            f"{file} was written by a newer roofline (record format {version}, this one reads up "
+            f"to {FORMAT}): upgrade roofline"
+        )
+    try:
+        return msgspec.convert(document, Record)
+    except msgspec.ValidationError as error:
+        raise RecordError(f"{file} is a damaged record: {error}") from None
+
+
+def spec_hashes(specs: Iterable[Model | Hardware]) -> dict[str, str]:
+    """SHA-256 of each spec's content by its name, whatever file or formatting it came from."""
+    return {
+        spec.name: hashlib.sha256(msgspec.json.encode(spec, order="sorted")).hexdigest()
+        for spec in specs
+    }

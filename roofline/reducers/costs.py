@@ -1,0 +1,505 @@
+"""Token reducers: what each leaves for the layers behind it, and what it costs itself.
+
+The formulas are those of the implementations in `roofline.torch_side.reduce.methods`, matmul by matmul, so
+that the analytic FLOPs of a reduced model equal those counted on it. N patches and T tokens an
+image, C the ViT's width, K tokens selected, d the width of the LLM's queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from math import isqrt
+from typing import Literal
+
+from msgspec import Struct
+
+from roofline.errors import ScenarioError, UnknownNameError
+from roofline.model.block import Block, Span, labelled
+from roofline.model.ops import SOFTMAX_FLOPS, MatmulShape, Op, layer_norm, linear
+from roofline.model.polynomial import Number
+from roofline.reducers.token_schedules import (
+    Schedule,
+    ats_schedule,
+    crossget_schedule,
+    evit_schedule,
+    squarest,
+    tome_schedule,
+)
+from roofline.specs.models import LanguageModel, VisionEncoder
+
+Place = Literal["features", "vision", "llm"]
+"""Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
+_NORM_FLOPS = 2  # square and accumulate
+_COSINE_FLOPS = 3  # square, accumulate, divide
+
+
+class Case(Struct, frozen=True):
+    """An LMM, and how many visual tokens an image is to leave."""
+
+    vision: VisionEncoder
+    blocks: int
+    images: Number
+    """Images of the whole batch."""
+    kept: int
+    """Visual tokens that come out of one image, merged ones included."""
+    llm: LanguageModel
+    batch: Number
+    prompt: Number
+    """Tokens of one sequence that enter the LLM."""
+
+    @property
+    def patches(self) -> int:
+        return self.vision.patches
+
+    @property
+    def tokens(self) -> int:
+        return self.vision.tokens
+
+    @property
+    def width(self) -> int:
+        return self.vision.hidden_size
+
+    @property
+    def heads(self) -> int:
+        return self.vision.num_attention_heads
+
+    @property
+    def head_size(self) -> int:
+        return self.vision.hidden_size // self.vision.num_attention_heads
+
+
+def _nothing(case: Case) -> Sequence[Block]:
+    return ()
+
+
+class ReducerCost(Struct, frozen=True):
+    """A method: where it acts, what it leaves, what it costs."""
+
+    name: str
+    place: Place
+    typical: Callable[[int, int], int]
+    """(patches, ViT blocks) → visual tokens of one image that it usually leaves."""
+    typical_source: str
+    own: Callable[[Case], Sequence[Block]] = _nothing
+    """Its own work, for the features of all images."""
+    schedule: Callable[[int, int, int], Schedule] | None = None
+    """(tokens, blocks, visual tokens left) → tokens in attention and MLP of each ViT block."""
+    projects_all: bool = False
+    """Whether the projector runs on all patches, before anything is dropped."""
+    materialises: bool = False
+    """Whether the blocks that reduce need attention's probabilities in memory."""
+    samples_queries: bool = False
+    """Whether the blocks that reduce compute attention for the tokens that stay alone."""
+    full_llm_layers: int = 0
+    """For `llm`: layers that still see all visual tokens."""
+    least: int = 1
+    """Fewest visual tokens that it can leave."""
+    on_a_grid: bool = False
+    """Whether what it leaves forms rows and columns."""
+
+
+def find(name: str) -> ReducerCost:
+    """A method by name. Raises UnknownNameError."""
+    if name not in REDUCERS:
+        raise UnknownNameError("reducer", name, REDUCERS)
+    return REDUCERS[name]
+
+
+def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
+    """What the ViT's blocks see. Raises ScenarioError for counts that the method cannot reach."""
+    if reducer.schedule is None:
+        return (Span(case.blocks, float(case.tokens)),)
+    schedule = reducer.schedule(case.tokens, case.blocks, case.kept)
+    return tuple(
+        Span(
+            layers=len(list(group)),
+            tokens=float(before),
+            mlp_tokens=float(after),
+            query_tokens=float(after if reducer.samples_queries else before),
+            materialised=reducer.materialises and after < before,
+        )
+        for (before, after), group in groupby(schedule)
+    )
+
+
+def check_kept(reducer: ReducerCost, case: Case) -> None:
+    """Raise ScenarioError for more tokens than an image has, or fewer than the method's least."""
+    if not reducer.least <= case.kept <= case.patches:
+        raise ScenarioError(
+            f"{reducer.name} leaves {reducer.least} to {case.patches} visual tokens an image of "
+            f"{case.vision.name}, not {case.kept}"
+        )
+    if reducer.on_a_grid:
+        squarest(case.kept, isqrt(case.patches))
+
+
+def _matmul(
+    name: str,
+    images: Number,
+    shape: tuple[float, float, float],
+    *,
+    vector_flops: Number = 0.0,
+) -> Op:
+    """[rows, inner] @ [inner, columns] an image; every operand is read once."""
+    rows, inner, columns = shape
+    return Op(
+        name,
+        "reduction",
+        "attention",
+        reads={
+            f"{name}_left": images * (rows * inner),
+            f"{name}_right": images * (inner * columns),
+        },
+        writes={f"{name}_out": images * (rows * columns)},
+        flops=2 * images * (rows * inner * columns),
+        vector_flops=vector_flops,
+        shape=MatmulShape(images * rows, inner, columns),
+    )
+
+
+def _ranking(images: Number, scores: float) -> Op:
+    """Sort or threshold `scores` numbers an image: one pass, a comparison each."""
+    return Op(
+        "select",
+        "reduction",
+        "vector",
+        reads={"scores": images * scores},
+        writes={"indices": images * scores},
+        vector_flops=images * scores,
+    )
+
+
+def _class_attention(case: Case, tokens: int, heads: int) -> Op:
+    """One row of logits over the tokens of a block and its softmax, head by head."""
+    logits = case.images * (heads * tokens)
+    return Op(
+        "class_attention",
+        "reduction",
+        "attention",
+        reads={"query": case.images * case.width, "keys": case.images * (tokens * case.width)},
+        writes={"attention": logits},
+        flops=case.images * (2 * case.width * tokens),
+        vector_flops=SOFTMAX_FLOPS * logits,
+        shape=MatmulShape(case.images, case.width, tokens),
+    )
+
+
+def _next_block_attention(case: Case) -> tuple[Op, ...]:
+    """LN1 and k_proj of the first block that does not run, q_proj of the class token alone."""
+    rows, width = case.images * case.tokens, case.width
+    projection = partial(linear, in_features=width, out_features=width, bias=True)
+    return (
+        layer_norm("layer_norm1", "features", "normed", rows=rows, width=width),
+        projection("k_proj", "normed", "keys", rows=rows),
+        projection("q_proj", "normed", "query", rows=case.images),
+        _class_attention(case, case.tokens, 1),
+    )
+
+
+def _prumerge(case: Case) -> Sequence[Block]:
+    """K = kept − 1 clusters, and one token of all the rest."""
+    n, c, selected = case.patches, case.width, case.kept - 1
+    ops = [*_next_block_attention(case), _ranking(case.images, n)]
+    if n > 1:  # one patch has no neighbours
+        cosines = case.images * (_COSINE_FLOPS * n * c)
+        ops.append(_matmul("similarity", case.images, (selected, c, n), vector_flops=cosines))
+        # the shares of all patches in each cluster, zero but for its neighbours
+        ops.append(_matmul("merge", case.images, (selected, n, c)))
+    ops.append(_matmul("extra_token", case.images, (1, n, c)))
+    return (Block(1, tuple(ops)),)
+
+
+def _fastervlm(case: Case) -> Sequence[Block]:
+    row = _class_attention(case, case.tokens, case.heads)
+    return (Block(1, (row, _ranking(case.images, case.patches))),)
+
+
+def _visionzip(case: Case) -> Sequence[Block]:
+    """D dominant tokens, class token among them; c contextual ones of the R patches left."""
+    contextual = case.kept * 10 // 64
+    rest = case.patches - (case.kept - contextual) + 1
+    ops = [_class_attention(case, case.tokens, case.heads), _ranking(case.images, case.patches)]
+    if contextual:
+        others = rest - contextual
+        ops.append(_head_mean(case, case.patches))
+        cosines = case.images * (case.patches * case.width)
+        ops += [
+            _matmul(
+                "similarity",
+                case.images,
+                (others, case.head_size, contextual),
+                vector_flops=cosines,
+            ),
+            _matmul("merge", case.images, (contextual, others, case.width)),
+        ]
+    return (Block(1, tuple(ops)),)
+
+
+def _in_blocks(
+    case: Case, schedule: Schedule, ops: Callable[[int, int], Sequence[Op]]
+) -> list[Block]:
+    """A block of own work per run of ViT blocks that see the same tokens."""
+    runs = [(before, after, len(list(group))) for (before, after), group in groupby(schedule)]
+    spans = [Span(count, float(before)) for before, _, count in runs]
+    return [
+        Block(count, tuple(ops(before, after)), label or "")
+        for (before, after, count), (_, label) in zip(runs, labelled(spans), strict=True)
+        if after < before
+    ]
+
+
+def _tome(case: Case) -> Sequence[Block]:
+    """Cosines of even against odd tokens, by keys averaged over heads; then the weighted means."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        even, odd = (before + 1) // 2, before // 2
+        return (
+            _head_mean(case, before),
+            _matmul("similarity", case.images, (even, case.head_size, odd)),
+            _ranking(case.images, even),
+            _averaging(case, before, after),
+        )
+
+    return _in_blocks(case, tome_schedule(case.tokens, case.blocks, case.kept), own)
+
+
+def _crossget(case: Case) -> Sequence[Block]:
+    """Cosines of all tokens; importance from the attention that the block computes anyway."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        received = case.images * (case.heads * before * before)  # importance: sums of attention
+        shape = (before, case.head_size, before)
+        return (
+            _head_mean(case, before),
+            _matmul("similarity", case.images, shape, vector_flops=received),
+            _ranking(case.images, before),
+            _averaging(case, before, after),
+        )
+
+    return _in_blocks(case, crossget_schedule(case.tokens, case.blocks, case.kept), own)
+
+
+def _evit(case: Case) -> Sequence[Block]:
+    """The class token's attention once more, since fused kernels do not return it."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        row = _class_attention(case, before, case.heads)
+        return row, _ranking(case.images, before), _averaging(case, before, after)
+
+    return _in_blocks(case, evit_schedule(case.tokens, case.blocks, count=case.kept), own)
+
+
+def _ats(case: Case) -> Sequence[Block]:
+    """The class token's attention, and the norms of the values that it weighs."""
+
+    def own(before: int, after: int) -> Sequence[Op]:
+        row = _class_attention(case, before, case.heads)
+        norms = Op(
+            "value_norms",
+            "reduction",
+            "vector",
+            reads={"value": case.images * (before * case.width)},
+            writes={"norms": case.images * (before * case.heads)},
+            vector_flops=case.images * (_NORM_FLOPS * before * case.width),
+        )
+        return row, norms, _ranking(case.images, before)
+
+    return _in_blocks(case, ats_schedule(case.tokens, case.blocks, count=case.kept), own)
+
+
+def _head_mean(case: Case, tokens: int) -> Op:
+    """Keys averaged over heads and normalised, [T, C] → [T, e]: what alikeness is measured by."""
+    keys = case.images * (tokens * case.width)
+    return Op(
+        "head_mean",
+        "reduction",
+        "vector",
+        reads={"key": keys},
+        writes={"metric": case.images * (tokens * case.head_size)},
+        vector_flops=keys + case.images * (_COSINE_FLOPS * tokens * case.head_size),
+    )
+
+
+def _averaging(case: Case, before: int, after: int) -> Op:
+    """Weighted sums: every token is read once, every one that is left written once."""
+    read, written = case.images * (before * case.width), case.images * (after * case.width)
+    return Op(
+        "merge",
+        "reduction",
+        "vector",
+        reads={"tokens": read},
+        writes={"merged": written},
+        vector_flops=2 * read,
+    )
+
+
+def _divprune(case: Case) -> Sequence[Block]:
+    """Cosine distances of all projected patches; then one patch after the other."""
+    n, width = case.patches, case.llm.hidden_size
+    norms = case.images * (_COSINE_FLOPS * n * width)
+    steps = case.images * (2.0 * n * case.kept)
+    selection = Op(
+        "select",
+        "reduction",
+        "vector",
+        reads={"distances": steps},
+        writes={"indices": case.images * case.kept},
+        vector_flops=steps,
+    )
+    return (
+        Block(
+            1, (_matmul("similarity", case.images, (n, width, n), vector_flops=norms), selection)
+        ),
+    )
+
+
+def _fastv(case: Case) -> Sequence[Block]:
+    """The last token's attention to the prompt, [1, e] @ [e, n] per head."""
+    tokens = case.batch * case.prompt
+    logits = tokens * case.llm.num_attention_heads
+    row = Op(
+        "last_token_attention",
+        "reduction",
+        "attention",
+        reads={"query": case.batch * case.llm.attention_width},
+        kv_reads=tokens * case.llm.kv_width,
+        writes={"attention": logits},
+        flops=2 * tokens * case.llm.attention_width,
+        vector_flops=SOFTMAX_FLOPS * logits,
+        shape=MatmulShape(case.batch, case.llm.attention_width, case.prompt),
+    )
+    return (Block(1, (row,)),)
+
+
+def _ats_schedule(tokens: int, blocks: int, kept: int) -> Schedule:
+    return ats_schedule(tokens, blocks, count=kept)
+
+
+def _evit_schedule(tokens: int, blocks: int, kept: int) -> Schedule:
+    return evit_schedule(tokens, blocks, count=kept)
+
+
+def _fraction(divisor: int) -> Callable[[int, int], int]:
+    return partial(_divided, divisor)
+
+
+def _divided(divisor: int, patches: int, blocks: int) -> int:
+    return max(2, patches // divisor)
+
+
+def _paper_share(tokens: int) -> Callable[[int, int], int]:
+    """As many of the patches as `tokens` are of LLaVA-1.5's 576."""
+    return partial(_proportional, tokens / 576)
+
+
+def _proportional(share: float, patches: int, blocks: int) -> int:
+    return max(2, round(share * patches))
+
+
+def _after_crossget(patches: int, blocks: int) -> int:
+    return crossget_schedule(patches + 1, blocks)[-1][1] - 1
+
+
+_PRUMERGE = "Shang et al., LLaVA-PruMerge, arXiv:2403.15388"
+_TABLE_7 = f"{_PRUMERGE}, table 7"
+
+REDUCERS = {
+    reducer.name: reducer
+    for reducer in (
+        ReducerCost(
+            "prumerge",
+            "features",
+            typical=_paper_share(40),
+            typical_source=f"{_PRUMERGE}, section 4.4.1, TextVQA",
+            own=_prumerge,
+            least=2,
+        ),
+        ReducerCost(
+            "prumerge+",
+            "features",
+            typical=_fraction(4),
+            typical_source=f"{_PRUMERGE}, section 3.4, a fourth",
+            own=_prumerge,
+            least=2,
+        ),
+        ReducerCost(
+            "sequential",
+            "features",
+            typical=_paper_share(40),
+            typical_source=f"{_PRUMERGE}, table 4",
+        ),
+        ReducerCost(
+            "spatial",
+            "features",
+            typical=_paper_share(40),
+            typical_source=f"{_PRUMERGE}, table 4",
+            on_a_grid=True,
+        ),
+        ReducerCost(
+            "tome",
+            "vision",
+            typical=_fraction(4),
+            typical_source=_TABLE_7,
+            own=_tome,
+            schedule=tome_schedule,
+        ),
+        ReducerCost(
+            "ats",
+            "vision",
+            typical=_fraction(4),
+            typical_source=_TABLE_7,
+            own=_ats,
+            schedule=_ats_schedule,
+            samples_queries=True,
+        ),
+        ReducerCost(
+            "evit",
+            "vision",
+            typical=_fraction(4),
+            typical_source=_TABLE_7,
+            own=_evit,
+            schedule=_evit_schedule,
+        ),
+        ReducerCost(
+            "crossget",
+            "vision",
+            typical=_after_crossget,
+            typical_source=f"{_TABLE_7}; 13 tokens a block",
+            own=_crossget,
+            materialises=True,
+            schedule=crossget_schedule,
+        ),
+        ReducerCost(
+            "fastervlm",
+            "features",
+            typical=_fraction(10),
+            typical_source="Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
+            own=_fastervlm,
+        ),
+        ReducerCost(
+            "visionzip",
+            "features",
+            typical=_fraction(9),
+            typical_source="Yang et al., VisionZip, arXiv:2412.04467, 64 of 576",
+            own=_visionzip,
+        ),
+        ReducerCost(
+            "divprune",
+            "features",
+            typical=_fraction(10),
+            typical_source="Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
+            own=_divprune,
+            projects_all=True,
+        ),
+        ReducerCost(
+            "fastv",
+            "llm",
+            typical=_fraction(2),
+            typical_source="Chen et al., FastV, arXiv:2403.06764, half after layer 2",
+            own=_fastv,
+            full_llm_layers=2,
+        ),
+    )
+}

@@ -1,6 +1,0 @@
-"""The figures of a report, by name; matplotlib is imported only when one is drawn."""
-
-from roofline.report.figures.figure import FIGURES, Figure
-from roofline.report.figures.style import DOUBLE_IN, FORMATS, SINGLE_IN, render
-
-__all__ = ["DOUBLE_IN", "FIGURES", "FORMATS", "SINGLE_IN", "Figure", "render"]

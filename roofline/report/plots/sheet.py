@@ -1,0 +1,94 @@
+"""A page of panels, row by row, with what is what below them, as wide as a paper asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from roofline.report.plots.style import INK, PALE, SMALL
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Page
+
+_LEAST_IN = 2.2
+"""Width of a panel, below which there is one fewer in a row."""
+_LINE_IN, _PAD_IN, _NOTE_IN = 0.145, 0.12, 0.15
+"""Heights of a line of the legend, around it, and of a note above everything."""
+_LETTER_IN, _ENTRY_IN = 0.054, 0.42
+"""Widths in the legend: a letter on average, and what an entry has besides."""
+
+
+class Sheet:
+    """Room for a number of panels of one size; words and legend take theirs from the page."""
+
+    def __init__(
+        self,
+        width_in: float,
+        panels: int,
+        columns: int,
+        height_in: float,
+        handles: Sequence[Artist],
+        note: str = "",
+    ) -> None:
+        """At most `columns` panels in a row, each `height_in` high; `handles` are the legend."""
+        from matplotlib.figure import Figure
+
+        self.columns = min(columns, panels, max(1, int(width_in / _LEAST_IN)))
+        self._handles = handles
+        self._legend_columns = _legend_columns([str(h.get_label()) for h in handles], width_in)
+        rows = -(-panels // self.columns)
+        lines = -(-len(handles) // self._legend_columns)
+        below = lines * _LINE_IN + _PAD_IN + (_NOTE_IN if note else 0)
+        self.drawing: Page = Figure(figsize=(width_in, rows * height_in + below), facecolor="white")
+        if note:
+            self.drawing.suptitle(note, fontsize=SMALL, color=PALE, x=0.99, ha="right")
+        self.panels: list[Axes] = [
+            self.drawing.add_subplot(rows, self.columns, i + 1) for i in range(panels)
+        ]
+
+    @property
+    def inner_panels(self) -> list[Axes]:
+        """Those with another one to their left."""
+        return [axes for i, axes in enumerate(self.panels) if i % self.columns]
+
+    def finished(self) -> Page:
+        """Say what is what below all panels, and settle the layout.
+
+        Once: a figure that has a layout engine of its own is laid out and drawn anew for each file.
+        """
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        for axes in self.panels[: -self.columns]:  # those below say the same
+            axes.set_xlabel("")
+        self.drawing.legend(
+            handles=self._handles,
+            loc="outside lower center",
+            ncols=self._legend_columns,
+            fontsize=SMALL,
+            labelcolor=INK,
+            frameon=False,
+            borderpad=0.2,
+            borderaxespad=0,
+            handletextpad=0.5,
+            handlelength=1.8,
+            columnspacing=1.2,
+            labelspacing=0.4,
+        )
+        engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
+        engine.execute(self.drawing)
+        return self.drawing
+
+
+def _legend_columns(labels: Sequence[str], width_in: float) -> int:
+    """The fewest with which the legend has as few lines as fit; it is filled column by column."""
+    lengths = np.array([len(label) for label in labels])
+    for columns in range(len(labels), 1, -1):
+        parts = np.array_split(lengths, columns)
+        if columns * _ENTRY_IN + _LETTER_IN * sum(part.max() for part in parts) <= width_in:
+            lines = -(-len(labels) // columns)
+            return -(-len(labels) // lines)
+    return 1

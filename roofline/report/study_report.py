@@ -1,0 +1,201 @@
+"""A study as a folder: `report.md`, `report.html` and their figures, the same bytes every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from roofline.engine.result import Estimate
+from roofline.explore.study import Study
+from roofline.records import published as accuracy
+from roofline.report.document import (
+    Block,
+    Bullets,
+    Code,
+    Document,
+    Heading,
+    Paragraph,
+    Picture,
+    Table,
+    markdown,
+)
+from roofline.report.html import html
+from roofline.report.plots import DOUBLE_IN, FIGURES, Figure, render
+from roofline.report.text import study_tables as tables
+from roofline.report.text.record import facts
+from roofline.report.text.study_answers import answer, fronts_by_place
+from roofline.specs.catalog import load_quantization
+
+_FORMATS = ("png", "svg")
+TERMS = (
+    ("Roofline.", "Sum over ops of the larger of compute time and memory time, at the device's "
+     "peaks: no kernel is faster."),
+    ("Attainable.", "Sum over kernels of what the device's laws of kernel time give: measured on "
+     "this machine, fitted to public measurements of the device, or typical: those of a relative."),
+    ("Reduction.", "What the reducer itself takes, part of every time end to end."),
+    ("Energy at TDP.", "Prefill time × thermal design power: the device draws no more than that, "
+     "so that it is an upper bound as far as the time is right."),
+)  # fmt: skip
+_SECTION_OF = {
+    "time": "costs",
+    "visual-tokens": "bounds",
+    "roofline": "bounds",
+    "memory": "memory",
+    "answer": "answers",
+    "prediction": "measured",
+    "accuracy-time": "accuracy",
+    "accuracy-energy": "accuracy",
+    "accuracy-memory": "accuracy",
+}
+"""Where a figure stands; others come before the inputs."""
+
+
+def render_study(
+    study: Study,
+    command: str,
+    version: str,
+    figures: Mapping[str, Figure] = FIGURES,
+    width_in: float = DOUBLE_IN,
+) -> dict[str, bytes]:
+    """Name → content of each file: the reports, and a PNG and an SVG file of each figure.
+
+    command: what to type to have it all again; it stands in the report.
+    version: of roofline.
+    width_in: of the figures: their type has the size of a paper's.
+    """
+    chosen = {name: figure for name, figure in figures.items() if figure.applies(study)}
+    drawn: dict[str, bytes] = {}
+    for name, figure in chosen.items():
+        page = figure.draw(study, width_in)
+        drawn |= {f"{name}.{form}": render(page, form) for form in _FORMATS}
+    pictures = [Picture(name, f.title, f.alt(study)) for name, f in chosen.items()]
+    document = to_document(study, command, version, pictures)
+    vectors = {name: drawn[f"{name}.svg"] for name in chosen}
+    return {
+        "report.md": markdown(document).encode(),
+        "report.html": html(document, vectors, width_in).encode(),
+        **drawn,
+    }
+
+
+def drawn_files() -> set[str]:
+    """Names of all figures' files, whether or not a study has what they show."""
+    return {f"{name}.{form}" for name in FIGURES for form in _FORMATS}
+
+
+def to_document(study: Study, command: str, version: str, pictures: list[Picture]) -> Document:
+    """The report's text: the answer, tables and figures, inputs and sources."""
+    shown: dict[str, list[Block]] = {}
+    for picture in pictures:
+        shown.setdefault(_SECTION_OF.get(picture.name, "more"), []).append(picture)
+    nothing: tuple[Block, ...] = ()
+    sections = (  # key and title, tables, what comes behind the figures
+        ("answer", "Answer", answer(study), nothing),
+        ("costs", "What it costs", (*tables.costs(study), *tables.parts(study)), nothing),
+        ("bounds", "What bounds it", tables.limits(study), nothing),
+        ("memory", "Memory", tables.memory(study), nothing),
+        ("answers", "Answers", tables.answers(study), nothing),
+        ("measured", "Measured", tables.measurements(study.records), _details(study)),
+        ("accuracy", "Accuracy against cost", _choices(study), _scores(study)),
+        ("more", "More figures", nothing, nothing),
+        ("inputs", "Inputs, sources and versions", _inputs(study, command, version), nothing),
+    )
+    blocks: list[Block] = []
+    for key, title, before, behind in sections:
+        content = [*before, *shown.get(key, ()), *behind]
+        if content:
+            blocks += [Heading(title), *content]
+    return Document(_title(study), tuple(blocks))
+
+
+def _title(study: Study) -> str:
+    quants = dict.fromkeys(setting.quant for setting in study.settings)
+    return f"{', '.join(study.models)} on {', '.join(study.hardware)}: {', '.join(quants)}"
+
+
+def _details(study: Study) -> Iterator[Block]:
+    """What else each record says."""
+    for one in study.records:
+        yield Heading(one.name, level=3)
+        yield Bullets(tuple((f"{label}.", text) for label, text in facts(one.record)))
+
+
+def _choices(study: Study) -> Iterator[Block]:
+    """What to take on each device."""
+    if not study.fronts:
+        return
+    yield Paragraph(
+        f"Accuracies as published: {accuracy.published().source}. Costs are computed here, each "
+        f"method at its own number of visual tokens, with {study.inputs['text_tokens']} text "
+        "tokens. Methods were trained and tested under different conditions; the tables tell where "
+        "the paper does. One point is a hundredth of a benchmark's scale: 1 %, 20 of MME's 2000, "
+        "0.05 of a score of 5."
+    )
+    quantized = [
+        name for name in study.inputs["quants"] if load_quantization(name).weight_bits < 16
+    ]
+    if quantized:
+        yield Paragraph(
+            "Scores are of models in 16 bit: what they become in "
+            f"{', '.join(quantized)} nobody published."
+        )
+    agreed: dict[tuple[Table, ...], list[str]] = {}
+    for place, group in fronts_by_place(study).items():
+        agreed.setdefault(tables.choices(group), []).append(place)
+    for choices, places in agreed.items():
+        yield Heading("; ".join(places), level=3)
+        yield from choices
+
+
+def _scores(study: Study) -> Iterator[Block]:
+    """All scores once, with the costs of the first device; what there is to say of them."""
+    if not study.fronts:
+        return
+    yield Heading("All scores", level=3)
+    for front in next(iter(fronts_by_place(study).values())):
+        yield from tables.candidates(front)
+    notes = {
+        f"{c.score.method}, {c.score.llm}": note
+        for front in study.fronts
+        for c in front.candidates
+        for note in c.score.notes
+    }
+    if notes:
+        yield Bullets(tuple((f"{who}.", f"{note}.") for who, note in notes.items()))
+    yield from tables.left_out()
+
+
+def _inputs(study: Study, command: str, version: str) -> Iterator[Block]:
+    """All that it takes to have the same again."""
+    yield Code(command)
+    given = {key: _listed(value) for key, value in study.inputs.items()}
+    items = [(f"{key.replace('_', ' ').capitalize()}.", text) for key, text in given.items()]
+    items += [("Left out.", reason) for reason in study.skipped]
+    yield Bullets((*items, ("Accounting.", "exact; docs/accounting.md defines each quantity.")))
+    yield Heading("Terms", level=3)
+    yield Bullets(TERMS)
+    yield Heading("Sources of the devices' figures", level=3)
+    estimates = {c.hardware: c.estimate for c in study.configurations}.values()
+    yield Bullets(tuple((_device(estimate), _sources(estimate)) for estimate in estimates))
+    yield Heading("Versions", level=3)
+    hashes = [(f"{name}.", f"SHA-256 {digest}") for name, digest in study.specs.items()]
+    yield Bullets((("roofline.", version), *hashes))
+
+
+def _listed(value: object) -> str:
+    items = value if isinstance(value, list) else [value]
+    return ", ".join(str(item) for item in items) or "by default"
+
+
+def _device(estimate: Estimate) -> str:
+    return f"{estimate.hardware.name} ({estimate.hardware.title})."
+
+
+def _sources(estimate: Estimate) -> str:
+    """Of the device's figures, and whose measurements expected times rest on."""
+    told = [f"{key}: {text}" for key, text in estimate.hardware.sources.items()]
+    if (laws := estimate.device["attained"]) is not None:
+        told.append(
+            f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
+            f"{laws['date']})"
+        )
+    return "; ".join(told)

@@ -1,0 +1,38 @@
+"""What a fit found."""
+
+from __future__ import annotations
+
+from roofline.report.text.grid import grid
+from roofline.specs.hardware import Hardware
+
+_WORDS = ("Kernel",)
+
+
+def law_table(hardware: Hardware) -> str:
+    """One line per law of a device's own: its rows, and its error on shapes it did not see."""
+    laws = hardware.attained
+    assert laws is not None
+    rows = [
+        [
+            kind,
+            name,
+            law.rows,
+            f"{law.median_error_percent:.1f} %",
+            f"{law.p90_error_percent:.1f} %",
+        ]
+        for kind in ("matmul", "attention", "vector")
+        for name, law in getattr(laws, kind).items()
+    ]
+    return grid(rows, ["Op", "Kernel", "Rows", "Median error", "90th percentile"], words=_WORDS)
+
+
+def render_fit(hardware: Hardware, *, left_out: int) -> str:
+    """The laws, and what was not used."""
+    lines = [
+        law_table(hardware),
+        "",
+        "Errors are absolute, on whole shapes kept out of a first fit of each.",
+    ]
+    if left_out:
+        lines.append(f"{left_out} rows of other hardware were left out.")
+    return "\n".join([*lines, ""])

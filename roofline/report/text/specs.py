@@ -1,0 +1,117 @@
+"""Specs as text: what the catalog holds, and one spec with the source of each figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import Any
+
+import msgspec
+
+from roofline.report.text.fit import law_table
+from roofline.report.text.grid import grid
+from roofline.specs.hardware import Hardware
+from roofline.specs.models import LanguageModel, Lmm, Model, Projector, VisionEncoder
+from roofline.specs.sourced import figures
+
+
+def hardware_list(devices: Sequence[Hardware]) -> str:
+    """One line per device: memory, bandwidth and dense peaks."""
+    types = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
+    rows = []
+    for device in devices:
+        peaks = [device.matmul_peak(data_type) for data_type in types]
+        rows.append(
+            [
+                device.name,
+                f"{device.memory_capacity_gib.value:g}",
+                f"{device.memory_bandwidth_gb_per_s.value:g}",
+                *("-" if peak is None else f"{peak.value:g}" for peak in peaks),
+            ]
+        )
+    table = grid(rows, ["Hardware", "GiB", "GB/s", *types])
+    return f"{table}\n\nDense peaks in TFLOP/s and TOP/s. `roofline hardware NAME` shows sources.\n"
+
+
+def hardware_sheet(device: Hardware) -> str:
+    """All figures of one device, each with the document that vouches for it."""
+    rows = []
+    for path, figure in figures(device):
+        words = [getattr(figure, "engine", ""), figure.note]
+        sparse = getattr(figure, "sparse", None)
+        if sparse:
+            words.append(f"{sparse:g} with sparsity")
+        name = path.removeprefix("matmul_peaks.")
+        rows.append([name, f"{figure.value:g}", figure.source, "; ".join(filter(None, words))])
+    table = grid(
+        rows,
+        ["Field", "Value", "Source", "Remarks"],
+        words=("Source", "Remarks"),
+        widths=[None, None, None, 30],
+    )
+    names = [
+        ("architecture", f"{device.vendor} {device.architecture}, {device.kind}"),
+        ("aliases", ", ".join(device.aliases)),
+        ("NVML names", ", ".join(device.nvml_names)),
+        ("compute capability", device.compute_capability or ""),
+    ]
+    lines = [f"{label}: {value}" for label, value in names if value]
+    sources = [f"[{key}] {' '.join(text.split())}" for key, text in device.sources.items()]
+    laws = _laws(device)
+    return "\n".join([f"{device.name}: {device.title}", *lines, "", table, "", *laws, *sources, ""])
+
+
+def _laws(device: Hardware) -> list[str]:
+    """Errors of its laws of attained time, and whose go for what was not measured."""
+    laws, lines = device.attained, []
+    if laws is not None:
+        head = f"Attained, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
+        lines += [*wrap(head, 80), "", law_table(device), ""]
+    if device.attained_like is not None:
+        others = "Other kernels" if laws else "Kernels"
+        lines += [f"{others} as typical for the architecture: those of {device.attained_like}", ""]
+    return lines
+
+
+def model_list(models: Sequence[Model]) -> str:
+    """One line per model: its kind and what it is made of."""
+    rows = [[model.name, _kind(model), _summary(model)] for model in models]
+    return grid(rows, ["Model", "Kind", "Shape"], words=("Kind", "Shape")) + "\n"
+
+
+def model_sheet(model: Model) -> str:
+    """All fields of one model and where they come from."""
+    fields: dict[str, Any] = msgspec.to_builtins(model)
+    shown = {k: v for k, v in fields.items() if k not in ("name", "title", "source", "kind")}
+    rows = [[name, _value(value)] for name, value in shown.items() if value not in (None, [], ())]
+    table = grid(rows, ["Field", "Value"], words=("Value",))
+    return f"{model.name}: {model.title} ({_kind(model)})\n\n{table}\n\nSource: {model.source}\n"
+
+
+def _kind(model: Model) -> str:
+    return str(model.__struct_config__.tag)
+
+
+def _summary(model: Model) -> str:
+    match model:
+        case LanguageModel():
+            heads = f"{model.num_attention_heads} heads"
+            if model.kv_heads != model.num_attention_heads:
+                heads += f" ({model.kv_heads} KV)"
+            return f"{model.num_hidden_layers} layers × {model.hidden_size}, {heads}"
+        case VisionEncoder():
+            return (
+                f"{model.num_hidden_layers} layers × {model.hidden_size}, "
+                f"{model.patches} patches of {model.patch_size_px} px"
+            )
+        case Projector():
+            return f"{model.num_linear_layers} linear layers"
+        case Lmm():
+            parts = (model.vision, model.projector, model.llm)
+            return " → ".join(part if isinstance(part, str) else part.name for part in parts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return str(value["name"]) if isinstance(value, dict) else str(value)

@@ -1,0 +1,302 @@
+"""A study's answers in sentences: what it costs, what bounds it, what fewer tokens save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from roofline.engine.result import Totals
+from roofline.explore.study import Candidate, Configuration, Front, Setting, Study
+from roofline.records.measurement import Record
+from roofline.report.document import Block, Bullets, Paragraph
+from roofline.report.text.estimates import ORIGINS
+from roofline.units import percent, si, significant
+
+MOST_TOLD, MOST_BRIEF = 6, 24
+"""Up to so many settings get a paragraph each, or a line; the tables have the rest."""
+_MOST_WAYS = 3
+"""To have fewer tokens, that a setting's paragraph lists."""
+
+
+def answer(study: Study) -> list[Block]:
+    """The opening of a report."""
+    blocks: list[Block] = []
+    said: list[tuple[str, str]] = []
+    if len(study.settings) > 1:
+        blocks.append(Paragraph(_span(study)))
+    if len(study.settings) <= MOST_BRIEF:
+        say = told if len(study.settings) <= MOST_TOLD else brief
+        said += [(f"{name(setting)}.", say(setting)) for setting in study.settings]
+    said += [("Left out.", f"{reason}.") for reason in study.skipped]
+    said += [(f"Measured, {m.name}.", measured(m.record)) for m in study.records]
+    agreed: dict[str, list[str]] = {}
+    for place, group in fronts_by_place(study).items():
+        agreed.setdefault(_choices(group), []).append(place)
+    if len(agreed) <= MOST_TOLD:
+        said += [(f"Accuracy, {'; '.join(places)}.", text) for text, places in agreed.items()]
+    if said:
+        blocks.append(Bullets(tuple(said)))
+    return blocks
+
+
+def name(setting: Setting) -> str:
+    """What tells a setting from others."""
+    return f"{setting.model} on {setting.hardware}, {setting.quant}"
+
+
+def told(setting: Setting) -> str:
+    """All answers of one setting, in a paragraph."""
+    groups = setting.by_whole
+    if len(groups) > _MOST_WAYS:
+        ranked = sorted(groups, key=lambda group: group[0].time_s)
+        groups = [ranked[-1], ranked[0]]
+    sentences = [say for whole, reduced in groups for say in (_costs(whole), _saves(reduced))]
+    quickest = min(setting.configurations, key=lambda c: c.time_s)
+    who = _subject(quickest) if len(setting.configurations) > 1 else "the prompt"
+    sentences += [_stops(setting), _waits(quickest), _grows(quickest, who), _fits(quickest, who)]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def brief(setting: Setting) -> str:
+    """Time and bound before and after, and where fewer tokens stop paying, on one line."""
+    last = min(setting.reduced, key=lambda c: c.time_s, default=None)
+    first = last.whole if last is not None and last.whole else setting.configurations[0]
+    text = f"{duration(first)} ({first.estimate.end_to_end.bound})"
+    if last is not None:
+        after = last.estimate.end_to_end.bound
+        text += f", with {how(last)} {duration(last)} ({after}): {times(last.speedup or 1)}"
+    if setting.floor_tokens is not None:
+        text += f"; fewer stop paying at {setting.floor_tokens}"
+    needed, room = (si(amount, "B") for amount in _memory(last or first))
+    if last is not None and last.fits and not first.fits:
+        return f"{text}. Without reduction it does not fit."
+    return f"{text}." + ("" if (last or first).fits else f" Needs {needed} of {room}.")
+
+
+def duration(configuration: Configuration) -> str:
+    """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where only the bound is known."""
+    return _at_least(configuration, configuration.time_s)
+
+
+def _at_least(configuration: Configuration, time_s: float) -> str:
+    return si(time_s, "s") if configuration.has_laws else f"at least {si(time_s, 's')}"
+
+
+def ratio(value: float) -> str:
+    """`4.1`, `12.6`, and, where two digits would hide it, `1.04`."""
+    return significant(value, 2 if 1.1 <= value < 10 else 3)
+
+
+def times(speedup: float) -> str:
+    """`4.1 times as fast`; a saving that rounds to nothing is none."""
+    return "no faster" if float(ratio(speedup)) <= 1 else f"{ratio(speedup)} times as fast"
+
+
+def how(configuration: Configuration) -> str:
+    """Who leaves how many visual tokens: `prumerge at 40 visual tokens`."""
+    if not configuration.visual_tokens:
+        return "text alone"
+    count = f"{configuration.visual_tokens} visual tokens"
+    return f"{configuration.reducer} at {count}" if configuration.reducer else count
+
+
+def _costs(one: Configuration) -> str:
+    """A prompt as it is."""
+    inputs, parts = one.estimate.inputs, one.estimate.components
+    batch = f" in a batch of {inputs['batch']}" if inputs["batch"] > 1 else ""
+    if "llm" not in parts:
+        prompt = f"Encoding an image of {one.visual_tokens} tokens{batch}"
+    else:
+        visual = f"{one.visual_tokens} visual and " if one.visual_tokens else ""
+        prompt = f"Prefill of {visual}{inputs['text_tokens']} text tokens{batch}"
+    ends = "" if len(parts) == 1 else ", end to end"
+    bound = one.estimate.end_to_end.bound
+    return f"{prompt} takes {duration(one)}{_basis(one)}{ends}, bound by {bound}."
+
+
+def _basis(configuration: Configuration) -> str:
+    """Error and origin of an attainable time, and the bound."""
+    whole, laws = configuration.estimate.end_to_end, configuration.estimate.device["attained"]
+    if whole.attainable_time_s is None or laws is None:
+        return ""
+    origin, bound_s = ORIGINS[laws["origin"]], si(whole.time_s, "s")
+    return f" ({band(whole)}, {origin}; {bound_s} at the device's peaks)"
+
+
+def band(part: Totals) -> str:
+    """From where to where the attainable time may lie: `88.1 ms to 104 ms`."""
+    low, high = part.attainable_time_low_s, part.attainable_time_high_s
+    return "-" if low is None or high is None else f"{si(low, 's')} to {si(high, 's')}"
+
+
+def _saves(reduced: Sequence[Configuration]) -> str:
+    """All prompts that were reduced, or the quickest and the slowest of many."""
+    if not reduced:
+        return ""
+    ranked = sorted(reduced, key=lambda c: c.time_s)
+    first, last = ranked[0], ranked[-1]
+    gain = f"{_gain(first)}, bound by {first.estimate.end_to_end.bound}"
+    if len(ranked) > _MOST_WAYS:
+        return (
+            f"Of {len(ranked)} ways to have fewer, {how(first)} is the fastest: {gain}; the "
+            f"slowest is {how(last)}: {_gain(last)}."
+        )
+    if len(ranked) > 1:
+        others = "; ".join(f"with {how(other)} {_gain(other)}" for other in ranked[1:])
+        return f"With {how(first)} it takes {gain}; {others}."
+    share = first.reducer_share
+    if share is None or share >= 1:
+        return f"With {how(first)} it takes {gain}."
+    own = percent(share)
+    return f"With {how(first)} it takes {gain}; of what that saves, reducing takes {own}."
+
+
+def _gain(configuration: Configuration) -> str:
+    """`50.2 ms, 2.8 times as fast`."""
+    return f"{duration(configuration)}, {times(configuration.speedup or 1)}"
+
+
+def _stops(setting: Setting) -> str:
+    """Where the LLM waits for its weights, and where fewer tokens stop paying."""
+    ridge, floor = setting.ridge_tokens, setting.floor_tokens
+    if ridge is None or floor is None:
+        return ""
+    most = int(setting.visual_tokens[-1])
+    if ridge >= most:
+        bound = f"The LLM is bound by memory at all counts up to {most}"
+    elif ridge:
+        bound = f"The LLM is bound by memory up to {ridge} visual tokens"
+    else:
+        bound = "The LLM is bound by compute whatever the count"
+    if floor >= most:
+        return f"{bound}; fewer visual tokens hardly help: all of them cost less than 5 % of time."
+    low = [c.visual_tokens for c in setting.reduced if c.visual_tokens < floor]
+    gain = f", so that {max(low)} are hardly faster than {floor}" if low else ""
+    return (
+        f"{bound}; fewer stop paying at {floor}: there, prefill takes at most 5 % longer than "
+        f"with a single one{gain}."
+    )
+
+
+def _waits(one: Configuration) -> str:
+    """Where the framework takes longer to issue kernels than the device to run them."""
+    host_s = one.estimate.end_to_end.host_time_s
+    if host_s is None or not host_s > one.time_s:
+        return ""
+    return (
+        f"Eager PyTorch takes {si(host_s, 's')} to issue the kernels of {how(one)}, longer than "
+        "the device takes to run them: there fewer tokens help with CUDA graphs alone."
+    )
+
+
+def _subject(one: Configuration) -> str:
+    """`prumerge at 40 visual tokens`, `the prompt of 40 visual tokens`."""
+    return how(one) if one.reducer else f"the prompt of {one.visual_tokens} visual tokens"
+
+
+def _grows(one: Configuration, who: str) -> str:
+    """What is left of the saving when an answer has been written."""
+    if one.generation is None:
+        return ""
+    step = _at_least(one, one.decode_time_s[-1])
+    total = _at_least(one, float(one.generation_time_s[-1]))
+    length = int(one.output_tokens[-1])
+    text = f"With an answer of {length} token{'s' if length > 1 else ''}, {who} takes {total}"
+    if one.whole is None:
+        return f"{text}, {step} a decode step."
+    whole = one.whole
+    return (
+        f"{text}, {times(float(whole.generation_time_s[-1] / one.generation_time_s[-1]))}: a "
+        f"decode step takes {step}, {si(whole.decode_time_s[-1], 's')} with all visual tokens."
+    )
+
+
+def _fits(one: Configuration, who: str) -> str:
+    """What is needed of the memory, by the prompt and with its answer."""
+    needed, room = (si(size, "B") for size in _memory(one))
+    if not one.fits:
+        return f"It does not fit: it needs {needed} of {room}."
+    at_once = one.sequences_that_fit
+    if one.generation is None:
+        return f"It needs {needed} of {room}; {at_once} such images fit at once."
+    before = f", {one.whole.sequences_that_fit} without reduction" if one.whole else ""
+    text = f"Before the answer, {who} needs {needed} of {room}; "
+    text += f"{at_once} such prompts fit at once{before}."
+    if one.whole and not one.whole.fits:
+        text += f" With all visual tokens it does not fit: {si(_memory(one.whole)[0], 'B')}."
+    if not one.answer_fits:
+        text += f" With the answer it does not fit: {si(one.answer_memory_bytes, 'B')}."
+    return text
+
+
+def _memory(configuration: Configuration) -> tuple[float, float]:
+    """What is needed and what is there, in bytes."""
+    whole = configuration.estimate.end_to_end
+    return float(whole.peak_memory_bytes), float(whole.device_memory_bytes)
+
+
+def _span(study: Study) -> str:
+    """The whole grid in two sentences."""
+    by_time = sorted(study.configurations, key=lambda c: c.time_s)
+    first, last = by_time[0], by_time[-1]
+    text = (
+        f"{len(by_time)} configurations: prefill takes from {duration(first)} "
+        f"({_full(first)}) to {duration(last)} ({_full(last)})."
+    )
+    reduced = [c for c in by_time if c.speedup is not None]
+    alike = [c for c in reduced if c.has_laws] or reduced  # no bounds among expectations
+    if gains := sorted(alike, key=lambda c: c.speedup or 0):
+        least, most = gains[0], gains[-1]
+        text += (
+            f" Fewer visual tokens make it {times(least.speedup or 1)} ({_full(least)}) to "
+            f"{times(most.speedup or 1)} ({_full(most)})."
+        )
+    if crowded := [c for c in by_time if not c.fits]:
+        text += f" {len(crowded)} of them do not fit into the device's memory."
+    return text
+
+
+def _full(configuration: Configuration) -> str:
+    c = configuration
+    return f"{c.model} on {c.hardware}, {c.quant}, {how(c)}"
+
+
+def measured(record: Record) -> str:
+    """What a record says of the whole run, beside the bound and the prediction."""
+    given, whole = record.inputs, record.whole
+    device = record.environment.get("device", given.device)
+    reducer = f" with {given.reducer}" if given.reducer else ""
+    text = (
+        f"{given.model}{reducer}, {given.visual_tokens} visual tokens, {given.stage}, "
+        f"{given.quant}, {given.mode}, on {device}: {si(whole.summary.p50_s, 's')}"
+    )
+    if whole.roofline_share is not None:
+        text += f", {percent(whole.roofline_share)} of the roof"
+    if whole.attainable_error is not None:
+        text += f"; predicted {percent(whole.attainable_error, signed=True)}"
+    return text + "."
+
+
+def fronts_by_place(study: Study) -> dict[str, list[Front]]:
+    """Fronts of all benchmarks by device and precision."""
+    groups: dict[str, list[Front]] = {}
+    for front in study.fronts:
+        groups.setdefault(f"{front.hardware}, {front.quant}", []).append(front)
+    return groups
+
+
+def _choices(fronts: list[Front]) -> str:
+    """The cheapest method within one point of the best, benchmark by benchmark."""
+    chosen = [
+        f"{front.name} {method(choice)} ({choice.score.printed}, best {best.score.printed})"
+        for front in fronts
+        if (best := front.best()) and (choice := front.choice("prefill_time_s"))
+    ]
+    if not chosen:
+        return "None of the models fits into the device's memory."
+    return f"Quickest prefill within one point of the best that fits: {'; '.join(chosen)}."
+
+
+def method(candidate: Candidate) -> str:
+    """`PruMerge+ at 144 tokens, Vicuna-7B`."""
+    score = candidate.score
+    return f"{score.method} at {candidate.configuration.visual_tokens} tokens, {score.llm}"

@@ -1,0 +1,306 @@
+"""A study's tables: a row for each configuration, setting, record or published score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from roofline.engine.result import Totals
+from roofline.explore.study import (
+    COSTS,
+    Candidate,
+    Configuration,
+    Front,
+    Measured,
+    Setting,
+    Study,
+    predicted_time_s,
+)
+from roofline.records.published import unpriced
+from roofline.report.document import Table, table
+from roofline.report.text.record import share, shown
+from roofline.report.text.study_answers import band, method, ratio
+from roofline.units import percent, si, significant
+
+_WORDS = ("Device", "Quant", "Reducer", "Bound", "Fits")
+_SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
+
+
+def costs(study: Study) -> tuple[Table, ...]:
+    """What each configuration costs, all components together."""
+    attainable = _has_laws(study)
+    compared = any(c.speedup is not None for c in study.configurations)
+    rows = []
+    for c, who in _identified(study):
+        whole = c.estimate.end_to_end
+        rows.append(
+            who
+            | {
+                "FLOPs": si(whole.flops, "FLOP"),
+                "Traffic": si(whole.memory_access_bytes, "B"),
+                "FLOP/B": significant(whole.arithmetic_intensity),
+                "Bound": str(whole.bound),
+                "Roofline": si(whole.time_s, "s"),
+            }
+            | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
+            | ({"Faster": _ratio(c.speedup)} if compared else {})
+        )
+    caption = "Prefill end to end."
+    if compared:
+        caption += " Faster: than with all visual tokens."
+    if attainable:
+        caption += (
+            " Within: if all kernels were off by as much as one in ten is, all to one side; never "
+            "below the bound."
+        )
+    return table(caption, rows, words=_WORDS)
+
+
+def parts(study: Study) -> tuple[Table, ...]:
+    """Time of each component, and its share."""
+    known = {part: None for c in study.configurations for part in c.estimate.components}
+    order = [p for p in ("vision", "reducer", "projector", "llm") if p in known]
+    if len(order) < 2:
+        return ()
+    rows = []
+    for c, who in _identified(study):
+        row = dict(who)
+        for part in order:
+            row[_PARTS[part]] = _part(c.estimate.components.get(part), c.time_s)
+        rows.append(row)
+    kind = "Attainable" if _has_laws(study) else "Roofline"
+    caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
+    return table(caption, rows, words=_WORDS)
+
+
+_PARTS = {"vision": "Vision", "reducer": "Reduction", "projector": "Projector", "llm": "LLM"}
+
+
+def limits(study: Study) -> tuple[Table, ...]:
+    """Where each setting turns from memory to compute, and where fewer tokens stop paying."""
+    settings = [s for s in study.settings if s.curve is not None]
+    rows = []
+    for setting, who in zip(settings, _without_constants(settings, _SETTING), strict=True):
+        assert setting.curve is not None
+        peaks = setting.curve.device["peaks"]["llm"]
+        rows.append(
+            who
+            | {
+                "Matmul peak": _peak(peaks["matmul_flops_per_s"], peaks["matmul_type"]),
+                "Bandwidth": si(setting.curve.device["memory_bytes_per_s"], "B/s"),
+                "Ridge point": f"{significant(peaks['ridge_point_flops_per_byte'])} FLOP/B",
+                "Memory-bound up to": str(setting.ridge_tokens),
+                "Stops paying at": str(setting.floor_tokens),
+            }
+        )
+    caption = (
+        "Limits. Memory-bound up to: the most visual tokens up to which the LLM's prefill is "
+        "bound by memory. Stops paying at: the most with which prefill, end to end, takes at most "
+        "5 % longer than with a single one."
+    )
+    return table(caption, rows, words=_WORDS)
+
+
+def memory(study: Study) -> tuple[Table, ...]:
+    """What each configuration occupies, and how many such prompts fit at once."""
+    rows = []
+    for c, who in _identified(study):
+        whole = c.estimate.end_to_end
+        rows.append(
+            who
+            | {
+                "Weights": si(whole.weight_bytes, "B"),
+                "KV cache": si(whole.kv_cache_bytes, "B"),
+                "Activations": si(whole.peak_activation_bytes, "B"),
+                "Peak": si(whole.peak_memory_bytes, "B"),
+                "Capacity": si(whole.device_memory_bytes, "B"),
+                "Fits": "yes" if c.fits else "no",
+                "At once": str(c.sequences_that_fit),
+            }
+        )
+    caption = (
+        "Memory of weights, KV cache and activations at their peak, in prefill. At once: how many "
+        "such prompts or images fit."
+    )
+    return table(caption, rows, words=_WORDS)
+
+
+def answers(study: Study) -> tuple[Table, ...]:
+    """Decode steps, and prompt with answer at the longest."""
+    rows = []
+    for c, who in _identified(study):
+        if c.generation is None:
+            continue
+        total_s = c.generation_time_s[-1]
+        speedup = None if c.whole is None else c.whole.generation_time_s[-1] / total_s
+        rows.append(
+            who
+            | {
+                "First step": _time(c, c.decode_time_s[0]),
+                "Last step": _time(c, c.decode_time_s[-1]),
+                "Prefill": percent(c.time_s / total_s),
+                "Prompt and answer": _time(c, total_s),
+                "Faster": _ratio(speedup),
+                "Memory": si(c.answer_memory_bytes, "B"),
+                "Fits": "yes" if c.answer_fits else "no",
+            }
+        )
+    length = study.inputs["output_tokens"]
+    caption = (
+        f"An answer of {length} tokens. Prefill: its share of the time of both. Memory: when the "
+        f"answer has been written.{_bounds(study)}"
+    )
+    return table(caption, rows, words=_WORDS)
+
+
+def measurements(records: Sequence[Measured]) -> tuple[Table, ...]:
+    """Spans of each record beside the bound and the prediction."""
+    rows = [
+        {
+            "Record": one.name,
+            "Span": span_name,
+            "Median": si(span.summary.p50_s, "s"),
+            "p10": si(span.summary.p10_s, "s"),
+            "p90": si(span.summary.p90_s, "s"),
+            "Samples": str(span.summary.count),
+            "Roofline": shown(span.roofline_time_s, "s"),
+            "Of roof": share(span.roofline_share),
+            "Predicted": shown(span.attainable_time_s, "s"),
+            "Error": share(span.attainable_error, signed=True),
+        }
+        for one in records
+        for span_name, span in one.record.spans.items()
+    ]
+    caption = "Measured. Of roof: roofline time over median; error: predicted over median, less 1."
+    return table(caption, rows, words=("Span",))
+
+
+def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
+    """What to take on each benchmark: the cheapest within one point, by each cost."""
+    rows = []
+    for front in fronts:
+        if not front.fitting:
+            continue
+        rows.append(
+            {
+                "Benchmark": f"{front.name}, {front.benchmark.metric} ({front.benchmark.unit})",
+                "Best": _pick(front.best()),
+            }
+            | {f"By {_SHORT[key]}": _pick(front.choice(key)) for key in COSTS}
+        )
+    caption = (
+        "The cheapest method within one point of the best, by prefill time, by energy at TDP and "
+        "by peak memory; of those that fit into the device's memory."
+    )
+    return table(caption, rows, words=("Best", *(f"By {short}" for short in _SHORT.values())))
+
+
+def candidates(front: Front) -> tuple[Table, ...]:
+    """All methods with a score on one benchmark, the cheapest prefill first."""
+    fronts = {key: front.pareto(key) for key in COSTS}
+    ranked = sorted(front.candidates, key=lambda c: c.configuration.time_s)
+    rows = [
+        {
+            "Method": one.score.method,
+            "LLM": one.score.llm,
+            "Trained": one.score.training or "-",
+            "Tokens": str(one.configuration.visual_tokens),
+            "Score": one.score.printed,
+            "Prefill": si(one.configuration.time_s, "s"),
+            "Energy at TDP": _energy(one.configuration),
+            "Memory": si(one.configuration.estimate.end_to_end.peak_memory_bytes, "B"),
+            "Fits": "yes" if one.configuration.fits else "no",
+            "Front": ", ".join(_SHORT[key] for key in COSTS if one in fronts[key]) or "-",
+            "Source": "; ".join(one.score.sources),
+        }
+        for one in ranked
+    ]
+    caption = (
+        f"{front.name}, {front.benchmark.metric} ({front.benchmark.unit}), on {front.hardware} in "
+        f"{front.quant}. Front: by which costs no other method that fits is better."
+    )
+    return table(caption, rows, words=_SCORE_WORDS)
+
+
+def left_out() -> tuple[Table, ...]:
+    """Methods with a published score and no cost."""
+    rows = [
+        {"Method": one.method, "LLM": one.llm, "Source": one.source, "Why": one.why}
+        for one in unpriced()
+    ]
+    return table("Published, but not priced.", rows, words=_SCORE_WORDS)
+
+
+_SHORT = {"prefill_time_s": "time", "energy_at_tdp_j": "energy", "peak_memory_bytes": "memory"}
+_SETTING: dict[str, Callable[[Setting], str]] = {
+    "Model": lambda s: s.model,
+    "Device": lambda s: s.hardware,
+    "Quant": lambda s: s.quant,
+}
+_CONFIGURATION: dict[str, Callable[[Configuration], str]] = {
+    "Model": lambda c: c.model,
+    "Device": lambda c: c.hardware,
+    "Quant": lambda c: c.quant,
+    "Visual": lambda c: str(c.visual_tokens),
+    "Reducer": lambda c: c.reducer or "-",
+}
+
+
+def _identified(study: Study) -> list[tuple[Configuration, dict[str, str]]]:
+    found = list(study.configurations)
+    return list(zip(found, _without_constants(found, _CONFIGURATION), strict=True))
+
+
+def _without_constants(
+    items: Sequence[Any], columns: Mapping[str, Callable[[Any], str]]
+) -> list[dict[str, str]]:
+    """What tells each item from the others; what is the same in all is left to the heading."""
+    cells = {title: [cell(item) for item in items] for title, cell in columns.items()}
+    varying = [title for title, column in cells.items() if len(set(column)) > 1]
+    return [
+        {title: cells[title][i] for title in varying or list(cells)[:1]} for i in range(len(items))
+    ]
+
+
+def _has_laws(study: Study) -> bool:
+    return any(c.has_laws for c in study.configurations)
+
+
+def _attainable(configuration: Configuration) -> str:
+    time_s = configuration.estimate.end_to_end.attainable_time_s
+    return "-" if time_s is None else si(time_s, "s")
+
+
+def _peak(per_s: float, data_type: str) -> str:
+    return f"{si(per_s, 'OP/s' if data_type.startswith('int') else 'FLOP/s')} {data_type}"
+
+
+def _bounds(study: Study) -> str:
+    """What captions say of `_time`."""
+    lawful = all(c.has_laws for c in study.configurations)
+    return "" if lawful else " ≥ marks bounds, where a device has no laws."
+
+
+def _time(configuration: Configuration, time_s: float) -> str:
+    return f"{'' if configuration.has_laws else '≥ '}{si(time_s, 's')}"
+
+
+def _part(part: Totals | None, whole_s: float) -> str:
+    if part is None:
+        return "-"
+    time_s = float(predicted_time_s(part))
+    bound = "≥ " if part.attainable_time_s is None else ""
+    return f"{bound}{si(time_s, 's')}, {percent(time_s / whole_s)}"
+
+
+def _ratio(speedup: float | None) -> str:
+    return "-" if speedup is None else f"{ratio(speedup)}x"
+
+
+def _energy(configuration: Configuration) -> str:
+    energy_j = configuration.energy_at_tdp_j
+    return "-" if energy_j is None else f"{significant(energy_j)} J"
+
+
+def _pick(candidate: Candidate | None) -> str:
+    return "-" if candidate is None else f"{candidate.score.printed}, {method(candidate)}"

@@ -1,0 +1,160 @@
+"""What a pipeline's steps run as: eagerly, compiled, or as CUDA graphs.
+
+A mode takes the steps of prefill and of decode, and what the first of them starts from, and gives
+back steps that yield the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+
+from roofline.errors import UnsupportedModeError
+from roofline.torch_side.measure.timing import Mark
+from roofline.torch_side.reduce.path import Step
+
+Steps = list[Step]
+Mode = Callable[[Steps, Steps, Tensor], tuple[Steps, Steps]]
+
+T = TypeVar("T")
+
+
+def mode_of(name: str, device: torch.device) -> Mode:
+    """One of `MODES` by its name. Raises UnsupportedModeError, also for what a device cannot do."""
+    if name not in MODES:
+        raise UnsupportedModeError(f"unknown mode {name!r}: choose one of {', '.join(MODES)}")
+    if name == "cuda-graph" and device.type != "cuda":
+        raise UnsupportedModeError(
+            f"CUDA graphs need a CUDA device, not {device.type}: use mode eager"
+        )
+    return MODES[name]
+
+
+def ignore(component: str) -> None:
+    """The mark of a run that nobody times."""
+
+
+def run(steps: Steps, state: Any, mark: Mark = ignore) -> Any:
+    """All steps, each from what the one before it made."""
+    for name, step in steps:
+        state = step(state)
+        mark(name)
+    return state
+
+
+def eager(prefill: Steps, decode: Steps, first: Tensor) -> tuple[Steps, Steps]:
+    """As they are."""
+    return prefill, decode
+
+
+def compiled(prefill: Steps, decode: Steps, first: Tensor) -> tuple[Steps, Steps]:
+    """Through `torch.compile`, now: each step for its own shapes, but decode steps after the first
+    for any length. Raises UnsupportedModeError where there is no compiler.
+    """
+    try:
+        torch.compile(lambda tensor: tensor + 1)(first)
+    except Exception as error:  # whatever the compiler's kind
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UnsupportedModeError(
+            f"torch.compile does not work on {first.device.type} here ({reason}): use mode eager"
+        ) from None
+    run([*prefill, *decode], first)  # what is made on first use shall not be compiled in
+    prefill = [(name, torch.compile(step, dynamic=False)) for name, step in prefill]
+    decode = [(name, torch.compile(step)) for name, step in decode]
+    with torch._dynamo.config.patch(cache_size_limit=_SHAPES):
+        run([*prefill, *decode], first)
+    return prefill, decode
+
+
+_SHAPES = 1000
+"""For how many steps, prompts and models code may be compiled before torch runs it eagerly.
+
+By the name that torch 2.6 has for it, too."""
+
+
+class Recorder(Protocol):
+    """Records what a function does, so that it can be done again."""
+
+    def warm_up(self, function: Callable[[], object]) -> None:
+        """Run it, apart from what is recorded."""
+        ...
+
+    def record(self, function: Callable[[], T]) -> tuple[Callable[[], None], T]:
+        """A function that does the same to the same tensors, and the result that it fills anew."""
+        ...
+
+
+class CudaRecorder:
+    """CUDA graphs in one pool of memory: results must be kept for as long as any is replayed."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def warm_up(self, function: Callable[[], object]) -> None:
+        """On a stream of its own, as capture needs it: libraries make their workspaces there."""
+        stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(stream):
+            function()
+        torch.cuda.current_stream(self._device).wait_stream(stream)
+
+    def record(self, function: Callable[[], T]) -> tuple[Callable[[], None], T]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool):
+            result = function()
+        return graph.replay, result
+
+
+_WARM_UPS = 2
+
+
+def graphed(
+    prefill: Steps, decode: Steps, first: Tensor, recorder: Recorder | None = None
+) -> tuple[Steps, Steps]:
+    """Each step as a CUDA graph over tensors of its own: what is left without the host's work.
+
+    Raises UnsupportedModeError where a result, such as a number of tokens, would have to be read
+    back: a graph has fixed shapes.
+    """
+    if reads_back(prefill[:-1], first):
+        raise UnsupportedModeError(
+            "a CUDA graph has fixed shapes, and here the image decides on the number of visual "
+            "tokens: give it, take a reducer that keeps to one, or use mode eager"
+        )
+    recorder = recorder or CudaRecorder(first.device)
+    for _ in range(_WARM_UPS):
+        recorder.warm_up(partial(run, [*prefill, *decode], first))
+    state: Any = first
+    recorded: Steps = []
+    for name, step in [*prefill, *decode]:
+        replay, state = recorder.record(partial(step, state))
+        recorded.append((name, partial(_replayed, replay, state)))
+    return recorded[: len(prefill)], recorded[len(prefill) :]
+
+
+def _replayed(replay: Callable[[], None], result: T, state: object) -> T:
+    replay()
+    return result
+
+
+def reads_back(steps: Steps, first: Tensor) -> bool:
+    """Whether steps wait for values to decide on shapes: tried on tensors that have none."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        try:
+            run(steps, mode.from_tensor(first))
+        except (DataDependentOutputException, DynamicOutputShapeException):
+            return True
+    return False
+
+
+MODES: dict[str, Mode] = {"eager": eager, "compile": compiled, "cuda-graph": graphed}

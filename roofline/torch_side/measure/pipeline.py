@@ -1,0 +1,293 @@
+"""A model taken apart at its components, as it is timed: vision, reducer, projector, LLM.
+
+What runs is the Hugging Face model itself and `attach`'s own path through it. Everything that does
+not depend on the pixels' values, such as where visual tokens go, is laid out and on the device
+before the first run; the KV cache is written in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
+from roofline.errors import ScenarioError, SpecError
+from roofline.specs.catalog import load_model as load_spec
+from roofline.specs.models import Lmm
+from roofline.torch_side.load import SEED, load_model
+from roofline.torch_side.measure.kv_cache import InPlaceCache
+from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
+from roofline.torch_side.measure.timing import Mark
+from roofline.torch_side.pictures import preprocessed, read
+from roofline.torch_side.reduce.methods import find
+from roofline.torch_side.reduce.methods.base import LanguageLayers, Reduction
+from roofline.torch_side.reduce.path import VisualPath, embed, lay_out, visual_inputs
+from roofline.torch_side.reduce.splice import Prompt, PromptError
+
+
+class Next(NamedTuple):
+    """What an LLM step leaves for the one after it."""
+
+    logits: Tensor
+    """Of the last position: [B, V]."""
+    token: Tensor | None = None
+    """What was fed in, [B, 1]; None for the prompt."""
+
+
+def build_pipeline(
+    model: str | Lmm,
+    *,
+    reducer: str | None = None,
+    visual_tokens: int | None = None,
+    batch: int = 1,
+    text_tokens: int = DEFAULT_TEXT_TOKENS,
+    output_tokens: int = 0,
+    image: str | Path | Tensor | None = None,
+    loaded: Any = None,
+    checkpoint: str | Path | None = None,
+    dtype: str | torch.dtype | None = None,
+    quant: str | None = None,
+    device: str | torch.device = "cpu",
+    attention: str = "sdpa",
+    mode: str = "eager",
+    seed: int = SEED,
+) -> Pipeline:
+    """A pipeline for `batch` prompts of one image, or a video's frames, and random text after it.
+
+    visual_tokens: of each prompt, as many from each image or frame; left out, as many as the model
+        has, or as the reducer decides on. Without a reducer the first ones are taken.
+    image: a file, or pixels [1 or all images, 3, height, width]; a single one serves for all.
+        Left out, each is noise of its own.
+    loaded: the model, if it is at hand; `checkpoint`, `dtype`, `quant`, `device` and `attention`
+        are else those of `load_model`.
+    mode: one of `roofline.torch_side.measure.modes.MODES`.
+
+    Raises InputError, such as PictureError, ScenarioError and ReducerError, and what `load_model`
+    raises.
+    """
+    spec = load_spec(model)
+    if not isinstance(spec, Lmm):
+        raise SpecError(f"model {spec.name}", [("kind", "only an lmm has components to time")])
+    Scenario.of(  # its checks
+        visual_tokens=visual_tokens,
+        text_tokens=text_tokens,
+        batch=batch,
+        output_tokens=output_tokens,
+    )
+    run_as = mode_of(mode, torch.device(device) if loaded is None else loaded.device)
+    options = _options(spec, reducer, visual_tokens)
+    photo = read(image) if isinstance(image, str | Path) else image
+    if loaded is None:
+        loaded = load_model(
+            spec,
+            checkpoint,
+            dtype=dtype,
+            quant=quant,
+            device=device,
+            attention=attention,
+            seed=seed,
+        )
+    visual = visual_inputs(loaded)[-1]  # of Video-LLaVA's two the video
+    images, side = batch * spec.images, visual.tower.config.image_size
+    random = torch.Generator().manual_seed(seed)
+    if photo is None:
+        pixels = torch.randn(images, 3, side, side, generator=random)
+    else:
+        pixels = photo if isinstance(photo, Tensor) else preprocessed(photo, checkpoint, side)[1]
+        pixels = pixels.expand(images if len(pixels) == 1 else -1, -1, -1, -1)
+    placeholders = torch.full((batch, spec.images * visual.unreduced), visual.placeholder)
+    ids = torch.cat([placeholders, _text(loaded.config, (batch, text_tokens), random)], dim=1)
+    return Pipeline(
+        loaded,
+        reducer=reducer,
+        options=options,
+        pixels=pixels,
+        ids=ids,
+        output_tokens=output_tokens,
+        mode=run_as,
+    )
+
+
+def _options(spec: Lmm, reducer: str | None, visual_tokens: int | None) -> dict[str, int]:
+    """What makes a reducer, or none, leave so many visual tokens of each prompt."""
+    inside_llm = reducer is not None and find(reducer).place == "llm"
+    if visual_tokens is None:
+        return {}
+    per_image, rest = divmod(visual_tokens, spec.images)
+    if rest:
+        raise ScenarioError(
+            f"{spec.name} has {spec.images} images a sample, each of which leaves as many visual "
+            f"tokens: {visual_tokens} is no multiple of {spec.images}"
+        )
+    return {"count": visual_tokens if inside_llm else per_image}
+
+
+def _text(config: Any, shape: tuple[int, int], random: torch.Generator) -> Tensor:
+    """Ids of any tokens but those with a meaning of their own."""
+    special = ("image_token_id", "video_token_id", "pad_token_id")
+    ordinary = torch.ones(config.text_config.vocab_size, dtype=torch.bool)
+    for owner in (config, config.text_config):
+        for name in special:
+            if getattr(owner, name, None) is not None:
+                ordinary[getattr(owner, name)] = False
+    ids = ordinary.nonzero().flatten()
+    return ids[torch.randint(len(ids), shape, generator=random)]
+
+
+class Pipeline:
+    """One prompt, ready to run as often as it takes.
+
+    pixels: [images, 3, height, width], or videos [B, frames, 3, height, width].
+    ids: [B, n], a placeholder for every unreduced visual token, as a processor writes them; no
+        padding.
+    options: those of the reducer; without one `count`, tokens of each image (`VisualPath`).
+    output_tokens: decode steps of `generate`.
+    mode: what the steps run as (`roofline.torch_side.measure.modes`).
+
+    The tower runs up to the features: the block behind them, which Hugging Face runs for nothing,
+    is left out, and priced at nothing by the analysis. A reducer inside the ViT is part of the
+    component `vision`, one inside the LLM of `llm`: there is no `reducer` then. `llm` embeds the
+    text, splices, prefills, and computes logits of the last position alone.
+
+    Making one runs the prompt once. A reducer inside the LLM hooks the model until `close`.
+    Raises InputError for what does not go together, and what `mode` raises.
+    """
+
+    components: tuple[str, ...]
+    """In the order in which they run, and are marked."""
+    visual_tokens: list[int]
+    """Visual tokens that reach the LLM, of each sequence. FastV drops its own later."""
+    _last: Next
+    """Of the last prefill."""
+
+    @torch.inference_mode()
+    def __init__(
+        self,
+        model: Any,
+        *,
+        reducer: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        pixels: Tensor,
+        ids: Tensor,
+        output_tokens: int = 0,
+        mode: Mode = eager,
+    ) -> None:
+        entry, options = None if reducer is None else find(reducer), options or {}
+        path = VisualPath(model, entry, options)
+        prompt = Prompt.of(ids)
+        visual = next((v for v in path.inputs if bool((prompt.ids == v.placeholder).any())), None)
+        if visual is None:
+            raise PromptError("the prompt has no placeholder of a visual token")
+        self.model = model
+        self._pixels = pixels.flatten(0, -4).to(model.device, model.dtype)
+        prompt.check(visual.placeholder, visual.unreduced, len(self._pixels))
+
+        layout = lay_out(model, prompt, [visual], [path.tokens(visual, self._pixels)])
+        self._layout, self._visual_here = layout.spliced, layout.visual
+        self._ids, self._places = (
+            tensor.to(model.device) for tensor in (layout.spliced.ids, layout.places)
+        )
+        self.visual_tokens = layout.visual.sum(dim=1).tolist()
+        steps = max(output_tokens, 1)
+        self._mask: Tensor | None = None
+        if layout.spliced.padded:
+            answer = torch.ones(len(ids), steps, dtype=torch.long)
+            mask = torch.cat([layout.spliced.mask, answer], dim=1)
+            self._mask = mask.to(model.device)
+        self._cache = InPlaceCache(
+            model.config.text_config.num_hidden_layers, self._ids.shape[1] + steps
+        )
+        self._inside_llm: LanguageLayers | None = None
+        if entry is not None and entry.llm is not None:
+            self._inside_llm = entry.llm(model.model.language_model, **options)
+
+        self._output_tokens = output_tokens
+        self._prefill: Steps = [*path.steps(visual), ("llm", self._prefill_llm)]
+        self._decode: Steps = [("decode", partial(self._decode_llm, n)) for n in range(steps)]
+        self.components = tuple(name for name, _ in self._prefill)
+        try:
+            self._prefill, self._decode = mode(self._prefill, self._decode, self._pixels)
+            self.prefill()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the prompt as it reaches the LLM, of the longest sequence."""
+        return int(self._ids.shape[1])
+
+    @torch.inference_mode()
+    def prefill(self, mark: Mark = ignore) -> Tensor:
+        """Logits [B, V] of the last position; marks `components`.
+
+        As a CUDA graph it fills the same tensor each time.
+        """
+        self._last = run(self._prefill, self._pixels, mark)
+        return self._last.logits
+
+    @torch.inference_mode()
+    def decode_step(self, mark: Mark = ignore) -> Tensor:
+        """Logits [B, V] behind the first token of the answer; marks `decode`.
+
+        The most likely token is fed in behind the prompt, of which the cache holds keys and values.
+        Runs the same step however often it is called.
+        """
+        after: Next = run(self._decode[:1], self._last, mark)
+        return after.logits
+
+    @torch.inference_mode()
+    def generate(self, mark: Mark = ignore) -> Tensor:
+        """The most likely answer, [B, output_tokens]; marks `components`, then every `decode`.
+
+        One decode step a token, and no stop at an end-of-sequence token.
+        """
+        state: Next = run(self._prefill, self._pixels, mark)
+        self._last, answer = state, [self._ids[:, :0]]
+        for step in self._decode[: self._output_tokens]:
+            state = run([step], state, mark)
+            assert state.token is not None
+            answer.append(state.token)
+        return torch.cat(answer, dim=1)
+
+    def close(self) -> None:
+        """Take off what a reducer has put on the model."""
+        if self._inside_llm is not None:
+            self._inside_llm.remove()
+            self._inside_llm = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _prefill_llm(self, reduction: Reduction) -> Next:
+        self._cache.reset()
+        if self._inside_llm is not None:
+            self._inside_llm.expect(self._visual_here, self._layout.mask)
+        embeddings = embed(self.model, self._ids, self._places, [reduction])
+        return Next(self._logits(self._ids.shape[1], inputs_embeds=embeddings))
+
+    def _decode_llm(self, step: int, before: Next) -> Next:
+        """The `step`-th token behind the prompt, counted from 0."""
+        self._cache.rewind(step)
+        token = before.logits.argmax(dim=-1, keepdim=True)
+        return Next(self._logits(self._ids.shape[1] + step + 1, input_ids=token), token)
+
+    def _logits(self, length: int, **given: Tensor) -> Tensor:
+        """Of the last position, [B, V], where sequences are `length` long with what is given."""
+        output = self.model(
+            **given,
+            attention_mask=None if self._mask is None else self._mask[:, :length],
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        logits: Tensor = output.logits[:, -1]
+        return logits

@@ -1,0 +1,283 @@
+"""Run a model on this machine, time its components, and write down what came out.
+
+The run is timed twice, side by side: with a mark behind each component, and as a whole without.
+Marks cost next to nothing, so that the components add up to the whole; the record has both.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+from msgspec.structs import asdict, replace
+
+from roofline.records.measurement import (
+    WHOLE,
+    Achieved,
+    HostOverhead,
+    Inputs,
+    Record,
+    Span,
+    Telemetry,
+    spec_hashes,
+)
+from roofline.records.statistics import StoppingRule, quality_warnings, summarize
+from roofline.specs.catalog import load_hardware
+from roofline.specs.hardware import Hardware
+from roofline.torch_side.load import place_of
+from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.energy import energy_per_run
+from roofline.torch_side.measure.expectation import Expectation, expected
+from roofline.torch_side.measure.host_overhead import host_overhead
+from roofline.torch_side.measure.memory_check import check_memory, short_of_memory
+from roofline.torch_side.measure.modes import ignore
+from roofline.torch_side.measure.per_op import achieved, measure_ops
+from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
+from roofline.torch_side.measure.request import ATTENTIONS, Request
+from roofline.torch_side.measure.telemetry import Telemetry as NvmlTelemetry
+from roofline.torch_side.measure.telemetry import open_telemetry, telemetry_warnings
+from roofline.torch_side.measure.timing import (
+    Clock,
+    Mark,
+    Measurement,
+    Progress,
+    Subject,
+    calls_for,
+    interrupted,
+    measure,
+    stopwatch_for,
+    synchronizer,
+)
+
+_TOLERATED_GAP = 0.02
+"""Between the components' sum and the whole."""
+_MARKED = "with marks"
+_BETWEEN_LOOKS_S = 0.01
+"""Runs between two looks at the energy counter take this long, so that looking does not count."""
+
+
+@dataclass
+class _Extras:
+    """What is measured behind the timing."""
+
+    complete: bool
+    peak_memory_bytes: float | None = None
+    energy_j: float | None = None
+    host: HostOverhead | None = None
+    ops: list[Achieved] = field(default_factory=list)
+
+
+def profile(
+    request: Request, *, clock: Clock = time.perf_counter, progress: Progress | None = None
+) -> Record:
+    """Measure as asked. Ctrl-C ends it early: the record then says that it is not complete.
+
+    Raises InputError: what `Request.check`, `build_pipeline` and `load_model` raise, and
+    MemoryShortError.
+    Raises KeyboardInterrupt if nothing at all had been measured yet.
+    """
+    return _Run(request, clock, progress).record()
+
+
+class _Run:
+    """One request on its way to a record."""
+
+    def __init__(self, request: Request, clock: Clock, progress: Progress | None) -> None:
+        request.check()
+        self.spec, self.clock, self.progress = request.spec, clock, progress
+        self.device = place_of(request.device or machine.default_device())
+        quant = request.quant or ("fp32" if self.device.type == "cpu" else "fp16")
+        self.request = replace(request, quant=quant)
+        self.notes: list[str] = []
+        self.hardware = self._hardware()
+
+    def record(self) -> Record:
+        """Everything, in the order in which it is measured."""
+        telemetry = open_telemetry(self.device, clock=self.clock)
+        with self._pipeline() as pipeline:
+            before = telemetry.snapshot()
+            with telemetry.sampling() as during:
+                measured = self._measured(pipeline)
+            after = telemetry.snapshot()
+            if not all(each.total for each in measured.values()):
+                raise KeyboardInterrupt
+            expectation = expected(self._as_run(pipeline), self.hardware, self.notes)
+            extras = _Extras(complete=not interrupted(measured))
+            if extras.complete:
+                try:
+                    self._look_closer(pipeline, telemetry, expectation, extras)
+                except KeyboardInterrupt:
+                    extras.complete = False
+            inputs = self._inputs(pipeline)
+        spans = self._spans(measured, expectation)
+        estimate = expectation.estimate if expectation else None
+        known = telemetry.available
+        return Record(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            complete=extras.complete,
+            inputs=inputs,
+            specs=spec_hashes([self.spec, *([self.hardware] if self.hardware else [])]),
+            environment=machine.environment(self.device),
+            spans=spans,
+            peak_memory_bytes=extras.peak_memory_bytes,
+            telemetry=Telemetry(
+                device=telemetry.describe() or None,
+                before=before if known else None,
+                during=during,
+                after=after if known else None,
+                energy_j=extras.energy_j,
+            ),
+            host=extras.host,
+            ops=extras.ops,
+            estimate=estimate.to_dict() if estimate else None,
+            warnings=self._warnings(measured) + telemetry_warnings(before, during, after),
+            notes=self.notes + telemetry.notes,
+        )
+
+    def _hardware(self) -> Hardware | None:
+        """The device's spec: the one that was named, else the one of its name in the catalog."""
+        if self.request.hardware is not None:
+            return load_hardware(self.request.hardware)
+        found = machine.catalogued(self.device)
+        if found is None:
+            self.notes.append(
+                f"no spec of {machine.device_name(self.device)}, so nothing to compare with: make "
+                "one with `roofline calibrate -o my.yaml` and give --hw my.yaml"
+            )
+        return found
+
+    def _pipeline(self) -> Pipeline:
+        """Ready to run. Raises MemoryShortError, before anything is loaded where that is known."""
+        request = self.request
+        check_memory(request, self.device)
+        try:
+            return build_pipeline(
+                self.spec,
+                reducer=request.reducer,
+                visual_tokens=request.visual_tokens,
+                batch=request.batch,
+                text_tokens=request.text_tokens,
+                output_tokens=request.output_tokens,
+                image=request.image,
+                checkpoint=request.checkpoint,
+                quant=request.quant,
+                device=self.device,
+                attention=ATTENTIONS[request.attention],
+                mode=request.mode,
+                seed=request.seed,
+            )
+        except torch.OutOfMemoryError:
+            raise short_of_memory(request, self.device) from None
+
+    def _measured(self, pipeline: Pipeline) -> dict[str, Measurement]:
+        """Samples of the run with marks and of the same without, side by side."""
+        run = self._run(pipeline)
+        if self.request.stage != "prefill":
+            pipeline.prefill()  # fills the cache that decode steps read
+        subjects = [Subject(_MARKED, run), Subject(WHOLE, lambda _: run(ignore))]
+        rule = self._rule
+        stopwatch = stopwatch_for(self.device, self.clock)
+        return measure(
+            subjects, stopwatch, rule, together=True, clock=self.clock, progress=self.progress
+        )
+
+    @property
+    def _rule(self) -> StoppingRule:
+        return StoppingRule(relative_ci=self.request.relative_ci, cap_s=self.request.cap_s)
+
+    def _run(self, pipeline: Pipeline) -> Callable[[Mark], object]:
+        stages: Mapping[str, Callable[[Mark], object]] = {
+            "prefill": pipeline.prefill,
+            "decode": pipeline.decode_step,
+            "generate": pipeline.generate,
+        }
+        return stages[self.request.stage]
+
+    def _look_closer(
+        self,
+        pipeline: Pipeline,
+        device: NvmlTelemetry,
+        expectation: Expectation | None,
+        extras: _Extras,
+    ) -> None:
+        """Memory, host overhead, energy and single ops, none of which may disturb the timing."""
+        run, synchronize = self._run(pipeline), synchronizer(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            run(ignore)
+            synchronize()
+            extras.peak_memory_bytes = float(torch.cuda.max_memory_allocated(self.device))
+        else:
+            self.notes.append(f"no peak memory: torch keeps no count of it on {self.device.type}")
+        extras.host = host_overhead(partial(run, ignore), self.device)
+        if device.available:
+            stopwatch = stopwatch_for(self.device, self.clock)
+            once = partial(run, ignore)
+            extras.energy_j = energy_per_run(
+                once,
+                device,
+                synchronize=synchronize,
+                clock=self.clock,
+                calls=calls_for(once, stopwatch, least_s=_BETWEEN_LOOKS_S),
+            )
+        if self.request.per_op:
+            times = measure_ops(run, pipeline.model, self.device)
+            extras.ops = achieved(times, expectation.op_table if expectation else [])
+
+    def _as_run(self, pipeline: Pipeline) -> Request:
+        """The request with as many visual tokens as an adaptive reducer has left."""
+        inside_llm = self.request.reducer is not None and "reducer" not in pipeline.components
+        if self.request.visual_tokens is not None or inside_llm:
+            return self.request
+        least, most = min(pipeline.visual_tokens), max(pipeline.visual_tokens)
+        if least < most:
+            self.notes.append(
+                f"sequences have {least} to {most} visual tokens; the estimate is for the longest, "
+                "to which the others are padded"
+            )
+        return replace(self.request, visual_tokens=most)
+
+    def _spans(
+        self, measured: Mapping[str, Measurement], expectation: Expectation | None
+    ) -> dict[str, Span]:
+        samples = measured[_MARKED].spans | {WHOLE: measured[WHOLE].total}
+        figures = {name: expectation.of(name, samples) for name in samples} if expectation else {}
+        return {
+            name: Span(samples_s=list(times), **(asdict(figures[name]) if name in figures else {}))
+            for name, times in samples.items()
+        }
+
+    def _warnings(self, measured: Mapping[str, Measurement]) -> list[str]:
+        marked, whole = measured[_MARKED].total, measured[WHOLE].total
+        found = quality_warnings(whole, summarize(whole), self._rule)
+        gap = summarize(marked).p50_s / summarize(whole).p50_s - 1
+        if abs(gap) > _TOLERATED_GAP:
+            found.append(
+                f"the components' sum is {100 * gap:+.1f} % off the whole, more than marks cost: "
+                "the machine was not steady"
+            )
+        return found
+
+    def _inputs(self, pipeline: Pipeline) -> Inputs:
+        """What was asked, defaults filled in; no paths."""
+        asked = asdict(self.request)
+        given = {name: asked[name] for name in Inputs.__struct_fields__}
+        named = {
+            "model": self.spec.name,
+            "hardware": self.hardware.name if self.hardware else None,
+            "device": str(self.device),
+            "visual_tokens": self.request.visual_tokens or max(pipeline.visual_tokens),
+            "checkpoint": _last(self.request.checkpoint),
+            "image": _last(self.request.image),
+        }
+        return Inputs(**given | named)
+
+
+def _last(path: str | None) -> str | None:
+    """The name alone: where somebody keeps it is nobody's business."""
+    return Path(path).name if path and Path(path).exists() else path

@@ -1,0 +1,336 @@
+"""Hold the analysis against what PyTorch counts and what this machine takes.
+
+Three layers: FLOPs against FlopCounterMode; traffic and live tensors against a traced model, and
+peak memory against the allocator; predicted against measured time, on sizes of a whole model that
+the calibration never saw.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import torch
+from msgspec.structs import replace
+
+from roofline.engine.analysis import analyze
+from roofline.engine.result import Totals
+from roofline.errors import InputError, ScenarioError
+from roofline.records.statistics import StoppingRule, WarmUpRule
+from roofline.records.validation import Cell, Count, Validation
+from roofline.specs.catalog import load_hardware
+from roofline.specs.catalog import load_model as load_spec
+from roofline.specs.hardware import Hardware
+from roofline.specs.models import Lmm
+from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
+from roofline.torch_side.load import DTYPES, load_model, place_of
+from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.modes import ignore
+from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
+from roofline.torch_side.measure.timing import (
+    Clock,
+    Measurement,
+    Progress,
+    Subject,
+    interrupted,
+    measure,
+    stopwatch_for,
+    synchronizer,
+)
+from roofline.torch_side.oracle.checks import compare_costs
+
+PROMPTS = (16, 24, 40, 80, 120, 200, 320, 616, 1024)
+"""Prompt tokens of the cells: none of them a size that the calibration multiplies at, but for the
+ends."""
+BATCHES = (1, 4)
+_BATCHED_PROMPTS = (40, 120)
+_DECODED_PROMPTS = (80, 616)
+_REDUCED = ("prumerge", 40)
+_LEAST_TEXT = 8
+_CALIBRATION_SHARE = 0.5
+
+
+class Scene(NamedTuple):
+    """One prompt that is run."""
+
+    visual_tokens: int
+    text_tokens: int
+    batch: int
+    reducer: str | None = None
+    decodes: bool = False
+
+    @property
+    def tokens(self) -> int:
+        return self.visual_tokens + self.text_tokens
+
+    @property
+    def name(self) -> str:
+        method = f" {self.reducer}" if self.reducer else ""
+        return f"{self.tokens} tokens, batch {self.batch}{method}"
+
+
+def validate(
+    hardware: str | Hardware,
+    *,
+    model: str | Lmm,
+    device: str | None = None,
+    quant: str | None = None,
+    mode: str = "eager",
+    seconds: float = 90.0,
+    began_s: float | None = None,
+    clock: Clock = time.perf_counter,
+    progress: Progress | None = None,
+) -> Validation:
+    """Validate the analysis of a model on the device that `hardware` was calibrated on.
+
+    seconds: roughly what the timing may take.
+    began_s: what `clock` said when it all began; left out, now.
+
+    Raises InputError: what `load_model` raises, and for a device without laws of its own.
+    """
+    began_s = clock() if began_s is None else began_s
+    return _Validator(hardware, model, device, quant, mode, clock).run(seconds, began_s, progress)
+
+
+def calibrate_and_validate(
+    *,
+    model: str | Lmm | None = None,
+    hardware: str | Hardware | None = None,
+    quant: str | None = None,
+    device: str | None = None,
+    mode: str = "eager",
+    seconds: float = 170.0,
+    clock: Clock = time.perf_counter,
+    progress: Progress | None = None,
+) -> tuple[Validation, Calibration | None]:
+    """Validate; without `hardware` calibrate first, in a share of the time."""
+    began_s, share = clock(), 0.0
+    place = place_of(device or machine.default_device())
+    on_cpu = place.type == "cpu"
+    quant = quant or ("fp32" if on_cpu else "fp16")
+    calibration = None
+    if hardware is None:
+        share = _CALIBRATION_SHARE
+        modes = [quant] if quant in DTYPES else ["bf16", quant]
+        calibration = calibrate(
+            str(place),
+            modes=modes,
+            seconds=share * seconds,
+            clock=clock,
+            progress=progress and (lambda done, doing: progress(share * done, doing)),
+        )
+        hardware = calibration.hardware
+    found = validate(
+        hardware,
+        model=model or ("llava-small" if on_cpu else "llava-1.5-7b"),
+        device=str(place),
+        quant=quant,
+        mode=mode,
+        seconds=(1 - share) * seconds,
+        began_s=began_s,
+        clock=clock,
+        progress=progress and (lambda done, doing: progress(share + (1 - share) * done, doing)),
+    )
+    return found, calibration
+
+
+class _Validator:
+    def __init__(
+        self,
+        hardware: str | Hardware,
+        model: str | Lmm,
+        device: str | None,
+        quant: str | None,
+        mode: str,
+        clock: Clock,
+    ) -> None:
+        spec = load_spec(model)
+        if not isinstance(spec, Lmm):
+            raise ScenarioError(f"{spec.name} is no LMM: validate one, such as llava-small")
+        self.spec, self.mode, self.clock = spec, mode, clock
+        self.hardware = load_hardware(hardware)
+        if self.hardware.attained is None:
+            raise InputError(
+                f"{self.hardware.name} has peaks alone, which predict no time: give --hw a file of "
+                "`roofline calibrate`, or none to calibrate first"
+            )
+        self.device = place_of(device or machine.default_device())
+        self.quant = quant or ("fp32" if self.device.type == "cpu" else "fp16")
+        self.notes: list[str] = []
+
+    def run(self, seconds: float, began_s: float, progress: Progress | None) -> Validation:
+        counts = list(self._counts())
+        loaded = load_model(self.spec, device=self.device, quant=self.quant)
+        with ExitStack() as open_pipelines:
+            pipelines = {
+                scene: open_pipelines.enter_context(self._pipeline(scene, loaded))
+                for scene in scenes(self.spec)
+            }
+            counts += self._peak_memory(pipelines)
+            measured = self._measured(pipelines, seconds, progress)
+        cells = [
+            cell for scene in pipelines for cell in self._cells(scene, measured) if cell.samples_s
+        ]
+        return Validation(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            complete=not interrupted(measured),
+            inputs={
+                "model": self.spec.name,
+                "hardware": self.hardware.name,
+                "quant": self.quant,
+                "mode": self.mode,
+                "attention": "sdpa",
+                "seconds": seconds,
+            },
+            environment=machine.environment(self.device),
+            took_s=self.clock() - began_s,
+            counts=counts,
+            cells=merged(cells),
+            notes=self.notes,
+        )
+
+    def _counts(self) -> Iterator[Count]:
+        """FLOPs, traffic and live tensors, by prefill and one decode step of the whole model."""
+        full = scenes(self.spec)[-1]
+        for stage in ("prefill", "decode"):
+            checks = compare_costs(
+                self.spec,
+                visual_tokens=full.visual_tokens,
+                text_tokens=full.text_tokens,
+                batch=full.batch,
+                stage=stage,
+            )
+            for check in checks:
+                yield Count(
+                    component=check.component if stage == "prefill" else stage,
+                    quantity=check.quantity,
+                    analytic=check.analytic,
+                    witnessed=check.traced,
+                    witness="FlopCounterMode" if check.quantity == "flops" else "traced model",
+                )
+
+    def _pipeline(self, scene: Scene, loaded: Any) -> Pipeline:
+        return build_pipeline(
+            self.spec,
+            reducer=scene.reducer,
+            visual_tokens=scene.visual_tokens,
+            text_tokens=scene.text_tokens,
+            batch=scene.batch,
+            loaded=loaded,
+            mode=self.mode,
+        )
+
+    def _peak_memory(self, pipelines: dict[Scene, Pipeline]) -> list[Count]:
+        """Of the longest prompt, by the allocator, where it keeps count."""
+        if self.device.type != "cuda":
+            self.notes.append(
+                f"peak memory stands against the traced model alone: torch keeps no count of it on "
+                f"{self.device.type}"
+            )
+            return []
+        scene = max(pipelines, key=lambda scene: scene.tokens * scene.batch)
+        synchronize = synchronizer(self.device)
+        synchronize()
+        before = torch.cuda.memory_allocated(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        pipelines[scene].prefill(ignore)
+        synchronize()
+        live = torch.cuda.max_memory_allocated(self.device) - before
+        estimate = self._estimate(scene, "prefill")
+        return [
+            Count(
+                component="whole",
+                quantity="peak_activation_bytes",
+                analytic=float(estimate["whole"].peak_activation_bytes),
+                witnessed=float(live),
+                witness="allocator",
+            )
+        ]
+
+    def _measured(
+        self, pipelines: dict[Scene, Pipeline], seconds: float, progress: Progress | None
+    ) -> dict[str, Measurement]:
+        subjects = []
+        for scene, pipeline in pipelines.items():
+            subjects.append(Subject(scene.name, pipeline.prefill))
+            if scene.decodes:
+                # the step reads the cache that its own prompt has filled
+                subjects.append(Subject(f"{scene.name}, decode", pipeline.decode_step))
+        rule = StoppingRule(relative_ci=1e-6, least=5, cap_s=seconds / len(subjects))
+        return measure(
+            subjects,
+            stopwatch_for(self.device, self.clock),
+            rule,
+            warm_up=WarmUpRule(window=1, most=1, cap_s=0.0),
+            clock=self.clock,
+            progress=progress,
+        )
+
+    def _cells(self, scene: Scene, measured: dict[str, Measurement]) -> Iterator[Cell]:
+        """What each component of a scene took, beside what was predicted."""
+        prefill = measured[scene.name]
+        estimate = self._estimate(scene, "prefill")
+        for component, samples in (*prefill.spans.items(), ("whole", prefill.total)):
+            if component in estimate:
+                yield self._cell(component, scene, estimate[component], samples)
+        if scene.decodes:
+            decode = measured[f"{scene.name}, decode"]
+            yield self._cell("decode", scene, self._estimate(scene, "decode")["llm"], decode.total)
+
+    def _cell(self, component: str, scene: Scene, totals: Totals, samples: Sequence[float]) -> Cell:
+        graphed = self.mode == "cuda-graph"
+        predicted = totals.attainable_time_s if graphed else totals.eager_time_s
+        assert predicted is not None
+        return Cell(
+            component=component,
+            tokens=scene.tokens,
+            batch=scene.batch,
+            predicted_s=float(predicted),
+            roofline_s=float(totals.time_s),
+            samples_s=list(samples),
+        )
+
+    def _estimate(self, scene: Scene, stage: str) -> dict[str, Totals]:
+        estimate = analyze(
+            self.spec,
+            self.hardware,
+            self.quant,
+            visual_tokens=scene.visual_tokens,
+            text_tokens=scene.text_tokens,
+            batch=scene.batch,
+            stage=stage,
+            reducer=scene.reducer,
+        )
+        return {**estimate.components, "whole": estimate.end_to_end}
+
+
+def scenes(spec: Lmm) -> list[Scene]:
+    """Prompts of all lengths, some in batches, some decoded from, one reduced; the longest last."""
+    estimate = analyze(spec, "h100-sxm")
+    most = int(estimate.scenario.visual_tokens)
+
+    def of(tokens: int, batch: int = 1) -> Scene:
+        visual = min(most, tokens - _LEAST_TEXT) // spec.images * spec.images
+        decodes = batch == 1 and tokens in _DECODED_PROMPTS
+        return Scene(visual, tokens - visual, batch, decodes=decodes)
+
+    method, kept = _REDUCED
+    found = [of(tokens, batch) for batch in BATCHES[1:] for tokens in _BATCHED_PROMPTS]
+    found.append(Scene(min(kept, most) // spec.images * spec.images, 40, 1, method))
+    return [*found, *map(of, PROMPTS)]
+
+
+def merged(cells: Sequence[Cell]) -> list[Cell]:
+    """Cells of one component and size together: vision sees the same images at any prompt."""
+    groups: dict[Any, Cell] = {}
+    for cell in cells:
+        size = cell.batch if cell.component == "vision" else (cell.tokens, cell.batch)
+        key = (cell.component, size, cell.predicted_s)
+        known = groups.get(key)
+        if known is not None:
+            cell = replace(cell, samples_s=[*known.samples_s, *cell.samples_s])
+        groups[key] = cell
+    return list(groups.values())

@@ -1,0 +1,173 @@
+"""The analysis held against what PyTorch counts: FLOPs, traffic and live tensors, on meta tensors.
+
+FLOPs are `FlopCounterMode`'s. Bytes are those of the traced aten calls, taken together to kernels
+by the fusions that `roofline.model.ops.FUSIONS` lists. No weights are needed: a model of any size
+takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+from torch.utils.flop_counter import FlopCounterMode
+
+from roofline.engine.analysis import analyze
+from roofline.engine.layout import IMAGES
+from roofline.engine.result import Estimate
+from roofline.errors import ScenarioError
+from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.counted import TRAFFIC
+from roofline.model.polynomial import Polynomial
+from roofline.specs.models import Model
+from roofline.torch_side.oracle.fusion import group, rules_for
+from roofline.torch_side.oracle.reduced import AND, reduced_flops
+from roofline.torch_side.oracle.subjects import trace_llm, trace_projector, trace_vision
+from roofline.torch_side.oracle.trace import Trace
+from roofline.torch_side.oracle.traffic import measure
+
+QUANTITIES = (
+    "flops",
+    "memory_access_bytes",
+    "activation_store_bytes",
+    "peak_activation_bytes",
+)
+_ANY_DEVICE = "h100-sxm"
+"""What is counted does not depend on it."""
+
+
+class TracedCost(Struct, frozen=True):
+    """What one component does at a stage, by FlopCounterMode and by its traced calls."""
+
+    flops: int
+    weight_read_bytes: int
+    activation_read_bytes: int
+    activation_write_bytes: int
+    kv_read_bytes: int
+    kv_write_bytes: int
+    peak_activation_bytes: int
+
+    @property
+    def memory_access_bytes(self) -> int:
+        """All DRAM traffic."""
+        return sum(getattr(self, column) for column in TRAFFIC)
+
+    @property
+    def activation_store_bytes(self) -> int:
+        """Activations written."""
+        return self.activation_write_bytes
+
+
+class CostCheck(Struct, frozen=True):
+    """One number of the analysis and what was traced; FLOPs or bytes, by the quantity's name."""
+
+    component: str
+    quantity: str
+    analytic: float
+    traced: int
+
+    @property
+    def difference(self) -> float:
+        """Analytic − traced: 0 where they agree."""
+        return self.analytic - self.traced
+
+
+def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
+    """Trace each component of a model in fp16, on the inputs that `analyze` prices it with.
+
+    scenario: arguments of `analyze` that say what runs: counts (one number each), `stage`,
+        `attention`.
+
+    Raises what `analyze` raises.
+    """
+    return _traced(analyze(model, _ANY_DEVICE, **scenario))
+
+
+def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
+    """`QUANTITIES` of each component of a model, as `analyze` has them and as they are traced.
+
+    A `reducer` is counted on the reduced Hugging Face model. What it does inside the vision tower
+    or the LLM cannot be told apart from them there: the row is that of both, `vision + reducer`.
+    Bytes are compared for the other components: no list of fusions covers a reducer's own ops.
+
+    scenario: arguments of `analyze` that say what runs: counts (one number each), `stage`,
+        `attention`, `reducer`.
+
+    Raises what `analyze` raises, and ScenarioError for a reducer that cannot be counted: one whose
+    counts depend on the picture, or one inside the LLM behind the prefill.
+    """
+    estimate = analyze(model, _ANY_DEVICE, **scenario)
+    traced = _traced(estimate)
+    counted = {name: cost.flops for name, cost in traced.items()}
+    if estimate.work.reducer is not None and estimate.scenario.stage != "decode":
+        counted = reduced_flops(model, estimate)
+        if estimate.scenario.stage == "generate":  # the steps behind the prompt are traced alone
+            counted["llm"] = traced["llm"].flops
+    checks = []
+    for name, flops in counted.items():
+        parts = [estimate.components[part] for part in name.split(AND)]
+        checks.append(CostCheck(name, "flops", float(sum(part.flops for part in parts)), flops))
+        for quantity in QUANTITIES[1:] if name in traced else ():
+            analytic = float(getattr(parts[0], quantity))
+            checks.append(CostCheck(name, quantity, analytic, getattr(traced[name], quantity)))
+    return checks
+
+
+def _traced(estimate: Estimate) -> dict[str, TracedCost]:
+    """Costs of the components that a stage runs and no reducer acts in."""
+    work, scenario = estimate.work, estimate.scenario
+    attention = work.attention
+    if scenario.shape:
+        raise ScenarioError("one scenario is traced at a time: give one number for each count")
+    place = work.reducer.place if work.reducer else None
+    if work.reducer and place == "llm" and scenario.stage != "prefill":
+        raise ScenarioError(
+            f"layers behind {work.reducer.name} have caches of two lengths, which are not traced: "
+            "compare the stage prefill"
+        )
+    point = estimate.prompt.point(*scenario.axes)
+    batch, text, visual = (
+        int(axis) for axis in (scenario.batch, scenario.text_tokens, scenario.visual_tokens)
+    )
+    passes: dict[str, list[Callable[[], Trace]]] = {}
+    if work.vision and scenario.stage != "decode" and place != "vision":
+        blocks = sum(span.layers for span in work.vision_spans)
+        images = int(point(IMAGES))
+        vision = partial(trace_vision, work.vision, attention, blocks=blocks, images=images)
+        passes["vision"] = [vision]
+    if work.vision and work.llm and work.projector and scenario.stage != "decode":
+        tokens = int(point(Polynomial.of(work.projected))) // batch
+        passes["projector"] = [
+            partial(trace_projector, work.vision, work.llm, samples=batch, tokens=tokens)
+        ]
+    if work.llm and place != "llm":
+        llm = partial(trace_llm, work.llm, attention, batch=batch)
+        prompt = [] if scenario.stage == "decode" else [partial(llm, text=text, visual=visual)]
+        steps = range(int(scenario.steps))
+        passes["llm"] = [
+            *prompt,
+            *(partial(llm, text=1, cached=visual + text + step) for step in steps),
+        ]
+    return {name: _total([_cost(run, attention) for run in runs]) for name, runs in passes.items()}
+
+
+def _cost(run: Callable[[], Trace], attention: AttentionKind) -> TracedCost:
+    with FlopCounterMode(display=False) as counter:
+        trace = run()
+    traffic = measure(trace, group(trace, rules_for(attention)))
+    rows = traffic.table().values()
+    return TracedCost(
+        flops=counter.get_total_flops(),
+        **{column: sum(row[column] for row in rows) for column in TRAFFIC},
+        peak_activation_bytes=traffic.peak(),
+    )
+
+
+def _total(costs: list[TracedCost]) -> TracedCost:
+    """One pass after the other: everything adds up but what is alive at once."""
+    summed = {name: sum(getattr(cost, name) for cost in costs) for name in ("flops", *TRAFFIC)}
+    return TracedCost(
+        **summed, peak_activation_bytes=max(cost.peak_activation_bytes for cost in costs)
+    )

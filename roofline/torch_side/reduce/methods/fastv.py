@@ -1,0 +1,261 @@
+"""FastV: drop visual tokens inside the LLM, after its first layers (Chen et al. 2024, ECCV).
+
+After layer K the visual tokens are ranked by the attention that the last token of the prompt paid
+them in layer K, mean over heads; the weakest leave. Text stays, and so do the positions of what is
+left. Layers after K hold a shorter KV cache, which decoding respects.
+
+Beyond the model itself one row of attention is computed: [1, e] @ [e, n] per head, 2·n·d FLOPs a
+sequence, d being the width of the queries.
+"""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from roofline.torch_side.reduce.methods.base import Reducer, ReducerError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is known of a prompt before any attention is."""
+
+    visual: Tensor
+    real: Tensor
+    """As they were given: [B, n]."""
+    kept: int
+    """Tokens that stay, text included."""
+    last: Tensor
+    """Where the prompt ends: [B, 1]."""
+    seen: Tensor
+    stays: Tensor
+    """Tokens that are no padding, and those that must not leave: [B, n], bool."""
+
+    def is_for(self, visual: Tensor, real: Tensor, hidden: Tensor) -> bool:
+        """Whether it is a plan for the same tensors, and for the device and beams of `hidden`."""
+        same = self.visual is visual and self.real is real
+        return same and self.last.device == hidden.device and len(self.last) == len(hidden)
+
+
+class FastV:
+    """Hooks on a Llama decoder: watch layer `layer`, prune from the next one on.
+
+    ratio: the share of visual tokens to drop. count: how many to keep instead.
+
+    A prompt's pruned layers are told from those of any other call by the objects that they are
+    given: its rotary angles in prefill (in a checkpoint's second forward, too), its KV cache after.
+    """
+
+    def __init__(
+        self, decoder: Any, *, layer: int = 2, ratio: float = 0.5, count: int | None = None
+    ) -> None:
+        layers = decoder.layers
+        if not 1 <= layer < len(layers):
+            raise ReducerError(f"`layer` must be between 1 and {len(layers) - 1}, not {layer}")
+        if not 0 <= ratio <= 1:
+            raise ReducerError(f"`ratio` is the share to drop, between 0 and 1, not {ratio}")
+        if count is not None and count < 1:
+            raise ReducerError(f"`count` must be at least 1, not {count}")
+        if hasattr(layers[layer - 1].self_attn, "q_norm"):
+            raise ReducerError("fastv ranks by Llama's attention; this LLM normalises its queries")
+        self.ratio, self.count = ratio, count
+        self._visual: Tensor | None = None
+        """[B, n] of a prompt that is to come, on the CPU."""
+        self._real: Tensor | None = None
+        self._prefill = False
+        """Whether a prompt is between pruning and the end of the decoder."""
+        self._plan: Plan | None = None
+        """Of the last prompt."""
+        self._kept: Tensor | None = None
+        """Tokens of the last prompt that stayed: [B, n'], ascending."""
+        self._prompt = 0
+        self._angles: Tensor | None = None
+        self._cache: weakref.ref[Any] | None = None
+        self._projected: dict[str, Tensor] = {}
+        self._watches: list[Any] = []
+        self._handles = [
+            layers[layer - 1].register_forward_pre_hook(self._watch),
+            layers[layer].register_forward_pre_hook(self._prune, with_kwargs=True),
+            *(
+                later.register_forward_pre_hook(self._follow, with_kwargs=True)
+                for later in layers[layer:]
+            ),
+            decoder.norm.register_forward_hook(self._restore),
+        ]
+
+    def expect(self, visual: Tensor, mask: Tensor) -> None:
+        """Start a new prompt: `visual` and `mask` are [B, n].
+
+        The same two tensors again are the same prompt: nothing is copied to the device again.
+        """
+        counts = visual.sum(-1).tolist()
+        if len(set(counts)) > 1:
+            raise ReducerError(
+                "fastv needs the same number of visual tokens in each sequence of a batch, "
+                f"not {counts}"
+            )
+        if self.count is not None and self.count > counts[0]:
+            raise ReducerError(f"`count` is {self.count}, but a sequence has {counts[0]}")
+        self._visual, self._real = visual, mask
+
+    def forget(self) -> None:
+        """Expect no prompt any more."""
+        self._visual = None
+
+    def remove(self) -> None:
+        """Take the hooks off."""
+        for handle in (*self._handles, *self._watches):
+            handle.remove()
+
+    def _watch(self, layer: Any, args: Any) -> None:
+        """Before the layer that ranks: of a new prompt, keep its queries and keys.
+
+        The projections are looked up here: an adapter may have replaced them since.
+        """
+        self._prefill = False
+        self._unwatch()
+        if self._visual is not None:
+            self._watches = [
+                getattr(layer.self_attn, name).register_forward_hook(partial(self._keep, name))
+                for name in ("q_proj", "k_proj")
+            ]
+
+    def _keep(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
+        self._projected[name] = output
+
+    def _unwatch(self) -> None:
+        for handle in self._watches:
+            handle.remove()
+        self._watches = []
+
+    def _prune(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Before the first pruned layer of a prompt: choose what stays, and let the rest go."""
+        hidden = args[0] if args else kwargs.pop("hidden_states")
+        if self._visual is not None:
+            self._choose(hidden, kwargs)
+        elif kwargs["position_embeddings"][0] is not self._angles:
+            return (hidden, *args[1:]), kwargs
+        assert self._kept is not None
+        index = self._kept.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        return (hidden.gather(1, index), *args[1:]), kwargs
+
+    def _choose(self, hidden: Tensor, kwargs: dict[str, Any]) -> None:
+        """Decide which tokens of the expected prompt stay."""
+        assert self._visual is not None
+        assert self._real is not None
+        visual, real, self._visual = self._visual, self._real, None
+        self._unwatch()
+        cache, angles = kwargs.get("past_key_values"), kwargs["position_embeddings"]
+        if hidden.shape[1] != visual.shape[1] or getattr(cache, "is_compileable", False):
+            raise ReducerError("fastv prunes a whole prompt: no cache but a new, dynamic one")
+        if self._plan is None or not self._plan.is_for(visual, real, hidden):
+            self._plan = self._planned(visual, real, hidden)
+        plan = self._plan
+        with torch.no_grad():
+            attention = self._attention(plan.last, plan.seen, angles)  # [B, n]
+        rank = attention.masked_fill(plan.stays, torch.inf).argsort(
+            dim=-1, descending=True, stable=True
+        )
+        self._prompt = visual.shape[1]
+        self._kept = rank[:, : plan.kept].sort(dim=-1).values
+        self._prefill, self._angles = True, angles[0]
+        self._cache = None if cache is None else weakref.ref(cache)
+        self._projected.clear()
+
+    def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> Plan:
+        last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
+        total = int(visual[0].sum())
+        left = total - int(self.ratio * total) if self.count is None else self.count
+        left = max(left, int(visual.gather(1, last).any()))  # the last token writes the next one
+        stays = (~visual).scatter(1, last, True)
+        copies = len(hidden) // len(visual)  # beams
+        on_device = (
+            t.repeat_interleave(copies, dim=0).to(hidden.device, non_blocking=True)
+            for t in (last, real.ne(0), stays)
+        )
+        return Plan(visual, real, visual.shape[1] - total + left, *on_device)
+
+    def _attention(self, last: Tensor, seen: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
+        """What the `last` token [B, 1] pays to all that are `seen`, mean over heads: [B, n]."""
+        queries, keys = self._projected["q_proj"], self._projected["k_proj"]
+        size = angles[0].shape[-1]
+        q = _rotated(_rows(queries, last), tuple(_rows(t, last) for t in angles), size)
+        k = _rotated(keys, angles, size)  # [B, Hk, n, e]
+        q = q.reshape(len(q), k.shape[1], -1, size)  # queries that share a key head as its rows
+        scores = (q @ k.transpose(-1, -2)).float() * size**-0.5
+        scores = scores.masked_fill(~seen[:, None, None], -torch.inf)
+        attention: Tensor = scores.softmax(dim=-1).flatten(1, 2).mean(dim=1)
+        return attention
+
+    def _follow(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Before every pruned layer: positions and mask of the tokens that are left."""
+        angles, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
+        prefill = angles[0] is self._angles
+        decode = cache is not None and self._cache is not None and cache is self._cache()
+        if self._kept is None or not (prefill or decode):
+            return None
+        if prefill:
+            kwargs["position_embeddings"] = tuple(_rows(t, self._kept) for t in angles)
+            if kwargs.get("position_ids") is not None:
+                ids = kwargs["position_ids"].expand(len(self._kept), -1)
+                kwargs["position_ids"] = ids.gather(1, self._kept)
+        if kwargs.get("attention_mask") is not None:
+            kwargs["attention_mask"] = self._shorter(kwargs["attention_mask"], prefill)
+        return args, kwargs
+
+    def _shorter(self, mask: Tensor, prefill: bool) -> Tensor:
+        """The mask without the keys (in prefill also the queries) that have left."""
+        assert self._kept is not None
+        keys = torch.arange(self._prompt, mask.shape[-1], device=mask.device)
+        index = torch.cat([self._kept, keys.expand(len(self._kept), -1)], dim=1)
+        if mask.ndim == 2:
+            return mask.gather(1, index)
+        mask = mask.expand(len(index), -1, -1, -1)
+        if prefill:
+            queries = self._kept[:, None, :, None].expand(-1, mask.shape[1], -1, mask.shape[-1])
+            mask = mask.gather(2, queries)
+        return mask.gather(3, index[:, None, None, :].expand(-1, *mask.shape[1:3], -1))
+
+    def _restore(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+        """After a prompt: back to its length, zeros where tokens left.
+
+        Logits keep their places, so that labels (ignored at visual tokens) still line up.
+        """
+        if not self._prefill:
+            return None
+        assert self._kept is not None
+        self._prefill = False
+        whole = output.new_zeros(len(output), self._prompt, output.shape[-1])
+        return whole.scatter(1, self._kept.unsqueeze(-1).expand_as(output), output)
+
+
+def _rows(table: Tensor, index: Tensor) -> Tensor:
+    """Rows of [1 or B, n, e] at `index` [B, n']."""
+    table = table.expand(len(index), -1, -1)
+    return table.gather(1, index.unsqueeze(-1).expand(-1, -1, table.shape[-1]))
+
+
+def _rotated(projected: Tensor, angles: tuple[Tensor, ...], size: int) -> Tensor:
+    """Rotary embedding of a projection's output [B, n, H·e]: [B, H, n, e]."""
+    heads = projected.view(*projected.shape[:2], -1, size).transpose(1, 2)
+    cos, sin = (t.unsqueeze(1) for t in angles)
+    left, right = heads.chunk(2, dim=-1)
+    rotated: Tensor = heads * cos + torch.cat((-right, left), dim=-1) * sin
+    return rotated
+
+
+REDUCERS = (
+    Reducer(
+        name="fastv",
+        title="FastV: visual tokens leave after the LLM's first layers",
+        place="llm",
+        source="Chen et al. 2024, An Image is Worth 1/2 Tokens After Layer 2, arXiv:2403.06764",
+        llm=FastV,
+        options={"layer": 2, "ratio": 0.5, "count": None},
+    ),
+)

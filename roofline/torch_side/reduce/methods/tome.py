@@ -1,0 +1,146 @@
+"""ToMe: in every ViT block, between attention and MLP, the most alike tokens merge.
+
+Bolya et al., Token Merging: Your ViT But Faster, ICLR 2023, arXiv:2210.09461.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from roofline.reducers.token_schedules import Schedule, tome_schedule
+from roofline.torch_side.families.tower import attend, feed_forward, split_heads
+from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Which tokens of T stay, and into which of them r others merge."""
+
+    kept: Tensor
+    """Tokens that stay, in their new order: [B, T − r]."""
+    sources: Tensor
+    """Tokens that leave: [B, r]."""
+    destinations: Tensor
+    """The kept token that each of them merges into: [B, r]."""
+
+    @property
+    def positions(self) -> Tensor:
+        """Where every token is afterwards, itself or merged: [B, T]."""
+        batch, length = self.kept.shape
+        places = torch.arange(length, device=self.kept.device).expand(batch, -1)
+        positions = self.kept.new_zeros(batch, length + self.sources.shape[1])
+        positions = positions.scatter(1, self.kept, places)
+        return positions.scatter(1, self.sources, positions.gather(1, self.destinations))
+
+
+def match(metric: Tensor, r: int) -> Matching:
+    """Bipartite soft matching of tokens [B, T, e], class token first, which never leaves.
+
+    Even positions (A) against odd ones (B): the r tokens of A with the highest cosine similarity
+    to their best B merge into it. Kept are the other A, ascending, then all B. Ties go to the
+    lower index. 2·⌈T/2⌉·⌊T/2⌋·e FLOPs an image.
+    """
+    directions = unit(metric)
+    similarity = directions[:, ::2] @ directions[:, 1::2].transpose(-1, -2)  # [B, |A|, |B|]
+    best, nearest = similarity.max(dim=-1)
+    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best[:, 1:]], dim=1)
+    leaving, staying = best.argsort(dim=1, descending=True, stable=True).tensor_split([r], dim=1)
+    odd = torch.arange(1, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
+    return Matching(
+        kept=torch.cat([2 * staying.sort(dim=1).values, odd], dim=1),
+        sources=2 * leaving,
+        destinations=2 * nearest.gather(1, leaving) + 1,
+    )
+
+
+def merge(
+    tokens: Tensor, sizes: Tensor, matching: Matching, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Size-weighted mean of what merges: [B, T, C] and sizes [B, T] → [B, T − r, C], [B, T − r].
+
+    weights: a further factor of each token in the sum, [B, T]; the sum is divided by the sizes
+    alone. Sums are taken in fp32 at least; the result has the tokens' dtype.
+    """
+    share = (sizes if weights is None else sizes * weights).unsqueeze(-1)
+    positions = matching.positions
+    batch, length = matching.kept.shape
+    merged_sizes = sizes.new_zeros(batch, length).scatter_add(1, positions, sizes)
+    summands = tokens * share
+    sums = summands.new_zeros(batch, length, tokens.shape[-1]).scatter_add(
+        1, positions.unsqueeze(-1).expand_as(summands), summands
+    )
+    return (sums / merged_sizes.unsqueeze(-1)).to(tokens.dtype), merged_sizes
+
+
+def unit(metric: Tensor) -> Tensor:
+    """Directions of [B, T, e], in fp32 at least; zero vectors stay zero.
+
+    Cut off from autograd: all that they do is choose.
+    """
+    precise = torch.promote_types(metric.dtype, torch.float32)
+    return functional.normalize(metric.detach().to(precise), dim=-1)
+
+
+class ToMe:
+    """One forward pass through the ViT. A block at T tokens that merges r of them costs an image
+
+    - a plain block's matmuls, of T tokens in the attention and T − r in the MLP, and
+    - the similarity: 2·⌈T/2⌉·⌊T/2⌋·e FLOPs, nothing where r = 0.
+
+    Keys count by their size: the logarithm is added to the logits once tokens have merged. With
+    neither `count` nor `r`, a quarter of the patches comes out: 144 of 576.
+    """
+
+    token_counts: Schedule
+    """Of each block that ran: tokens in its attention, tokens in its MLP."""
+    sizes: Tensor
+    """Patches in each token: [B, T]."""
+    positions: Tensor
+    """The visual token that each patch is part of by now: [B, N]."""
+
+    def __init__(self, *, count: int | None = None, r: int | None = None) -> None:
+        self.count, self.r = count, r
+
+    def start(self, hidden: Tensor, blocks: int) -> Tensor:
+        batch, tokens = hidden.shape[:2]
+        self._schedule = tome_schedule(tokens, blocks, self.count, self.r)
+        self.token_counts = []
+        self.sizes = hidden.new_ones(
+            batch, tokens, dtype=torch.promote_types(hidden.dtype, torch.float32)
+        )
+        self._patches = torch.arange(MERGED, tokens - 1, device=hidden.device).expand(batch, -1)
+        self.positions = self._patches[:, 1:]
+        return hidden
+
+    def block(self, layer: Any, hidden: Tensor, index: int) -> Tensor:
+        before, after = self._schedule[index]
+        query, key, value = split_heads(layer, hidden)
+        bias = self.sizes.log() if self.sizes.shape[1] <= self.positions.shape[1] else None
+        hidden = hidden + attend(layer, query, key, value, bias)
+        if after < before:
+            matching = match(key.mean(dim=1), before - after)
+            hidden, self.sizes = merge(hidden, self.sizes, matching)
+            self._patches = self._patches.gather(1, matching.kept)
+            self.positions = matching.positions.gather(1, self.positions + 1) - 1
+        self.token_counts.append((key.shape[2], hidden.shape[1]))
+        return feed_forward(layer, hidden)
+
+    def finish(self, hidden: Tensor) -> Reduction:
+        return Reduction(list(hidden[:, 1:]), list(self._patches[:, 1:]))
+
+
+REDUCERS: tuple[Reducer, ...] = (
+    Reducer(
+        name="tome",
+        title="ToMe: alike tokens merge in every ViT block",
+        place="vision",
+        source="Bolya et al. 2023, Token Merging: Your ViT But Faster, arXiv:2210.09461",
+        blocks=ToMe,
+        options={"count": None, "r": None},
+    ),
+)

@@ -1,0 +1,183 @@
+"""Times of single kernels: the bound by hand, the laws through the other entry, and sanity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+import roofline
+from roofline.device.borrowed import laws_of
+from roofline.errors import InputError
+from roofline.specs.catalog import all_hardware, load_hardware
+
+LAWS = {device.name: laws for device in all_hardware() if (laws := laws_of(device))}
+DEVICES = list(LAWS)
+COMPUTED_IN = {"w8a16": "fp16", "w4a16": "fp16", "w8a8": "int8"}
+KERNELS = [
+    (name, kernel)
+    for name, laws in LAWS.items()
+    for kernel in laws.matmul
+    if load_hardware(name).matmul_peak(COMPUTED_IN.get(kernel, kernel))
+]
+SIXTEEN_BIT = {
+    name: "bf16" if load_hardware(name).matmul_peak("bf16") else "fp16" for name in DEVICES
+}
+
+sizes = st.integers(1, 70_000)
+shapes = st.tuples(sizes, sizes, sizes)
+many = settings(deadline=None, max_examples=300)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "peak", "weight", "given_", "result"),
+    [
+        ("bf16", 312e12, 2, 2, 2),
+        ("fp16", 312e12, 2, 2, 2),
+        ("fp32", 19.5e12, 4, 4, 4),
+        ("int8", 624e12, 1, 1, 2),
+        ("w8a16", 312e12, 1, 2, 2),
+        # 4 bits and a 16-bit scale to 128 weights
+        ("w4a16", 312e12, 0.5 + 2 / 128, 2, 2),
+    ],
+)
+@pytest.mark.parametrize("m", [16, 4096])
+def test_the_bound_of_a_matmul_is_that_of_the_data_sheet(
+    dtype: str, peak: float, weight: float, given_: float, result: float, m: int
+) -> None:
+    n, k = 11008, 4096
+    moved = weight * n * k + given_ * m * k + result * m * n
+    kernel = roofline.matmul_time("a100", m, n, k, dtype)
+
+    assert kernel.time_s == pytest.approx(max(2 * m * n * k / peak, moved / 2039e9), rel=1e-12)
+
+
+def test_the_bound_of_causal_attention_counts_the_scores_that_are_needed() -> None:
+    n, heads, kv_heads, size = 4096, 32, 8, 128
+    pairs = sum(range(1, n + 1))
+    causal = roofline.attention_time("h100", 2, n, heads, kv_heads, size)
+    full = roofline.attention_time("h100", 2, n, heads, kv_heads, size, causal=False)
+    short = roofline.attention_time("h100", 2, 8, heads, kv_heads, size)
+
+    # a score is a product of `size` elements; so is its share of the output
+    assert causal.time_s == pytest.approx(2 * heads * pairs * 4 * size / 989e12)
+    assert full.time_s == pytest.approx(2 * heads * n * n * 4 * size / 989e12)
+    # q and the output of 32 heads, k and v of 8, in 2 bytes
+    assert short.time_s == pytest.approx(2 * 8 * size * 2 * (2 * heads + 2 * kv_heads) / 3350e9)
+
+
+def test_arrays_broadcast_to_float64() -> None:
+    m, n = np.array([1, 80, 616])[:, None], np.array([4096, 11008])
+    kernel = roofline.matmul_time("a100", m, n, 4096)
+
+    assert kernel.time_s.shape == kernel.attainable_time_s.shape == (3, 2)
+    assert kernel.attainable_time_s.dtype == np.float64
+    for i, j in np.ndindex(3, 2):
+        one = roofline.matmul_time("a100", int(m[i, 0]), int(n[j]), 4096)
+        assert one.attainable_time_s.shape == ()
+        assert one.attainable_time_s == kernel.attainable_time_s[i, j]
+    tokens = roofline.attention_time("a100", [1, 8], 616, 32, 32, 128)
+    assert tokens.attainable_time_s.shape == (2,)
+
+
+@pytest.mark.parametrize("quant", ["fp16", "w4a16"])
+def test_a_model_is_made_of_the_same_kernels(quant: str) -> None:
+    # gate_proj of Vicuna-7B: [80, 4096] @ [4096, 11008], 32 times
+    ops = roofline.analyze("vicuna-7b", "a100", quant, visual_tokens=40).op_table()
+    told = next(op for op in ops if op["name"] == "gate_proj")
+    kernel = roofline.matmul_time("a100", 80, 11008, 4096, quant)
+    # w4a16 as a model has it keeps zero points besides: 4 of 528 bits
+    slack = 1e-12 if quant == "fp16" else 0.02
+
+    assert told["attainable_time_s"] == pytest.approx(32 * kernel.attainable_time_s, rel=slack)
+    attention = next(op for op in ops if op["name"] == "attention")
+    kernel = roofline.attention_time("a100", 1, 80, 32, 32, 128, quant)
+    assert attention["attainable_time_s"] == pytest.approx(32 * kernel.attainable_time_s)
+
+
+@many
+@given(st.sampled_from(KERNELS), shapes)
+def test_no_matmul_is_below_the_roofline(which: tuple[str, str], shape: tuple[int, ...]) -> None:
+    device, dtype = which
+    kernel = roofline.matmul_time(device, *shape, dtype)
+
+    assert np.isfinite(kernel.attainable_time_s)
+    assert kernel.attainable_time_s >= kernel.time_s
+
+
+@many
+@given(
+    st.sampled_from(DEVICES),
+    st.integers(1, 512),
+    st.integers(1, 40_000),
+    st.integers(1, 64),
+    st.sampled_from([1, 2, 4, 8]),
+    st.sampled_from([64, 80, 128, 256]),
+    st.booleans(),
+)
+def test_no_attention_is_below_the_roofline(
+    device: str, batch: int, tokens: int, kv_heads: int, group: int, size: int, causal: bool
+) -> None:
+    shape = (batch, tokens, kv_heads * group, kv_heads, size)
+    kernel = roofline.attention_time(device, *shape, SIXTEEN_BIT[device], causal)
+
+    assert np.isfinite(kernel.attainable_time_s)
+    assert kernel.attainable_time_s >= kernel.time_s
+
+
+@many
+@given(
+    st.sampled_from(DEVICES), st.integers(1, 8192), st.integers(256, 32768), st.integers(256, 32768)
+)
+def test_twice_the_tokens_are_never_much_faster(device: str, m: int, n: int, k: int) -> None:
+    # libraries do have shapes that are slower than larger ones, but not by much
+    times = roofline.matmul_time(device, [m, 2 * m], n, k, SIXTEEN_BIT[device]).attainable_time_s
+    assert times[1] > 0.8 * times[0]
+
+
+@many
+@given(st.sampled_from(DEVICES), st.integers(1, 64), st.integers(1, 8192))
+def test_twice_the_prompt_is_never_much_faster_to_attend(device: str, batch: int, n: int) -> None:
+    kernel = roofline.attention_time(device, batch, [n, 2 * n], 32, 32, 128, SIXTEEN_BIT[device])
+    assert kernel.attainable_time_s[1] > 0.8 * kernel.attainable_time_s[0]
+
+
+def test_a_device_without_laws_has_its_bound() -> None:
+    kernel = roofline.matmul_time("xeon", 80, 4096, 4096)
+
+    assert kernel.time_s > 0
+    assert kernel.attainable_time_s is kernel.origin is kernel.p90_error_percent is None
+    assert roofline.attention_time("xeon", 1, 80, 32, 32, 128).attainable_time_s is None
+
+
+def test_it_says_whose_law_it_is() -> None:
+    assert roofline.matmul_time("a100", 80, 4096, 4096).origin == "fitted"
+    assert roofline.matmul_time("a40", 80, 4096, 4096).origin == "typical"
+    a100 = load_hardware("a100")
+    here = replace(a100, attained=replace(a100.attained, origin="measured"))
+    assert roofline.matmul_time(here, 80, 4096, 4096).origin == "measured"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: roofline.matmul_time("a100", 0, 1, 1), "m must be finite and above zero"),
+        (lambda: roofline.matmul_time("a100", 1, np.nan, 1), "n must be finite and above zero"),
+        (lambda: roofline.matmul_time("a100", 1, 1, "x"), "k must be a number"),
+        (lambda: roofline.matmul_time("a100", [1, 2], [1, 2, 3], 1), "do not broadcast"),
+        (lambda: roofline.matmul_time("a100", 1, 1, 1, "int3"), "choose one of fp32, fp16"),
+        (lambda: roofline.matmul_time("v100", 1, 1, 1), "v100 has no bf16 .* fp32, fp16, int8"),
+        (lambda: roofline.matmul_time("a1000", 1, 1, 1), "did you mean"),
+        (lambda: roofline.attention_time("a100", 1, 8, 32, 5, 128), "multiple of kv_heads"),
+        (lambda: roofline.attention_time("a100", 1, 8, 32, 8, -1), "head_dim must be finite"),
+        (lambda: roofline.attention_time("a100", 1, 8, 32, 8, 64, "int3"), "no attention in"),
+    ],
+)
+def test_errors_are_one_line_that_names_the_remedy(call: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,175 @@
+"""Attained time in an analysis: which law goes where, and how laws add up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+import roofline
+from roofline.device.laws.attention import attention_seconds
+from roofline.device.laws.matmul import matmul_seconds
+from roofline.device.laws.pointwise import vector_seconds
+from roofline.device.roof import Roof
+from roofline.engine.result import Estimate
+from roofline.specs.catalog import load_hardware
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Attained, AttentionLaw, HostLaw, MatmulLaw, Tile, VectorLaw
+
+FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
+MICRO = 1e-6
+
+
+def matmul_law(launch_us: float) -> MatmulLaw:
+    tile = Tile(rows=64, columns=64, efficiency=0.5)
+    return MatmulLaw(**FIT, launch_us=launch_us, tiles=(tile,), bandwidth_fraction=0.5)
+
+
+ATTENTION = AttentionLaw(
+    **FIT,
+    launch_us=3.0,
+    block_us=1.0,
+    efficiency=0.4,
+    head_dim_power=0.5,
+    longest_share=0.0,
+    fill_keys=0.0,
+    bandwidth_fraction=0.5,
+)
+LAWS = Attained(
+    origin="measured",
+    source="test",
+    date="2026-01-01",
+    conditions="made up",
+    matmul={"bf16": matmul_law(2.0), "w4a16": matmul_law(5.0)},
+    attention={"bf16": ATTENTION},
+    vector={
+        "default": VectorLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=900.0),
+        "norm": VectorLaw(**FIT, launch_us=10.0, bandwidth_gb_per_s=500.0),
+        "layer_norm": VectorLaw(**FIT, launch_us=20.0, bandwidth_gb_per_s=700.0),
+    },
+    host={
+        "vision": HostLaw(fixed_us=100.0, layer_us=10.0),
+        "llm": HostLaw(fixed_us=1000.0, layer_us=50.0),
+        "decode": HostLaw(fixed_us=200.0, layer_us=40.0),
+    },
+)
+
+
+def device(laws: Attained | None = LAWS, **changes: Any) -> Hardware:
+    spec = load_hardware("a100")
+    return replace(spec, attained=laws, sources={**spec.sources, "test": "made up"}, **changes)
+
+
+def estimate(hardware: Hardware | None = None, quant: str = "bf16", **options: Any) -> Estimate:
+    given: dict[str, Any] = {"visual_tokens": 40, **options}
+    return roofline.analyze("llava-1.5-7b", hardware or device(), quant, **given)
+
+
+def op(found: Estimate, name: str, component: str = "llm") -> dict[str, Any]:
+    return next(r for r in found.op_table() if (r["name"], r["component"]) == (name, component))
+
+
+def test_without_laws_there_is_no_attainable_time() -> None:
+    bare = estimate(device(None))
+
+    assert bare.attainable_time_s is bare.host_time_s is bare.eager_time_s is None
+    assert bare.to_dict()["totals"]["attainable_time_s"] is None
+    assert bare.time_s == estimate().time_s
+
+
+def test_each_kernel_takes_what_its_own_law_says() -> None:
+    found = estimate()
+    a100 = Roof.of(device(), "bf16")
+    # up_proj: [80, 4096] @ [4096, 11008] in 2 bytes, 32 times
+    up = matmul_seconds(
+        LAWS.matmul["bf16"],
+        a100,
+        80,
+        11008,
+        4096,
+        weight_bytes=2 * 4096 * 11008,
+        activation_bytes=2 * 80 * (4096 + 11008),
+    )
+    # 32 heads of 128 that 80 queries and 80 keys share: q, k, v and the output
+    attention = attention_seconds(
+        ATTENTION, a100, 1, 80, 80, 32, 32, 128, causal=True, traffic_bytes=2 * 4 * 80 * 4096
+    )
+    vector = replace(a100, flops_per_s=19.5e12)
+    norm = vector_seconds(LAWS.vector["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096)
+
+    assert op(found, "up_proj")["attainable_time_s"] == pytest.approx(32 * float(up), rel=1e-12)
+    assert op(found, "attention")["attainable_time_s"] == pytest.approx(32 * float(attention))
+    assert op(found, "input_layernorm")["attainable_time_s"] == pytest.approx(32 * float(norm))
+
+
+def test_a_kernel_unlike_its_kind_has_a_law_of_its_own() -> None:
+    bf16, w4a16 = estimate(), estimate(quant="w4a16")
+    launches = 32 * 3 * MICRO  # 5 − 2 µs
+
+    for name in ("q_proj", "lm_head"):
+        narrow, wide = (op(each, name)["attainable_time_s"] for each in (w4a16, bf16))
+        if name == "lm_head":  # not quantized
+            assert narrow == wide
+        else:  # fewer bytes, but a slower launch
+            assert narrow < wide + launches
+    # 23 layers of LayerNorm at 20 µs a launch: not what RMSNorm takes
+    assert op(bf16, "layer_norm1", "vision")["attainable_time_s"] > 23 * 20 * MICRO
+
+
+@pytest.mark.parametrize("quant", ["fp16", "int8", "fp32"])
+def test_a_type_without_a_law_takes_that_of_the_likest(quant: str) -> None:
+    found = estimate(quant=quant)
+
+    assert np.isfinite(found.end_to_end.attainable_time_s)
+    assert found.attainable_time_s >= found.time_s
+
+
+@pytest.mark.parametrize("reducer", [None, "prumerge", "tome", "fastv", "divprune"])
+@pytest.mark.parametrize("stage", ["prefill", "decode", "generate"])
+@pytest.mark.parametrize("attention", ["flash", "eager"])
+def test_no_kernel_is_below_the_roofline_and_they_add_up(
+    reducer: str | None, stage: str, attention: str
+) -> None:
+    steps = 3 if stage == "generate" else 0
+    found = estimate(reducer=reducer, stage=stage, attention=attention, output_tokens=steps)
+
+    table = found.op_table()
+    causal = {"attention"} if attention == "flash" else set()
+    for row in table:
+        # the bound counts attention dense; a causal kernel computes half of it
+        floor = 0.5 if row["name"] in causal else 1.0
+        assert row["attainable_time_s"] >= floor * row["time_s"] * (1 - 1e-12), row["name"]
+    total = sum(row["attainable_time_s"] for row in table)
+    assert found.end_to_end.attainable_time_s == pytest.approx(total, rel=1e-12)
+
+
+def test_a_host_of_its_own_works_beside_the_kernels() -> None:
+    prefill = estimate()
+    generate = estimate(stage="generate", output_tokens=10)
+    per_prompt, per_step = (1000 + 32 * 50) * MICRO, (200 + 32 * 40) * MICRO
+
+    assert prefill.host_time_s == pytest.approx(per_prompt)
+    assert prefill.components["vision"].host_time_s == pytest.approx((100 + 23 * 10) * MICRO)
+    assert prefill.components["projector"].host_time_s == 0
+    assert generate.host_time_s == pytest.approx(per_prompt + 10 * per_step)
+    assert prefill.eager_time_s == max(prefill.attainable_time_s, prefill.host_time_s)
+
+
+def test_a_cpu_waits_for_itself() -> None:
+    kernels = estimate(device(replace(LAWS, host={}), kind="cpu"))
+    everything = estimate(device(kind="cpu"))
+
+    spent = (1000 + 32 * 50) * MICRO
+    assert everything.attainable_time_s == pytest.approx(kernels.attainable_time_s + spent)
+    assert everything.host_time_s == 0
+    assert everything.eager_time_s == everything.attainable_time_s
+
+
+def test_llm_viewer_accounting_has_no_laws() -> None:
+    found = roofline.analyze(
+        "vicuna-7b", device(), "fp16", visual_tokens=40, accounting="llm-viewer"
+    )
+
+    assert found.attainable_time_s is None

@@ -1,0 +1,116 @@
+"""What is remembered is the same as what is computed, and is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from roofline.engine import memo as remembered
+from roofline.engine.memo import FEW, Remembered
+from roofline.model.polynomial import Array, Point
+
+
+class Counting:
+    """1 / (batch · prompt), and how many values it was computed for."""
+
+    def __init__(self) -> None:
+        self.computed = 0
+
+    def __call__(self, point: Point) -> Sequence[Array]:
+        size = point.values["batch"] * point.values["prompt"]
+        self.computed += np.size(size)
+        return [1.0 / size, 2.0 * size]
+
+
+def grid(batches: int, prompts: int) -> Point:
+    batch, prompt = np.meshgrid(np.arange(1.0, batches + 1), np.arange(1.0, prompts + 1))
+    return Point({"batch": batch.ravel(), "prompt": prompt.ravel()})
+
+
+def check(found: Sequence[Array], point: Point) -> None:
+    size = point.values["batch"] * point.values["prompt"]
+    assert np.array_equal(found[0], 1.0 / size)
+    assert np.array_equal(found[1], 2.0 * size)
+
+
+def test_each_combination_is_computed_once() -> None:
+    function = Counting()
+    known = Remembered(["batch", "prompt"], function)
+    once = grid(8, 100)
+    often = Point({name: np.tile(values, 5) for name, values in once.values.items()})
+
+    for point in (often, once, often):
+        check(known(point), point)
+    assert function.computed == 800
+
+
+def test_greater_numbers_come_later() -> None:
+    function = Counting()
+    known = Remembered(["batch", "prompt"], function)
+
+    for sizes in ((3, 100), (3, 200), (50, 100), (2, 5000)):
+        check(known(grid(*sizes)), grid(*sizes))
+    assert function.computed < 300 + 600 + 5000 + 10000  # not everything anew
+
+
+def test_one_variable() -> None:
+    calls: list[int] = []
+
+    def double(point: Point) -> Sequence[Array]:
+        calls.append(point.values["batch"].size)
+        return [2.0 * point.values["batch"]]
+
+    batch = np.repeat([1.0, 7.0, 30.0], FEW)
+    (found,) = Remembered(["batch"], double)(Point({"batch": batch, "other": batch + 0.5}))
+
+    assert np.array_equal(found, 2 * batch)
+    assert calls == [3]
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        Point({"batch": np.float64(2), "prompt": np.float64(3)}),
+        Point({"batch": np.full(1000, 2.5), "prompt": np.full(1000, 3.0)}),
+        Point({"batch": np.full(1000, 1e5), "prompt": np.full(1000, 1e5)}),
+        Point({"batch": np.full(1000, -2.0), "prompt": np.full(1000, 3.0)}),
+        Point({"batch": np.full((10, 100), 2.0), "prompt": np.full((10, 1), 3.0)}),
+    ],
+    ids=["one", "fractions", "too-large", "negative", "broadcast"],
+)
+def test_whatever_fits_no_table_is_computed_as_it_comes(point: Point) -> None:
+    found = Remembered(["batch", "prompt"], Counting())(point)
+
+    check(found, point)
+
+
+def test_no_variables_and_three() -> None:
+    assert remembered.Remembered([], lambda point: [np.ones(2)])(Point({}))[0].sum() == 2
+    values = {name: np.arange(1.0, 1001.0) for name in ("batch", "prompt", "step")}
+    known = Remembered(["batch", "prompt", "step"], Counting())
+    check(known(Point(values)), Point(values))
+
+
+def test_a_single_point_is_computed_once_whatever_its_shape(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    function = Counting()
+    known = Remembered(["batch", "prompt"], function)
+
+    for shape in ((), (7,), (3, 2), (1,)):
+        point = Point({"batch": np.full(shape, 2.0), "prompt": np.asarray(80.0)})
+        found = known(point)
+        assert [value.shape for value in found] == [shape, shape]
+        assert all(
+            np.array_equal(value, np.full(shape, e))
+            for value, e in zip(found, (1 / 160, 320.0), strict=True)
+        )
+    assert function.computed == 1
+
+    monkeypatch.setattr(remembered, "MOST_POINTS", 3)
+    for batch in range(1, 9):
+        one = Point({"batch": np.asarray(float(batch)), "prompt": np.asarray(80.0)})
+        check(known(one), one)
+    assert len(known._points) <= 3

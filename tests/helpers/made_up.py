@@ -1,0 +1,72 @@
+"""Devices of which a test knows everything: laws in round numbers, or none at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from roofline.specs.catalog import load_hardware
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Attained, AttentionLaw, HostLaw, MatmulLaw, Tile, VectorLaw
+
+
+def bare(name: str) -> Hardware:
+    """A device of which nothing but the peaks is known, so that times are the bound."""
+    return replace(load_hardware(name), attained=None, attained_like=None)
+
+
+def lawful(name: str, laws: Attained, **changes: Any) -> Hardware:
+    """A device with these laws and no others."""
+    known = load_hardware(name)
+    sources = {**known.sources, laws.source: "made up"}
+    return replace(known, attained=laws, attained_like=None, sources=sources, **changes)
+
+
+def toy_laws(
+    data_type: str,
+    *,
+    tile: int,
+    vector_gb_per_s: float,
+    host: Mapping[str, HostLaw] | None = None,
+    errors_percent: tuple[float, float] = (0.0, 0.0),
+) -> Attained:
+    """Half of all bandwidths and matmul peaks in square tiles, a microsecond or two a launch.
+
+    errors_percent: median and 90th percentile of every law.
+    """
+    median, p90 = errors_percent
+    fit: dict[str, Any] = {
+        "rows": 1,
+        "median_error_percent": median,
+        "p90_error_percent": p90,
+    }
+    return Attained(
+        origin="measured",
+        source="test",
+        date="2026-01-01",
+        conditions="made up",
+        matmul={
+            data_type: MatmulLaw(
+                **fit,
+                launch_us=2.0,
+                tiles=(Tile(rows=tile, columns=tile, efficiency=0.5),),
+                bandwidth_fraction=0.5,
+            )
+        },
+        attention={
+            data_type: AttentionLaw(
+                **fit,
+                launch_us=3.0,
+                block_us=1.0,
+                efficiency=0.4,
+                head_dim_power=0.5,
+                longest_share=0.0,
+                fill_keys=0.0,
+                bandwidth_fraction=0.5,
+            )
+        },
+        vector={"default": VectorLaw(**fit, launch_us=1.0, bandwidth_gb_per_s=vector_gb_per_s)},
+        host=dict(host or {}),
+    )

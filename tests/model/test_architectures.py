@@ -1,0 +1,208 @@
+"""LLM, vision tower and projector as lists of ops: FLOPs, weights and order by hand."""
+
+from collections.abc import Iterable
+
+import pytest
+
+from roofline.model.architectures import decoder as language
+from roofline.model.architectures import vit as vision
+from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.architectures.mlp import project
+from roofline.model.block import Block, Span
+from roofline.model.ops import Op
+from roofline.model.polynomial import Number
+from roofline.specs.models import LanguageModel, Projector, VisionEncoder
+
+ATTENTION: list[AttentionKind] = ["flash", "eager"]
+
+
+def llm(**changes: object) -> LanguageModel:
+    fields: dict[str, object] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 24,
+        "vocab_size": 100,
+    }
+    return LanguageModel(name="toy", title="Toy", source="made up", **(fields | changes))  # type: ignore[arg-type]
+
+
+def tower(**changes: object) -> VisionEncoder:
+    fields: dict[str, object] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "image_size_px": 12,
+        "patch_size_px": 4,
+    }
+    return VisionEncoder(name="toy", title="Toy", source="made up", **(fields | changes))  # type: ignore[arg-type]
+
+
+def summed(blocks: Iterable[Block], name: str) -> Number:
+    return sum(block.count * getattr(op, name) for block in blocks for op in block.ops)
+
+
+def ops(blocks: Iterable[Block]) -> dict[str, Op]:
+    return {op.name: op for block in blocks for op in block.ops}
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_flops_of_a_prompt(attention: AttentionKind) -> None:
+    # batch 2, 5 tokens: rows 10. Weights of a layer: q, o 8·8, k, v 8·4, MLP 3·8·24; scores
+    # [2, 4, 5, 5], 2 FLOPs × e = 2 each, in QKᵀ and in PV; logits of 2 last positions
+    weights = 2 * 64 + 2 * 32 + 3 * 192
+    layer = 2 * 10 * weights + 2 * (2 * 200 * 2)
+    blocks = language.prefill(
+        llm(), [Span(3, 5.0)], batch=2.0, text_tokens=2.0, attention=attention
+    )
+
+    assert summed(blocks, "flops") == 3 * layer + 2 * 2 * 8 * 100
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_flops_of_a_decode_step(attention: AttentionKind) -> None:
+    # batch 2, one token against 5 cached and itself: rows 2, scores [2, 4, 1, 6]
+    weights = 2 * 64 + 2 * 32 + 3 * 192
+    layer = 2 * 2 * weights + 2 * (2 * 48 * 2)
+    blocks = language.decode(llm(), [Span(3, 5.0)], batch=2.0, step=1.0, attention=attention)
+
+    assert summed(blocks, "flops") == 3 * layer + 2 * 2 * 8 * 100
+    assert summed(blocks, "kv_reads") == 3 * 2 * (2 * 6 * 4)  # K and V [2, 6, 2 heads · 2]
+    assert summed(blocks, "kv_writes") == 3 * 2 * (2 * 1 * 4)
+
+
+def test_weights_read_are_all_but_the_rest_of_the_embedding() -> None:
+    # batch 2, 3 text tokens: 6 rows of the embedding; the lm_head whole; 2 norms a layer and one
+    blocks = language.prefill(llm(), [Span(3, 5.0)], batch=2.0, text_tokens=3.0, attention="flash")
+
+    assert summed(blocks, "weights") == 3 * (2 * 64 + 2 * 32 + 3 * 192) + 6 * 8 + 8 * 100
+    assert summed(blocks, "vectors") == (3 * 2 + 1) * 8
+
+
+def test_ops_of_a_layer_in_order() -> None:
+    _, layer, head = language.prefill(
+        llm(), [Span(3, 5.0)], batch=1.0, text_tokens=2.0, attention="flash"
+    )
+
+    assert [op.name for op in layer.ops] == [
+        *("input_layernorm", "q_proj", "k_proj", "v_proj", "apply_rotary_pos_emb", "attention"),
+        *("o_proj", "attention_residual", "post_attention_layernorm", "gate_proj", "up_proj"),
+        *("act_fn", "down_proj", "mlp_residual"),
+    ]
+    assert [op.name for op in head.ops] == ["norm", "lm_head"]
+
+
+def test_biases_only_where_the_model_has_them() -> None:
+    def biased(model: LanguageModel) -> set[str]:
+        blocks = language.prefill(
+            model, [Span(3, 5.0)], batch=1.0, text_tokens=2.0, attention="flash"
+        )
+        return {n for n, op in ops(blocks).items() if n.endswith("_proj") and op.vectors}
+
+    assert biased(llm()) == set()
+    assert biased(llm(attention_bias=True)) == {"q_proj", "k_proj", "v_proj", "o_proj"}
+    assert biased(llm(mlp_bias=True)) == {"gate_proj", "up_proj", "down_proj"}
+
+
+def test_head_dim_need_not_divide_the_hidden_size() -> None:
+    # 4 heads of 5: q [8 → 20], k, v [8 → 10], o [20 → 8]
+    blocks = language.prefill(
+        llm(head_dim=5), [Span(3, 7.0)], batch=1.0, text_tokens=2.0, attention="flash"
+    )
+
+    assert {n: ops(blocks)[n].flops for n in ("q_proj", "k_proj", "o_proj")} == {
+        "q_proj": 2 * 7 * 8 * 20,
+        "k_proj": 2 * 7 * 8 * 10,
+        "o_proj": 2 * 7 * 20 * 8,
+    }
+    assert ops(blocks)["attention"].flops == 2 * (2 * 4 * 7 * 7 * 5)
+
+
+def test_tokens_merged_before_the_mlp_are_fewer_there_only() -> None:
+    merged, plain = (
+        ops(language.prefill(llm(), [span], batch=1.0, text_tokens=2.0, attention="flash"))
+        for span in (Span(3, 9.0, 6.0), Span(3, 9.0))
+    )
+
+    behind = {
+        *("post_attention_layernorm", "gate_proj", "up_proj", "act_fn", "down_proj"),
+        *("mlp_residual", "norm"),
+    }
+    for name in plain:
+        ratio = 6 / 9 if name in behind else 1
+        assert merged[name].flops + merged[name].vector_flops == pytest.approx(
+            ratio * (plain[name].flops + plain[name].vector_flops)
+        )
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_flops_of_a_vision_tower(attention: AttentionKind) -> None:
+    # 2 images of 3·3 patches of 3·4·4 pixels; with class token 10 tokens, rows 20; a block's
+    # weights: 4·8·8 and 2·8·16; scores [2, 2, 10, 10], e = 4
+    stem = 2 * (2 * 9) * 48 * 8
+    block = 2 * 20 * (4 * 64 + 2 * 128) + 2 * (2 * 400 * 4)
+    blocks = vision.encode(tower(), [Span(3, 10.0)], images=2.0, attention=attention)
+
+    assert summed(blocks, "flops") == stem + 3 * block
+    assert summed(blocks, "kv_reads") == summed(blocks, "kv_writes") == 0
+
+
+def test_position_embedding_adds_the_class_token() -> None:
+    # reads 2 images × 9 patches × 8, writes × 10; position embedding [10, 8] and class token [8]
+    op = ops(vision.encode(tower(), [Span(3, 10.0)], images=2.0, attention="flash"))[
+        "position_embedding"
+    ]
+
+    assert (op.reads, op.writes) == ({"patches": 144}, {"hidden": 160})
+    assert (op.vector_flops, op.vectors) == (160, 80 + 8)
+
+
+def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
+    plain = tower(class_token=False, pre_norm=False)
+    stem, *_ = vision.encode(plain, [Span(3, 9.0)], images=2.0, attention="flash")
+
+    assert plain.tokens == 9
+    assert [op.name for op in stem.ops] == ["patch_embedding", "position_embedding"]
+    assert stem.ops[1].vectors == 9 * 8
+
+
+def test_every_linear_of_a_block_has_a_bias() -> None:
+    _, block = vision.encode(tower(), [Span(3, 10.0)], images=1.0, attention="flash")
+
+    widths = {op.name: op.vectors for op in block.ops if op.kind == "linear"}
+    assert widths == {
+        **dict.fromkeys(("q_proj", "k_proj", "v_proj", "out_proj"), 8),
+        "fc1": 16,
+        "fc2": 8,
+    }
+
+
+def test_llavas_projector() -> None:
+    # 10 rows: [4 → 6], GELU, [6 → 6]
+    spec = Projector(name="toy", title="Toy", source="made up")
+    (block,) = project(spec, rows=10.0, in_features=4, out_features=6)
+
+    assert [op.name for op in block.ops] == ["linear_1", "act", "linear_2"]
+    assert [op.flops for op in block.ops] == [2 * 10 * 4 * 6, 0, 2 * 10 * 6 * 6]
+    assert [op.vector_flops for op in block.ops] == [60, 5 * 60, 60]
+    assert [op.vectors for op in block.ops] == [6, 0, 6]
+    assert [dict(op.writes) for op in block.ops] == [
+        {"projected_1": 60},
+        {"activated": 60},
+        {"projected_2": 60},
+    ]
+
+
+@pytest.mark.parametrize(("layers", "names"), [(1, 1), (2, 3), (3, 5), (4, 7)])
+def test_a_projector_has_an_activation_between_any_two_linears(layers: int, names: int) -> None:
+    spec = Projector(
+        name="toy", title="Toy", source="made up", num_linear_layers=layers, bias=False
+    )
+    (block,) = project(spec, rows=1.0, in_features=4, out_features=6)
+
+    assert len({op.name for op in block.ops}) == len(block.ops) == names
+    assert [op.kind for op in block.ops] == (["linear", "activation"] * layers)[:-1]
+    assert summed([block], "weights") == 4 * 6 + (layers - 1) * 36
+    assert summed([block], "vectors") == 0

@@ -1,0 +1,191 @@
+"""Tensor lifetimes against a simulation that unrolls every layer."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roofline.model.architectures import decoder as language
+from roofline.model.architectures import vit as vision
+from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.block import Block, Span, labelled, live_elements
+from roofline.model.ops import Op
+from roofline.specs.models import LanguageModel, VisionEncoder
+
+
+def op(reads: dict[str, float], writes: dict[str, float], **more: object) -> Op:
+    return Op("op", "residual", "vector", reads, writes, **more)  # type: ignore[arg-type]
+
+
+def unrolled(blocks: Sequence[Block]) -> list[Op]:
+    return [op for block in blocks for _ in range(block.count) for op in block.ops]
+
+
+def naive_peak(ops: Sequence[Op]) -> float:
+    """Largest sum over ops of all versions of tensors that are alive.
+
+    A version lives from the op that writes it (or, for an input of the whole, that first reads
+    it) to the last op that reads it before the next version is written.
+    """
+    versions: list[tuple[int, int, float]] = []  # first op, last op, elements
+    for name in {name for o in ops for name in (*o.reads, *o.writes)}:
+        start, end, size = -1, -1, 0.0
+        for i, o in enumerate(ops):
+            if name in o.reads:
+                if start < 0:
+                    start, size = i, float(o.reads[name])  # type: ignore[arg-type]
+                end = i
+            if name in o.writes:
+                versions.append((start, end, size))
+                start = end = i
+                size = float(o.resident.get(name, o.writes[name]))  # type: ignore[arg-type]
+        versions.append((start, end, size))
+    return max(
+        sum(size for start, end, size in versions if 0 <= start <= i <= end)
+        for i in range(len(ops))
+    )
+
+
+def peak(blocks: Sequence[Block]) -> float:
+    return max(p.terms.get((), 0.0) for p in live_elements(blocks))
+
+
+def test_a_chain_holds_input_and_output() -> None:
+    # a(3) → b(5) → c(2): 3 + 5, then 5 + 2
+    chain = Block(1, (op({"a": 3.0}, {"b": 5.0}), op({"b": 5.0}, {"c": 2.0})))
+
+    assert [p.terms for p in live_elements([chain])] == [{(): 8.0}, {(): 7.0}]
+
+
+def test_a_tensor_that_is_read_later_stays() -> None:
+    # a(3) is read again by the third op
+    ops = (op({"a": 3.0}, {"b": 5.0}), op({"b": 5.0}, {"c": 2.0}), op({"a": 3.0, "c": 2.0}, {}))
+
+    assert [p.terms[()] for p in live_elements([Block(1, ops)])] == [8, 10, 5]
+
+
+def test_what_nobody_reads_is_gone_after_its_op() -> None:
+    ops = (op({"a": 3.0}, {"unused": 50.0, "b": 1.0}), op({"b": 1.0}, {"c": 1.0}))
+
+    assert [p.terms[()] for p in live_elements([Block(1, ops)])] == [54, 2]
+
+
+def test_an_update_holds_the_old_and_the_new_version() -> None:
+    # a(3) + b(3) → a(3)
+    assert peak([Block(1, (op({"a": 3.0, "b": 3.0}, {"a": 3.0}),))]) == 9
+
+
+def test_a_partly_written_tensor_is_there_in_full() -> None:
+    ops = (op({}, {"prompt": 4.0}, resident={"prompt": 7.0}), op({"prompt": 7.0}, {}))
+
+    assert peak([Block(1, ops)]) == 7
+
+
+def test_the_last_turn_may_let_go_of_what_all_turns_read() -> None:
+    # `table` (10) is read first in each turn; only in the last is it gone when `wide` (20) comes
+    start = Block(1, (op({}, {"x": 1.0, "table": 10.0}),))
+    turn = (
+        op({"x": 1.0, "table": 10.0}, {"y": 1.0}),
+        op({"y": 1.0}, {"wide": 20.0}),
+        op({"wide": 20.0}, {"x": 1.0}),
+    )
+
+    assert peak([start, Block(1, turn)]) == naive_peak(unrolled([start, Block(1, turn)])) == 21
+    assert peak([start, Block(5, turn)]) == naive_peak(unrolled([start, Block(5, turn)])) == 31
+
+
+SIZES = {"a": 1.0, "b": 10.0, "c": 100.0, "d": 1000.0}
+names = st.sets(st.sampled_from(sorted(SIZES)), max_size=3)
+random_ops = st.lists(st.tuples(names, names), min_size=1, max_size=6).map(
+    lambda pairs: tuple(
+        op({n: SIZES[n] for n in reads}, {n: SIZES[n] for n in writes}) for reads, writes in pairs
+    )
+)
+
+
+@given(random_ops, st.integers(1, 5), random_ops)
+def test_a_repeated_block_peaks_like_the_unrolled_one(
+    turn: tuple[Op, ...], count: int, after: tuple[Op, ...]
+) -> None:
+    start = Block(1, (op({}, SIZES),))  # every tensor has a first version, as in a model
+    blocks = [start, Block(count, turn), Block(1, after)]
+
+    assert peak(blocks) == naive_peak(unrolled(blocks))
+
+
+LLM = LanguageModel(
+    name="toy",
+    title="Toy",
+    source="made up",
+    hidden_size=8,
+    num_hidden_layers=5,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    intermediate_size=24,
+    vocab_size=100,
+)
+ATTENTION: list[AttentionKind] = ["flash", "eager"]
+SPANS = {
+    "alike": [Span(5, 9.0)],
+    "fewer tokens": [Span(2, 9.0), Span(3, 4.0)],
+    "merged before the MLP": [Span(1, 9.0, 6.0), Span(4, 6.0)],
+}
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("spans", SPANS.values(), ids=SPANS)
+def test_peak_of_a_prompt(spans: list[Span], attention: AttentionKind) -> None:
+    blocks = language.prefill(LLM, spans, batch=2.0, text_tokens=3.0, attention=attention)
+
+    assert peak(blocks) == naive_peak(unrolled(blocks))
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+@pytest.mark.parametrize("spans", SPANS.values(), ids=SPANS)
+def test_peak_of_a_decode_step(spans: list[Span], attention: AttentionKind) -> None:
+    blocks = language.decode(LLM, spans, batch=2.0, step=1.0, attention=attention)
+
+    assert peak(blocks) == naive_peak(unrolled(blocks))
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_peak_of_a_vision_tower(attention: AttentionKind) -> None:
+    tower = VisionEncoder(
+        name="toy",
+        title="Toy",
+        source="made up",
+        hidden_size=8,
+        num_hidden_layers=5,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size_px=12,
+        patch_size_px=4,
+    )
+    for spans in ([Span(5, 10.0)], [Span(2, 10.0, 6.0), Span(3, 6.0)]):
+        blocks = vision.encode(tower, spans, images=2.0, attention=attention)
+        assert peak(blocks) == naive_peak(unrolled(blocks))
+
+
+def test_peak_of_one_layer_by_hand() -> None:
+    # 4 tokens, d = 8, e = 2: while act_fn runs, hidden (32), gate, up and activated (96 each) are
+    # alive, and the cosines and sines (2·4·2) that the next layer reads. In 16 bit: ×2 bytes
+    blocks = language.prefill(LLM, [Span(5, 4.0)], batch=1.0, text_tokens=4.0, attention="flash")
+
+    assert peak(blocks) == 32 + 3 * 96 + 16
+
+
+def test_labels_say_which_layers() -> None:
+    spans = [Span(2, 576.0), Span(1, 144.0), Span(29, 64.0)]
+
+    assert [label for _, label in labelled(spans)] == ["0-1", "2-2", "3-31"]
+    assert [span for span, _ in labelled(spans)] == spans
+
+
+def test_one_span_needs_no_label() -> None:
+    assert labelled([Span(32, 576.0)]) == [(Span(32, 576.0), "")]
+
+
+def test_tokens_after_a_span() -> None:
+    assert Span(1, 9.0).tokens_after == 9
+    assert Span(1, 9.0, 4.0).tokens_after == 4

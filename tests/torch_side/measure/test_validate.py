@@ -1,0 +1,165 @@
+"""Validation: what is run, what is compared, and a real one in small."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made_up import lawful, toy_laws
+from msgspec.structs import replace
+
+import roofline
+from roofline.errors import InputError, ScenarioError
+from roofline.records.validation import Cell, Validation
+from roofline.specs.catalog import load_model
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import HostLaw
+from roofline.torch_side.measure import validate as module
+from roofline.torch_side.measure.timing import Measurement
+from roofline.torch_side.measure.validate import (
+    PROMPTS,
+    Scene,
+    calibrate_and_validate,
+    merged,
+    scenes,
+    validate,
+)
+
+LAWS = toy_laws(
+    "fp32",
+    tile=16,
+    vector_gb_per_s=100.0,
+    host={"llm": HostLaw(fixed_us=500.0, layer_us=100.0)},
+)
+
+
+def device() -> Hardware:
+    return lawful("xeon", LAWS)
+
+
+@pytest.fixture(scope="module")
+def found() -> Validation:
+    return validate(device(), model="llava-tiny", device="cpu", seconds=1.5)
+
+
+def test_prompts_cover_16_to_1024_tokens_of_what_the_model_can_see() -> None:
+    spec = load_model("llava-small")
+    every: list[Scene] = scenes(spec)  # type: ignore[arg-type]  # it is an lmm
+
+    single = [s for s in every if s.batch == 1 and s.reducer is None]
+    assert [s.tokens for s in single] == list(PROMPTS)
+    assert {min(PROMPTS), max(PROMPTS)} == {16, 1024}
+    assert all(1 <= s.visual_tokens <= 576 and s.text_tokens >= 1 for s in every)
+    assert any(s.batch > 1 for s in every)
+    assert any(s.reducer for s in every)
+    assert any(s.decodes for s in every)
+    assert len({s.name for s in every}) == len(every)
+
+
+def test_videos_get_as_many_tokens_from_each_frame() -> None:
+    spec = load_model("video-llava-7b")
+
+    for scene in scenes(spec):  # type: ignore[arg-type]  # it is an lmm
+        assert scene.visual_tokens % 8 == 0
+        assert scene.visual_tokens > 0
+
+
+def test_the_analysis_counts_what_pytorch_counts(found: Validation) -> None:
+    components = {count.component for count in found.counts}
+    witnesses = {count.quantity: count.witness for count in found.counts}
+
+    assert components == {"vision", "projector", "llm", "decode"}
+    assert witnesses["flops"] == "FlopCounterMode"
+    assert set(witnesses) >= {"flops", "memory_access_bytes", "peak_activation_bytes"}
+    # 988 text tokens are more than the tiny vocabulary's 512 rows of 64 fp16 numbers: the analysis
+    # reads a row for each, as a larger vocabulary would have it
+    different = {(c.component, c.quantity): c.difference for c in found.counts if c.difference}
+    assert different == {("llm", "memory_access_bytes"): (988 - 512) * 64 * 2}
+
+
+def test_each_cell_is_what_the_analysis_predicts(found: Validation) -> None:
+    cell = next(c for c in found.cells if (c.component, c.tokens, c.batch) == ("llm", 24, 1))
+    estimate = roofline.analyze("llava-tiny", device(), "fp32", visual_tokens=16, text_tokens=8)
+
+    assert cell.predicted_s == pytest.approx(float(estimate.attainable_time_s))
+    assert cell.roofline_s == pytest.approx(float(estimate.time_s))
+    assert all(sample > 0 for sample in cell.samples_s)
+
+
+def test_every_component_of_every_prompt_has_its_cells(found: Validation) -> None:
+    sizes = {
+        name: {(c.tokens, c.batch) for c in cells} for name, cells in found.by_component.items()
+    }
+
+    assert {(n, 1) for n in PROMPTS} <= sizes["llm"]
+    assert {(n, 1) for n in PROMPTS} <= sizes["whole"]
+    assert sizes["decode"] == {(80, 1), (616, 1)}
+    assert len(sizes["reducer"]) == 1
+    # vision sees the same images whatever the prompt: one cell for each batch
+    assert len(found.by_component["vision"]) == 2
+    assert found.complete
+    assert found.inputs["model"] == "llava-tiny"
+    assert found.took_s > 0
+
+
+def cell(tokens: int, component: str = "vision", predicted_s: float = 1.0) -> Cell:
+    return Cell(
+        component=component,
+        tokens=tokens,
+        batch=1,
+        predicted_s=predicted_s,
+        roofline_s=0.5,
+        samples_s=[float(tokens)],
+    )
+
+
+def test_samples_of_one_and_the_same_work_are_put_together() -> None:
+    together = merged([cell(16), cell(24), cell(24, "llm"), cell(40, "vision", 2.0)])
+
+    assert [(c.component, c.samples_s) for c in together] == [
+        ("vision", [16.0, 24.0]),
+        ("llm", [24.0]),
+        ("vision", [40.0]),
+    ]
+
+
+def test_an_interrupted_validation_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(subjects: Any, *_: Any, **__: Any) -> dict[str, Measurement]:
+        nothing = {subject.name: Measurement() for subject in subjects}
+        first = subjects[0].name
+        return nothing | {
+            first: Measurement(spans={"llm": [0.5]}, total=[0.5], stopped="interrupted")
+        }
+
+    monkeypatch.setattr(module, "measure", cut)
+    part = validate(device(), model="llava-tiny", device="cpu", seconds=1.0)
+
+    assert not part.complete
+    assert {c.component for c in part.cells} == {"llm", "whole"}
+
+
+def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def calibrated(place: str, **options: Any) -> Any:
+        asked.update(options, place=place)
+        return module.Calibration(device(), rows=[])
+
+    monkeypatch.setattr(module, "calibrate", calibrated)
+    monkeypatch.setattr(module, "validate", lambda hardware, **options: (hardware, options))
+    found, calibration = calibrate_and_validate(device="cpu", seconds=100.0)
+
+    assert calibration is not None
+    assert asked["modes"] == ["fp32"]
+    assert found[0] == device()  # type: ignore[index]
+    assert asked["seconds"] + found[1]["seconds"] == 100.0  # type: ignore[index]
+    assert found[1]["model"] == "llava-small"  # type: ignore[index]
+
+
+def test_what_cannot_be_validated_is_one_line() -> None:
+    with pytest.raises(InputError, match=r"peaks alone.*roofline calibrate"):
+        validate(replace(device(), attained=None), model="llava-tiny", device="cpu")
+    with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
+        validate(device(), model="vicuna-7b", device="cpu")
+    with pytest.raises(InputError, match="no cuda"):
+        validate(device(), model="llava-tiny", device="cuda")

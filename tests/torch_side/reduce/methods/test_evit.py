@@ -1,0 +1,179 @@
+"""EViT against the paper done one token at a time."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from naive.vision import Token, evit, evit_stage
+from towers import (
+    assert_alike,
+    block_flops,
+    measured_flops,
+    pixels_for,
+    run,
+    small_tower,
+    stem_flops,
+)
+
+from roofline.errors import InputError
+from roofline.reducers.token_schedules import evit_schedule, stages_of
+from roofline.torch_side.families.tower import encode
+from roofline.torch_side.reduce.methods.base import MERGED
+from roofline.torch_side.reduce.methods.evit import REDUCERS, EViT, reorganize
+
+
+def visual_after(schedule: list[tuple[int, int]]) -> list[int]:
+    return [after - 1 for before, after in schedule if after < before]
+
+
+def test_stages_scale_with_the_tower() -> None:
+    assert stages_of(23) == stages_of(24) == (6, 12, 18)
+    assert stages_of(12) == stages_of(11) == (3, 6, 9)
+    assert [stages_of(n) for n in (1, 2, 3, 4)] == [(0,), (1,), (1, 2), (1, 2, 3)]
+
+
+def test_budgets_of_llava() -> None:
+    assert visual_after(evit_schedule(577, 23)) == [362, 228, 144]
+    assert visual_after(evit_schedule(577, 23, count=144)) == [362, 228, 144]
+    assert evit_schedule(577, 23)[5:8] == [(577, 577), (577, 363), (363, 363)]
+
+
+def test_the_paper_keeps_a_share_and_the_fused_token() -> None:
+    schedule = evit_schedule(577, 23, rule="paper")
+    kept = [math.ceil(0.63 * 576), math.ceil(0.63 * 364), math.ceil(0.63 * 231)]
+    assert kept == [363, 230, 146]
+    assert visual_after(schedule) == [k + 1 for k in kept]
+
+
+@given(patches=st.integers(1, 700), blocks=st.integers(1, 30), data=st.data())
+def test_any_count_is_reached(patches: int, blocks: int, data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, patches))
+    schedule = evit_schedule(patches + 1, blocks, count=count)
+    assert schedule[-1][1] == count + 1
+    assert all(b[0] == a[1] for a, b in pairwise(schedule))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rate": 0},
+        {"rate": 1.5},
+        {"count": 0},
+        {"count": 577},
+        {"stages": (6, 23)},
+        {"stages": (6, 6)},
+        {"stages": (9, 6)},
+        {"stages": (), "count": 144},
+        {"rule": "release"},
+        {"rule": "paper", "count": 144},
+    ],
+)
+def test_impossible_schedules(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        evit_schedule(577, 23, **options)
+
+
+def test_nothing_dropped_nothing_fused() -> None:
+    assert visual_after(evit_schedule(17, 4, rate=1.0)) == []
+    assert visual_after(evit_schedule(17, 4, rate=1.0, rule="paper")) == []
+    assert visual_after(evit_schedule(17, 4, count=16)) == []
+
+
+@given(
+    strengths=st.lists(st.integers(0, 3), min_size=1, max_size=8).map(
+        lambda values: [v / 8 for v in values]
+    ),
+    data=st.data(),
+)
+def test_reorganizing_with_ties(strengths: list[float], data: st.DataObject) -> None:
+    keep = data.draw(st.integers(0, len(strengths)))
+    hidden = torch.arange(2.0 * (len(strengths) + 1), dtype=torch.float64).reshape(-1, 2)
+    tokens = [Token(row, [i - 1], i - 1) for i, row in enumerate(hidden)]
+    expected = evit_stage(tokens, strengths, keep)
+
+    result, kept = reorganize(hidden[None], torch.tensor([strengths], dtype=torch.float64), keep)
+
+    torch.testing.assert_close(result[0], torch.stack([t.vector for t in expected]))
+    assert kept[0].tolist() == [t.own for t in expected[1:-1]]
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize(
+    ("options", "keeps"),
+    [
+        ({"count": 5}, {1: 9, 2: 6, 3: 4}),  # 16·(5/16)^(1/3) = 10.9, 16·(5/16)^(2/3) = 7.4
+        ({"rate": 0.5, "rule": "paper"}, {1: 8, 2: 5, 3: 3}),  # of 16, 9, 6
+        ({"stages": (0, 2), "count": 1}, {0: 3, 2: 0}),
+        ({"stages": ()}, {}),
+    ],
+)
+@torch.no_grad()
+def test_the_tower_token_by_token(
+    implementation: str, options: dict[str, Any], keeps: dict[int, int]
+) -> None:
+    tower = small_tower(layers=5, implementation=implementation)
+    pixels = pixels_for(tower, images=2)
+
+    reduction = run(tower, EViT(**options), 4, pixels).reduction
+
+    for i, image in enumerate(pixels):
+        expected = evit(tower, image, 4, keeps)
+        assert_alike(reduction.tokens[i], expected)
+        assert reduction.indices[i].tolist() == [t.own for t in expected]
+
+
+def test_llava_sized_towers_give_144_tokens() -> None:
+    tower = small_tower(side=24, layers=24, hidden=8, dtype=torch.float32, implementation="sdpa")
+    driver = REDUCERS[0].blocks(**REDUCERS[0].options)
+
+    reduction = run(tower, driver, 23, pixels_for(tower, images=1)).reduction
+
+    assert reduction.counts == [144]
+    assert driver.token_counts == evit_schedule(577, 23)
+    assert reduction.indices[0][-1] == MERGED
+
+
+def test_without_stages_it_is_bit_equal_to_the_plain_tower() -> None:
+    tower = small_tower(implementation="sdpa")
+    pixels = pixels_for(tower)
+    plain = encode(tower, pixels, 4).features
+    assert torch.equal(run(tower, EViT(stages=()), 4, pixels).features, plain)
+
+
+def test_dtype_is_kept() -> None:
+    tower = small_tower(dtype=torch.bfloat16, implementation="sdpa")
+    encoded = run(tower, EViT(count=4), 4, pixels_for(tower))
+    assert encoded.reduction.tokens[0].dtype == encoded.features.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("options", [{"count": 5}, {"rate": 0.4, "rule": "paper"}, {"rate": 1.0}])
+@pytest.mark.parametrize("on", ["cpu", "meta"])
+def test_flops(options: dict[str, Any], on: str) -> None:
+    implementation = "eager" if on == "cpu" else "sdpa"
+    tower = small_tower(layers=6, hidden=64, heads=4, implementation=implementation).to(on)
+    pixels = torch.zeros(2, 3, 8, 8, dtype=torch.float64, device=on)
+    expected = stem_flops(tower) + sum(
+        block_flops(tower, t, left) + (2 * t * 64 if left < t else 0)
+        for t, left in evit_schedule(17, 5, **options)
+    )
+
+    measured = measured_flops(lambda: encode(tower, pixels, 5, reducer=EViT(**options)))
+
+    assert measured == 2 * expected
+
+
+def test_gradients_flow() -> None:
+    tower = small_tower()
+    pixels = pixels_for(tower).requires_grad_()
+
+    tokens = encode(tower, pixels, 4, reducer=EViT(count=4)).reduction.tokens
+    sum(t.square().sum() for t in tokens).backward()
+
+    assert torch.isfinite(pixels.grad).all()
+    assert (pixels.grad != 0).all()

@@ -1,0 +1,266 @@
+"""The analysis against `FlopCounterMode` on the real reduced model, to the last FLOP."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+import roofline
+from roofline.reducers.costs import REDUCERS
+from roofline.reducers.token_schedules import stages_of
+from roofline.specs.catalog import load_component, load_model
+from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
+from roofline.torch_side.load import config_of
+from roofline.torch_side.reduce import attach as attach_module
+from roofline.torch_side.reduce.methods import find as find_runtime
+from roofline.torch_side.reduce.methods import reducer_names
+from roofline.torch_side.reduce.methods.ats import ATS
+
+Prompts = Callable[..., dict[str, Tensor]]
+
+TEXT = 9
+DRAWS = "ats"
+"""The method whose counts depend on the image; the analysis tells the most there can be."""
+FIXED = [name for name in REDUCERS if name != DRAWS]
+
+
+def with_patches(name: str, side: int) -> Lmm:
+    """A shipped model on images of side × side patches."""
+    spec = load_model(name)
+    assert isinstance(spec, Lmm)
+    vision = load_component(spec.vision, VisionEncoder)
+    return replace(spec, vision=replace(vision, image_size_px=side * vision.patch_size_px))
+
+
+SPECS = {
+    "36 patches": with_patches("llava-tiny", 6),  # as many as PruMerge's neighbours, or fewer
+    "144 patches": with_patches("llava-tiny", 12),
+    "video": with_patches("video-llava-tiny", 6),
+}
+
+
+@cache
+def model_of(spec: str) -> Any:
+    return roofline.load_model(SPECS[spec], attention="eager")
+
+
+def prompt_of(spec: Lmm, batch: int) -> dict[str, Tensor]:
+    """Text around the visual tokens of one sample; two rows differ in nothing but noise."""
+    vision = load_component(spec.vision, VisionEncoder)
+    pixels = torch.randn(
+        batch, spec.images, 3, vision.image_size_px, vision.image_size_px,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    whole = spec.vision_feature_select_strategy == "full"
+    placeholder = spec.video_token_index if spec.images > 1 else spec.image_token_index
+    run = [placeholder] * spec.images * (vision.patches + whole)
+    ids = torch.tensor([[*range(5, 9), *run, *range(9, 14)]]).expand(batch, -1)
+    if spec.images > 1:
+        return {"input_ids": ids, "pixel_values_videos": pixels}
+    return {"input_ids": ids, "pixel_values": pixels.flatten(0, 1)}
+
+
+def measured(model: Any, given: dict[str, Any]) -> tuple[dict[str, int], Any]:
+    """FLOPs of a prefill that yields one token's logits: all, and by module."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        output = model(**given, logits_to_keep=1, use_cache=True)
+    by_module = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
+    root = type(model).__name__
+
+    def within(*names: str) -> int:
+        return sum(by_module.get(f"{root}.{name}", 0) for name in names)
+
+    blocks = range(len(next(iter(_towers(model))).encoder.layers))
+    towers = ("vision_tower", "image_tower", "video_tower")
+    counts = {
+        "all": by_module["Global"],
+        "projector": within("model.multi_modal_projector"),
+        "llm": within("model.language_model", "lm_head"),
+        "vision": within(
+            *(f"model.{tower}.embeddings" for tower in towers),
+            *(f"model.{tower}.encoder.layers.{block}" for tower in towers for block in blocks),
+        ),
+    }
+    return counts, output.past_key_values
+
+
+def _towers(model: Any) -> list[Any]:
+    names = ("vision_tower", "video_tower", "image_tower")
+    return [getattr(model.model, name) for name in names if hasattr(model.model, name)]
+
+
+def expected(spec: Lmm, name: str, tokens: int, batch: int, stage: str = "prefill") -> Any:
+    return roofline.analyze(
+        spec,
+        "v100",
+        visual_tokens=tokens,
+        text_tokens=TEXT,
+        batch=batch,
+        stage=stage,
+        attention="eager",
+        reducer=name,
+    )
+
+
+def typical_tokens(spec: Lmm, name: str) -> int:
+    return int(roofline.analyze(spec, "v100", reducer=name).scenario.visual_tokens)
+
+
+def test_both_registries_hold_the_same_methods_in_the_same_places() -> None:
+    assert set(reducer_names()) >= set(REDUCERS)
+    assert all(find_runtime(name).name == name for name in REDUCERS)
+    for name, cost in REDUCERS.items():
+        runtime = find_runtime(name)
+        assert (runtime.place, runtime.after_projector) == (cost.place, cost.projects_all)
+
+
+@pytest.mark.parametrize("name", REDUCERS)
+@pytest.mark.parametrize("model", ["llava-tiny", "video-llava-tiny"])
+def test_typical_counts_are_accepted(name: str, model: str) -> None:
+    spec = load_model(model)
+    assert isinstance(spec, Lmm)
+    per_image, rest = divmod(typical_tokens(spec, name), spec.images)
+
+    assert not rest
+    roofline.attach(roofline.load_model(spec), name, count=per_image)
+
+
+CASES = [
+    *(("36 patches", tokens) for tokens in (6, 12, 30)),
+    *(("144 patches", tokens) for tokens in (25, 36, 120)),
+    ("video", 64),
+]
+
+
+@pytest.mark.parametrize("name", FIXED)
+@pytest.mark.parametrize(("kind", "tokens"), CASES)
+@pytest.mark.parametrize("batch", [1, 2])
+def test_flops_of_the_reduced_model(name: str, kind: str, tokens: int, batch: int) -> None:
+    spec, model = SPECS[kind], model_of(kind)
+    estimate = expected(spec, name, tokens, batch)
+    per_image = tokens if name == "fastv" else tokens // spec.images
+    roofline.attach(model, name, count=per_image)
+
+    counted, past = measured(model, prompt_of(spec, batch))
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(input_ids=torch.full((batch, 1), 7), past_key_values=past)
+    roofline.detach(model)
+
+    parts = {part: total.flops for part, total in estimate.components.items()}
+    own = parts["reducer"]
+    assert counted["all"] == estimate.end_to_end.flops
+    assert counted["projector"] == parts["projector"]
+    place = REDUCERS[name].place
+    if place != "vision":
+        assert counted["vision"] == parts["vision"]
+    assert counted["llm"] == parts["llm"] + (own if place == "llm" else 0)
+    step = expected(spec, name, tokens, batch, stage="decode")
+    assert counter.get_total_flops() == step.end_to_end.flops
+
+
+class TestATS:
+    """By hand from the counts that the driver reports; images are padded to the longest."""
+
+    @pytest.fixture
+    def drivers(self, monkeypatch: pytest.MonkeyPatch) -> list[ATS]:
+        made: list[ATS] = []
+
+        def driver(**options: Any) -> ATS:
+            made.append(ATS(**options))
+            return made[-1]
+
+        reducer = dataclasses.replace(find_runtime(DRAWS), blocks=driver)
+        monkeypatch.setattr(attach_module, "find", lambda name: reducer)
+        return made
+
+    @pytest.mark.parametrize("count", [8, 20, 30])
+    @pytest.mark.parametrize("images", [1, 3])
+    def test_flops_follow_the_counts_drawn(
+        self, llava: Any, prompts: Prompts, drivers: list[ATS], count: int, images: int
+    ) -> None:
+        llava.set_attn_implementation("eager")
+        given = prompts(llava, ["t" * TEXT + "i"] * images)
+
+        flops, most = self.check(llava, SPECS["36 patches"], drivers, given, count)
+
+        assert flops <= most
+
+    def test_even_attention_draws_all_that_may_be(self, drivers: list[ATS]) -> None:
+        spec, model = SPECS["36 patches"], model_of("36 patches")
+
+        flops, most = self.check(model, spec, drivers, prompt_of(spec, 2), 12)
+        roofline.detach(model)
+
+        assert drivers[-1].counts[-1] == [12, 12]
+        assert flops == most
+
+    def test_the_full_size_vision_tower(self, drivers: list[ATS]) -> None:
+        full = load_model("llava-1.5-7b")
+        assert isinstance(full, Lmm)
+        spec = replace(SPECS["36 patches"], vision=load_component(full.vision, VisionEncoder))
+        model = roofline.load_model(spec, attention="eager")
+
+        flops, most = self.check(model, spec, drivers, prompt_of(spec, 1), 144)
+
+        assert flops <= most
+
+    @staticmethod
+    def check(
+        model: Any, spec: Lmm, drivers: list[ATS], given: dict[str, Tensor], count: int
+    ) -> tuple[int, float]:
+        """What is counted, after it was found right, and the analysis's upper bound."""
+        roofline.attach(model, DRAWS, count=count)
+
+        counted, _ = measured(model, given)
+
+        images, drawn = len(given["pixel_values"]), drivers[-1].counts[-1]
+        vision = load_component(spec.vision, VisionEncoder)
+        c, f = vision.hidden_size, vision.intermediate_size
+        by_hand = 2 * vision.patches * 3 * vision.patch_size_px**2 * c
+        stages = stages_of(len(drivers[-1].token_counts))
+        for block, (before, after) in enumerate(drivers[-1].token_counts):
+            by_hand += 6 * before * c**2 + 4 * after * before * c + 2 * after * c**2  # attention
+            by_hand += 4 * after * c * f + (2 * before * c if block in stages else 0)
+        sizes = {"text_tokens": TEXT, "batch": images, "attention": "eager"}
+        longest = roofline.analyze(spec, "v100", visual_tokens=max(drawn), **sizes)
+        llm = load_component(spec.llm, LanguageModel)
+        assert counted["projector"] == 2 * sum(drawn) * llm.hidden_size * (c + llm.hidden_size)
+        assert counted["llm"] == longest.components["llm"].flops
+        assert counted["all"] == images * by_hand + counted["projector"] + counted["llm"]
+        return counted["all"], expected(spec, DRAWS, count, images).end_to_end.flops
+
+
+# at full size -------------------------------------------------------------------------------------
+
+
+@cache
+def llava_on_meta() -> Any:
+    from transformers import LlavaForConditionalGeneration
+
+    spec = load_model("llava-1.5-7b")
+    assert isinstance(spec, Lmm)
+    with torch.device("meta"):
+        return LlavaForConditionalGeneration(config_of(spec, "eager")).half().eval()
+
+
+@pytest.mark.parametrize("name", FIXED)  # ATS needs values, not shapes alone
+def test_flops_of_llava_7b(name: str) -> None:
+    spec, model = load_model("llava-1.5-7b"), llava_on_meta()
+    assert isinstance(spec, Lmm)
+    tokens = typical_tokens(spec, name)
+    given = prompt_of(spec, 1)
+    given["pixel_values"] = given["pixel_values"].to("meta", torch.float16)
+    roofline.attach(model, name, count=tokens)
+
+    counted, _ = measured(model, given)
+    roofline.detach(model)
+
+    assert counted["all"] == expected(spec, name, tokens, 1).end_to_end.flops
