@@ -1,4 +1,4 @@
-"""How long a report of 100 configurations takes, a whole process, and how much memory."""
+"""How long a report of 100 prompts takes, a whole process, and how much memory."""
 
 import resource
 import subprocess
@@ -35,7 +35,7 @@ def seconds(*more: str) -> float:
 
 
 def main() -> None:
-    print(f"report of {CONFIGURATIONS} configurations, goal < {GOAL_S} s and < 1 GB")
+    print(f"report of {CONFIGURATIONS} prompts, goal < {GOAL_S} s and < 1 GB")
     for more in ((), ("--accuracy",)):
         print(f"  {seconds(*more):5.1f} s  {' '.join(more)}".rstrip())
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # Linux counts in KiB

@@ -1,6 +1,6 @@
-"""How many configurations a second a sweep prices on one core, and single analyses for comparison.
+"""How many prompts a second a sweep prices on one core, and single analyses for comparison.
 
-Time, bound, FLOPs, traffic and memory of every configuration are computed and kept, with the
+Time, bound, FLOPs, traffic and memory of every prompt are computed and kept, with the
 attainable time of a device that has laws and without. One core: NumPy
 spreads matrix products over threads, but not the elementwise arithmetic that this is.
 """
@@ -27,7 +27,7 @@ CONFIGURATIONS = VISUAL.size * TEXT.size * BATCH.size
 
 
 LAWS = load_hardware("h200")
-DEVICES = {"bounds": replace(LAWS, attained=None, attained_like=None), "with laws": LAWS}
+DEVICES = {"bounds": replace(LAWS, kernel_laws=None, laws_from=None), "with laws": LAWS}
 
 
 def sweep(hardware: Hardware) -> None:
@@ -42,19 +42,19 @@ def single_calls() -> None:
         roofline.analyze("vicuna-7b", LAWS, "bf16", visual_tokens=visual)
 
 
-def rates(run: Callable[[], None], configurations: int) -> list[float]:
+def rates(run: Callable[[], None], prompts: int) -> list[float]:
     """Configurations per second of each repeat, after one run to warm up."""
     run()
     result = []
     for _ in range(REPEATS):
         start = perf_counter()
         run()
-        result.append(configurations / (perf_counter() - start))
+        result.append(prompts / (perf_counter() - start))
     return result
 
 
 def main() -> None:
-    print(f"Vicuna-7B prefill: {CONFIGURATIONS:,} configurations, {REPEATS} repeats, one thread")
+    print(f"Vicuna-7B prefill: {CONFIGURATIONS:,} prompts, {REPEATS} repeats, one thread")
     for name, hardware in DEVICES.items():
         swept = rates(partial(sweep, hardware), CONFIGURATIONS)
         print(f"  {name:9} {median(swept):12,.0f}/s median  {max(swept):12,.0f}/s best", end="")

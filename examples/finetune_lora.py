@@ -51,7 +51,7 @@ def batch_of(model: Any, generator: torch.Generator) -> dict[str, Tensor]:
 
 
 def with_lora(model: Any) -> Any:
-    """LoRA on the LLM's attention; the projector, which sees the merged tokens, trains in full.
+    """LoRA on the LLM's attention; the connector, which sees the merged tokens, trains in full.
 
     So does the head, because here it is random. Leave it out for a checkpoint.
     """

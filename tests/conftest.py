@@ -14,8 +14,8 @@ from roofline.records.measurement import (
     Inputs,
     Record,
     Snapshot,
-    Span,
     Telemetry,
+    TimedSpan,
 )
 from roofline.records.validation import Cell, Count, Validation
 
@@ -47,9 +47,9 @@ MOMENT = Snapshot(
 )
 
 
-def span(median_s: float, **known: float) -> Span:
+def span(median_s: float, **known: float) -> TimedSpan:
     """Ten samples, symmetric about their median."""
-    return Span(samples_s=[median_s * (1 + k / 100) for k in range(-5, 6) if k], **known)
+    return TimedSpan(samples_s=[median_s * (1 + k / 100) for k in range(-5, 6) if k], **known)
 
 
 @pytest.fixture

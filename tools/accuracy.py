@@ -19,7 +19,7 @@ from measured import Array, Measured, measured_kernels, measurements
 from roofline import matmul_time
 from roofline.device.borrowed import carry_over, laws_of
 from roofline.device.kernel_types import kernel_roof
-from roofline.device.laws import vector_seconds
+from roofline.device.laws import pointwise_seconds
 from roofline.fitting import fit_attention, fit_matmul
 from roofline.fitting.tables import Kind
 from roofline.report.text.grid import grid
@@ -93,13 +93,13 @@ class Layer(NamedTuple):
 
 def devices() -> list[Hardware]:
     """Those with laws of their own."""
-    return [device for device in all_hardware() if device.attained is not None]
+    return [device for device in all_hardware() if device.kernel_laws is not None]
 
 
 def own_law(hardware: Hardware, one: Measured) -> MatmulLaw | AttentionLaw | None:
     """The law of that kernel in the device's file."""
-    assert hardware.attained is not None
-    laws = hardware.attained.matmul if one.kind == "matmul" else hardware.attained.attention
+    assert hardware.kernel_laws is not None
+    laws = hardware.kernel_laws.matmul if one.kind == "matmul" else hardware.kernel_laws.attention
     return laws.get(one.kernel)  # type: ignore[attr-defined,no-any-return]
 
 
@@ -149,7 +149,7 @@ def layer(folder: Path) -> Layer:
     kernels = {op: matmul_time(a100, tokens, n, k, "fp16") for op, (n, k) in shapes.items()}
     roof = kernel_roof(a100, "fp32")
     vector = {
-        op: vector_seconds(laws.vector["default"], roof, traffic_bytes=2 * tokens * elements)
+        op: pointwise_seconds(laws.pointwise["default"], roof, traffic_bytes=2 * tokens * elements)
         for op, elements in moved.items()
     }
     seconds = {op: table[f"{op}_ms"].to_numpy() / 1e3 for op in (*shapes, *moved)}

@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 from roofline.cli.main import cli
-from roofline.model.ops import FUSIONS
+from roofline.model.fusions import FUSIONS
 from roofline.specs.catalog import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]

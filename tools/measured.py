@@ -25,7 +25,7 @@ ONE_IN = 4
 ATTENTION = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
 
 
-class Measured(NamedTuple):
+class MeasuredRun(NamedTuple):
     """The rows of one kernel on one device, of the one library that its law is fitted to."""
 
     kind: Kind
@@ -48,7 +48,7 @@ class Measured(NamedTuple):
     def column(self, name: str) -> Array:
         return np.asarray(self.rows[name], dtype=np.float64)
 
-    def where(self, mask: NDArray[np.bool_]) -> Measured:
+    def where(self, mask: NDArray[np.bool_]) -> MeasuredRun:
         return self._replace(rows=self.rows[mask])
 
     def times(self, hardware: Hardware, law: MatmulLaw | AttentionLaw) -> tuple[Array, Array]:
@@ -92,10 +92,10 @@ def of_hardware(tables: list[pd.DataFrame], hardware: Hardware) -> dict[Kind, pd
     return found
 
 
-def measured_kernels(tables: list[pd.DataFrame], hardware: Hardware) -> Iterator[Measured]:
+def measured_kernels(tables: list[pd.DataFrame], hardware: Hardware) -> Iterator[MeasuredRun]:
     """The rows that each law of the device is fitted to."""
     for kind, rows in of_hardware(tables, hardware).items():
         named = kernels(rows) if kind == "matmul" else {"bf16": rows}
         for kernel, some in named.items():
             columns = {str(name): np.asarray(some[name]) for name in some}
-            yield Measured(kind, kernel, pd.DataFrame(of_one_source(columns)))
+            yield MeasuredRun(kind, kernel, pd.DataFrame(of_one_source(columns)))

@@ -85,7 +85,7 @@ def report(
     from roofline.cli.measuring import require
     from roofline.cli.output import write_folder
     from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
-    from roofline.explore.study import Measured, study
+    from roofline.explore.study import MeasuredRun, study
     from roofline.records.measurement import load_record
 
     _check_free(output, force=force)
@@ -105,7 +105,7 @@ def report(
         ),
         batch=_given("batch", batch, {run.batch for run in runs}, 1),
         output_tokens=output_tokens,
-        records=[Measured(name, record) for name, record in zip(names, found, strict=True)],
+        records=[MeasuredRun(name, record) for name, record in zip(names, found, strict=True)],
         with_accuracy=accuracy,
     )
     for reason in result.skipped:

@@ -1,6 +1,6 @@
 """Laws for kernels that nobody measured on a device: typical ones, and what they may be off.
 
-`attained_like` names a measured device of the same or the nearest architecture. Its laws hold
+`laws_from` names a measured device of the same or the nearest architecture. Its laws hold
 shares of peak, bandwidth and cache, so they go for the device's own figures; launch times are kept.
 Which errors that makes is known from measured devices that are predicted by each other's laws
 (`tools/fit_catalogue.py`): smaller for two devices of one compute capability, which run the same
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, Law, NonNegative, VectorLaw
+from roofline.specs.kernel_laws import KernelLaws, Law, NonNegative, PointwiseLaw
 from roofline.specs.reading import DATA, build, read_yaml
 from roofline.specs.sourced import Spec
 
@@ -40,7 +40,7 @@ class Errors(Spec, frozen=True):
     p90_percent: NonNegative
 
 
-class Lent(Spec, frozen=True):
+class BorrowingErrors(Spec, frozen=True):
     """Errors of laws that go for another device than theirs."""
 
     matmul: Errors
@@ -50,9 +50,9 @@ class Lent(Spec, frozen=True):
 class CarryOver(Spec, frozen=True):
     """What typical laws may be off."""
 
-    same_capability: Lent
+    same_capability: BorrowingErrors
     """Between devices of one compute capability."""
-    other_capability: Lent
+    other_capability: BorrowingErrors
     quantized_matmul: Errors
     """Of w8a8, w8a16 and w4a16, between any two: libraries differ more in these than devices."""
     vector: Errors
@@ -65,36 +65,36 @@ def carry_over() -> CarryOver:
     return build(CarryOver, read_yaml(CARRY_OVER), CARRY_OVER)
 
 
-def laws_of(hardware: Hardware) -> Attained | None:
+def laws_of(hardware: Hardware) -> KernelLaws | None:
     """The laws of a device, with typical ones for kernels that its file has none for.
 
-    `source` is spelled out. None where the file has neither laws nor `attained_like`. Raises
-    UnknownNameError, SpecError for an `attained_like` that leads nowhere.
+    `source` is spelled out. None where the file has neither laws nor `laws_from`. Raises
+    UnknownNameError, SpecError for an `laws_from` that leads nowhere.
     """
     return _laws_of(hardware, ())
 
 
-def _laws_of(hardware: Hardware, askers: tuple[str, ...]) -> Attained | None:
-    laws = hardware.attained
+def _laws_of(hardware: Hardware, askers: tuple[str, ...]) -> KernelLaws | None:
+    laws = hardware.kernel_laws
     if laws is not None:
         laws = replace(laws, source=hardware.sources[laws.source])
-    if hardware.attained_like is not None:
+    if hardware.laws_from is not None:
         lent = _lent(hardware, (*askers, hardware.name))
         laws = lent if laws is None else _completed(laws, lent)
-    if laws is None or "default" in laws.vector:
+    if laws is None or "default" in laws.pointwise:
         return laws
-    return replace(laws, vector={"default": _vector_law(hardware), **laws.vector})
+    return replace(laws, pointwise={"default": _vector_law(hardware), **laws.pointwise})
 
 
-def _lent(hardware: Hardware, askers: tuple[str, ...]) -> Attained:
-    """The laws of the device that `attained_like` names, as they go for this one."""
-    assert hardware.attained_like is not None
-    lender = load_hardware(hardware.attained_like)
+def _lent(hardware: Hardware, askers: tuple[str, ...]) -> KernelLaws:
+    """The laws of the device that `laws_from` names, as they go for this one."""
+    assert hardware.laws_from is not None
+    lender = load_hardware(hardware.laws_from)
     laws = None if lender.name in askers else _laws_of(lender, askers)
     if laws is None:
         raise SpecError(
             f"hardware {hardware.name}",
-            [("attained_like", f"{lender.name} has no laws of its own: name a device that has")],
+            [("laws_from", f"{lender.name} has no laws of its own: name a device that has")],
         )
     same = hardware.compute_capability == lender.compute_capability is not None
     known = carry_over()
@@ -107,7 +107,7 @@ def _lent(hardware: Hardware, askers: tuple[str, ...]) -> Attained:
             for name, law in laws.matmul.items()
         },
         attention={name: _typical(law, errors.attention) for name, law in laws.attention.items()},
-        vector={},
+        pointwise={},
         host={},
     )
 
@@ -129,7 +129,7 @@ def quantizes(kernel: str) -> bool:
     return kernel.startswith("w")
 
 
-def _completed(laws: Attained, lent: Attained) -> Attained:
+def _completed(laws: KernelLaws, lent: KernelLaws) -> KernelLaws:
     return replace(
         laws,
         matmul={**laws.matmul, **{k: v for k, v in lent.matmul.items() if k not in laws.matmul}},
@@ -137,10 +137,10 @@ def _completed(laws: Attained, lent: Attained) -> Attained:
     )
 
 
-def _vector_law(hardware: Hardware) -> VectorLaw:
+def _vector_law(hardware: Hardware) -> PointwiseLaw:
     """The law of a vector op that nobody measured."""
     launch, errors = hardware.launch_overhead_us, carry_over().vector
-    return VectorLaw(
+    return PointwiseLaw(
         rows=0,
         origin="typical",
         median_error_percent=errors.median_percent,

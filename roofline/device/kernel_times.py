@@ -25,7 +25,7 @@ from roofline.fitting.rows import KERNELS
 from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, Law, Origin
+from roofline.specs.kernel_laws import KernelLaws, Law, Origin
 
 _Law = TypeVar("_Law", bound=Law)
 
@@ -125,7 +125,7 @@ def _law(laws: Mapping[str, _Law], kernel: str) -> _Law:
     return laws.get(kernel) or for_type(laws, kernel)
 
 
-def _told(bound: Array, seconds: Array, law: Law, laws: Attained) -> KernelTime:
+def _told(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:
     return KernelTime(
         bound,
         seconds[()],

@@ -10,15 +10,15 @@ from msgspec.structs import replace
 
 from roofline.device.laws.attention import attention_seconds
 from roofline.device.laws.matmul import matmul_seconds
-from roofline.device.laws.pointwise import vector_seconds
+from roofline.device.laws.pointwise import pointwise_seconds
 from roofline.device.peaks import Rates
 from roofline.device.roof import Number, Roof
-from roofline.engine.memo import alike
+from roofline.engine.memo import all_equal
 from roofline.model.counted import ComponentCost, CostRow
-from roofline.model.ops import AttentionShape, MatmulShape
+from roofline.model.op import AttentionShape, MatmulShape
 from roofline.model.polynomial import Array, Point, Polynomial
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, AttentionLaw, Law, MatmulLaw, VectorLaw
+from roofline.specs.kernel_laws import AttentionLaw, KernelLaws, Law, MatmulLaw, PointwiseLaw
 from roofline.units import MIB, MICRO
 
 Seconds: TypeAlias = Callable[[Point], Array]
@@ -35,7 +35,7 @@ class Laws:
     """The laws of a device, as they go for one component."""
 
     def __init__(
-        self, hardware: Hardware, attained: Attained, cost: ComponentCost, rates: Rates
+        self, hardware: Hardware, attained: KernelLaws, cost: ComponentCost, rates: Rates
     ) -> None:
         self.attained, self.cost, self.rates = attained, cost, rates
         self.serial = hardware.kind == "cpu"
@@ -89,7 +89,7 @@ class Laws:
     def _vector(self, row: CostRow, roof: Roof) -> Seconds:
         law = self._vector_law(row)
         traffic, flops = row.traffic, row.amounts.flops + row.amounts.vector_flops
-        return lambda point: vector_seconds(
+        return lambda point: pointwise_seconds(
             law, roof, traffic_bytes=point(traffic), flops=point(flops)
         )
 
@@ -106,7 +106,7 @@ class Laws:
 
         def remembered(point: Point) -> Array:
             numbers = [np.asarray(point(argument)) for argument in arguments]
-            if not all(map(alike, numbers)):
+            if not all(map(all_equal, numbers)):
                 return seconds(numbers)
             one = [number.flat[0] for number in numbers]
             key = (law, *one)
@@ -136,8 +136,8 @@ class Laws:
             traffic_bytes=point(traffic),
         )
 
-    def _vector_law(self, row: CostRow) -> VectorLaw:
-        laws = self.attained.vector
+    def _vector_law(self, row: CostRow) -> PointwiseLaw:
+        laws = self.attained.pointwise
         return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
 
     def _matmul_law(self, row: CostRow) -> MatmulLaw:

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from roofline.errors import UnsupportedModeError
 from roofline.model.counted import ComponentCost
-from roofline.model.ops import Unit
+from roofline.model.op import Unit
 from roofline.specs.catalog import quantization_modes
 from roofline.specs.hardware import DataType, Hardware
 from roofline.specs.sourced import Peak

@@ -1,4 +1,4 @@
-"""`analyze`: names and numbers in, an estimate out. The one entry for a single case and a sweep."""
+"""`analyze`: names and numbers in, an estimate out. The one entry for a single task and a sweep."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from roofline.device.borrowed import laws_of
 from roofline.device.law_choice import Laws
 from roofline.device.peaks import rates
 from roofline.engine.accounting import exact, llm_viewer
-from roofline.engine.layout import Layers, Workload, workload
-from roofline.engine.memo import FEW
+from roofline.engine.layout import Layers, Layout, lay_out
+from roofline.engine.memo import DIRECT_BELOW
 from roofline.engine.price import EVALUATED, FROM_LAWS, Plan, Prompt, evaluate
 from roofline.engine.result import Estimate, Totals, plain
 from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
@@ -26,7 +26,7 @@ from roofline.model.counted import ComponentCost
 from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware, load_quantization, mode_outside_llm
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained
+from roofline.specs.kernel_laws import KernelLaws
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
 from roofline.units import TERA
@@ -150,7 +150,7 @@ class _Request(Struct, frozen=True):
         scenario = _with_defaults(scenario, work, self.visual_tokens is not None, self.llm_layers)
         costs = self._price(work, mode)
         laws = laws_of(hardware) if self.accounting == "exact" else None
-        plan = _known_plan if prod(scenario.shape) <= FEW else _plan
+        plan = _known_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
         plans = [plan(hardware, laws, cost, mode) for cost in costs]
         prompt = Prompt(work.images_per_sample, work.unreduced_visual_tokens)
         results = evaluate(plans, prompt, scenario)
@@ -174,7 +174,7 @@ class _Request(Struct, frozen=True):
             reanalyze=partial(self._unreduced, work, scenario),
         )
 
-    def _workload(self, scenario: Scenario) -> Workload:
+    def _workload(self, scenario: Scenario) -> Layout:
         if self.accounting not in ACCOUNTINGS:
             raise ScenarioError(
                 f"unknown accounting {self.accounting!r}: choose one of {', '.join(ACCOUNTINGS)}"
@@ -191,7 +191,7 @@ class _Request(Struct, frozen=True):
             if scenario.visual_tokens.ndim:
                 raise ScenarioError("with a reducer, `visual_tokens` is one number at a time")
             count = None if self.visual_tokens is None else float(scenario.visual_tokens)
-        return workload(
+        return lay_out(
             self.model,
             stage=scenario.stage,
             attention=attention,
@@ -201,13 +201,13 @@ class _Request(Struct, frozen=True):
             visual_tokens=count,
         )
 
-    def _price(self, work: Workload, mode: Quantization) -> list[ComponentCost]:
+    def _price(self, work: Layout, mode: Quantization) -> list[ComponentCost]:
         if self.accounting == "llm-viewer":
             return llm_viewer.price(work, mode)
         return exact.price(work, mode, mode_outside_llm(mode) if work.llm else mode)
 
     def _inputs(
-        self, work: Workload, hardware: Hardware, mode: Quantization, scenario: Scenario
+        self, work: Layout, hardware: Hardware, mode: Quantization, scenario: Scenario
     ) -> dict[str, Any]:
         inputs: dict[str, Any] = {"model": work.name, "hardware": hardware.name, "quant": mode.name}
         for name in ("visual_tokens", "text_tokens", "batch", "output_tokens"):
@@ -219,7 +219,7 @@ class _Request(Struct, frozen=True):
             "accounting": self.accounting,
         }
 
-    def _unreduced(self, work: Workload, scenario: Scenario) -> Estimate | None:
+    def _unreduced(self, work: Layout, scenario: Scenario) -> Estimate | None:
         per_sample = work.unreduced_visual_tokens
         if per_sample is None or work.llm is None:
             return None
@@ -229,7 +229,7 @@ class _Request(Struct, frozen=True):
 
 
 def _plan(
-    hardware: Hardware, laws: Attained | None, cost: ComponentCost, mode: Quantization
+    hardware: Hardware, laws: KernelLaws | None, cost: ComponentCost, mode: Quantization
 ) -> Plan:
     used = rates(hardware, cost, mode.name)
     return Plan(cost, used, Laws(hardware, laws, cost, used) if laws else None)
@@ -240,7 +240,7 @@ _known_plan = lru_cache(maxsize=64)(_plan)
 
 
 def _with_defaults(
-    scenario: Scenario, work: Workload, visual_given: bool, llm_layers: Layers | None
+    scenario: Scenario, work: Layout, visual_given: bool, llm_layers: Layers | None
 ) -> Scenario:
     """Fill in the visual tokens that were not given; refuse those that contradict the model."""
     if work.llm is None and visual_given:
@@ -252,8 +252,8 @@ def _with_defaults(
         if visual_given and np.any(scenario.visual_tokens != first):
             raise ScenarioError("`visual_tokens` and the first entry of `llm_layers` differ")
         return replace(scenario, visual_tokens=np.asarray(first))
-    if not visual_given and work.case is not None:
-        typical = float(work.case.kept * work.images_per_sample)
+    if not visual_given and work.task is not None:
+        typical = float(work.task.kept * work.images_per_sample)
         return replace(scenario, visual_tokens=np.asarray(typical))
     if visual_given or work.unreduced_visual_tokens is None:
         return scenario
@@ -292,7 +292,7 @@ def _device(hardware: Hardware, plans: list[Plan]) -> dict[str, Any]:
         "memory_bytes_per_s": hardware.memory_bytes_per_s,
         "vector_flops_per_s": hardware.vector_flops_per_s,
         "peaks": {},
-        "attained": _laws_told(plans),
+        "kernel_laws": _laws_told(plans),
     }
     for plan in plans:
         used = plan.rates

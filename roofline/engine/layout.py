@@ -10,17 +10,17 @@ from msgspec.structs import replace
 from roofline.engine.scenario import Stage
 from roofline.errors import ScenarioError, SpecError
 from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import Span
+from roofline.model.block import LayerGroup
 from roofline.model.polynomial import Number, Polynomial
 from roofline.reducers.costs import (
-    Case,
     ReducerCost,
+    ReductionTask,
     check_kept,
     find,
-    vision_spans,
+    vision_groups,
 )
 from roofline.specs.catalog import load_component, load_model
-from roofline.specs.models import LanguageModel, Lmm, Model, Projector, VisionEncoder
+from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
 BATCH = Polynomial.variable("batch")
 TEXT = Polynomial.variable("text")
@@ -38,33 +38,33 @@ Layers = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
 
 
-class Workload(Struct, frozen=True):
+class Layout(Struct, frozen=True):
     """A model taken apart; parts it does not have are None."""
 
     name: str
     vision: VisionEncoder | None
-    projector: Projector | None
+    connector: MlpConnector | None
     llm: LanguageModel | None
     stage: Stage
     attention: AttentionKind
-    vision_spans: tuple[Span, ...] = ()
-    llm_spans: tuple[Span, ...] = ()
+    vision_groups: tuple[LayerGroup, ...] = ()
+    llm_groups: tuple[LayerGroup, ...] = ()
     unreduced_visual_tokens: int | None = None
     """Visual tokens of one sample before any reduction, if the model says so."""
     images_per_sample: int = 1
     vision_towers: int = 1
     reducer: ReducerCost | None = None
-    case: Case | None = None
+    task: ReductionTask | None = None
     """What the reducer is to do with each image."""
 
     @property
     def projected(self) -> Number:
-        """Rows that go through the projector."""
+        """Rows that go through the connector."""
         if self.reducer is None:
             return BATCH * VISUAL
         if self.reducer.projects_all:
             return IMAGES * (self.vision.patches if self.vision else 0)
-        if self.reducer.place == "llm":
+        if self.reducer.site == "llm":
             return BATCH * float(self.unreduced_visual_tokens or 0)
         return BATCH * VISUAL
 
@@ -74,7 +74,7 @@ class Workload(Struct, frozen=True):
         return "llm" if self.llm else "vision"
 
 
-def workload(
+def lay_out(
     model: str | Model,
     *,
     stage: Stage = "prefill",
@@ -83,7 +83,7 @@ def workload(
     llm_layers: Layers | None = None,
     reducer: str | None = None,
     visual_tokens: float | None = None,
-) -> Workload:
+) -> Layout:
     """Resolve a model and lay out its layers.
 
     `llm_layers` gives the visual tokens that each LLM layer sees, `vision_layers` the tokens,
@@ -103,20 +103,20 @@ def workload(
             )
         case Lmm():
             parts = _lmm_parts(spec)
-        case Projector():
-            fault = "a projector takes its sizes from its neighbours: analyze an LMM that has it"
+        case MlpConnector():
+            fault = "a connector takes its sizes from its neighbours: analyze an LMM that has it"
             raise SpecError(f"model {spec.name}", [("kind", fault)])
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
-    work = Workload(
+    work = Layout(
         name=spec.name,
         vision=parts.vision,
-        projector=parts.projector,
+        connector=parts.connector,
         llm=parts.llm,
         stage=stage,
         attention=attention,
-        vision_spans=_vision_spans(parts, vision_layers),
-        llm_spans=_llm_spans(parts, llm_layers),
+        vision_groups=_vision_groups(parts, vision_layers),
+        llm_groups=_llm_groups(parts, llm_layers),
         unreduced_visual_tokens=parts.visual_tokens,
         images_per_sample=parts.images,
         vision_towers=parts.vision_towers,
@@ -129,12 +129,12 @@ def workload(
 
 
 def _reduced(
-    work: Workload, parts: _Parts, reducer: ReducerCost, visual_tokens: float | None
-) -> Workload:
+    work: Layout, parts: _Parts, reducer: ReducerCost, visual_tokens: float | None
+) -> Layout:
     """The same with fewer tokens where the reducer acts, and its own work."""
     if parts.vision is None or work.llm is None or parts.visual_tokens is None:
         raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {work.name} is none")
-    kept = reducer.typical(parts.vision.patches, parts.vision_blocks)
+    kept = reducer.default_kept(parts.vision.patches, parts.vision_blocks)
     if visual_tokens is not None:
         kept, rest = divmod(int(visual_tokens), parts.images)
         if rest:
@@ -142,35 +142,38 @@ def _reduced(
                 f"{work.name} has {parts.images} images a sample, each of which leaves as many "
                 f"visual tokens: {visual_tokens:g} is no multiple of {parts.images}"
             )
-    llm_spans = work.llm_spans
-    if reducer.place == "llm":
+    llm_groups = work.llm_groups
+    if reducer.site == "llm":
         first, rest = reducer.full_llm_layers, work.llm.num_hidden_layers - reducer.full_llm_layers
         if rest < 1:
             raise ScenarioError(f"{reducer.name} needs an LLM of more than {first} layers")
-        llm_spans = (Span(first, TEXT + float(parts.visual_tokens)), Span(rest, PROMPT))
-    case = Case(
+        llm_groups = (
+            LayerGroup(first, TEXT + float(parts.visual_tokens)),
+            LayerGroup(rest, PROMPT),
+        )
+    task = ReductionTask(
         vision=parts.vision,
         blocks=parts.vision_blocks,
         images=IMAGES,
         kept=kept,
         llm=work.llm,
         batch=BATCH,
-        prompt=llm_spans[0].tokens,
+        prompt=llm_groups[0].tokens,
     )
-    check_kept(reducer, case)
+    check_kept(reducer, task)
     return replace(
         work,
-        vision_spans=vision_spans(reducer, case),
-        llm_spans=llm_spans,
+        vision_groups=vision_groups(reducer, task),
+        llm_groups=llm_groups,
         reducer=reducer,
-        case=case,
+        task=task,
     )
 
 
 class _Parts(Struct, frozen=True):
     vision: VisionEncoder | None = None
     vision_blocks: int = 0
-    projector: Projector | None = None
+    connector: MlpConnector | None = None
     llm: LanguageModel | None = None
     visual_tokens: int | None = None
     images: int = 1
@@ -185,7 +188,7 @@ def _lmm_parts(lmm: Lmm) -> _Parts:
     return _Parts(
         vision=vision,
         vision_blocks=_blocks_used(lmm, vision),
-        projector=load_component(lmm.projector, Projector),
+        connector=load_component(lmm.connector, MlpConnector),
         llm=llm,
         visual_tokens=_sample_tokens(lmm),
         images=lmm.images,
@@ -211,35 +214,35 @@ def _sample_tokens(lmm: Lmm) -> int:
     return lmm.images * per_image
 
 
-def _vision_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
+def _vision_groups(parts: _Parts, layers: Layers | None) -> tuple[LayerGroup, ...]:
     if parts.vision is None:
         if layers is not None:
             raise ScenarioError("`vision_layers` is given, but the model has no vision encoder")
         return ()
     if layers is None:
-        return (Span(parts.vision_blocks, float(parts.vision.tokens)),)
+        return (LayerGroup(parts.vision_blocks, float(parts.vision.tokens)),)
     _check_layers("vision_layers", layers, parts.vision_blocks, least=1)
-    return tuple(_span(n, [float(t) for t in tokens]) for n, *tokens in layers)
+    return tuple(_group(n, [float(t) for t in tokens]) for n, *tokens in layers)
 
 
-def _llm_spans(parts: _Parts, layers: Layers | None) -> tuple[Span, ...]:
+def _llm_groups(parts: _Parts, layers: Layers | None) -> tuple[LayerGroup, ...]:
     if parts.llm is None:
         if layers is not None:
             raise ScenarioError("`llm_layers` is given, but the model has no LLM")
         return ()
     if layers is None:
-        return (Span(parts.llm.num_hidden_layers, PROMPT),)
+        return (LayerGroup(parts.llm.num_hidden_layers, PROMPT),)
     _check_layers("llm_layers", layers, parts.llm.num_hidden_layers, least=0)
     first, *rest = layers
     return (
-        _span(first[0], [PROMPT, *(TEXT + float(t) for t in first[2:])]),
-        *(_span(n, [TEXT + float(t) for t in tokens]) for n, *tokens in rest),
+        _group(first[0], [PROMPT, *(TEXT + float(t) for t in first[2:])]),
+        *(_group(n, [TEXT + float(t) for t in tokens]) for n, *tokens in rest),
     )
 
 
-def _span(layers: int, tokens: Sequence[Number]) -> Span:
+def _group(layers: int, tokens: Sequence[Number]) -> LayerGroup:
     """Tokens of the whole layer, or of its attention and of its MLP."""
-    return Span(layers, tokens[0], tokens[1] if len(tokens) > 1 else None)
+    return LayerGroup(layers, tokens[0], tokens[1] if len(tokens) > 1 else None)
 
 
 def _check_layers(name: str, layers: Layers, expected: int, *, least: int) -> None:

@@ -16,7 +16,7 @@ from roofline.model.polynomial import Array, Point
 
 Function: TypeAlias = Callable[[Point], Sequence[Array]]
 
-FEW = 256
+DIRECT_BELOW = 256
 """So few configurations are computed as they come."""
 MOST = 1 << 22
 """Table entries; beyond, everything is computed as it comes."""
@@ -24,12 +24,12 @@ MOST_POINTS = 1 << 10
 """Single points that are remembered at a time."""
 
 
-def alike(numbers: Array) -> bool:
+def all_equal(numbers: Array) -> bool:
     """Whether there are any numbers and they are one."""
     return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
 
 
-class Remembered:
+class MemoTable:
     """`function` of the variables `names` of a point, and of no others."""
 
     def __init__(self, names: Sequence[str], function: Function) -> None:
@@ -42,12 +42,12 @@ class Remembered:
     def __call__(self, point: Point) -> Sequence[Array]:
         """The same as `function(point)`, to the last bit."""
         given = [np.asarray(point.values[name]) for name in self._names]
-        if given and all(map(alike, given)):
+        if given and all(map(all_equal, given)):
             shape = np.broadcast_shapes(*(numbers.shape for numbers in given))
             single = self._at(tuple(float(numbers.flat[0]) for numbers in given))
             return [np.broadcast_to(value, shape) for value in single]
         variables = np.broadcast_arrays(*given)
-        if len(variables) not in (1, 2) or variables[0].size <= FEW:
+        if len(variables) not in (1, 2) or variables[0].size <= DIRECT_BELOW:
             return self._function(point)
         whole = [variable.astype(np.intp) for variable in variables]
         if not all(np.array_equal(w, v) for w, v in zip(whole, variables, strict=True)):

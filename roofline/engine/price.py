@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from roofline.device.law_choice import Laws, Seconds
 from roofline.device.peaks import Rates
-from roofline.engine.memo import Remembered
+from roofline.engine.memo import MemoTable
 from roofline.engine.scenario import Scenario
 from roofline.model.counted import ComponentCost, CostRow, Phase
 from roofline.model.polynomial import Array, Point, Polynomial, total
@@ -132,7 +132,7 @@ class Plan:
         return [replace(kernel, attained=None) for kernel in self._kernels]
 
     @cached_property
-    def _attained(self) -> list[Remembered]:
+    def _attained(self) -> list[MemoTable]:
         """Seconds attained, and what they may be off, of kernels that share their variables."""
         groups: dict[Any, list[Kernel]] = {}
         for kernel in self._kernels if self.laws else ():
@@ -140,7 +140,7 @@ class Plan:
             if kernel.phase == "decode":  # what differs from step to step is computed as it comes
                 names = () if "step" in names else (*names, "steps")
             groups.setdefault(names, []).append(kernel)
-        return [Remembered(names, partial(_attained, group)) for names, group in groups.items()]
+        return [MemoTable(names, partial(_attained, group)) for names, group in groups.items()]
 
     @cached_property
     def _sums(self) -> list[tuple[Polynomial, Polynomial]]:

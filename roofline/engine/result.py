@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import ArrayLike, NDArray
 
-from roofline.engine.layout import Workload
+from roofline.engine.layout import Layout
 from roofline.engine.price import Plan, Prompt, over_steps
 from roofline.engine.scenario import Scenario
 from roofline.model.counted import AMOUNTS
@@ -134,13 +134,13 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
     device: dict[str, Any]
     """The device's figures that the estimate rests on, and which peak each unit ran at."""
     components: dict[str, Totals]
-    """Vision, projector, llm: those that the model has and the accounting knows."""
+    """Vision, connector, llm: those that the model has and the accounting knows."""
     end_to_end: Totals
     hardware: Hardware
     scenario: Scenario
     plans: Sequence[Plan]
     prompt: Prompt
-    work: Workload
+    work: Layout
     reanalyze: Callable[[], Estimate | None]
 
     @cached_property
@@ -187,12 +187,12 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
         return total + sum(plan.cost.weight_bytes for plan in self.plans)
 
     @property
-    def typical_tokens(self) -> int | None:
+    def default_tokens(self) -> int | None:
         """Visual tokens that the reducer usually leaves of one image; None without a reducer."""
-        reducer, case = self.work.reducer, self.work.case
-        if reducer is None or case is None:
+        reducer, task = self.work.reducer, self.work.task
+        if reducer is None or task is None:
             return None
-        return reducer.typical(case.patches, case.blocks)
+        return reducer.default_kept(task.patches, task.blocks)
 
     def _reducer_dict(self) -> dict[str, Any] | None:
         """What the reducer is, what it leaves, and what it takes of the saving."""
@@ -201,9 +201,9 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
         reducer = self.work.reducer
         return {
             "name": reducer.name,
-            "place": reducer.place,
-            "typical_tokens_per_image": self.typical_tokens,
-            "typical_tokens_source": reducer.typical_source,
+            "place": reducer.site,
+            "default_tokens_per_image": self.default_tokens,
+            "default_tokens_source": reducer.default_source,
             "end_to_end_speedup": plain(self.end_to_end_speedup),
             "share_of_saving": plain(self.reducer_share),
         }

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 from roofline.device.kernel_types import ATTENTION_BYTES, kernel_roof
 from roofline.fitting.attention import fit_attention
 from roofline.fitting.matmul import fit_matmul
-from roofline.fitting.pointwise import fit_vector
+from roofline.fitting.pointwise import fit_pointwise
 from roofline.fitting.rows import FitError, of_one_source
 from roofline.fitting.tables import Kind, kernels
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, AttentionLaw, MatmulLaw, Origin, VectorLaw
+from roofline.specs.kernel_laws import AttentionLaw, KernelLaws, MatmulLaw, Origin, PointwiseLaw
 
 PLAINEST = "residual"
 """Vector op whose law goes for all that were not measured."""
@@ -32,8 +32,8 @@ def fit_device(
     date: str,
     origin: Origin = "fitted",
     progress: Progress = lambda doing: None,
-) -> Attained:
-    """The section `attained` of a device's file, with a law for each kernel that was measured.
+) -> KernelLaws:
+    """The section `kernel_laws` of a device's file, with a law for each kernel that was measured.
 
     measured: rows by kind, as `roofline.fitting.tables.by_kind` gives them, all of this device.
     source: key of the file's `sources`. progress: is told what is fitted next.
@@ -41,14 +41,14 @@ def fit_device(
     Raises FitError, UnsupportedModeError.
     """
     nothing = pd.DataFrame()
-    return Attained(
+    return KernelLaws(
         origin=origin,
         source=source,
         date=date,
         conditions=", ".join(_software(measured)) or "not told",
         matmul=_matmul(hardware, measured.get("matmul", nothing), progress),
         attention=_attention(hardware, measured.get("attention", nothing), progress),
-        vector=_vector(hardware, measured.get("vector", nothing), progress),
+        pointwise=_vector(hardware, measured.get("pointwise", nothing), progress),
     )
 
 
@@ -80,14 +80,14 @@ def _attention(
     return laws
 
 
-def _vector(hardware: Hardware, rows: pd.DataFrame, progress: Progress) -> dict[str, VectorLaw]:
+def _vector(hardware: Hardware, rows: pd.DataFrame, progress: Progress) -> dict[str, PointwiseLaw]:
     if "function" not in rows:
         rows = rows.assign(function="default")
     roof = replace(kernel_roof(hardware, "fp32"), flops_per_s=hardware.vector_flops_per_s)
     laws = {}
     for function, some in rows.groupby("function", sort=False):
         with _naming(f"vector {function}", progress):
-            laws[str(function)] = fit_vector(_columns(some), roof)
+            laws[str(function)] = fit_pointwise(_columns(some), roof)
     if laws and "default" not in laws:
         laws["default"] = laws.get(PLAINEST) or next(iter(laws.values()))
     return laws

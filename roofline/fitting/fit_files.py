@@ -12,7 +12,7 @@ from roofline.fitting.device import fit_device
 from roofline.fitting.rows import FitError
 from roofline.fitting.tables import Kind, by_kind, of_device, read_table
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, Origin
+from roofline.specs.kernel_laws import KernelLaws, Origin
 
 SOURCE = "kernels"
 """Key of the measurements among the sources of a fitted spec."""
@@ -38,7 +38,7 @@ def fitted(
     """The device with laws of every kernel in the files; laws of kernels not in them are kept.
 
     called: its name in the column `hardware`; left out, that of `base` or one of its aliases.
-    like: goes to `attained_like`. source, date, origin: what the laws say of their rows.
+    like: goes to `laws_from`. source, date, origin: what the laws say of their rows.
 
     Raises FitError, UnsupportedModeError.
     """
@@ -52,19 +52,19 @@ def fitted(
             measured.setdefault(kind, []).append(some)
     tables = {kind: pd.concat(parts, ignore_index=True) for kind, parts in measured.items()}
     laws = fit_device(base, tables, source=SOURCE, date=date, origin=origin)
-    if base.attained is not None:
-        laws = _added(laws, base.attained)
-    like = like or base.attained_like
+    if base.kernel_laws is not None:
+        laws = _added(laws, base.kernel_laws)
+    like = like or base.laws_from
     lacking = [kind for kind in ("matmul", "attention") if not getattr(laws, kind)]
     if lacking and like is None:
         raise FitError(
             f"no {lacking[0]} rows for {base.name}: name with --like a device whose laws to take"
         )
     sources = {**base.sources, SOURCE: source}
-    return Fitted(replace(base, attained=laws, attained_like=like, sources=sources), left_out)
+    return Fitted(replace(base, kernel_laws=laws, laws_from=like, sources=sources), left_out)
 
 
-def _added(new: Attained, old: Attained) -> Attained:
+def _added(new: KernelLaws, old: KernelLaws) -> KernelLaws:
     """New laws, and old ones of what was not measured anew."""
 
     def kept(kind: str) -> dict[str, object]:
@@ -75,5 +75,5 @@ def _added(new: Attained, old: Attained) -> Attained:
         return {**laws, **getattr(new, kind)}
 
     return replace(
-        new, **{kind: kept(kind) for kind in ("matmul", "attention", "vector")}, host=old.host
+        new, **{kind: kept(kind) for kind in ("matmul", "attention", "pointwise")}, host=old.host
     )

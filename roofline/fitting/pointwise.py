@@ -1,4 +1,4 @@
-"""`VectorLaw` from measured elementwise and row-wise ops."""
+"""`PointwiseLaw` from measured elementwise and row-wise ops."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from roofline.device.laws.pointwise import vector_seconds
+from roofline.device.laws.pointwise import pointwise_seconds
 from roofline.device.roof import Array, Roof
 from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.rows import check_physics, columns, errors_percent, held_out, rounded
-from roofline.specs.kernel_laws import VectorLaw
+from roofline.specs.kernel_laws import PointwiseLaw
 from roofline.units import GIGA, MIB, MICRO
 
 LEAST_ROWS = 6
@@ -21,7 +21,7 @@ _SPREAD = 1.5
 """Prior standard deviation of their logarithms."""
 
 
-def fit_vector(rows: Mapping[str, Any], roof: Roof) -> VectorLaw:
+def fit_pointwise(rows: Mapping[str, Any], roof: Roof) -> PointwiseLaw:
     """A law from columns `bytes` (read and written) and `time_ms`. Raises FitError.
 
     The cache has numbers of its own where `roof` has a cache.
@@ -32,13 +32,13 @@ def fit_vector(rows: Mapping[str, Any], roof: Roof) -> VectorLaw:
     predicted = []
     for test in tests:
         law = _fit(roof, size[~test], seconds[~test])
-        predicted.append(vector_seconds(law, roof, traffic_bytes=size[test]))
+        predicted.append(pointwise_seconds(law, roof, traffic_bytes=size[test]))
     errors = errors_percent(predicted, [seconds[test] for test in tests])
     law = _fit(roof, size, seconds)
     return msgspec.structs.replace(rounded(law), rows=size.size, **errors)
 
 
-def _fit(roof: Roof, size: Array, seconds: Array) -> VectorLaw:
+def _fit(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:
     model = _Model(roof, size, seconds)
     return model.law(descend(model, model.measured)[0])
 
@@ -56,9 +56,9 @@ class _Model:
         self.start = np.log(start)
         self.spread = np.full(len(start), _SPREAD)
 
-    def law(self, x: Array) -> VectorLaw:
+    def law(self, x: Array) -> PointwiseLaw:
         launch, bandwidth, *cache = (float(value) for value in np.exp(x))
-        return VectorLaw(
+        return PointwiseLaw(
             rows=self.size.size,
             median_error_percent=0.0,
             p90_error_percent=0.0,
@@ -72,7 +72,7 @@ class _Model:
         """Nothing in this law is chosen."""
 
     def logarithm(self, x: Array, state: None) -> Array:
-        return np.log(vector_seconds(self.law(x), self.roof, traffic_bytes=self.size))
+        return np.log(pointwise_seconds(self.law(x), self.roof, traffic_bytes=self.size))
 
     def jacobian(self, x: Array, state: None) -> Array:
         return numeric_jacobian(self, x, state, x.size)

@@ -20,12 +20,12 @@ from roofline.device.kernel_types import OTHER_NAMES
 from roofline.fitting.rows import FitError
 from roofline.units import MILLI
 
-Kind: TypeAlias = Literal["matmul", "attention", "vector"]
+Kind: TypeAlias = Literal["matmul", "attention", "pointwise"]
 
 COLUMNS: Mapping[Kind, tuple[str, ...]] = {
     "matmul": ("m", "n", "k"),
     "attention": ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim"),
-    "vector": ("bytes",),
+    "pointwise": ("bytes",),
 }
 """What every row of a kind needs beside its time."""
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
-from roofline.model.ops import Op
+from roofline.model.op import Op
 from roofline.model.polynomial import Number, Polynomial, total
 
 
-class Span(Struct, frozen=True):
+class LayerGroup(Struct, frozen=True):
     """Consecutive layers that see the same number of tokens per sequence.
 
     `mlp_tokens` differs from `tokens` where tokens are merged between a layer's attention and its
@@ -70,13 +70,13 @@ def _wanted_after(ops: Sequence[Op]) -> list[set[str]]:
     return after[::-1]
 
 
-def labelled(spans: Sequence[Span]) -> list[tuple[Span, str]]:
-    """Spans with the layers they cover, `2-31`; one span for all layers needs no label."""
-    if len(spans) == 1:
-        return [(spans[0], "")]
+def labelled(groups: Sequence[LayerGroup]) -> list[tuple[LayerGroup, str]]:
+    """Spans with the layers they cover, `2-31`; one group for all layers needs no label."""
+    if len(groups) == 1:
+        return [(groups[0], "")]
     first = 0
     labelled = []
-    for span in spans:
-        labelled.append((span, f"{first}-{first + span.layers - 1}"))
-        first += span.layers
+    for group in groups:
+        labelled.append((group, f"{first}-{first + group.layers - 1}"))
+        first += group.layers
     return labelled

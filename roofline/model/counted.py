@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roofline.model.ops import AttentionShape, Kind, MatmulShape, Unit
+from roofline.model.op import AttentionShape, Kind, MatmulShape, Unit
 from roofline.model.polynomial import Polynomial, total
 from roofline.specs.hardware import DataType
 

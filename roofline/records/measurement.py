@@ -33,7 +33,7 @@ class RecordError(InputError):
     """A file that is no record, is damaged, or was written by a newer version."""
 
 
-class Span(Struct, frozen=True, kw_only=True, dict=True):
+class TimedSpan(Struct, frozen=True, kw_only=True, dict=True):
     """One timed part of a run: a component, its decode steps together, or the whole."""
 
     samples_s: Annotated[list[Seconds], Meta(min_length=1)]
@@ -182,7 +182,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """Name of each spec that went in → SHA-256 of its content."""
     environment: Facts
     """Versions and machine."""
-    spans: dict[str, Span]
+    spans: dict[str, TimedSpan]
     """Components in order, all decode steps of a run as `decode`, and `whole`."""
     peak_memory_bytes: float | None = None
     """From the device's allocator; None where it keeps no count."""
@@ -202,11 +202,11 @@ class Record(Struct, frozen=True, kw_only=True):
             raise RecordError(f"`spans` lacks `{WHOLE}`")
 
     @property
-    def whole(self) -> Span:
+    def whole(self) -> TimedSpan:
         return self.spans[WHOLE]
 
     @property
-    def components(self) -> dict[str, Span]:
+    def components(self) -> dict[str, TimedSpan]:
         """Spans but for the whole."""
         return {name: span for name, span in self.spans.items() if name != WHOLE}
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 FORMAT = 1
-COMPONENTS = ("vision", "reducer", "projector", "llm", "decode", "whole")
+COMPONENTS = ("vision", "reducer", "connector", "llm", "decode", "whole")
 """What cells are about, in the order in which it runs."""
 _DERIVED = ("measured_s", "median_s", "error", "roofline_error", "noise")
 

@@ -16,8 +16,9 @@ from typing import Literal
 from msgspec import Struct
 
 from roofline.errors import ScenarioError, UnknownNameError
-from roofline.model.block import Block, Span, labelled
-from roofline.model.ops import SOFTMAX_FLOPS, MatmulShape, Op, layer_norm, linear
+from roofline.model.block import Block, LayerGroup, labelled
+from roofline.model.op import MatmulShape, Op
+from roofline.model.ops import SOFTMAX_FLOPS, layer_norm, linear
 from roofline.model.polynomial import Number
 from roofline.reducers.token_schedules import (
     Schedule,
@@ -29,13 +30,13 @@ from roofline.reducers.token_schedules import (
 )
 from roofline.specs.models import LanguageModel, VisionEncoder
 
-Place = Literal["features", "vision", "llm"]
+Site = Literal["features", "vision", "llm"]
 """Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
 _NORM_FLOPS = 2  # square and accumulate
 _COSINE_FLOPS = 3  # square, accumulate, divide
 
 
-class Case(Struct, frozen=True):
+class ReductionTask(Struct, frozen=True):
     """An LMM, and how many visual tokens an image is to leave."""
 
     vision: VisionEncoder
@@ -70,7 +71,7 @@ class Case(Struct, frozen=True):
         return self.vision.hidden_size // self.vision.num_attention_heads
 
 
-def _nothing(case: Case) -> Sequence[Block]:
+def _nothing(task: ReductionTask) -> Sequence[Block]:
     return ()
 
 
@@ -78,16 +79,16 @@ class ReducerCost(Struct, frozen=True):
     """A method: where it acts, what it leaves, what it costs."""
 
     name: str
-    place: Place
-    typical: Callable[[int, int], int]
+    site: Site
+    default_kept: Callable[[int, int], int]
     """(patches, ViT blocks) → visual tokens of one image that it usually leaves."""
-    typical_source: str
-    own: Callable[[Case], Sequence[Block]] = _nothing
+    default_source: str
+    extra_ops: Callable[[ReductionTask], Sequence[Block]] = _nothing
     """Its own work, for the features of all images."""
     schedule: Callable[[int, int, int], Schedule] | None = None
     """(tokens, blocks, visual tokens left) → tokens in attention and MLP of each ViT block."""
     projects_all: bool = False
-    """Whether the projector runs on all patches, before anything is dropped."""
+    """Whether the connector runs on all patches, before anything is dropped."""
     materialises: bool = False
     """Whether the blocks that reduce need attention's probabilities in memory."""
     samples_queries: bool = False
@@ -107,13 +108,13 @@ def find(name: str) -> ReducerCost:
     return REDUCERS[name]
 
 
-def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
+def vision_groups(reducer: ReducerCost, task: ReductionTask) -> tuple[LayerGroup, ...]:
     """What the ViT's blocks see. Raises ScenarioError for counts that the method cannot reach."""
     if reducer.schedule is None:
-        return (Span(case.blocks, float(case.tokens)),)
-    schedule = reducer.schedule(case.tokens, case.blocks, case.kept)
+        return (LayerGroup(task.blocks, float(task.tokens)),)
+    schedule = reducer.schedule(task.tokens, task.blocks, task.kept)
     return tuple(
-        Span(
+        LayerGroup(
             layers=len(list(group)),
             tokens=float(before),
             mlp_tokens=float(after),
@@ -124,15 +125,15 @@ def vision_spans(reducer: ReducerCost, case: Case) -> tuple[Span, ...]:
     )
 
 
-def check_kept(reducer: ReducerCost, case: Case) -> None:
+def check_kept(reducer: ReducerCost, task: ReductionTask) -> None:
     """Raise ScenarioError for more tokens than an image has, or fewer than the method's least."""
-    if not reducer.least <= case.kept <= case.patches:
+    if not reducer.least <= task.kept <= task.patches:
         raise ScenarioError(
-            f"{reducer.name} leaves {reducer.least} to {case.patches} visual tokens an image of "
-            f"{case.vision.name}, not {case.kept}"
+            f"{reducer.name} leaves {reducer.least} to {task.patches} visual tokens an image of "
+            f"{task.vision.name}, not {task.kept}"
         )
     if reducer.on_a_grid:
-        squarest(case.kept, isqrt(case.patches))
+        squarest(task.kept, isqrt(task.patches))
 
 
 def _matmul(
@@ -171,160 +172,160 @@ def _ranking(images: Number, scores: float) -> Op:
     )
 
 
-def _class_attention(case: Case, tokens: int, heads: int) -> Op:
+def _class_attention(task: ReductionTask, tokens: int, heads: int) -> Op:
     """One row of logits over the tokens of a block and its softmax, head by head."""
-    logits = case.images * (heads * tokens)
+    logits = task.images * (heads * tokens)
     return Op(
         "class_attention",
         "reduction",
         "attention",
-        reads={"query": case.images * case.width, "keys": case.images * (tokens * case.width)},
+        reads={"query": task.images * task.width, "keys": task.images * (tokens * task.width)},
         writes={"attention": logits},
-        flops=case.images * (2 * case.width * tokens),
+        flops=task.images * (2 * task.width * tokens),
         vector_flops=SOFTMAX_FLOPS * logits,
-        shape=MatmulShape(case.images, case.width, tokens),
+        shape=MatmulShape(task.images, task.width, tokens),
     )
 
 
-def _next_block_attention(case: Case) -> tuple[Op, ...]:
+def _next_block_attention(task: ReductionTask) -> tuple[Op, ...]:
     """LN1 and k_proj of the first block that does not run, q_proj of the class token alone."""
-    rows, width = case.images * case.tokens, case.width
+    rows, width = task.images * task.tokens, task.width
     projection = partial(linear, in_features=width, out_features=width, bias=True)
     return (
         layer_norm("layer_norm1", "features", "normed", rows=rows, width=width),
         projection("k_proj", "normed", "keys", rows=rows),
-        projection("q_proj", "normed", "query", rows=case.images),
-        _class_attention(case, case.tokens, 1),
+        projection("q_proj", "normed", "query", rows=task.images),
+        _class_attention(task, task.tokens, 1),
     )
 
 
-def _prumerge(case: Case) -> Sequence[Block]:
+def _prumerge(task: ReductionTask) -> Sequence[Block]:
     """K = kept − 1 clusters, and one token of all the rest."""
-    n, c, selected = case.patches, case.width, case.kept - 1
-    ops = [*_next_block_attention(case), _ranking(case.images, n)]
+    n, c, selected = task.patches, task.width, task.kept - 1
+    ops = [*_next_block_attention(task), _ranking(task.images, n)]
     if n > 1:  # one patch has no neighbours
-        cosines = case.images * (_COSINE_FLOPS * n * c)
-        ops.append(_matmul("similarity", case.images, (selected, c, n), vector_flops=cosines))
+        cosines = task.images * (_COSINE_FLOPS * n * c)
+        ops.append(_matmul("similarity", task.images, (selected, c, n), vector_flops=cosines))
         # the shares of all patches in each cluster, zero but for its neighbours
-        ops.append(_matmul("merge", case.images, (selected, n, c)))
-    ops.append(_matmul("extra_token", case.images, (1, n, c)))
+        ops.append(_matmul("merge", task.images, (selected, n, c)))
+    ops.append(_matmul("extra_token", task.images, (1, n, c)))
     return (Block(1, tuple(ops)),)
 
 
-def _fastervlm(case: Case) -> Sequence[Block]:
-    row = _class_attention(case, case.tokens, case.heads)
-    return (Block(1, (row, _ranking(case.images, case.patches))),)
+def _fastervlm(task: ReductionTask) -> Sequence[Block]:
+    row = _class_attention(task, task.tokens, task.heads)
+    return (Block(1, (row, _ranking(task.images, task.patches))),)
 
 
-def _visionzip(case: Case) -> Sequence[Block]:
+def _visionzip(task: ReductionTask) -> Sequence[Block]:
     """D dominant tokens, class token among them; c contextual ones of the R patches left."""
-    contextual = case.kept * 10 // 64
-    rest = case.patches - (case.kept - contextual) + 1
-    ops = [_class_attention(case, case.tokens, case.heads), _ranking(case.images, case.patches)]
+    contextual = task.kept * 10 // 64
+    rest = task.patches - (task.kept - contextual) + 1
+    ops = [_class_attention(task, task.tokens, task.heads), _ranking(task.images, task.patches)]
     if contextual:
         others = rest - contextual
-        ops.append(_head_mean(case, case.patches))
-        cosines = case.images * (case.patches * case.width)
+        ops.append(_head_mean(task, task.patches))
+        cosines = task.images * (task.patches * task.width)
         ops += [
             _matmul(
                 "similarity",
-                case.images,
-                (others, case.head_size, contextual),
+                task.images,
+                (others, task.head_size, contextual),
                 vector_flops=cosines,
             ),
-            _matmul("merge", case.images, (contextual, others, case.width)),
+            _matmul("merge", task.images, (contextual, others, task.width)),
         ]
     return (Block(1, tuple(ops)),)
 
 
 def _in_blocks(
-    case: Case, schedule: Schedule, ops: Callable[[int, int], Sequence[Op]]
+    task: ReductionTask, schedule: Schedule, ops: Callable[[int, int], Sequence[Op]]
 ) -> list[Block]:
     """A block of own work per run of ViT blocks that see the same tokens."""
     runs = [(before, after, len(list(group))) for (before, after), group in groupby(schedule)]
-    spans = [Span(count, float(before)) for before, _, count in runs]
+    groups = [LayerGroup(count, float(before)) for before, _, count in runs]
     return [
         Block(count, tuple(ops(before, after)), label or "")
-        for (before, after, count), (_, label) in zip(runs, labelled(spans), strict=True)
+        for (before, after, count), (_, label) in zip(runs, labelled(groups), strict=True)
         if after < before
     ]
 
 
-def _tome(case: Case) -> Sequence[Block]:
+def _tome(task: ReductionTask) -> Sequence[Block]:
     """Cosines of even against odd tokens, by keys averaged over heads; then the weighted means."""
 
     def own(before: int, after: int) -> Sequence[Op]:
         even, odd = (before + 1) // 2, before // 2
         return (
-            _head_mean(case, before),
-            _matmul("similarity", case.images, (even, case.head_size, odd)),
-            _ranking(case.images, even),
-            _averaging(case, before, after),
+            _head_mean(task, before),
+            _matmul("similarity", task.images, (even, task.head_size, odd)),
+            _ranking(task.images, even),
+            _averaging(task, before, after),
         )
 
-    return _in_blocks(case, tome_schedule(case.tokens, case.blocks, case.kept), own)
+    return _in_blocks(task, tome_schedule(task.tokens, task.blocks, task.kept), own)
 
 
-def _crossget(case: Case) -> Sequence[Block]:
+def _crossget(task: ReductionTask) -> Sequence[Block]:
     """Cosines of all tokens; importance from the attention that the block computes anyway."""
 
     def own(before: int, after: int) -> Sequence[Op]:
-        received = case.images * (case.heads * before * before)  # importance: sums of attention
-        shape = (before, case.head_size, before)
+        received = task.images * (task.heads * before * before)  # importance: sums of attention
+        shape = (before, task.head_size, before)
         return (
-            _head_mean(case, before),
-            _matmul("similarity", case.images, shape, vector_flops=received),
-            _ranking(case.images, before),
-            _averaging(case, before, after),
+            _head_mean(task, before),
+            _matmul("similarity", task.images, shape, vector_flops=received),
+            _ranking(task.images, before),
+            _averaging(task, before, after),
         )
 
-    return _in_blocks(case, crossget_schedule(case.tokens, case.blocks, case.kept), own)
+    return _in_blocks(task, crossget_schedule(task.tokens, task.blocks, task.kept), own)
 
 
-def _evit(case: Case) -> Sequence[Block]:
+def _evit(task: ReductionTask) -> Sequence[Block]:
     """The class token's attention once more, since fused kernels do not return it."""
 
     def own(before: int, after: int) -> Sequence[Op]:
-        row = _class_attention(case, before, case.heads)
-        return row, _ranking(case.images, before), _averaging(case, before, after)
+        row = _class_attention(task, before, task.heads)
+        return row, _ranking(task.images, before), _averaging(task, before, after)
 
-    return _in_blocks(case, evit_schedule(case.tokens, case.blocks, count=case.kept), own)
+    return _in_blocks(task, evit_schedule(task.tokens, task.blocks, count=task.kept), own)
 
 
-def _ats(case: Case) -> Sequence[Block]:
+def _ats(task: ReductionTask) -> Sequence[Block]:
     """The class token's attention, and the norms of the values that it weighs."""
 
     def own(before: int, after: int) -> Sequence[Op]:
-        row = _class_attention(case, before, case.heads)
+        row = _class_attention(task, before, task.heads)
         norms = Op(
             "value_norms",
             "reduction",
             "vector",
-            reads={"value": case.images * (before * case.width)},
-            writes={"norms": case.images * (before * case.heads)},
-            vector_flops=case.images * (_NORM_FLOPS * before * case.width),
+            reads={"value": task.images * (before * task.width)},
+            writes={"norms": task.images * (before * task.heads)},
+            vector_flops=task.images * (_NORM_FLOPS * before * task.width),
         )
-        return row, norms, _ranking(case.images, before)
+        return row, norms, _ranking(task.images, before)
 
-    return _in_blocks(case, ats_schedule(case.tokens, case.blocks, count=case.kept), own)
+    return _in_blocks(task, ats_schedule(task.tokens, task.blocks, count=task.kept), own)
 
 
-def _head_mean(case: Case, tokens: int) -> Op:
+def _head_mean(task: ReductionTask, tokens: int) -> Op:
     """Keys averaged over heads and normalised, [T, C] → [T, e]: what alikeness is measured by."""
-    keys = case.images * (tokens * case.width)
+    keys = task.images * (tokens * task.width)
     return Op(
         "head_mean",
         "reduction",
         "vector",
         reads={"key": keys},
-        writes={"metric": case.images * (tokens * case.head_size)},
-        vector_flops=keys + case.images * (_COSINE_FLOPS * tokens * case.head_size),
+        writes={"metric": task.images * (tokens * task.head_size)},
+        vector_flops=keys + task.images * (_COSINE_FLOPS * tokens * task.head_size),
     )
 
 
-def _averaging(case: Case, before: int, after: int) -> Op:
+def _averaging(task: ReductionTask, before: int, after: int) -> Op:
     """Weighted sums: every token is read once, every one that is left written once."""
-    read, written = case.images * (before * case.width), case.images * (after * case.width)
+    read, written = task.images * (before * task.width), task.images * (after * task.width)
     return Op(
         "merge",
         "reduction",
@@ -335,40 +336,40 @@ def _averaging(case: Case, before: int, after: int) -> Op:
     )
 
 
-def _divprune(case: Case) -> Sequence[Block]:
+def _divprune(task: ReductionTask) -> Sequence[Block]:
     """Cosine distances of all projected patches; then one patch after the other."""
-    n, width = case.patches, case.llm.hidden_size
-    norms = case.images * (_COSINE_FLOPS * n * width)
-    steps = case.images * (2.0 * n * case.kept)
+    n, width = task.patches, task.llm.hidden_size
+    norms = task.images * (_COSINE_FLOPS * n * width)
+    steps = task.images * (2.0 * n * task.kept)
     selection = Op(
         "select",
         "reduction",
         "vector",
         reads={"distances": steps},
-        writes={"indices": case.images * case.kept},
+        writes={"indices": task.images * task.kept},
         vector_flops=steps,
     )
     return (
         Block(
-            1, (_matmul("similarity", case.images, (n, width, n), vector_flops=norms), selection)
+            1, (_matmul("similarity", task.images, (n, width, n), vector_flops=norms), selection)
         ),
     )
 
 
-def _fastv(case: Case) -> Sequence[Block]:
+def _fastv(task: ReductionTask) -> Sequence[Block]:
     """The last token's attention to the prompt, [1, e] @ [e, n] per head."""
-    tokens = case.batch * case.prompt
-    logits = tokens * case.llm.num_attention_heads
+    tokens = task.batch * task.prompt
+    logits = tokens * task.llm.num_attention_heads
     row = Op(
         "last_token_attention",
         "reduction",
         "attention",
-        reads={"query": case.batch * case.llm.attention_width},
-        kv_reads=tokens * case.llm.kv_width,
+        reads={"query": task.batch * task.llm.attention_width},
+        kv_reads=tokens * task.llm.kv_width,
         writes={"attention": logits},
-        flops=2 * tokens * case.llm.attention_width,
+        flops=2 * tokens * task.llm.attention_width,
         vector_flops=SOFTMAX_FLOPS * logits,
-        shape=MatmulShape(case.batch, case.llm.attention_width, case.prompt),
+        shape=MatmulShape(task.batch, task.llm.attention_width, task.prompt),
     )
     return (Block(1, (row,)),)
 
@@ -411,94 +412,94 @@ REDUCERS = {
         ReducerCost(
             "prumerge",
             "features",
-            typical=_paper_share(40),
-            typical_source=f"{_PRUMERGE}, section 4.4.1, TextVQA",
-            own=_prumerge,
+            default_kept=_paper_share(40),
+            default_source=f"{_PRUMERGE}, section 4.4.1, TextVQA",
+            extra_ops=_prumerge,
             least=2,
         ),
         ReducerCost(
             "prumerge+",
             "features",
-            typical=_fraction(4),
-            typical_source=f"{_PRUMERGE}, section 3.4, a fourth",
-            own=_prumerge,
+            default_kept=_fraction(4),
+            default_source=f"{_PRUMERGE}, section 3.4, a fourth",
+            extra_ops=_prumerge,
             least=2,
         ),
         ReducerCost(
             "sequential",
             "features",
-            typical=_paper_share(40),
-            typical_source=f"{_PRUMERGE}, table 4",
+            default_kept=_paper_share(40),
+            default_source=f"{_PRUMERGE}, table 4",
         ),
         ReducerCost(
             "spatial",
             "features",
-            typical=_paper_share(40),
-            typical_source=f"{_PRUMERGE}, table 4",
+            default_kept=_paper_share(40),
+            default_source=f"{_PRUMERGE}, table 4",
             on_a_grid=True,
         ),
         ReducerCost(
             "tome",
             "vision",
-            typical=_fraction(4),
-            typical_source=_TABLE_7,
-            own=_tome,
+            default_kept=_fraction(4),
+            default_source=_TABLE_7,
+            extra_ops=_tome,
             schedule=tome_schedule,
         ),
         ReducerCost(
             "ats",
             "vision",
-            typical=_fraction(4),
-            typical_source=_TABLE_7,
-            own=_ats,
+            default_kept=_fraction(4),
+            default_source=_TABLE_7,
+            extra_ops=_ats,
             schedule=_ats_schedule,
             samples_queries=True,
         ),
         ReducerCost(
             "evit",
             "vision",
-            typical=_fraction(4),
-            typical_source=_TABLE_7,
-            own=_evit,
+            default_kept=_fraction(4),
+            default_source=_TABLE_7,
+            extra_ops=_evit,
             schedule=_evit_schedule,
         ),
         ReducerCost(
             "crossget",
             "vision",
-            typical=_after_crossget,
-            typical_source=f"{_TABLE_7}; 13 tokens a block",
-            own=_crossget,
+            default_kept=_after_crossget,
+            default_source=f"{_TABLE_7}; 13 tokens a block",
+            extra_ops=_crossget,
             materialises=True,
             schedule=crossget_schedule,
         ),
         ReducerCost(
             "fastervlm",
             "features",
-            typical=_fraction(10),
-            typical_source="Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
-            own=_fastervlm,
+            default_kept=_fraction(10),
+            default_source="Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
+            extra_ops=_fastervlm,
         ),
         ReducerCost(
             "visionzip",
             "features",
-            typical=_fraction(9),
-            typical_source="Yang et al., VisionZip, arXiv:2412.04467, 64 of 576",
-            own=_visionzip,
+            default_kept=_fraction(9),
+            default_source="Yang et al., VisionZip, arXiv:2412.04467, 64 of 576",
+            extra_ops=_visionzip,
         ),
         ReducerCost(
             "divprune",
             "features",
-            typical=_fraction(10),
-            typical_source="Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
-            own=_divprune,
+            default_kept=_fraction(10),
+            default_source="Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
+            extra_ops=_divprune,
             projects_all=True,
         ),
         ReducerCost(
             "fastv",
             "llm",
-            typical=_fraction(2),
-            typical_source="Chen et al., FastV, arXiv:2403.06764, half after layer 2",
-            own=_fastv,
+            default_kept=_fraction(2),
+            default_source="Chen et al., FastV, arXiv:2403.06764, half after layer 2",
+            extra_ops=_fastv,
             full_llm_layers=2,
         ),
     )

@@ -108,7 +108,7 @@ def to_document(study: Study, command: str, version: str, pictures: list[Picture
 
 
 def _title(study: Study) -> str:
-    quants = dict.fromkeys(setting.quant for setting in study.settings)
+    quants = dict.fromkeys(deployment.quant for deployment in study.deployments)
     return f"{', '.join(study.models)} on {', '.join(study.hardware)}: {', '.join(quants)}"
 
 
@@ -174,7 +174,7 @@ def _inputs(study: Study, command: str, version: str) -> Iterator[Block]:
     yield Heading("Terms", level=3)
     yield Bullets(TERMS)
     yield Heading("Sources of the devices' figures", level=3)
-    estimates = {c.hardware: c.estimate for c in study.configurations}.values()
+    estimates = {c.hardware: c.estimate for c in study.prompts}.values()
     yield Bullets(tuple((_device(estimate), _sources(estimate)) for estimate in estimates))
     yield Heading("Versions", level=3)
     hashes = [(f"{name}.", f"SHA-256 {digest}") for name, digest in study.specs.items()]
@@ -193,7 +193,7 @@ def _device(estimate: Estimate) -> str:
 def _sources(estimate: Estimate) -> str:
     """Of the device's figures, and whose measurements expected times rest on."""
     told = [f"{key}: {text}" for key, text in estimate.hardware.sources.items()]
-    if (laws := estimate.device["attained"]) is not None:
+    if (laws := estimate.device["kernel_laws"]) is not None:
         told.append(
             f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
             f"{laws['date']})"

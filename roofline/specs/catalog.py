@@ -20,8 +20,8 @@ from roofline.errors import SpecError, UnknownNameError
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import (
     LanguageModel,
+    MlpConnector,
     Model,
-    Projector,
     VisionEncoder,
 )
 from roofline.specs.quantization import SIXTEEN_BIT, Quantization, written_out
@@ -32,9 +32,9 @@ SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
 _KINDS: dict[Folder, frozenset[str]] = {
     "hardware": frozenset({"gpu", "cpu"}),
-    "models": frozenset({"language-model", "vision-encoder", "projector", "lmm"}),
+    "models": frozenset({"language-model", "vision-encoder", "connector", "lmm"}),
 }
-_Component = TypeVar("_Component", LanguageModel, VisionEncoder, Projector)
+_Component = TypeVar("_Component", LanguageModel, VisionEncoder, MlpConnector)
 
 
 def load_hardware(name: str | Hardware) -> Hardware:
@@ -82,7 +82,7 @@ def load_quantization(name: str | Quantization) -> Quantization:
 
 
 def mode_outside_llm(mode: Quantization) -> Quantization:
-    """The mode of vision tower and projector where a mode quantizes only the LLM."""
+    """The mode of vision tower and connector where a mode quantizes only the LLM."""
     if mode.outside_llm is None:
         return mode
     outside = quantization_modes()[mode.outside_llm]

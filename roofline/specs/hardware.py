@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from roofline.specs.kernel_laws import Attained
-from roofline.specs.sourced import Figure, Peak, Spec, check_sources
+from roofline.specs.kernel_laws import KernelLaws
+from roofline.specs.sourced import Peak, Sourced, Spec, check_sources
 from roofline.units import GIB, GIGA, TERA
 
 DataType = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
@@ -36,28 +36,28 @@ class Hardware(Spec, frozen=True):
     vendor: str
     architecture: str
     kind: Literal["gpu", "cpu"]
-    memory_capacity_gib: Figure
-    memory_bandwidth_gb_per_s: Figure
+    memory_capacity_gib: Sourced
+    memory_bandwidth_gb_per_s: Sourced
     matmul_peaks: MatmulPeaks
-    vector_peak_fp32_tflops: Figure
+    vector_peak_fp32_tflops: Sourced
     """General-purpose (CUDA-core, SIMD) fp32 rate: norms, softmax, activations, residuals."""
     sources: dict[str, str]
     aliases: tuple[str, ...] = ()
     nvml_names: tuple[str, ...] = ()
     """Names that NVML and nvidia-smi print for the device."""
     compute_capability: str | None = None
-    sm_count: Figure | None = None
+    sm_count: Sourced | None = None
     """Streaming multiprocessors; on a CPU, cores."""
-    boost_clock_mhz: Figure | None = None
-    l2_cache_mib: Figure | None = None
+    boost_clock_mhz: Sourced | None = None
+    l2_cache_mib: Sourced | None = None
     """Last-level cache."""
-    l2_bandwidth_gb_per_s: Figure | None = None
+    l2_bandwidth_gb_per_s: Sourced | None = None
     """Of data that stay in that cache."""
-    launch_overhead_us: Figure | None = None
-    tdp_w: Figure | None = None
-    attained: Attained | None = None
+    launch_overhead_us: Sourced | None = None
+    tdp_w: Sourced | None = None
+    kernel_laws: KernelLaws | None = None
     """What good kernels reach of the peaks above."""
-    attained_like: str | None = None
+    laws_from: str | None = None
     """A device whose laws go for the kernels that were not measured on this one."""
 
     def __hash__(self) -> int:
@@ -69,13 +69,15 @@ class Hardware(Spec, frozen=True):
 
     def __post_init__(self) -> None:
         check_sources(self, self.sources)
-        if self.attained and self.attained.source not in self.sources:
-            raise ValueError(f"`sources` lacks what `attained` cites: {self.attained.source!r}")
-        if self.attained and not self.attained_like:
+        if self.kernel_laws and self.kernel_laws.source not in self.sources:
+            raise ValueError(
+                f"`sources` lacks what `kernel_laws` cites: {self.kernel_laws.source!r}"
+            )
+        if self.kernel_laws and not self.laws_from:
             for kind in ("matmul", "attention"):
-                if not getattr(self.attained, kind):
+                if not getattr(self.kernel_laws, kind):
                     raise ValueError(
-                        f"`attained` has no law of {kind}: name in `attained_like` a device to "
+                        f"`kernel_laws` has no law of {kind}: name in `laws_from` a device to "
                         "take it from"
                     )
 

@@ -128,7 +128,7 @@ class AttentionLaw(Law, frozen=True):
     heads / kv_heads and head_dim that are added to the logarithm of time."""
 
 
-class VectorLaw(Law, frozen=True):
+class PointwiseLaw(Law, frozen=True):
     """Time of an elementwise or row-wise op: launch + bytes / bandwidth."""
 
     launch_us: NonNegative
@@ -145,7 +145,7 @@ class HostLaw(Spec, frozen=True):
     layer_us: NonNegative
 
 
-class Attained(Spec, frozen=True):
+class KernelLaws(Spec, frozen=True):
     """The laws of one device; `roofline.device.borrowed` has those that are left out."""
 
     origin: Origin
@@ -158,14 +158,14 @@ class Attained(Spec, frozen=True):
     """By kernel: fp32, bf16, fp16, fp8, fp4, w8a8, w8a16, w4a16."""
     attention: dict[str, AttentionLaw] = msgspec.field(default_factory=dict)
     """By data type."""
-    vector: dict[str, VectorLaw] = msgspec.field(default_factory=dict)
+    pointwise: dict[str, PointwiseLaw] = msgspec.field(default_factory=dict)
     """By op kind: embedding, norm, rotary, activation, residual, softmax, reduction, default."""
     host: dict[str, HostLaw] = msgspec.field(default_factory=dict)
-    """By component: vision, reducer, projector, llm, decode."""
+    """By component: vision, reducer, connector, llm, decode."""
 
     def __post_init__(self) -> None:
-        if not (self.matmul or self.attention or self.vector):
-            raise ValueError("`attained` needs a law of matmul, attention or vector ops")
+        if not (self.matmul or self.attention or self.pointwise):
+            raise ValueError("`kernel_laws` needs a law of matmul, attention or vector ops")
 
     def __hash__(self) -> int:
         """As that of the device: mappings have none."""

@@ -142,7 +142,7 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
         )
 
 
-class Projector(Spec, frozen=True, tag_field="kind", tag="projector"):
+class MlpConnector(Spec, frozen=True, tag_field="kind", tag="connector"):
     """An MLP from the encoder's width to the LLM's; its sizes are those of its neighbours."""
 
     name: str
@@ -154,13 +154,13 @@ class Projector(Spec, frozen=True, tag_field="kind", tag="projector"):
 
 
 class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
-    """Vision encoder → projector → LLM, each the name of a spec or written out in place."""
+    """Vision encoder → connector → LLM, each the name of a spec or written out in place."""
 
     name: str
     title: str
     source: str
     vision: str | VisionEncoder
-    projector: str | Projector
+    connector: str | MlpConnector
     llm: str | LanguageModel
     vision_feature_layer: int = -2
     """Index into the hidden states (0 is the embeddings' output) that become visual features."""
@@ -182,4 +182,4 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     aliases: tuple[str, ...] = ()
 
 
-Model = LanguageModel | VisionEncoder | Projector | Lmm
+Model = LanguageModel | VisionEncoder | MlpConnector | Lmm

@@ -37,7 +37,7 @@ class Quantization(Spec, frozen=True):
     unquantized_bits: Bits | None = None
     """Width of embedding, lm_head, norms and biases, where they are not quantized."""
     outside_llm: str | None = None
-    """Mode of vision tower and projector, where only the LLM is quantized."""
+    """Mode of vision tower and connector, where only the LLM is quantized."""
 
     @property
     def attention_types(self) -> tuple[DataType, ...]:

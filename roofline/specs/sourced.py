@@ -15,7 +15,7 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Base of everything read from YAML: immutable, and strict about its keys."""
 
 
-class Figure(Spec, frozen=True):
+class Sourced(Spec, frozen=True):
     """A sourced number; its unit is the suffix of the key that holds it."""
 
     value: Positive
@@ -24,7 +24,7 @@ class Figure(Spec, frozen=True):
     note: str = ""
 
 
-class Peak(Figure, frozen=True):
+class Peak(Sourced, frozen=True):
     """A dense peak rate, and what in the device delivers it."""
 
     engine: str = "tensor cores"
@@ -32,17 +32,21 @@ class Peak(Figure, frozen=True):
     """The same rate with 2:4 structured sparsity, as vendors like to print it."""
 
 
-def figures(spec: object, prefix: str = "") -> Iterator[tuple[str, Figure]]:
-    """Yield every `Figure` inside a spec with its dotted path, depth first."""
-    if isinstance(spec, Figure):
+def sourced_figures(spec: object, prefix: str = "") -> Iterator[tuple[str, Sourced]]:
+    """Yield every `Sourced` inside a spec with its dotted path, depth first."""
+    if isinstance(spec, Sourced):
         yield prefix, spec
     elif isinstance(spec, msgspec.Struct):
         for field in spec.__struct_fields__:
-            yield from figures(getattr(spec, field), f"{prefix}.{field}" if prefix else field)
+            yield from sourced_figures(
+                getattr(spec, field), f"{prefix}.{field}" if prefix else field
+            )
 
 
 def check_sources(spec: object, sources: dict[str, str]) -> None:
     """Raise ValueError when a figure cites a source that the file does not list."""
-    missing = [f"{path} cites {f.source!r}" for path, f in figures(spec) if f.source not in sources]
+    missing = [
+        f"{path} cites {f.source!r}" for path, f in sourced_figures(spec) if f.source not in sources
+    ]
     if missing:
         raise ValueError(f"`sources` lacks what is cited: {'; '.join(missing)}")

@@ -8,7 +8,7 @@ import msgspec
 import yaml
 
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained
+from roofline.specs.kernel_laws import KernelLaws
 
 
 def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
@@ -16,9 +16,9 @@ def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     return "".join(f"# {line}\n" for line in comment.splitlines()) + _dumped(_lean(hardware))
 
 
-def attained_yaml(attained: Attained) -> str:
-    """The section `attained` of a device's file, likewise."""
-    return _dumped({"attained": _lean(attained)})
+def attained_yaml(attained: KernelLaws) -> str:
+    """The section `kernel_laws` of a device's file, likewise."""
+    return _dumped({"kernel_laws": _lean(attained)})
 
 
 def _dumped(value: Any) -> str:

@@ -45,7 +45,7 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown command": (["analyse"], "analyze"),
     "mode without a peak": (analyze(quant="bf16"), "it serves fp32, fp16"),
     "flash in llm-viewer": (analyze(accounting="llm-viewer", attention="flash"), "eager"),
-    "projector alone": (analyze(model="llava-projector"), "analyze an LMM"),
+    "connector alone": (analyze(model="llava-connector"), "analyze an LMM"),
     "decode without LLM": (analyze(model="clip-vit-l-336", stage="decode"), "prefill"),
     "tokens without LLM": (analyze(model="clip-vit-l-336", visual_tokens="5"), "leave them out"),
     "a file that is not there": (analyze(model="missing.yaml"), "No such file"),

@@ -74,7 +74,7 @@ def test_a_fitted_device_predicts_what_was_measured(call: Call, name: str) -> No
 def test_the_file_says_what_it_was_fitted_to(call: Call) -> None:
     fit(call, saved(slow_matmuls()), source="our lab, driver 1")
     laws = yaml.safe_load(Path("mine.yaml").read_text(encoding="utf-8"))
-    section = laws["attained"]
+    section = laws["kernel_laws"]
 
     assert laws["sources"][section["source"]] == "our lab, driver 1"
     assert (section["origin"], section["date"]) == ("fitted", "2026-01-01")
@@ -126,7 +126,7 @@ def test_the_table_of_a_calibration_is_of_that_form(call: Call) -> None:
     size = 2.0 ** np.arange(14, 28)
     vector = pd.DataFrame(
         {
-            "op": "vector",
+            "op": "pointwise",
             "function": "residual",
             "dtype": "fp16",
             "bytes": size,
@@ -137,18 +137,18 @@ def test_the_table_of_a_calibration_is_of_that_form(call: Call) -> None:
     result = fit(call, saved(pd.concat([matmuls, vector, copies])))
 
     assert result.code == 0, result.err
-    law = roofline.load_hardware("mine.yaml").attained.vector["residual"]
+    law = roofline.load_hardware("mine.yaml").kernel_laws.pointwise["residual"]
     assert law.rows == 14
     assert law.launch_us == pytest.approx(8, rel=0.1)
     assert law.bandwidth_gb_per_s == pytest.approx(250, rel=0.05)
-    assert roofline.load_hardware("mine.yaml").attained.vector["default"] == law
+    assert roofline.load_hardware("mine.yaml").kernel_laws.pointwise["default"] == law
 
 
 def test_laws_of_what_is_not_in_the_table_are_kept(call: Call) -> None:
     fit(call, saved(slow_matmuls(factor=30.0).assign(dtype="fp32")))
     fit(call, saved(slow_matmuls(), "more.csv"), hw="mine.yaml", output="both.yaml")
 
-    assert set(roofline.load_hardware("both.yaml").attained.matmul) == {"fp16", "fp32"}
+    assert set(roofline.load_hardware("both.yaml").kernel_laws.matmul) == {"fp16", "fp32"}
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     assert (code, err) == (0, "")
     found = load_record(tmp_path / "record.json")
     assert found.complete
-    assert list(found.spans) == ["vision", "reducer", "projector", "llm", "whole"]
+    assert list(found.spans) == ["vision", "reducer", "connector", "llm", "whole"]
     assert found.inputs.visual_tokens == 9
     assert found.host is not None
     assert out.startswith("llava-tiny with prumerge, prefill, on ")

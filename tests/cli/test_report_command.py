@@ -70,7 +70,7 @@ def test_a_record_brings_its_model_and_device(
     assert call("report", "--record", "run-1.json", "-o", "out").code == 0
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# llava-1.5-7b on h200: fp16")
-    assert "**Measured, run-1.**" in text
+    assert "**MeasuredRun, run-1.**" in text
     assert "## Measured" in text
 
 
@@ -124,8 +124,8 @@ def test_records_of_one_file_name_keep_their_folders(
     both = ("--record", "a/run.json", "--record", "b/run.json")
     assert call("report", *both, "-o", "out").code == 0
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert "**Measured, a/run.json.**" in text
-    assert "**Measured, b/run.json.**" in text
+    assert "**MeasuredRun, a/run.json.**" in text
+    assert "**MeasuredRun, b/run.json.**" in text
 
 
 def test_what_a_device_lacks_is_said_at_once(call: Cli, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_a_checkpoint_by_default_shows_prumerge_and_its_plus(
 
 
 def test_all_reducers_of_a_picture_side_by_side(call: Cli, checkpoint: Path) -> None:
-    names = [name for name in reducer_names() if find(name).place != "llm"]
+    names = [name for name in reducer_names() if find(name).site != "llm"]
     asked = [word for name in names for word in ("--reducer", name)]
     code, out, _ = call(
         *TINY, *asked, "--checkpoint", checkpoint, "--visual-tokens", "12", "-o", "tokens.pdf"
@@ -169,7 +169,7 @@ def test_the_help_lists_every_reducer_that_can_be_drawn(call: Cli) -> None:
 
     for name in reducer_names():
         assert (f"{name}," in text or f"{name}." in text or f" {name} " in text) == (
-            find(name).place != "llm"
+            find(name).site != "llm"
         ), name
 
 

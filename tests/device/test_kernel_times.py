@@ -158,7 +158,7 @@ def test_it_says_whose_law_it_is() -> None:
     assert roofline.matmul_time("a100", 80, 4096, 4096).origin == "fitted"
     assert roofline.matmul_time("a40", 80, 4096, 4096).origin == "typical"
     a100 = load_hardware("a100")
-    here = replace(a100, attained=replace(a100.attained, origin="measured"))
+    here = replace(a100, kernel_laws=replace(a100.kernel_laws, origin="measured"))
     assert roofline.matmul_time(here, 80, 4096, 4096).origin == "measured"
 
 

@@ -1,4 +1,4 @@
-"""Attained time in an analysis: which law goes where, and how laws add up."""
+"""Attainable time in an analysis: which law goes where, and how laws add up."""
 
 from __future__ import annotations
 
@@ -11,12 +11,19 @@ from msgspec.structs import replace
 import roofline
 from roofline.device.laws.attention import attention_seconds
 from roofline.device.laws.matmul import matmul_seconds
-from roofline.device.laws.pointwise import vector_seconds
+from roofline.device.laws.pointwise import pointwise_seconds
 from roofline.device.roof import Roof
 from roofline.engine.result import Estimate
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, AttentionLaw, HostLaw, MatmulLaw, Tile, VectorLaw
+from roofline.specs.kernel_laws import (
+    AttentionLaw,
+    HostLaw,
+    KernelLaws,
+    MatmulLaw,
+    PointwiseLaw,
+    Tile,
+)
 
 FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
 MICRO = 1e-6
@@ -37,17 +44,17 @@ ATTENTION = AttentionLaw(
     fill_keys=0.0,
     bandwidth_fraction=0.5,
 )
-LAWS = Attained(
+LAWS = KernelLaws(
     origin="measured",
     source="test",
     date="2026-01-01",
     conditions="made up",
     matmul={"bf16": matmul_law(2.0), "w4a16": matmul_law(5.0)},
     attention={"bf16": ATTENTION},
-    vector={
-        "default": VectorLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=900.0),
-        "norm": VectorLaw(**FIT, launch_us=10.0, bandwidth_gb_per_s=500.0),
-        "layer_norm": VectorLaw(**FIT, launch_us=20.0, bandwidth_gb_per_s=700.0),
+    pointwise={
+        "default": PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=900.0),
+        "norm": PointwiseLaw(**FIT, launch_us=10.0, bandwidth_gb_per_s=500.0),
+        "layer_norm": PointwiseLaw(**FIT, launch_us=20.0, bandwidth_gb_per_s=700.0),
     },
     host={
         "vision": HostLaw(fixed_us=100.0, layer_us=10.0),
@@ -57,9 +64,9 @@ LAWS = Attained(
 )
 
 
-def device(laws: Attained | None = LAWS, **changes: Any) -> Hardware:
+def device(laws: KernelLaws | None = LAWS, **changes: Any) -> Hardware:
     spec = load_hardware("a100")
-    return replace(spec, attained=laws, sources={**spec.sources, "test": "made up"}, **changes)
+    return replace(spec, kernel_laws=laws, sources={**spec.sources, "test": "made up"}, **changes)
 
 
 def estimate(hardware: Hardware | None = None, quant: str = "bf16", **options: Any) -> Estimate:
@@ -97,7 +104,7 @@ def test_each_kernel_takes_what_its_own_law_says() -> None:
         ATTENTION, a100, 1, 80, 80, 32, 32, 128, causal=True, traffic_bytes=2 * 4 * 80 * 4096
     )
     vector = replace(a100, flops_per_s=19.5e12)
-    norm = vector_seconds(LAWS.vector["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096)
+    norm = pointwise_seconds(LAWS.pointwise["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096)
 
     assert op(found, "up_proj")["attainable_time_s"] == pytest.approx(32 * float(up), rel=1e-12)
     assert op(found, "attention")["attainable_time_s"] == pytest.approx(32 * float(attention))
@@ -152,7 +159,7 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
 
     assert prefill.host_time_s == pytest.approx(per_prompt)
     assert prefill.components["vision"].host_time_s == pytest.approx((100 + 23 * 10) * MICRO)
-    assert prefill.components["projector"].host_time_s == 0
+    assert prefill.components["connector"].host_time_s == 0
     assert generate.host_time_s == pytest.approx(per_prompt + 10 * per_step)
     assert prefill.eager_time_s == max(prefill.attainable_time_s, prefill.host_time_s)
 

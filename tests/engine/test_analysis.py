@@ -15,27 +15,27 @@ from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware, MatmulPeaks
 from roofline.specs.kernel_laws import (
-    Attained,
     AttentionLaw,
     HostLaw,
+    KernelLaws,
     MatmulLaw,
+    PointwiseLaw,
     Tile,
-    VectorLaw,
 )
-from roofline.specs.models import LanguageModel, Lmm, Projector, VisionEncoder
-from roofline.specs.sourced import Figure, Peak
+from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
+from roofline.specs.sourced import Peak, Sourced
 
 ADDITIVE = ("flops", "vector_flops", "memory_access_bytes", "activation_store_bytes", "time_s")
 STAGES = ("prefill", "decode", "generate")
 GIBI = 2**30
 
 
-def figure(value: float) -> Figure:
-    return Figure(value=value, source="test")
+def figure(value: float) -> Sourced:
+    return Sourced(value=value, source="test")
 
 
 FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 1.0, "p90_error_percent": 2.0}
-LAWS = Attained(
+LAWS = KernelLaws(
     origin="measured",
     source="test",
     date="2026-01-01",
@@ -63,7 +63,7 @@ LAWS = Attained(
             bandwidth_fraction=0.5,
         )
     },
-    vector={"default": VectorLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=0.5)},
+    pointwise={"default": PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=0.5)},
     host={
         "llm": HostLaw(fixed_us=7.0, layer_us=2.0),
         "decode": HostLaw(fixed_us=3.0, layer_us=1.0),
@@ -80,7 +80,7 @@ def device(**changes: Any) -> Hardware:
         "matmul_peaks": MatmulPeaks(fp16_tflops=Peak(value=0.002, source="test")),
         "vector_peak_fp32_tflops": figure(0.001),
         "sources": {"test": "made up"},
-        "attained": LAWS,
+        "kernel_laws": LAWS,
     }
     words = dict.fromkeys(("name", "title", "vendor", "architecture"), "toy")
     return Hardware(**(words | fields | changes))
@@ -100,7 +100,7 @@ def llm(**changes: Any) -> LanguageModel:
 
 
 def lmm(layers: int = 3, **changes: Any) -> Lmm:
-    """A ViT of `layers` blocks on 3 × 3 patches, all of which are run; projector and LLM."""
+    """A ViT of `layers` blocks on 3 × 3 patches, all of which are run; connector and LLM."""
     vision = VisionEncoder(
         name="toy-vit",
         title="Toy",
@@ -112,10 +112,10 @@ def lmm(layers: int = 3, **changes: Any) -> Lmm:
         image_size_px=12,
         patch_size_px=4,
     )
-    projector = Projector(name="toy-projector", title="Toy", source="made up")
+    connector = MlpConnector(name="toy-connector", title="Toy", source="made up")
     fields: dict[str, Any] = {
         "vision": vision,
-        "projector": projector,
+        "connector": connector,
         "llm": llm(),
         "vision_feature_layer": -1,
     }
@@ -392,10 +392,10 @@ def test_peak_activations_of_generate_are_those_of_its_largest_part() -> None:
     assert short.peak_activation_bytes == prompt.peak_activation_bytes
 
 
-def test_a_decode_step_runs_neither_vision_nor_projector() -> None:
+def test_a_decode_step_runs_neither_vision_nor_connector() -> None:
     estimate = toy(lmm(), stage="decode")
 
-    for part in ("vision", "projector"):
+    for part in ("vision", "connector"):
         cost = estimate.components[part]
         assert cost.flops == cost.memory_access_bytes == cost.time_s == 0
         assert cost.weight_bytes > 0  # still resident
@@ -431,7 +431,7 @@ def test_a_cell_of_an_array_is_the_single_analysis_bit_for_bit(
     axes: dict[str, Any], stage: str, quant: str
 ) -> None:
     a100 = load_hardware("a100")
-    a100 = replace(a100, attained=LAWS, sources=a100.sources | {"test": "made up"})
+    a100 = replace(a100, kernel_laws=LAWS, sources=a100.sources | {"test": "made up"})
     many = analyze("llava-1.5-7b", a100, quant=quant, stage=stage, **axes)
 
     asked = {k: v for k, v in axes.items() if k != "output_tokens" or stage == "generate"}
@@ -533,16 +533,16 @@ SPANNED = (*ADDITIVE, "kv_cache_bytes", "peak_activation_bytes", "weight_bytes")
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize(
-    "spans",
+    "groups",
     [[(32, 40)], [(1, 40), (31, 40)], [(2, 40), (14, 40), (16, 40)], [(32, 40, 40)]],
     ids=str,
 )
 def test_spans_of_the_same_length_make_no_difference(
-    spans: list[tuple[int, int]], stage: str
+    groups: list[tuple[int, int]], stage: str
 ) -> None:
     plain, spanned = (
         analyze("vicuna-7b", "v100", visual_tokens=40, stage=stage, output_tokens=3, **options)
-        for options in ({}, {"llm_layers": spans})
+        for options in ({}, {"llm_layers": groups})
     )
 
     for name in SPANNED:
@@ -578,9 +578,9 @@ def test_layers_with_different_tokens_cost_what_such_models_cost(stage: str) -> 
     few = toy(llm(num_hidden_layers=2), visual_tokens=6, stage=stage)
     outside = {"embed_tokens", "rotary_emb", "norm", "lm_head"}
 
-    for span, model in (("0-0", many), ("1-2", few)):
+    for group, model in (("0-0", many), ("1-2", few)):
         layer = {k: v for k, v in rows(model, "llm").items() if k.split()[1] not in outside}
-        found = rows(mixed, "llm", span)
+        found = rows(mixed, "llm", group)
         assert set(found) == set(layer)
         for op, row in layer.items():
             assert same_cost(found[op], row)
@@ -631,16 +631,16 @@ def test_generate_with_spans_is_the_prompt_and_its_steps() -> None:
 
 
 @pytest.mark.parametrize(
-    "spans", [[(3, 10)], [(1, 10), (2, 10)], [(2, 10, 10), (1, 10)], [(1, 10, 10)] * 3], ids=str
+    "groups", [[(3, 10)], [(1, 10), (2, 10)], [(2, 10, 10), (1, 10)], [(1, 10, 10)] * 3], ids=str
 )
-def test_vision_spans_of_the_same_length_make_no_difference(spans: list[tuple[int, ...]]) -> None:
-    plain, spanned = toy(lmm()), toy(lmm(), vision_layers=spans)
+def test_vision_groups_of_the_same_length_make_no_difference(groups: list[tuple[int, ...]]) -> None:
+    plain, spanned = toy(lmm()), toy(lmm(), vision_layers=groups)
 
     for name in SPANNED:
         assert getattr(spanned.components["vision"], name) == pytest.approx(
             getattr(plain.components["vision"], name), rel=1e-13
         )
-    for part in ("projector", "llm"):
+    for part in ("connector", "llm"):
         assert figures(spanned.components[part]) == figures(plain.components[part])
 
 

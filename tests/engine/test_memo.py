@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roofline.engine import memo as remembered
-from roofline.engine.memo import FEW, Remembered
+from roofline.engine.memo import DIRECT_BELOW, MemoTable
 from roofline.model.polynomial import Array, Point
 
 
@@ -37,7 +37,7 @@ def check(found: Sequence[Array], point: Point) -> None:
 
 def test_each_combination_is_computed_once() -> None:
     function = Counting()
-    known = Remembered(["batch", "prompt"], function)
+    known = MemoTable(["batch", "prompt"], function)
     once = grid(8, 100)
     often = Point({name: np.tile(values, 5) for name, values in once.values.items()})
 
@@ -48,7 +48,7 @@ def test_each_combination_is_computed_once() -> None:
 
 def test_greater_numbers_come_later() -> None:
     function = Counting()
-    known = Remembered(["batch", "prompt"], function)
+    known = MemoTable(["batch", "prompt"], function)
 
     for sizes in ((3, 100), (3, 200), (50, 100), (2, 5000)):
         check(known(grid(*sizes)), grid(*sizes))
@@ -62,8 +62,8 @@ def test_one_variable() -> None:
         calls.append(point.values["batch"].size)
         return [2.0 * point.values["batch"]]
 
-    batch = np.repeat([1.0, 7.0, 30.0], FEW)
-    (found,) = Remembered(["batch"], double)(Point({"batch": batch, "other": batch + 0.5}))
+    batch = np.repeat([1.0, 7.0, 30.0], DIRECT_BELOW)
+    (found,) = MemoTable(["batch"], double)(Point({"batch": batch, "other": batch + 0.5}))
 
     assert np.array_equal(found, 2 * batch)
     assert calls == [3]
@@ -81,15 +81,15 @@ def test_one_variable() -> None:
     ids=["one", "fractions", "too-large", "negative", "broadcast"],
 )
 def test_whatever_fits_no_table_is_computed_as_it_comes(point: Point) -> None:
-    found = Remembered(["batch", "prompt"], Counting())(point)
+    found = MemoTable(["batch", "prompt"], Counting())(point)
 
     check(found, point)
 
 
 def test_no_variables_and_three() -> None:
-    assert remembered.Remembered([], lambda point: [np.ones(2)])(Point({}))[0].sum() == 2
+    assert remembered.MemoTable([], lambda point: [np.ones(2)])(Point({}))[0].sum() == 2
     values = {name: np.arange(1.0, 1001.0) for name in ("batch", "prompt", "step")}
-    known = Remembered(["batch", "prompt", "step"], Counting())
+    known = MemoTable(["batch", "prompt", "step"], Counting())
     check(known(Point(values)), Point(values))
 
 
@@ -97,7 +97,7 @@ def test_a_single_point_is_computed_once_whatever_its_shape(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     function = Counting()
-    known = Remembered(["batch", "prompt"], function)
+    known = MemoTable(["batch", "prompt"], function)
 
     for shape in ((), (7,), (3, 2), (1,)):
         point = Point({"batch": np.full(shape, 2.0), "prompt": np.asarray(80.0)})

@@ -66,7 +66,7 @@ def test_grouped_queries_read_kv_heads(stage: str) -> None:
 def test_embedding_is_a_lookup_of_the_rows_it_needs() -> None:
     row = op("embed_tokens", visual_tokens=576, text_tokens=40)
     assert row.flops == 0
-    assert row.weight_read_bytes == 40 * D * FP16  # visual tokens come from the projector
+    assert row.weight_read_bytes == 40 * D * FP16  # visual tokens come from the connector
 
 
 def test_logits_of_the_last_position_only() -> None:

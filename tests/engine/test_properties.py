@@ -22,7 +22,7 @@ from roofline.specs.catalog import (
     quantization_modes,
 )
 from roofline.specs.hardware import Hardware
-from roofline.specs.models import LanguageModel, Lmm, Projector, VisionEncoder
+from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
 
 # Names and order of docs/accounting.md, restated
 QUANTITIES = (
@@ -106,8 +106,8 @@ def parts(estimate: Estimate) -> dict[str, Totals]:
 def test_every_model_and_device_takes_part() -> None:
     assert {hardware for hardware, _ in PAIRS} == {device.name for device in all_hardware()}
     assert {mode for _, mode in PAIRS} == set(MODES)
-    projectors = {m.name for m in all_models() if isinstance(m, Projector)}
-    assert {*LLMS, *TOWERS} | projectors == {m.name for m in all_models()}
+    connectors = {m.name for m in all_models() if isinstance(m, MlpConnector)}
+    assert {*LLMS, *TOWERS} | connectors == {m.name for m in all_models()}
 
 
 @given(requests())
@@ -334,4 +334,4 @@ def test_names_of_ops_are_those_of_the_hugging_face_modules() -> None:
         *("patch_embedding", "position_embedding", "pre_layrnorm", "layer_norm1", "q_proj"),
         *("k_proj", "v_proj", "out_proj", "layer_norm2", "fc1", "activation_fn", "fc2"),
     }
-    assert names["projector"] == {"linear_1", "act", "linear_2"}
+    assert names["connector"] == {"linear_1", "act", "linear_2"}

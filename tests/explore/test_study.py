@@ -12,7 +12,15 @@ from msgspec.structs import replace
 
 import roofline
 from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
-from roofline.explore.study import COSTS, Candidate, Front, Measured, Study, predicted_time_s, study
+from roofline.explore.study import (
+    COSTS,
+    Candidate,
+    Front,
+    MeasuredRun,
+    Study,
+    predicted_time_s,
+    study,
+)
 from roofline.explore.study.deployment import floor_tokens
 from roofline.records.measurement import Record
 from roofline.records.published import Benchmark, Score
@@ -39,7 +47,7 @@ def grid() -> Study:
 
 
 def test_every_combination_is_priced_once(grid: Study) -> None:
-    told = [(c.model, c.hardware, c.quant, c.visual_tokens, c.reducer) for c in grid.configurations]
+    told = [(c.model, c.hardware, c.quant, c.visual_tokens, c.reducer) for c in grid.prompts]
 
     assert told == [
         (model, device, quant, count, reducer)
@@ -57,37 +65,37 @@ def test_every_combination_is_priced_once(grid: Study) -> None:
 
 
 def test_a_row_is_what_analyze_says(grid: Study) -> None:
-    row = grid.configurations[1]
+    row = grid.prompts[1]
     alone = roofline.analyze("llava-1.5-7b", bare("v100"), visual_tokens=40, reducer="prumerge")
     full = roofline.analyze("llava-1.5-7b", bare("v100"))
 
     assert row.time_s == alone.end_to_end.time_s
     assert row.estimate.to_dict() == alone.to_dict()
     assert row.speedup == full.end_to_end.time_s / alone.end_to_end.time_s
-    assert grid.configurations[0].speedup is None
+    assert grid.prompts[0].speedup is None
 
 
 def test_names_and_aliases_of_one_thing_are_one() -> None:
     found = study(["llava-1.5-7b", "llava-1.5-7b-hf"], ["v100", "v100-pcie", "v100"], ["fp16"] * 2)
 
-    assert len(found.settings) == 1
+    assert len(found.deployments) == 1
     assert found.inputs["hardware"] == ["v100"]
 
 
 def test_all_visual_tokens_need_no_reducer() -> None:
     found = study(["llava-1.5-7b"], ["h200"], visual_tokens=[576, 40])
 
-    assert [(c.visual_tokens, c.reducer) for c in found.configurations] == [
+    assert [(c.visual_tokens, c.reducer) for c in found.prompts] == [
         (576, None),
         (40, "prumerge"),
     ]
-    assert found.configurations[1].whole is found.configurations[0]
+    assert found.prompts[1].whole is found.prompts[0]
 
 
 def test_left_out_tokens_are_those_typical_of_the_reducer() -> None:
     found = study(["llava-1.5-7b"], ["h200"], reducers=["prumerge", "prumerge+", "none"])
 
-    assert [(c.visual_tokens, c.reducer) for c in found.configurations] == [
+    assert [(c.visual_tokens, c.reducer) for c in found.prompts] == [
         (576, None),
         (40, "prumerge"),
         (144, "prumerge+"),
@@ -97,13 +105,13 @@ def test_left_out_tokens_are_those_typical_of_the_reducer() -> None:
 def test_two_images_are_compared_with_all_tokens_of_two() -> None:
     found = study(["llava-1.5-7b"], ["h200"], visual_tokens=[700], reducers=["none"])
 
-    assert found.configurations[-1].whole is not None
-    assert found.configurations[-1].whole.visual_tokens == 2 * 576
+    assert found.prompts[-1].whole is not None
+    assert found.prompts[-1].whole.visual_tokens == 2 * 576
 
 
 def test_all_tokens_of_one_sample_stand_there_only_to_be_compared_with() -> None:
     def counts(*asked: int) -> list[tuple[int, int | None]]:
-        found = study(["llava-1.5-7b"], ["h200"], visual_tokens=asked).configurations
+        found = study(["llava-1.5-7b"], ["h200"], visual_tokens=asked).prompts
         return [(c.visual_tokens, c.whole and c.whole.visual_tokens) for c in found]
 
     assert counts(1152) == [(1152, None)]
@@ -113,8 +121,8 @@ def test_all_tokens_of_one_sample_stand_there_only_to_be_compared_with() -> None
 
 def test_prompts_are_those_of_the_records(record: Callable[..., Record]) -> None:
     def prompts(*runs: dict[str, Any], **asked: Any) -> list[tuple[int, str | None]]:
-        records = [Measured(str(i), record(inputs=run)) for i, run in enumerate(runs)]
-        found = study(["llava-1.5-7b"], ["h200"], records=records, **asked).configurations
+        records = [MeasuredRun(str(i), record(inputs=run)) for i, run in enumerate(runs)]
+        found = study(["llava-1.5-7b"], ["h200"], records=records, **asked).prompts
         return [(c.visual_tokens, c.reducer) for c in found]
 
     reduced = {"visual_tokens": 40, "reducer": "prumerge"}
@@ -129,37 +137,37 @@ def test_prompts_are_those_of_the_records(record: Callable[..., Record]) -> None
 
 def test_models_without_images_are_priced_as_they_are() -> None:
     found = study(["llama-3-8b", "clip-vit-l-336", "vicuna-7b"], ["h200"])
-    text, vision, llm = found.settings
+    text, vision, llm = found.deployments
 
     assert text.curve is text.ridge_tokens is text.floor_tokens is None
     assert text.reduced == ()
-    assert vision.configurations[0].generation is None
-    assert vision.configurations[0].generation_time_s.size == 0
+    assert vision.prompts[0].generation is None
+    assert vision.prompts[0].generation_time_s.size == 0
     assert [(one.visual_tokens, reduced) for one, reduced in llm.by_whole] == [(576, ())]
 
 
 def test_the_curve_is_the_prefill_at_each_count(grid: Study) -> None:
-    setting = grid.settings[0]
+    deployment = grid.deployments[0]
 
-    assert setting.curve is not None
-    np.testing.assert_array_equal(setting.visual_tokens, np.arange(1, 577))
+    assert deployment.curve is not None
+    np.testing.assert_array_equal(deployment.visual_tokens, np.arange(1, 577))
     for count in (1, 89, 576):
         alone = roofline.analyze("llava-1.5-7b", bare("v100"), visual_tokens=count)
-        assert setting.curve.end_to_end.time_s[count - 1] == alone.end_to_end.time_s
+        assert deployment.curve.end_to_end.time_s[count - 1] == alone.end_to_end.time_s
 
 
 @pytest.mark.parametrize("place", range(4))
 def test_the_ridge_is_where_a_naive_search_finds_it(grid: Study, place: int) -> None:
-    setting = grid.settings[place]
-    device = bare(setting.hardware)
+    deployment = grid.deployments[place]
+    device = bare(deployment.hardware)
 
     def bound(count: int) -> str:
         return str(
-            roofline.analyze(setting.model, device, setting.quant, visual_tokens=count).bound
+            roofline.analyze(deployment.model, device, deployment.quant, visual_tokens=count).bound
         )
 
     naive = next((n for n in range(1, 577) if bound(n) == "compute"), 577) - 1
-    assert setting.ridge_tokens == naive
+    assert deployment.ridge_tokens == naive
 
 
 def test_the_ridge_of_an_h200_lies_where_its_weights_take_as_long_as_its_matmuls(
@@ -170,21 +178,27 @@ def test_the_ridge_of_an_h200_lies_where_its_weights_take_as_long_as_its_matmuls
     989e12 / 4.8e12 = 206 tokens, 40 of them text. Other ops read activations, which takes long
     enough to move the sum's turn by some tokens.
     """
-    setting = next(s for s in grid.settings if (s.hardware, s.quant) == ("h200", "fp16"))
+    deployment = next(s for s in grid.deployments if (s.hardware, s.quant) == ("h200", "fp16"))
 
-    assert setting.ridge_tokens == pytest.approx(206 - 40, abs=20)
+    assert deployment.ridge_tokens == pytest.approx(206 - 40, abs=20)
 
 
 def test_fewer_tokens_stop_paying_within_five_percent(grid: Study) -> None:
-    for setting in grid.settings:
+    for deployment in grid.deployments:
 
-        def time_s(count: int, setting: Any = setting) -> float:
-            device = bare(setting.hardware)
-            found = roofline.analyze(setting.model, device, setting.quant, visual_tokens=count)
+        def time_s(count: int, deployment: Any = deployment) -> float:
+            device = bare(deployment.hardware)
+            found = roofline.analyze(
+                deployment.model, device, deployment.quant, visual_tokens=count
+            )
             return float(found.end_to_end.time_s)
 
-        assert setting.floor_tokens is not None
-        assert time_s(setting.floor_tokens) <= 1.05 * time_s(1) < time_s(setting.floor_tokens + 1)
+        assert deployment.floor_tokens is not None
+        assert (
+            time_s(deployment.floor_tokens)
+            <= 1.05 * time_s(1)
+            < time_s(deployment.floor_tokens + 1)
+        )
 
 
 @pytest.mark.parametrize(
@@ -215,7 +229,7 @@ def test_as_many_prompts_fit_as_analyze_lets_in(
 ) -> None:
     counts = [] if tokens is None else [tokens]
     found = study([model], [device], [quant], counts, [reducer] if reducer else [])
-    for row in found.configurations:
+    for row in found.prompts:
 
         def fits(batch: int, row: Any = row) -> bool:
             return bool(
@@ -234,7 +248,7 @@ def test_as_many_prompts_fit_as_analyze_lets_in(
 
 
 def test_a_model_that_does_not_fit_leaves_room_for_none() -> None:
-    row = study(["llava-1.5-13b"], ["v100"]).configurations[0]
+    row = study(["llava-1.5-13b"], ["v100"]).prompts[0]
 
     assert not row.fits  # 13 billion weights of 2 bytes, 16 GiB
     assert row.sequences_that_fit == 0
@@ -242,7 +256,7 @@ def test_a_model_that_does_not_fit_leaves_room_for_none() -> None:
 
 def test_an_answer_takes_the_prompt_and_its_steps() -> None:
     h200 = bare("h200")
-    row = study(["llava-1.5-7b"], [h200], output_tokens=4).configurations[1]
+    row = study(["llava-1.5-7b"], [h200], output_tokens=4).prompts[1]
 
     def step_s(cached: int) -> float:
         found = roofline.analyze(
@@ -259,22 +273,22 @@ def test_an_answer_takes_the_prompt_and_its_steps() -> None:
 
 
 def test_the_reducer_takes_its_share_of_the_saving(grid: Study) -> None:
-    row = grid.configurations[1]
+    row = grid.prompts[1]
     alone = roofline.analyze("llava-1.5-7b", bare("v100"), visual_tokens=40, reducer="prumerge")
 
     assert row.reducer_share == pytest.approx(alone.reducer_share)
-    assert grid.configurations[2].reducer_share is None  # 40 tokens without anybody's work
+    assert grid.prompts[2].reducer_share is None  # 40 tokens without anybody's work
     assert [op["name"] for op in row.ops] == [op["name"] for op in alone.op_table()]
 
 
 def test_energy_is_the_power_limit_for_that_time(grid: Study) -> None:
-    row = next(c for c in grid.configurations if c.hardware == "h200")
+    row = next(c for c in grid.prompts if c.hardware == "h200")
 
     assert row.energy_at_tdp_j == pytest.approx(700 * row.time_s)  # the data sheet's 700 W
 
 
 def test_attainable_times_are_preferred_to_the_bound() -> None:
-    row = study(["llava-1.5-7b"], [with_laws()]).configurations[0]
+    row = study(["llava-1.5-7b"], [with_laws()]).prompts[0]
     whole = row.estimate.end_to_end
 
     assert whole.attainable_time_s is not None
@@ -286,7 +300,7 @@ def test_attainable_times_are_preferred_to_the_bound() -> None:
 def test_a_precision_that_a_device_lacks_is_left_out_and_said_so() -> None:
     found = study(["llava-1.5-7b"], ["v100", "h200"], ["fp16", "fp8"])
 
-    assert [(s.hardware, s.quant) for s in found.settings] == [
+    assert [(s.hardware, s.quant) for s in found.deployments] == [
         ("v100", "fp16"),
         ("h200", "fp16"),
         ("h200", "fp8"),
@@ -326,7 +340,7 @@ def test_specs_are_told_by_their_content() -> None:
     other = study(["llava-1.5-7b"], [bare("h200")]).specs
     changed = replace(load_hardware("h200"), title="another")
 
-    assert list(found) == ["llava-1.5-7b", "clip-vit-l-336", "llava-projector", "vicuna-7b", "h200"]
+    assert list(found) == ["llava-1.5-7b", "clip-vit-l-336", "llava-connector", "vicuna-7b", "h200"]
     assert found["llava-1.5-7b"] == other["llava-1.5-7b"]
     assert study([load_model("llava-1.5-7b")], [changed]).specs["h200"] != found["h200"]
 
@@ -341,13 +355,13 @@ def fronts() -> tuple[Front, ...]:
 def test_what_does_not_fit_is_no_choice() -> None:
     models = ["llava-1.5-7b", "llava-1.5-13b"]
     for front in study(models, ["v100"], ["fp16"], with_accuracy=True).fronts:
-        assert {c.configuration.model for c in front.candidates} == set(models)
+        assert {c.prompt.model for c in front.candidates} == set(models)
         best = front.best()
         assert best is not None
         for key in COSTS:
             for one in (best, front.choice(key), *front.pareto(key)):
                 assert one is not None
-                assert one.configuration.model == "llava-1.5-7b"  # 13B has 26 GB of weights
+                assert one.prompt.model == "llava-1.5-7b"  # 13B has 26 GB of weights
     (nothing, *_) = study(["llava-1.5-13b"], ["v100"], with_accuracy=True).fronts
     assert nothing.best() is None
     assert nothing.choice("prefill_time_s") is None
@@ -404,11 +418,11 @@ def test_where_less_is_better_the_front_turns_round(fronts: tuple[Front, ...]) -
 
     def scored(value: float, like: Candidate) -> Candidate:
         score: Score = replace(like.score, value=value)
-        return Candidate(score, like.configuration)
+        return Candidate(score, like.prompt)
 
     cheap, middle, dear = sorted(
-        {c.configuration.time_s: c for c in front.candidates}.values(),
-        key=lambda c: c.configuration.time_s,
+        {c.prompt.time_s: c for c in front.candidates}.values(),
+        key=lambda c: c.prompt.time_s,
     )[:3]
     turned = Front(
         "errors", errors, "h200", "int4", (scored(9, cheap), scored(3.5, middle), scored(3, dear))

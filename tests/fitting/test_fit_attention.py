@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from roofline.device.laws import Roof, attention_seconds, vector_seconds
-from roofline.fitting import FitError, fit_attention, fit_vector
-from roofline.specs.kernel_laws import AttentionLaw, VectorLaw
+from roofline.device.laws import Roof, attention_seconds, pointwise_seconds
+from roofline.fitting import FitError, fit_attention, fit_pointwise
+from roofline.specs.kernel_laws import AttentionLaw, PointwiseLaw
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=3e7)
@@ -98,19 +98,19 @@ def test_refuses_attention_faster_than_the_device() -> None:
 
 
 def test_finds_a_vector_law_again() -> None:
-    truth = VectorLaw(
+    truth = PointwiseLaw(
         **FIT, launch_us=3.0, bandwidth_gb_per_s=1500, cached_bandwidth_gb_per_s=1900, cache_mib=20
     )
     size = 2.0 ** np.arange(12, 32)
-    rows = {"bytes": size, "time_ms": 1e3 * vector_seconds(truth, ROOF, traffic_bytes=size)}
-    law = fit_vector(rows, ROOF)
+    rows = {"bytes": size, "time_ms": 1e3 * pointwise_seconds(truth, ROOF, traffic_bytes=size)}
+    law = fit_pointwise(rows, ROOF)
     assert law.launch_us == pytest.approx(3.0, rel=0.02)
     assert law.bandwidth_gb_per_s == pytest.approx(1500, rel=0.02)
     between = np.array([3e5, 5e6, 3e8])
-    fitted, true = (vector_seconds(v, ROOF, traffic_bytes=between) for v in (law, truth))
+    fitted, true = (pointwise_seconds(v, ROOF, traffic_bytes=between) for v in (law, truth))
     np.testing.assert_allclose(fitted, true, rtol=0.03)
 
 
 def test_refuses_too_few_vector_rows() -> None:
     with pytest.raises(FitError, match="5 measurements are too few"):
-        fit_vector({"bytes": np.full(5, 1e6), "time_ms": np.full(5, 1.0)}, ROOF)
+        fit_pointwise({"bytes": np.full(5, 1e6), "time_ms": np.full(5, 1.0)}, ROOF)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from roofline.explore.study import Measured, Study, study
+from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 
 
@@ -69,6 +69,6 @@ def offsets(axes: Axes, gid: str) -> list[list[float]]:
 
 def compared(made: Record, **options: Any) -> Study:
     """A study with this record, of the device that it names."""
-    records = [Measured("r.json", made)]
+    records = [MeasuredRun("r.json", made)]
     given: dict[str, Any] = {"visual_tokens": [40], "records": records} | options
     return study(["llava-1.5-7b"], [bare("h200")], **given)

@@ -9,19 +9,26 @@ from msgspec.structs import replace
 
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, AttentionLaw, HostLaw, MatmulLaw, Tile, VectorLaw
+from roofline.specs.kernel_laws import (
+    AttentionLaw,
+    HostLaw,
+    KernelLaws,
+    MatmulLaw,
+    PointwiseLaw,
+    Tile,
+)
 
 
 def bare(name: str) -> Hardware:
     """A device of which nothing but the peaks is known, so that times are the bound."""
-    return replace(load_hardware(name), attained=None, attained_like=None)
+    return replace(load_hardware(name), kernel_laws=None, laws_from=None)
 
 
-def lawful(name: str, laws: Attained, **changes: Any) -> Hardware:
+def lawful(name: str, laws: KernelLaws, **changes: Any) -> Hardware:
     """A device with these laws and no others."""
     known = load_hardware(name)
     sources = {**known.sources, laws.source: "made up"}
-    return replace(known, attained=laws, attained_like=None, sources=sources, **changes)
+    return replace(known, kernel_laws=laws, laws_from=None, sources=sources, **changes)
 
 
 def toy_laws(
@@ -31,7 +38,7 @@ def toy_laws(
     vector_gb_per_s: float,
     host: Mapping[str, HostLaw] | None = None,
     errors_percent: tuple[float, float] = (0.0, 0.0),
-) -> Attained:
+) -> KernelLaws:
     """Half of all bandwidths and matmul peaks in square tiles, a microsecond or two a launch.
 
     errors_percent: median and 90th percentile of every law.
@@ -42,7 +49,7 @@ def toy_laws(
         "median_error_percent": median,
         "p90_error_percent": p90,
     }
-    return Attained(
+    return KernelLaws(
         origin="measured",
         source="test",
         date="2026-01-01",
@@ -67,6 +74,8 @@ def toy_laws(
                 bandwidth_fraction=0.5,
             )
         },
-        vector={"default": VectorLaw(**fit, launch_us=1.0, bandwidth_gb_per_s=vector_gb_per_s)},
+        pointwise={
+            "default": PointwiseLaw(**fit, launch_us=1.0, bandwidth_gb_per_s=vector_gb_per_s)
+        },
         host=dict(host or {}),
     )

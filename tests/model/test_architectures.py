@@ -1,4 +1,4 @@
-"""LLM, vision tower and projector as lists of ops: FLOPs, weights and order by hand."""
+"""LLM, vision tower and connector as lists of ops: FLOPs, weights and order by hand."""
 
 from collections.abc import Iterable
 
@@ -8,10 +8,10 @@ from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.architectures.mlp import project
-from roofline.model.block import Block, Span
-from roofline.model.ops import Op
+from roofline.model.block import Block, LayerGroup
+from roofline.model.op import Op
 from roofline.model.polynomial import Number
-from roofline.specs.models import LanguageModel, Projector, VisionEncoder
+from roofline.specs.models import LanguageModel, MlpConnector, VisionEncoder
 
 ATTENTION: list[AttentionKind] = ["flash", "eager"]
 
@@ -55,7 +55,7 @@ def test_flops_of_a_prompt(attention: AttentionKind) -> None:
     weights = 2 * 64 + 2 * 32 + 3 * 192
     layer = 2 * 10 * weights + 2 * (2 * 200 * 2)
     blocks = language.prefill(
-        llm(), [Span(3, 5.0)], batch=2.0, text_tokens=2.0, attention=attention
+        llm(), [LayerGroup(3, 5.0)], batch=2.0, text_tokens=2.0, attention=attention
     )
 
     assert summed(blocks, "flops") == 3 * layer + 2 * 2 * 8 * 100
@@ -66,7 +66,7 @@ def test_flops_of_a_decode_step(attention: AttentionKind) -> None:
     # batch 2, one token against 5 cached and itself: rows 2, scores [2, 4, 1, 6]
     weights = 2 * 64 + 2 * 32 + 3 * 192
     layer = 2 * 2 * weights + 2 * (2 * 48 * 2)
-    blocks = language.decode(llm(), [Span(3, 5.0)], batch=2.0, step=1.0, attention=attention)
+    blocks = language.decode(llm(), [LayerGroup(3, 5.0)], batch=2.0, step=1.0, attention=attention)
 
     assert summed(blocks, "flops") == 3 * layer + 2 * 2 * 8 * 100
     assert summed(blocks, "kv_reads") == 3 * 2 * (2 * 6 * 4)  # K and V [2, 6, 2 heads · 2]
@@ -75,7 +75,9 @@ def test_flops_of_a_decode_step(attention: AttentionKind) -> None:
 
 def test_weights_read_are_all_but_the_rest_of_the_embedding() -> None:
     # batch 2, 3 text tokens: 6 rows of the embedding; the lm_head whole; 2 norms a layer and one
-    blocks = language.prefill(llm(), [Span(3, 5.0)], batch=2.0, text_tokens=3.0, attention="flash")
+    blocks = language.prefill(
+        llm(), [LayerGroup(3, 5.0)], batch=2.0, text_tokens=3.0, attention="flash"
+    )
 
     assert summed(blocks, "weights") == 3 * (2 * 64 + 2 * 32 + 3 * 192) + 6 * 8 + 8 * 100
     assert summed(blocks, "vectors") == (3 * 2 + 1) * 8
@@ -83,7 +85,7 @@ def test_weights_read_are_all_but_the_rest_of_the_embedding() -> None:
 
 def test_ops_of_a_layer_in_order() -> None:
     _, layer, head = language.prefill(
-        llm(), [Span(3, 5.0)], batch=1.0, text_tokens=2.0, attention="flash"
+        llm(), [LayerGroup(3, 5.0)], batch=1.0, text_tokens=2.0, attention="flash"
     )
 
     assert [op.name for op in layer.ops] == [
@@ -97,7 +99,7 @@ def test_ops_of_a_layer_in_order() -> None:
 def test_biases_only_where_the_model_has_them() -> None:
     def biased(model: LanguageModel) -> set[str]:
         blocks = language.prefill(
-            model, [Span(3, 5.0)], batch=1.0, text_tokens=2.0, attention="flash"
+            model, [LayerGroup(3, 5.0)], batch=1.0, text_tokens=2.0, attention="flash"
         )
         return {n for n, op in ops(blocks).items() if n.endswith("_proj") and op.vectors}
 
@@ -109,7 +111,7 @@ def test_biases_only_where_the_model_has_them() -> None:
 def test_head_dim_need_not_divide_the_hidden_size() -> None:
     # 4 heads of 5: q [8 → 20], k, v [8 → 10], o [20 → 8]
     blocks = language.prefill(
-        llm(head_dim=5), [Span(3, 7.0)], batch=1.0, text_tokens=2.0, attention="flash"
+        llm(head_dim=5), [LayerGroup(3, 7.0)], batch=1.0, text_tokens=2.0, attention="flash"
     )
 
     assert {n: ops(blocks)[n].flops for n in ("q_proj", "k_proj", "o_proj")} == {
@@ -122,8 +124,8 @@ def test_head_dim_need_not_divide_the_hidden_size() -> None:
 
 def test_tokens_merged_before_the_mlp_are_fewer_there_only() -> None:
     merged, plain = (
-        ops(language.prefill(llm(), [span], batch=1.0, text_tokens=2.0, attention="flash"))
-        for span in (Span(3, 9.0, 6.0), Span(3, 9.0))
+        ops(language.prefill(llm(), [group], batch=1.0, text_tokens=2.0, attention="flash"))
+        for group in (LayerGroup(3, 9.0, 6.0), LayerGroup(3, 9.0))
     )
 
     behind = {
@@ -143,7 +145,7 @@ def test_flops_of_a_vision_tower(attention: AttentionKind) -> None:
     # weights: 4·8·8 and 2·8·16; scores [2, 2, 10, 10], e = 4
     stem = 2 * (2 * 9) * 48 * 8
     block = 2 * 20 * (4 * 64 + 2 * 128) + 2 * (2 * 400 * 4)
-    blocks = vision.encode(tower(), [Span(3, 10.0)], images=2.0, attention=attention)
+    blocks = vision.encode(tower(), [LayerGroup(3, 10.0)], images=2.0, attention=attention)
 
     assert summed(blocks, "flops") == stem + 3 * block
     assert summed(blocks, "kv_reads") == summed(blocks, "kv_writes") == 0
@@ -151,7 +153,7 @@ def test_flops_of_a_vision_tower(attention: AttentionKind) -> None:
 
 def test_position_embedding_adds_the_class_token() -> None:
     # reads 2 images × 9 patches × 8, writes × 10; position embedding [10, 8] and class token [8]
-    op = ops(vision.encode(tower(), [Span(3, 10.0)], images=2.0, attention="flash"))[
+    op = ops(vision.encode(tower(), [LayerGroup(3, 10.0)], images=2.0, attention="flash"))[
         "position_embedding"
     ]
 
@@ -161,7 +163,7 @@ def test_position_embedding_adds_the_class_token() -> None:
 
 def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
     plain = tower(class_token=False, pre_norm=False)
-    stem, *_ = vision.encode(plain, [Span(3, 9.0)], images=2.0, attention="flash")
+    stem, *_ = vision.encode(plain, [LayerGroup(3, 9.0)], images=2.0, attention="flash")
 
     assert plain.tokens == 9
     assert [op.name for op in stem.ops] == ["patch_embedding", "position_embedding"]
@@ -169,7 +171,7 @@ def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
 
 
 def test_every_linear_of_a_block_has_a_bias() -> None:
-    _, block = vision.encode(tower(), [Span(3, 10.0)], images=1.0, attention="flash")
+    _, block = vision.encode(tower(), [LayerGroup(3, 10.0)], images=1.0, attention="flash")
 
     widths = {op.name: op.vectors for op in block.ops if op.kind == "linear"}
     assert widths == {
@@ -179,9 +181,9 @@ def test_every_linear_of_a_block_has_a_bias() -> None:
     }
 
 
-def test_llavas_projector() -> None:
+def test_llavas_connector() -> None:
     # 10 rows: [4 → 6], GELU, [6 → 6]
-    spec = Projector(name="toy", title="Toy", source="made up")
+    spec = MlpConnector(name="toy", title="Toy", source="made up")
     (block,) = project(spec, rows=10.0, in_features=4, out_features=6)
 
     assert [op.name for op in block.ops] == ["linear_1", "act", "linear_2"]
@@ -196,8 +198,8 @@ def test_llavas_projector() -> None:
 
 
 @pytest.mark.parametrize(("layers", "names"), [(1, 1), (2, 3), (3, 5), (4, 7)])
-def test_a_projector_has_an_activation_between_any_two_linears(layers: int, names: int) -> None:
-    spec = Projector(
+def test_a_connector_has_an_activation_between_any_two_linears(layers: int, names: int) -> None:
+    spec = MlpConnector(
         name="toy", title="Toy", source="made up", num_linear_layers=layers, bias=False
     )
     (block,) = project(spec, rows=1.0, in_features=4, out_features=6)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import Block, Span, labelled, live_elements
-from roofline.model.ops import Op
+from roofline.model.block import Block, LayerGroup, labelled, live_elements
+from roofline.model.op import Op
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 
@@ -127,24 +127,24 @@ LLM = LanguageModel(
 )
 ATTENTION: list[AttentionKind] = ["flash", "eager"]
 SPANS = {
-    "alike": [Span(5, 9.0)],
-    "fewer tokens": [Span(2, 9.0), Span(3, 4.0)],
-    "merged before the MLP": [Span(1, 9.0, 6.0), Span(4, 6.0)],
+    "alike": [LayerGroup(5, 9.0)],
+    "fewer tokens": [LayerGroup(2, 9.0), LayerGroup(3, 4.0)],
+    "merged before the MLP": [LayerGroup(1, 9.0, 6.0), LayerGroup(4, 6.0)],
 }
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
-@pytest.mark.parametrize("spans", SPANS.values(), ids=SPANS)
-def test_peak_of_a_prompt(spans: list[Span], attention: AttentionKind) -> None:
-    blocks = language.prefill(LLM, spans, batch=2.0, text_tokens=3.0, attention=attention)
+@pytest.mark.parametrize("groups", SPANS.values(), ids=SPANS)
+def test_peak_of_a_prompt(groups: list[LayerGroup], attention: AttentionKind) -> None:
+    blocks = language.prefill(LLM, groups, batch=2.0, text_tokens=3.0, attention=attention)
 
     assert peak(blocks) == naive_peak(unrolled(blocks))
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
-@pytest.mark.parametrize("spans", SPANS.values(), ids=SPANS)
-def test_peak_of_a_decode_step(spans: list[Span], attention: AttentionKind) -> None:
-    blocks = language.decode(LLM, spans, batch=2.0, step=1.0, attention=attention)
+@pytest.mark.parametrize("groups", SPANS.values(), ids=SPANS)
+def test_peak_of_a_decode_step(groups: list[LayerGroup], attention: AttentionKind) -> None:
+    blocks = language.decode(LLM, groups, batch=2.0, step=1.0, attention=attention)
 
     assert peak(blocks) == naive_peak(unrolled(blocks))
 
@@ -162,30 +162,32 @@ def test_peak_of_a_vision_tower(attention: AttentionKind) -> None:
         image_size_px=12,
         patch_size_px=4,
     )
-    for spans in ([Span(5, 10.0)], [Span(2, 10.0, 6.0), Span(3, 6.0)]):
-        blocks = vision.encode(tower, spans, images=2.0, attention=attention)
+    for groups in ([LayerGroup(5, 10.0)], [LayerGroup(2, 10.0, 6.0), LayerGroup(3, 6.0)]):
+        blocks = vision.encode(tower, groups, images=2.0, attention=attention)
         assert peak(blocks) == naive_peak(unrolled(blocks))
 
 
 def test_peak_of_one_layer_by_hand() -> None:
     # 4 tokens, d = 8, e = 2: while act_fn runs, hidden (32), gate, up and activated (96 each) are
     # alive, and the cosines and sines (2·4·2) that the next layer reads. In 16 bit: ×2 bytes
-    blocks = language.prefill(LLM, [Span(5, 4.0)], batch=1.0, text_tokens=4.0, attention="flash")
+    blocks = language.prefill(
+        LLM, [LayerGroup(5, 4.0)], batch=1.0, text_tokens=4.0, attention="flash"
+    )
 
     assert peak(blocks) == 32 + 3 * 96 + 16
 
 
 def test_labels_say_which_layers() -> None:
-    spans = [Span(2, 576.0), Span(1, 144.0), Span(29, 64.0)]
+    groups = [LayerGroup(2, 576.0), LayerGroup(1, 144.0), LayerGroup(29, 64.0)]
 
-    assert [label for _, label in labelled(spans)] == ["0-1", "2-2", "3-31"]
-    assert [span for span, _ in labelled(spans)] == spans
+    assert [label for _, label in labelled(groups)] == ["0-1", "2-2", "3-31"]
+    assert [group for group, _ in labelled(groups)] == groups
 
 
 def test_one_span_needs_no_label() -> None:
-    assert labelled([Span(32, 576.0)]) == [(Span(32, 576.0), "")]
+    assert labelled([LayerGroup(32, 576.0)]) == [(LayerGroup(32, 576.0), "")]
 
 
 def test_tokens_after_a_span() -> None:
-    assert Span(1, 9.0).tokens_after == 9
-    assert Span(1, 9.0, 4.0).tokens_after == 4
+    assert LayerGroup(1, 9.0).tokens_after == 9
+    assert LayerGroup(1, 9.0, 4.0).tokens_after == 4

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roofline.model.op import AttentionShape, Op
 from roofline.model.ops import (
-    AttentionShape,
-    Op,
     activation,
     eager_attention,
     embedding,

@@ -13,7 +13,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from roofline.records.measurement import FORMAT, Record, RecordError, Span, load_record, spec_hashes
+from roofline.records.measurement import (
+    FORMAT,
+    Record,
+    RecordError,
+    TimedSpan,
+    load_record,
+    spec_hashes,
+)
 from roofline.report.text.record import render_record
 from roofline.report.text.record_comparison import render_comparison
 from roofline.specs.catalog import load_hardware, load_model
@@ -69,13 +76,13 @@ def test_what_is_derived_is_not_read(record: Made, tmp_path: Path) -> None:
 
 
 def test_nothing_is_derived_from_what_nobody_knows() -> None:
-    span = Span(samples_s=[1.0])
+    span = TimedSpan(samples_s=[1.0])
 
     assert (span.flops_per_s, span.roofline_share, span.attainable_error) == (None, None, None)
 
 
 def test_a_time_of_zero_has_no_rate() -> None:
-    span = Span(samples_s=[0.0], flops=1.0, roofline_time_s=1.0, attainable_time_s=1.0)
+    span = TimedSpan(samples_s=[0.0], flops=1.0, roofline_time_s=1.0, attainable_time_s=1.0)
 
     assert (span.flops_per_s, span.roofline_share, span.attainable_error) == (None, None, None)
 

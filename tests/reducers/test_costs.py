@@ -49,4 +49,4 @@ def test_typical_counts_suit_every_encoder(name: str, model: str) -> None:
     estimate = analyze(model, "h200", reducer=name)
     images = estimate.work.images_per_sample
 
-    assert estimate.inputs["visual_tokens"] == images * estimate.typical_tokens
+    assert estimate.inputs["visual_tokens"] == images * estimate.default_tokens

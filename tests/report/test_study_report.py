@@ -10,7 +10,7 @@ from made_up import bare, lawful, toy_laws
 from msgspec import Struct
 
 import roofline
-from roofline.explore.study import Measured, Study, study
+from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
 from roofline.report.study_report import render_study, to_document
@@ -55,7 +55,7 @@ def column(table: Table, header: str) -> list[str]:
 
 def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> None:
     found = one()
-    text = told(found.settings[0])
+    text = told(found.deployments[0])
     full = roofline.analyze("llava-1.5-7b", bare("h200")).end_to_end
     kept = roofline.analyze(
         "llava-1.5-7b", bare("h200"), visual_tokens=40, reducer="prumerge"
@@ -67,7 +67,7 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
     reduced = f"at least {si(kept.time_s, 's')}, {speedup} times as fast"
     assert f"With prumerge at 40 visual tokens it takes {reduced}" in text
     assert "bound by memory up to" in text
-    assert f"fewer stop paying at {found.settings[0].floor_tokens}" in text
+    assert f"fewer stop paying at {found.deployments[0].floor_tokens}" in text
     assert "With an answer of 256 tokens, prumerge at 40 visual tokens takes at least" in text
     assert f"{si(kept.peak_memory_bytes, 'B')} of 151 GB" in text  # 141 GiB
 
@@ -86,20 +86,20 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
     ],
 )
 def test_sentences_fit_what_was_asked(asked: dict[str, Any], said: str) -> None:
-    assert said in told(one(**asked).settings[0])
+    assert said in told(one(**asked).deployments[0])
 
 
 def test_tokens_below_the_floor_are_named() -> None:
-    found = one(visual_tokens=[300, 40, 16]).settings[0]
+    found = one(visual_tokens=[300, 40, 16]).deployments[0]
 
     assert f"so that 40 are hardly faster than {found.floor_tokens}" in told(found)
-    assert "hardly faster" not in told(one(visual_tokens=[300]).settings[0])
+    assert "hardly faster" not in told(one(visual_tokens=[300]).deployments[0])
 
 
 def test_a_model_that_does_not_fit_is_told_so() -> None:
     large = study(["llava-1.5-13b"], [bare("v100")])
 
-    assert "It does not fit: it needs 26." in told(large.settings[0])
+    assert "It does not fit: it needs 26." in told(large.deployments[0])
     both = study(["llava-1.5-13b"], [bare("v100"), bare("h200")])
     assert "2 of them do not fit" in str(answer(both)[0])
     assert "do not fit" not in str(answer(study(["llava-1.5-7b"], [bare("v100"), bare("h200")])))
@@ -108,13 +108,13 @@ def test_a_model_that_does_not_fit_is_told_so() -> None:
 def test_of_many_settings_each_has_a_line() -> None:
     devices = [bare(name) for name in ("v100", "h200", "t4", "b200")]
     found = study(["llava-1.5-7b", "llava-1.5-13b"], devices, visual_tokens=[40])
-    first, last = found.settings[0], found.settings[4]
+    first, last = found.deployments[0], found.deployments[4]
     _, bullets = answer(found)
     assert isinstance(bullets, Bullets)
     lines = dict(bullets.items)
 
-    whole_s, kept_s = (si(c.time_s, "s") for c in first.configurations)
-    speedup = significant(first.configurations[0].time_s / first.configurations[1].time_s, 2)
+    whole_s, kept_s = (si(c.time_s, "s") for c in first.prompts)
+    speedup = significant(first.prompts[0].time_s / first.prompts[1].time_s, 2)
     assert lines["llava-1.5-7b on v100, fp16."] == (
         f"at least {whole_s} (compute), with prumerge at 40 visual tokens at least {kept_s} "
         f"(memory): {speedup} times as fast; fewer stop paying at {first.floor_tokens}."
@@ -127,9 +127,9 @@ def test_of_many_settings_each_has_a_line() -> None:
 def test_of_very_many_settings_the_tables_tell() -> None:
     devices = [bare(device.name) for device in all_hardware()]
     found = study(["vicuna-7b"], devices, ["fp16", "int8"])
-    assert len(found.settings) > MOST_BRIEF
+    assert len(found.deployments) > MOST_BRIEF
     (paragraph,) = answer(found)
-    assert "configurations: prefill takes from" in str(paragraph)
+    assert "prompts: prefill takes from" in str(paragraph)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_of_very_many_settings_the_tables_tell() -> None:
     ],
 )
 def test_models_without_reduction_have_an_answer_too(model: str, start: str) -> None:
-    text = told(study([model], [bare("h200")]).settings[0])
+    text = told(study([model], [bare("h200")]).deployments[0])
 
     assert text.startswith(start)
     assert "times as fast" not in text
@@ -149,11 +149,11 @@ def test_models_without_reduction_have_an_answer_too(model: str, start: str) -> 
 
 
 def test_prompts_of_two_images_are_compared_with_two_images() -> None:
-    both = told(one(visual_tokens=[1152]).settings[0])
+    both = told(one(visual_tokens=[1152]).deployments[0])
     assert both.startswith("Prefill of 1152 visual and 40 text tokens takes")
     assert "576" not in both
 
-    mixed = told(one(visual_tokens=[700, 40]).settings[0])
+    mixed = told(one(visual_tokens=[700, 40]).deployments[0])
     first, second = mixed.index("Prefill of 576 visual"), mixed.index("Prefill of 1152 visual")
     assert first < mixed.index("With prumerge at 40 visual tokens it takes") < second
     assert second < mixed.index("With 700 visual tokens it takes")
@@ -162,8 +162,8 @@ def test_prompts_of_two_images_are_compared_with_two_images() -> None:
 def test_what_fits_only_with_fewer_tokens_is_said() -> None:
     """On 16 GiB, 13.5 GB of them weights: KV cache is 0.5 MB a token of each sequence."""
     found = study(["llava-1.5-7b"], [bare("v100")], batch=16, output_tokens=2000)
-    whole, kept = found.configurations
-    text = told(found.settings[0])
+    whole, kept = found.prompts
+    text = told(found.deployments[0])
     assert (whole.fits, kept.fits, kept.answer_fits) == (False, True, False)
     assert "needs 15.0 GB of 17.2 GB; 58 such prompts fit at once, 8 without reduction." in text
     assert "With all visual tokens it does not fit: 20.0 GB." in text
@@ -180,7 +180,7 @@ def test_what_fits_only_with_fewer_tokens_is_said() -> None:
 
 def test_of_many_unreduced_prompts_the_slowest_and_the_quickest_are_told() -> None:
     found = study(["llama-2-7b"], [bare("v100")], visual_tokens=[288, 576, 144, 40])
-    text = told(found.settings[0])
+    text = told(found.deployments[0])
     assert "Prefill of 576 visual" in text
     assert "Prefill of 40 visual" in text
     assert "Prefill of 288 visual" not in text
@@ -195,10 +195,10 @@ def test_the_framework_is_named_where_it_is_what_takes_long() -> None:
         host={name: HostLaw(fixed_us=5e4, layer_us=0.0) for name in ("vision", "reducer", "llm")},
     )
     device = lawful("h200", slow)
-    text = told(study(["llava-1.5-7b"], [device], visual_tokens=[40]).settings[0])
+    text = told(study(["llava-1.5-7b"], [device], visual_tokens=[40]).deployments[0])
     assert "Eager PyTorch takes 150 ms to issue the kernels of prumerge at 40 visual tokens" in text
     assert "measured on this machine" in text  # where the laws are from
-    assert "Eager PyTorch" not in told(one().settings[0])
+    assert "Eager PyTorch" not in told(one().deployments[0])
 
 
 def test_what_a_device_lacks_is_said_in_the_answer() -> None:
@@ -258,7 +258,7 @@ def test_several_settings_are_told_of_together_and_each(grid: Study) -> None:
     few = answer(grid)
 
     assert isinstance(few[0], Paragraph)
-    assert few[0].text.startswith("8 configurations: prefill takes from ")
+    assert few[0].text.startswith("8 prompts: prefill takes from ")
     assert isinstance(few[1], Bullets)
     assert [label for label, _ in few[1].items] == [
         "llava-1.5-7b on v100, fp16.",
@@ -280,12 +280,12 @@ def test_tables_leave_out_what_is_the_same_everywhere(grid: Study) -> None:
 
 
 def test_tables_hold_the_analysis(grid: Study) -> None:
-    for row, configuration in enumerate(grid.configurations):
-        whole = configuration.estimate.end_to_end
+    for row, prompt in enumerate(grid.prompts):
+        whole = prompt.estimate.end_to_end
         assert column(tables.costs(grid)[0], "Roofline")[row] == si(whole.time_s, "s")
         assert column(tables.memory(grid)[0], "Peak")[row] == si(whole.peak_memory_bytes, "B")
     limits = tables.limits(grid)[0]
-    assert column(limits, "Memory-bound up to") == [str(s.ridge_tokens) for s in grid.settings]
+    assert column(limits, "Memory-bound up to") == [str(s.ridge_tokens) for s in grid.deployments]
     assert column(limits, "Matmul peak")[1] == "62.0 TOP/s int8"  # the V100 has no int4
 
 
@@ -301,18 +301,18 @@ def test_an_answer_of_the_length_asked_for(grid: Study) -> None:
     (answers,) = tables.answers(grid)
 
     assert answers.caption.startswith("An answer of 256 tokens.")
-    time_s = grid.configurations[0].generation_time_s[-1]
+    time_s = grid.prompts[0].generation_time_s[-1]
     assert column(answers, "Prompt and answer")[0] == f"≥ {si(time_s, 's')}"  # of bare devices
     assert tables.answers(study(["clip-vit-l-336"], ["h200"])) == ()
 
 
 def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) -> None:
     made = record(warnings=["the clock was held down"])
-    found = one(records=[Measured("run-1", made)])
+    found = one(records=[MeasuredRun("run-1", made)])
     (table,) = tables.measurements(found.records)
     document = to_document(found, COMMAND, VERSION, [])
 
-    assert column(table, "Span") == ["vision", "reducer", "llm", "whole"]
+    assert column(table, "TimedSpan") == ["vision", "reducer", "llm", "whole"]
     assert column(table, "Median")[-1] == "6.10 ms"
     assert column(table, "Of roof")[-1] == "56 %"  # 3.4 / 6.1
     assert column(table, "Error")[-1] == "-4.1 %"  # 5.85 / 6.1 - 1
@@ -322,7 +322,7 @@ def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) 
     bullets = answer(found)[0]
     assert isinstance(bullets, Bullets)
     label, text = bullets.items[-1]
-    assert label == "Measured, run-1."
+    assert label == "MeasuredRun, run-1."
     assert text.endswith("on NVIDIA H200: 6.10 ms, 56 % of the roof; predicted -4.1 %.")
 
 
@@ -380,7 +380,7 @@ class Drawing(Struct):
     wanted: bool = True
 
     def alt(self, study: Study) -> str:
-        return f"{len(study.settings)} settings"
+        return f"{len(study.deployments)} deployments"
 
     def draw(self, study: Study, width_in: float) -> Any:
         from matplotlib.figure import Figure
@@ -409,7 +409,7 @@ def test_a_folder_holds_both_reports_and_every_figure_that_applies() -> None:
     files = render_study(one(), COMMAND, VERSION, figures)
 
     assert list(files) == ["report.md", "report.html", "memory.png", "memory.svg"]
-    assert b"![1 settings](memory.png)\n\n*A line*" in files["report.md"]
+    assert b"![1 deployments](memory.png)\n\n*A line*" in files["report.md"]
     assert b"data:image/svg+xml;base64," in files["report.html"]
     assert files["memory.png"].startswith(b"\x89PNG")
     assert files == render_study(one(), COMMAND, VERSION, figures)

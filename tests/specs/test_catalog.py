@@ -17,7 +17,7 @@ from roofline.specs.catalog import (
     load_model,
     load_quantization,
 )
-from roofline.specs.models import LanguageModel, Projector
+from roofline.specs.models import LanguageModel, MlpConnector
 
 Data = dict[str, Any]
 SpecWriter = Callable[..., Path]
@@ -225,8 +225,8 @@ def test_an_unknown_mode_offers_the_nearest() -> None:
 
 def test_a_component_of_the_wrong_kind_is_an_error() -> None:
     assert load_component("vicuna-7b", LanguageModel).name == "vicuna-7b"
-    with pytest.raises(SpecError, match="expected projector, got language-model"):
-        load_component("vicuna-7b", Projector)
+    with pytest.raises(SpecError, match="expected connector, got language-model"):
+        load_component("vicuna-7b", MlpConnector)
 
 
 def test_loading_does_not_change_what_was_written_down(

@@ -14,7 +14,7 @@ from roofline.device.borrowed import VECTOR_BANDWIDTH, carry_over, laws_of
 from roofline.errors import SpecError, UnknownNameError
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import Attained, VectorLaw
+from roofline.specs.kernel_laws import KernelLaws, PointwiseLaw
 
 MEASURED = {
     "a100-sxm-80gb": "a100-80gb",
@@ -29,7 +29,7 @@ MEASURED = {
 FOLDER = Path(__file__).parents[2] / "hardware"
 
 
-def laws(name: str) -> Attained:
+def laws(name: str) -> KernelLaws:
     found = laws_of(load_hardware(name))
     assert found is not None
     return found
@@ -40,10 +40,10 @@ def test_names_of_measured_devices_are_in_the_catalog(name: str, device: str) ->
     hardware = load_hardware(name)
 
     assert hardware.name == device
-    assert hardware.attained is not None
-    assert hardware.attained.origin == "fitted"
-    assert hardware.attained.date
-    assert hardware.attained.source in hardware.sources
+    assert hardware.kernel_laws is not None
+    assert hardware.kernel_laws.origin == "fitted"
+    assert hardware.kernel_laws.date
+    assert hardware.kernel_laws.source in hardware.sources
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_every_gpu_has_laws_and_says_whose(device: Hardware) -> None:
 
     assert found.matmul
     assert found.attention
-    assert "default" in found.vector
+    assert "default" in found.pointwise
     if device.name in MEASURED.values():
         assert found.origin == "fitted"
-        assert load_hardware(device.name).attained_like != device.name
+        assert load_hardware(device.name).laws_from != device.name
     else:
         assert found.origin == "typical"
-        assert device.attained is None
-        lender = load_hardware(str(device.attained_like))
+        assert device.kernel_laws is None
+        lender = load_hardware(str(device.laws_from))
         assert lender.architecture == device.architecture
     assert "Apache-2.0" in found.source
 
@@ -75,7 +75,7 @@ def test_a_cpu_of_the_catalog_has_none() -> None:
 def test_laws_hold_no_table() -> None:
     """A few dozen numbers for each kernel, thousands of measurements behind them."""
     for device in all_hardware():
-        for law in device.attained.matmul.values() if device.attained else ():
+        for law in device.kernel_laws.matmul.values() if device.kernel_laws else ():
             numbers = len(law.corrections) + 4 * len(law.tiles) + 20
             assert numbers < 160
             assert law.rows > 140
@@ -106,10 +106,10 @@ def test_another_compute_capability_costs_more() -> None:
 def test_what_a_fitted_device_lacks_is_lent_and_what_it_has_is_its_own() -> None:
     sxm, t4 = load_hardware("v100-sxm2-16gb"), laws("t4")
 
-    assert sxm.attained is not None
-    assert not sxm.attained.attention  # nobody measured it
+    assert sxm.kernel_laws is not None
+    assert not sxm.kernel_laws.attention  # nobody measured it
     found = laws("v100-sxm2-16gb")
-    assert found.matmul["fp16"] == sxm.attained.matmul["fp16"]
+    assert found.matmul["fp16"] == sxm.kernel_laws.matmul["fp16"]
     assert found.matmul["fp16"].origin is None  # that of the section: fitted
     assert found.attention["bf16"].origin == t4.attention["bf16"].origin == "typical"
 
@@ -125,7 +125,7 @@ def test_a_law_lent_twice_keeps_the_larger_error() -> None:
 
 
 def test_vector_ops_that_nobody_measured_take_a_launch_and_most_of_the_bandwidth() -> None:
-    law = laws("a100").vector["default"]
+    law = laws("a100").pointwise["default"]
 
     assert law.launch_us == 3.2  # the file's launch_overhead_us
     assert law.bandwidth_gb_per_s == pytest.approx(VECTOR_BANDWIDTH * 2039)
@@ -134,15 +134,15 @@ def test_vector_ops_that_nobody_measured_take_a_launch_and_most_of_the_bandwidth
 
 def test_measured_vector_ops_go_first() -> None:
     a100 = load_hardware("a100")
-    assert a100.attained is not None
-    norm = VectorLaw(
+    assert a100.kernel_laws is not None
+    norm = PointwiseLaw(
         rows=9, median_error_percent=1, p90_error_percent=2, launch_us=1, bandwidth_gb_per_s=99
     )
-    found = laws_of(replace(a100, attained=replace(a100.attained, vector={"norm": norm})))
+    found = laws_of(replace(a100, kernel_laws=replace(a100.kernel_laws, pointwise={"norm": norm})))
 
     assert found is not None
-    assert found.vector["norm"] == norm
-    assert found.vector["default"].origin == "typical"
+    assert found.pointwise["norm"] == norm
+    assert found.pointwise["default"].origin == "typical"
 
 
 Writer = Callable[..., Path]
@@ -157,7 +157,7 @@ def catalog(
 
     def write(**like: str) -> None:
         for name, lender in like.items():
-            write_spec({**device, "name": name, "attained_like": lender}, f"{name}.yaml")
+            write_spec({**device, "name": name, "laws_from": lender}, f"{name}.yaml")
 
     return write
 
@@ -165,7 +165,7 @@ def catalog(
 def test_devices_that_lend_in_a_circle_are_refused(catalog: Callable[..., None]) -> None:
     catalog(one="other", other="one")
 
-    with pytest.raises(SpecError, match="attained_like: one has no laws of its own"):
+    with pytest.raises(SpecError, match="laws_from: one has no laws of its own"):
         laws_of(load_hardware("one"))
 
 
@@ -184,14 +184,14 @@ def test_any_device_may_take_the_laws_of_one_that_ships(catalog: Callable[..., N
 
     assert found.origin == "typical"
     assert found.matmul["bf16"].tiles == laws("a100").matmul["bf16"].tiles
-    assert found.vector["default"].bandwidth_gb_per_s == VECTOR_BANDWIDTH * 10
+    assert found.pointwise["default"].bandwidth_gb_per_s == VECTOR_BANDWIDTH * 10
 
 
 def test_laws_that_lack_a_kind_need_a_lender(write_spec: Writer) -> None:
     data = yaml.safe_load((FOLDER / "t4.yaml").read_text(encoding="utf-8"))
-    del data["attained_like"]
+    del data["laws_from"]
 
-    with pytest.raises(SpecError, match="no law of attention: name in attained_like"):
+    with pytest.raises(SpecError, match="no law of attention: name in laws_from"):
         load_hardware(str(write_spec(data)))
 
 
@@ -199,5 +199,5 @@ def test_what_the_tool_writes_stands_behind_its_mark() -> None:
     for name in MEASURED.values():
         text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
         by_hand, _, section = text.partition("\n# Below: laws fitted by tools/fit_catalogue.py")
-        assert set(yaml.safe_load(section.partition("\n")[2])) == {"attained"}
-        assert "attained" not in yaml.safe_load(by_hand)
+        assert set(yaml.safe_load(section.partition("\n")[2])) == {"kernel_laws"}
+        assert "kernel_laws" not in yaml.safe_load(by_hand)

@@ -185,7 +185,7 @@ def test_a_device_computes_in_the_first_type_it_has(
     ("name", "bits"),
     [("int4", 16), ("int8", 16), ("fp8", 16), ("w4a16", 16), ("fp16", 16), ("fp32", 32)],
 )
-def test_vision_tower_and_projector_are_not_quantized(name: str, bits: int) -> None:
+def test_vision_tower_and_connector_are_not_quantized(name: str, bits: int) -> None:
     outside = mode_outside_llm(load_quantization(name))
 
     assert (outside.weight_bits, outside.activation_bits) == (bits, bits)

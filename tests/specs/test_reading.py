@@ -118,8 +118,8 @@ def test_a_component_written_out_in_place_has_its_path(write_spec: SpecWriter) -
         "title": "Toy",
         "source": "made up",
         "vision": "clip-vit-l-336",
-        "projector": {
-            "kind": "projector",
+        "connector": {
+            "kind": "connector",
             "name": "p",
             "title": "P",
             "source": "made up",
@@ -132,8 +132,8 @@ def test_a_component_written_out_in_place_has_its_path(write_spec: SpecWriter) -
     found = faults(write_spec(lmm), load_model)
 
     assert found == {
-        "projector.num_linear_layers": "expected int >= 1",
-        "projector.bais": "unknown field; did you mean bias?",
+        "connector.num_linear_layers": "expected int >= 1",
+        "connector.bais": "unknown field; did you mean bias?",
     }
 
 
@@ -228,7 +228,7 @@ def test_a_model_is_no_device_and_the_other_way_round(
     as_model = faults(write_spec(device), load_model)
 
     assert "language-model" in as_device["kind"]
-    assert as_model["kind"].startswith("expected one of language-model, lmm")
+    assert as_model["kind"].startswith("expected one of connector, language-model, lmm")
 
 
 @pytest.mark.parametrize("kind", ["transformer", None, 3, ["lmm"]])

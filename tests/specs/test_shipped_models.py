@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import yaml
 
-from roofline.engine.layout import workload
+from roofline.engine.layout import lay_out
 from roofline.specs.catalog import all_models, load_model
 from roofline.specs.models import LanguageModel, Lmm, Model, VisionEncoder
 
@@ -67,10 +67,10 @@ def test_names_and_aliases_are_unambiguous() -> None:
     "model", [m for m in all_models() if isinstance(m, Lmm)], ids=lambda m: m.name
 )
 def test_parts_of_an_lmm_exist(model: Model) -> None:
-    work = workload(model)
+    work = lay_out(model)
 
     assert work.vision is not None
-    assert work.projector is not None
+    assert work.connector is not None
     assert work.llm is not None
 
 
@@ -102,17 +102,17 @@ def test_clip_gives_24_by_24_patches_and_a_class_token() -> None:
 
 @pytest.mark.parametrize("name", ["llava-1.5-7b", "llava-1.5-13b"])
 def test_llava_drops_the_class_token_and_the_last_block(name: str) -> None:
-    work = workload(name)
+    work = lay_out(name)
 
     assert work.unreduced_visual_tokens == 576
-    assert [(s.layers, s.tokens) for s in work.vision_spans] == [(23, 577)]
+    assert [(s.layers, s.tokens) for s in work.vision_groups] == [(23, 577)]
     assert work.llm is not None
     assert work.llm.vocab_size == 32064
 
 
 def test_an_llm_knows_how_many_visual_tokens_its_lmm_feeds_it() -> None:
-    assert workload("vicuna-7b").unreduced_visual_tokens == 576
-    assert workload("llama-3-8b").unreduced_visual_tokens is None
+    assert lay_out("vicuna-7b").unreduced_visual_tokens == 576
+    assert lay_out("llama-3-8b").unreduced_visual_tokens is None
 
 
 def test_grouped_query_attention_narrows_k_and_v_only() -> None:

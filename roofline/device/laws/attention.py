@@ -1,4 +1,4 @@
-"""Attained time of one fused attention kernel, softmax(QKᵀ/√e)·V with the scores kept on chip.
+"""Attainable time of one fused attention kernel, softmax(QKᵀ/√e)·V with the scores kept on chip.
 
 Blocks of queries are dealt to the units in waves, each with a fixed cost; query heads that share a
 key head share its blocks. To that come the FLOPs at an attained rate, hidden scores among them

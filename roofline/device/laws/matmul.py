@@ -1,4 +1,4 @@
-"""Attained time of [m, k] @ [k, n].
+"""Attainable time of [m, k] @ [k, n].
 
 The output is cut into blocks of one tile shape, `splits` of them along k, and dealt to the units
 (SMs or cores) in waves. A block computes 2·rows·columns·(k/splits + fill_k) FLOPs at its tile's

@@ -6,12 +6,12 @@ import numpy as np
 
 from roofline.device.laws.smooth import within_cache
 from roofline.device.roof import Array, Number, Roof
-from roofline.specs.kernel_laws import VectorLaw
+from roofline.specs.kernel_laws import PointwiseLaw
 from roofline.units import GIGA, MIB, MICRO
 
 
-def vector_seconds(
-    law: VectorLaw, roof: Roof, *, traffic_bytes: Number, flops: Number = 0.0
+def pointwise_seconds(
+    law: PointwiseLaw, roof: Roof, *, traffic_bytes: Number, flops: Number = 0.0
 ) -> Array:
     """Seconds of an op that moves `traffic_bytes` and computes `flops`; arguments broadcast.
 

@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
-from roofline.engine.layout import BATCH, IMAGES, STEP, STEPS, TEXT, Workload
+from roofline.engine.layout import BATCH, IMAGES, STEP, STEPS, TEXT, Layout
 from roofline.engine.scenario import Stage
 from roofline.model.architectures import decoder as language
 from roofline.model.architectures import mlp as projection
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import Block, Span, live_elements
+from roofline.model.block import Block, LayerGroup, live_elements
 from roofline.model.counted import Amounts, ComponentCost, CostRow, Phase
-from roofline.model.ops import Op
+from roofline.model.op import Op
 from roofline.model.polynomial import Number, Polynomial, total, upper_envelope
-from roofline.specs.models import LanguageModel, Projector, VisionEncoder
+from roofline.specs.models import LanguageModel, MlpConnector, VisionEncoder
 from roofline.specs.quantization import Quantization
 
 Phases: TypeAlias = dict[Phase, Sequence[Block]]
@@ -28,15 +28,15 @@ _KNOWN = 64
 """Components that are not priced again."""
 
 
-def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[ComponentCost]:
-    """Cost of each component; `llm_mode` for the LLM, `mode` for vision tower and projector."""
+def price(work: Layout, llm_mode: Quantization, mode: Quantization) -> list[ComponentCost]:
+    """Cost of each component; `llm_mode` for the LLM, `mode` for vision tower and connector."""
     components = []
     prompt = work.stage != "decode"
     if work.vision:
         components.append(
             _vision(
                 work.vision,
-                work.vision_spans,
+                work.vision_groups,
                 mode,
                 work.attention,
                 towers=work.vision_towers,
@@ -44,15 +44,15 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
             )
         )
     if work.reducer:
-        assert work.case
-        phases: Phases = {"prefill": work.reducer.own(work.case)} if prompt else {}
-        width = llm_mode if work.reducer.place == "llm" else mode
+        assert work.task
+        phases: Phases = {"prefill": work.reducer.extra_ops(work.task)} if prompt else {}
+        width = llm_mode if work.reducer.site == "llm" else mode
         components.append(_component("reducer", phases, width, 0.0))
-    if work.vision and work.projector and work.llm:
+    if work.vision and work.connector and work.llm:
         shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
-        components.append(_projector(work.projector, work.projected, mode, prompt=prompt, **shape))
+        components.append(_connector(work.connector, work.projected, mode, prompt=prompt, **shape))
     if work.llm:
-        components.append(_llm(work.llm, work.llm_spans, llm_mode, work.attention, work.stage))
+        components.append(_llm(work.llm, work.llm_groups, llm_mode, work.attention, work.stage))
     return components
 
 
@@ -63,22 +63,22 @@ def price(work: Workload, llm_mode: Quantization, mode: Quantization) -> list[Co
 @lru_cache(maxsize=_KNOWN)
 def _vision(
     encoder: VisionEncoder,
-    spans: tuple[Span, ...],
+    groups: tuple[LayerGroup, ...],
     mode: Quantization,
     attention: AttentionKind,
     *,
     towers: int,
     prompt: bool,
 ) -> ComponentCost:
-    blocks = vision.encode(encoder, spans, images=IMAGES, attention=attention)
+    blocks = vision.encode(encoder, groups, images=IMAGES, attention=attention)
     weights = towers * vision_weight_bytes(encoder, mode)
-    layers = sum(span.layers for span in spans)
+    layers = sum(group.layers for group in groups)
     return _component("vision", {"prefill": blocks} if prompt else {}, mode, weights, layers=layers)
 
 
 @lru_cache(maxsize=_KNOWN)
-def _projector(
-    projector: Projector,
+def _connector(
+    connector: MlpConnector,
     rows: Number,
     mode: Quantization,
     *,
@@ -87,15 +87,15 @@ def _projector(
     prompt: bool,
 ) -> ComponentCost:
     shape = {"in_features": in_features, "out_features": out_features}
-    blocks = projection.project(projector, rows=rows, **shape)
-    weights = projector_weight_bytes(projector, mode, **shape)
-    return _component("projector", {"prefill": blocks} if prompt else {}, mode, weights)
+    blocks = projection.project(connector, rows=rows, **shape)
+    weights = connector_weight_bytes(connector, mode, **shape)
+    return _component("connector", {"prefill": blocks} if prompt else {}, mode, weights)
 
 
 @lru_cache(maxsize=_KNOWN)
 def _llm(
     llm: LanguageModel,
-    spans: tuple[Span, ...],
+    groups: tuple[LayerGroup, ...],
     mode: Quantization,
     attention: AttentionKind,
     stage: Stage,
@@ -103,11 +103,11 @@ def _llm(
     phases: Phases = {}
     if stage != "decode":
         phases["prefill"] = language.prefill(
-            llm, spans, batch=BATCH, text_tokens=TEXT, attention=attention
+            llm, groups, batch=BATCH, text_tokens=TEXT, attention=attention
         )
     if stage != "prefill":
-        phases["decode"] = language.decode(llm, spans, batch=BATCH, step=STEP, attention=attention)
-    cached = total(span.layers * (span.tokens + STEPS) for span in spans)
+        phases["decode"] = language.decode(llm, groups, batch=BATCH, step=STEP, attention=attention)
+    cached = total(group.layers * (group.tokens + STEPS) for group in groups)
     kv = 2 * llm.kv_width * mode.kv_bytes * BATCH * cached
     weights = language_weight_bytes(llm, mode)
     return _component("llm", phases, mode, weights, kv, layers=llm.num_hidden_layers)
@@ -200,12 +200,12 @@ def vision_weight_bytes(encoder: VisionEncoder, mode: Quantization) -> float:
     )
 
 
-def projector_weight_bytes(
-    projector: Projector, mode: Quantization, *, in_features: int, out_features: int
+def connector_weight_bytes(
+    connector: MlpConnector, mode: Quantization, *, in_features: int, out_features: int
 ) -> float:
     """All parameters as loaded."""
-    square = (projector.num_linear_layers - 1) * out_features
-    biases = projector.num_linear_layers * out_features * projector.bias
+    square = (connector.num_linear_layers - 1) * out_features
+    biases = connector.num_linear_layers * out_features * connector.bias
     return (in_features + square) * out_features * mode.weight_bytes("linear") + (
         biases * mode.vector_bytes
     )

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from roofline.engine.layout import BATCH, PROMPT, STEP, STEPS, Workload
+from roofline.engine.layout import BATCH, PROMPT, STEP, STEPS, Layout
 from roofline.errors import ScenarioError
 from roofline.model.counted import Amounts, ComponentCost, CostRow, Phase
-from roofline.model.ops import Kind
+from roofline.model.op import Kind
 from roofline.model.polynomial import Number, Polynomial, total
 from roofline.specs.hardware import DataType
 from roofline.specs.models import LanguageModel
@@ -26,13 +26,13 @@ from roofline.units import BITS_PER_BYTE
 B, S = BATCH, PROMPT
 
 
-def price(work: Workload, mode: Quantization) -> list[ComponentCost]:
+def price(work: Layout, mode: Quantization) -> list[ComponentCost]:
     """Cost of the LLM. Raises ScenarioError for what the convention has no formula for."""
     if work.llm is None:
         raise ScenarioError(f"llm-viewer accounting knows LLMs only; {work.name} has none")
     if work.attention != "eager":
         raise ScenarioError("llm-viewer accounting is defined here for eager attention only")
-    if len(work.llm_spans) > 1:
+    if len(work.llm_groups) > 1:
         raise ScenarioError("llm-viewer accounting has the same tokens in every layer")
     llm = work.llm
     rows: list[CostRow] = []

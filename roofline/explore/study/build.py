@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from roofline.engine.analysis import analyze
 from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
 from roofline.errors import InputError, UnknownNameError, UnsupportedModeError
-from roofline.explore.study.deployment import Setting
-from roofline.explore.study.priced_prompt import Configuration
-from roofline.explore.study.study import Measured, Study
+from roofline.explore.study.deployment import Deployment
+from roofline.explore.study.priced_prompt import PricedPrompt
+from roofline.explore.study.study import MeasuredRun, Study
 from roofline.explore.study.tradeoff import Candidate, Front
 from roofline.records import published as accuracy
 from roofline.records.measurement import spec_hashes
@@ -48,7 +48,7 @@ def study(
     batch: int = 1,
     output_tokens: int = DEFAULT_OUTPUT_TOKENS,
     attention: str | None = None,
-    records: Sequence[Measured] = (),
+    records: Sequence[MeasuredRun] = (),
     with_accuracy: bool = False,
 ) -> Study:
     """Price every combination; what the model's images give unreduced comes beside it.
@@ -83,24 +83,24 @@ def study(
     model_specs = _distinct(load_model(name) for name in models)
     devices = _distinct(load_hardware(name) for name in hardware)
     modes = list(dict.fromkeys(load_quantization(name).name for name in quants))
-    settings: list[Setting] = []
+    deployments: list[Deployment] = []
     fronts: list[Front] = []
     refused: list[UnsupportedModeError] = []
     scores = accuracy.scores(spec.name for spec in model_specs) if with_accuracy else []
     for device in devices:
         for mode in modes:
             try:
-                priced = {spec.name: _setting(spec, device, mode, asked) for spec in model_specs}
+                priced = {spec.name: _deployment(spec, device, mode, asked) for spec in model_specs}
             except UnsupportedModeError as error:
                 refused.append(error)
                 continue
-            settings += priced.values()
+            deployments += priced.values()
             fronts += _fronts(model_specs, device, mode, scores, asked)
-    if not settings:
+    if not deployments:
         raise refused[0]
     order = {spec.name: place for place, spec in enumerate(model_specs)}
     return Study(
-        settings=tuple(sorted(settings, key=lambda setting: order[setting.model])),
+        deployments=tuple(sorted(deployments, key=lambda deployment: order[deployment.model])),
         records=tuple(records),
         fronts=tuple(fronts),
         skipped=tuple(str(error) for error in refused),
@@ -113,7 +113,7 @@ def study(
             "text_tokens": text_tokens,
             "batch": batch,
             "output_tokens": output_tokens,
-            "attention": settings[0].configurations[0].estimate.work.attention,
+            "attention": deployments[0].prompts[0].estimate.work.attention,
         },
         specs=spec_hashes([*(part for spec in model_specs for part in _parts(spec)), *devices]),
     )
@@ -126,7 +126,7 @@ def _check_reducer(name: str) -> None:
 
 
 def _prompts(
-    visual_tokens: Sequence[int], reducers: Sequence[str], records: Sequence[Measured]
+    visual_tokens: Sequence[int], reducers: Sequence[str], records: Sequence[MeasuredRun]
 ) -> tuple[Prompt, ...]:
     """All combinations, or what the records ran."""
     runs = [measured.record.inputs for measured in records]
@@ -147,7 +147,7 @@ def _lengths(most: int) -> NDArray[np.float64]:
 
 
 class _Asked(Struct, frozen=True, kw_only=True):
-    """What is the same in all settings."""
+    """What is the same in all deployments."""
 
     prompts: tuple[Prompt, ...]
     options: dict[str, Any]
@@ -155,19 +155,19 @@ class _Asked(Struct, frozen=True, kw_only=True):
     """Of answers, from 0 to the longest."""
 
 
-def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Setting:
-    first = _configuration(model, device, mode, asked, None, None, None)
+def _deployment(model: Model, device: Hardware, mode: str, asked: _Asked) -> Deployment:
+    first = _prompt(model, device, mode, asked, None, None, None)
     per_sample = first.estimate.work.unreduced_visual_tokens
-    wholes: dict[int, Configuration] = {first.visual_tokens: first} if per_sample else {}
-    found: dict[tuple[int, str | None], Configuration] = {}
+    wholes: dict[int, PricedPrompt] = {first.visual_tokens: first} if per_sample else {}
+    found: dict[tuple[int, str | None], PricedPrompt] = {}
 
-    def whole(count: int) -> Configuration | None:
+    def whole(count: int) -> PricedPrompt | None:
         """All visual tokens of as many samples as it takes to have so many."""
         if not per_sample or first.estimate.work.llm is None:
             return None
         full = -(-count // per_sample) * per_sample
         if full not in wholes:
-            wholes[full] = _configuration(model, device, mode, asked, full, None, None)
+            wholes[full] = _prompt(model, device, mode, asked, full, None, None)
         return wholes[full]
 
     for count, named in asked.prompts:
@@ -178,7 +178,7 @@ def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Settin
             one = whole(count) or first
         else:
             full = whole(count or 1)
-            one = _configuration(model, device, mode, asked, count, reducer, full)
+            one = _prompt(model, device, mode, asked, count, reducer, full)
         found.setdefault((one.visual_tokens, one.reducer), one)
     compared = {id(one.whole or one) for one in found.values()}
     before = (one for one in wholes.values() if id(one) in compared)
@@ -188,11 +188,11 @@ def _setting(model: Model, device: Hardware, mode: str, asked: _Asked) -> Settin
     if most and first.estimate.work.llm is not None:
         counts = np.arange(1, most + 1)
         curve = analyze(model, device, mode, visual_tokens=counts, **asked.options)
-    return Setting(
+    return Deployment(
         model=model.name,
         hardware=device.name,
         quant=mode,
-        configurations=tuple(rows),
+        prompts=tuple(rows),
         curve=curve,
     )
 
@@ -207,19 +207,19 @@ def _reducer(
     return DEFAULT_REDUCER if applies else None
 
 
-def _configuration(
+def _prompt(
     model: Model,
     device: Hardware,
     mode: str,
     asked: _Asked,
     visual_tokens: int | None,
     reducer: str | None,
-    whole: Configuration | None,
-) -> Configuration:
+    whole: PricedPrompt | None,
+) -> PricedPrompt:
     given = asked.options | {"visual_tokens": visual_tokens, "reducer": reducer}
     prefill = analyze(model, device, mode, **given)
     given |= {"stage": "generate", "output_tokens": asked.lengths}
-    return Configuration(
+    return PricedPrompt(
         estimate=prefill,
         generate=partial(analyze, model, device, mode, **given) if prefill.work.llm else None,
         whole=whole,
@@ -236,13 +236,13 @@ def _fronts(
     """One front a benchmark, for the models of one device and precision together."""
     specs = {spec.name: spec for spec in models}
     known = accuracy.published().benchmarks
-    priced: dict[tuple[str, int | None, str | None], Configuration] = {}
+    priced: dict[tuple[str, int | None, str | None], PricedPrompt] = {}
     groups: dict[str, list[Candidate]] = {name: [] for name in known}
     for score in scores:
         prompt = score.visual_tokens, score.reducer
         key = (score.model, *prompt)
         if key not in priced:
-            priced[key] = _configuration(specs[score.model], device, mode, asked, *prompt, None)
+            priced[key] = _prompt(specs[score.model], device, mode, asked, *prompt, None)
         groups[score.benchmark].append(Candidate(score, priced[key]))
     return [
         Front(name, known[name], device.name, mode, tuple(candidates))
@@ -253,7 +253,7 @@ def _fronts(
 
 def _parts(model: Model) -> list[Model]:
     """A model and, of an LMM, the specs that it names."""
-    named = [model.vision, model.projector, model.llm] if isinstance(model, Lmm) else []
+    named = [model.vision, model.connector, model.llm] if isinstance(model, Lmm) else []
     return [model, *(load_model(part) for part in named if isinstance(part, str))]
 
 

@@ -7,20 +7,20 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from roofline.engine.result import Estimate
-from roofline.explore.study.priced_prompt import Configuration, predicted_time_s
+from roofline.explore.study.priced_prompt import PricedPrompt, predicted_time_s
 from roofline.model.polynomial import Array
 
 NEAR_FLOOR = 0.05
 """How close to the time of a single visual token counts as no longer worth reducing."""
 
 
-class Setting(Struct, frozen=True, dict=True, eq=False, kw_only=True):
+class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     """Configurations that differ in visual tokens and reducer alone."""
 
     model: str
     hardware: str
     quant: str
-    configurations: tuple[Configuration, ...]
+    prompts: tuple[PricedPrompt, ...]
     """All visual tokens that others are compared with first, as far as the model tells how many
     those are, then as asked."""
     curve: Estimate | None
@@ -28,18 +28,18 @@ class Setting(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     shape. None for a prompt of text alone."""
 
     @property
-    def by_whole(self) -> list[tuple[Configuration, tuple[Configuration, ...]]]:
+    def by_whole(self) -> list[tuple[PricedPrompt, tuple[PricedPrompt, ...]]]:
         """Each prompt that was not reduced, and those that are compared with it."""
         return [
-            (one, tuple(c for c in self.configurations if c.whole is one))
-            for one in self.configurations
+            (one, tuple(c for c in self.prompts if c.whole is one))
+            for one in self.prompts
             if one.whole is None
         ]
 
     @property
-    def reduced(self) -> tuple[Configuration, ...]:
+    def reduced(self) -> tuple[PricedPrompt, ...]:
         """Those that have fewer than all visual tokens."""
-        return tuple(c for c in self.configurations if c.whole is not None)
+        return tuple(c for c in self.prompts if c.whole is not None)
 
     @property
     def visual_tokens(self) -> NDArray[np.float64]:

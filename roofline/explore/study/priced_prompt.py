@@ -14,16 +14,16 @@ from roofline.engine.result import Estimate, Totals
 from roofline.model.polynomial import Array
 
 
-class Configuration(Struct, frozen=True, dict=True, eq=False, kw_only=True):
+class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     """A model, device, precision, number of visual tokens and reducer, priced."""
 
     estimate: Estimate
     """The prefill; figures are 0-d."""
     generate: Callable[[], Estimate] | None
     """Estimates `generation`; None for a model without an LLM."""
-    whole: Configuration | None
+    whole: PricedPrompt | None
     """The same with all visual tokens; None if the model does not tell how many those are, and in
-    the configuration that has them all."""
+    the prompt that has them all."""
 
     @property
     def model(self) -> str:

@@ -6,13 +6,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from roofline.explore.study.deployment import Setting
-from roofline.explore.study.priced_prompt import Configuration
+from roofline.explore.study.deployment import Deployment
+from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.explore.study.tradeoff import Front
 from roofline.records.measurement import Record
 
 
-class Measured(Struct, frozen=True):
+class MeasuredRun(Struct, frozen=True):
     """A record of `roofline profile`, under the name of its file."""
 
     name: str
@@ -20,11 +20,11 @@ class Measured(Struct, frozen=True):
 
 
 class Study(Struct, frozen=True, eq=False, kw_only=True):
-    """Settings, each with its configurations; measurements and accuracies where asked for."""
+    """Settings, each with its prompts; measurements and accuracies where asked for."""
 
-    settings: tuple[Setting, ...]
+    deployments: tuple[Deployment, ...]
     """By model, device and precision, as asked."""
-    records: tuple[Measured, ...] = ()
+    records: tuple[MeasuredRun, ...] = ()
     fronts: tuple[Front, ...] = ()
     """One for each device, precision and benchmark; empty unless accuracies were asked for."""
     skipped: tuple[str, ...] = ()
@@ -35,15 +35,15 @@ class Study(Struct, frozen=True, eq=False, kw_only=True):
     """Name of each spec that went in → SHA-256 of its content."""
 
     @property
-    def configurations(self) -> tuple[Configuration, ...]:
-        """Of all settings."""
-        return tuple(c for setting in self.settings for c in setting.configurations)
+    def prompts(self) -> tuple[PricedPrompt, ...]:
+        """Of all deployments."""
+        return tuple(c for deployment in self.deployments for c in deployment.prompts)
 
     @property
     def hardware(self) -> tuple[str, ...]:
         """Names of the devices."""
-        return tuple(dict.fromkeys(setting.hardware for setting in self.settings))
+        return tuple(dict.fromkeys(deployment.hardware for deployment in self.deployments))
 
     @property
     def models(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(setting.model for setting in self.settings))
+        return tuple(dict.fromkeys(deployment.model for deployment in self.deployments))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from roofline.explore.study.priced_prompt import Configuration
+from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.records.published import Benchmark, Score
 
 
@@ -15,7 +15,7 @@ class Cost(Struct, frozen=True):
 
     title: str
     unit: str
-    of: Callable[[Configuration], float | None]
+    of: Callable[[PricedPrompt], float | None]
     """None where the device's spec does not tell."""
 
 
@@ -33,12 +33,12 @@ class Candidate(Struct, frozen=True, eq=False):
     """A published score, and what that method costs here."""
 
     score: Score
-    configuration: Configuration
+    prompt: PricedPrompt
     """At the score's own number of visual tokens."""
 
     def cost(self, key: str) -> float | None:
         """By a key of `COSTS`, in its unit."""
-        return COSTS[key].of(self.configuration)
+        return COSTS[key].of(self.prompt)
 
 
 class Front(Struct, frozen=True, eq=False):
@@ -66,7 +66,7 @@ class Front(Struct, frozen=True, eq=False):
     @property
     def fitting(self) -> tuple[Candidate, ...]:
         """Those for which the device has the memory."""
-        return tuple(c for c in self.candidates if c.configuration.fits)
+        return tuple(c for c in self.candidates if c.prompt.fits)
 
     def best(self) -> Candidate | None:
         """The highest score of those that fit; of equals the first that is printed."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from roofline.model.block import Block, Span, labelled
+from roofline.model.block import Block, LayerGroup, labelled
+from roofline.model.op import AttentionShape, Op
 from roofline.model.ops import (
-    AttentionShape,
-    Op,
     eager_attention,
     embedding,
     flash_attention,
@@ -43,19 +42,19 @@ _TENSORS = {
 
 def prefill(
     llm: LanguageModel,
-    spans: Sequence[Span],
+    groups: Sequence[LayerGroup],
     *,
     batch: Number,
     text_tokens: Number,
     attention: AttentionKind,
 ) -> tuple[Block, ...]:
-    """Run the prompt: all of a span's tokens are queries, and keys of the same layer."""
-    prompt = spans[0].tokens
+    """Run the prompt: all of a group's tokens are queries, and keys of the same layer."""
+    prompt = groups[0].tokens
     layers = [
         Block(s.layers, _layer(llm, s, batch, s.tokens, s.tokens, attention), label)
-        for s, label in labelled(spans)
+        for s, label in labelled(groups)
     ]
-    head = _head(llm, batch=batch, queries=spans[-1].tokens_after)
+    head = _head(llm, batch=batch, queries=groups[-1].tokens_after)
     lookup = embedding(
         "embed_tokens",
         "hidden",
@@ -69,23 +68,23 @@ def prefill(
 
 def decode(
     llm: LanguageModel,
-    spans: Sequence[Span],
+    groups: Sequence[LayerGroup],
     *,
     batch: Number,
     step: Number,
     attention: AttentionKind,
 ) -> tuple[Block, ...]:
-    """Run one token per sequence against what the spans left in the KV cache plus `step` tokens.
+    """Run one token per sequence against what the groups left in the KV cache plus `step` tokens.
 
     `step` counts the new token itself: it is 1 in the first step.
     """
     layers = [
         Block(
             s.layers,
-            _layer(llm, Span(s.layers, 1.0), batch, 1.0, s.tokens + step, attention),
+            _layer(llm, LayerGroup(s.layers, 1.0), batch, 1.0, s.tokens + step, attention),
             label,
         )
-        for s, label in labelled(spans)
+        for s, label in labelled(groups)
     ]
     lookup = embedding(
         "embed_tokens", "hidden", rows=batch, width=llm.hidden_size, prompt_rows=batch
@@ -96,14 +95,14 @@ def decode(
 
 def _layer(
     llm: LanguageModel,
-    span: Span,
+    group: LayerGroup,
     batch: Number,
     queries: Number,
     keys: Number,
     attention: AttentionKind,
 ) -> tuple[Op, ...]:
     d = llm.hidden_size
-    rows, mlp_rows = batch * queries, batch * span.tokens_after
+    rows, mlp_rows = batch * queries, batch * group.tokens_after
     shape = AttentionShape(
         batch,
         queries,

@@ -1,20 +1,21 @@
-"""The projector: an MLP that turns visual features into rows of the prompt."""
+"""The connector: an MLP that turns visual features into rows of the prompt."""
 
 from __future__ import annotations
 
 from roofline.model.block import Block
-from roofline.model.ops import Op, activation, linear
+from roofline.model.op import Op
+from roofline.model.ops import activation, linear
 from roofline.model.polynomial import Number
-from roofline.specs.models import Projector
+from roofline.specs.models import MlpConnector
 
 
 def project(
-    projector: Projector, *, rows: Number, in_features: int, out_features: int
+    connector: MlpConnector, *, rows: Number, in_features: int, out_features: int
 ) -> tuple[Block, ...]:
     """[rows, in] → [rows, out]: Linear and GELU in turn, all Linears but the first square."""
     ops: list[Op] = []
     source, width = "features", in_features
-    for i in range(projector.num_linear_layers):
+    for i in range(connector.num_linear_layers):
         if i:
             name = "act" if i == 1 else f"act_{i}"
             ops.append(
@@ -30,7 +31,7 @@ def project(
                 rows=rows,
                 in_features=width,
                 out_features=out_features,
-                bias=projector.bias,
+                bias=connector.bias,
             )
         )
         source, width = target, out_features

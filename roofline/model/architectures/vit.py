@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import Block, Span, labelled
+from roofline.model.block import Block, LayerGroup, labelled
+from roofline.model.op import AttentionShape, Op
 from roofline.model.ops import (
-    AttentionShape,
-    Op,
     activation,
     eager_attention,
     flash_attention,
@@ -33,9 +32,9 @@ _TENSORS = {
 
 
 def encode(
-    vision: VisionEncoder, spans: Sequence[Span], *, images: Number, attention: AttentionKind
+    vision: VisionEncoder, groups: Sequence[LayerGroup], *, images: Number, attention: AttentionKind
 ) -> tuple[Block, ...]:
-    """Run `images` images through as many blocks as the spans have layers."""
+    """Run `images` images through as many blocks as the groups have layers."""
     d = vision.hidden_size
     patches = linear(
         "patch_embedding",
@@ -50,7 +49,8 @@ def encode(
     if vision.pre_norm:
         stem.append(layer_norm("pre_layrnorm", "hidden", "hidden", rows=rows, width=d))
     layers = [
-        Block(s.layers, _layer(vision, s, images, attention), label) for s, label in labelled(spans)
+        Block(s.layers, _layer(vision, s, images, attention), label)
+        for s, label in labelled(groups)
     ]
     return (Block(1, tuple(stem)), *layers)
 
@@ -71,12 +71,12 @@ def _position_embedding(vision: VisionEncoder, images: Number) -> Op:
 
 
 def _layer(
-    vision: VisionEncoder, span: Span, images: Number, attention: AttentionKind
+    vision: VisionEncoder, group: LayerGroup, images: Number, attention: AttentionKind
 ) -> tuple[Op, ...]:
     d, heads = vision.hidden_size, vision.num_attention_heads
-    rows, mlp_rows = images * span.tokens, images * span.tokens_after
-    query_rows = images * span.queries
-    shape = AttentionShape(images, span.queries, span.tokens, heads, heads, d // heads)
+    rows, mlp_rows = images * group.tokens, images * group.tokens_after
+    query_rows = images * group.queries
+    shape = AttentionShape(images, group.queries, group.tokens, heads, heads, d // heads)
     linear_rows = {"out_proj": query_rows, "fc1": mlp_rows, "fc2": mlp_rows}
     linears = {
         w.name: linear(
@@ -92,7 +92,7 @@ def _layer(
     key_value = ("key", "value")
     attend = (
         (flash_attention("attention", "query", "attended", shape, key_value=key_value),)
-        if attention == "flash" and not span.materialised
+        if attention == "flash" and not group.materialised
         else eager_attention("query", "attended", shape, key_value=key_value)
     )
     return (

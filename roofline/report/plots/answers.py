@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from roofline.explore.study import Setting, Study
+from roofline.explore.study import Deployment, Study
 from roofline.report.plots.device_panels import Lineup, lineup
 from roofline.report.plots.naming import ends, listed, prompt_name, setting_name
 from roofline.report.plots.sheet import Sheet
@@ -42,14 +42,15 @@ def applies(study: Study) -> bool:
 
 
 def alt(study: Study) -> str:
-    """Time of the longest answer in every setting, before and after."""
+    """Time of the longest answer in every deployment, before and after."""
     said = []
-    for setting in _known(study):
+    for deployment in _known(study):
         times = [
-            f"{si(one.generation_time_s[-1], 's')} with {prompt_name(one)}" for one in ends(setting)
+            f"{si(one.generation_time_s[-1], 's')} with {prompt_name(one)}"
+            for one in ends(deployment)
         ]
-        said.append(f"{setting_name(setting)}: {', '.join(times)}")
-    length = int(_known(study)[0].configurations[0].output_tokens[-1])
+        said.append(f"{setting_name(deployment)}: {', '.join(times)}")
+    length = int(_known(study)[0].prompts[0].output_tokens[-1])
     return (
         "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
         "visual tokens make it, over output tokens. Prompt and "
@@ -60,15 +61,15 @@ def alt(study: Study) -> str:
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A row of panels for each model and precision; dashes tell prompts apart."""
     shown = lineup(_known(study))
-    columns = 3 if any(setting.reduced for setting in shown.settings) else 2
+    columns = 3 if any(deployment.reduced for deployment in shown.deployments) else 2
     panels = columns * len(shown.rows)
     sheet = Sheet(width_in, panels, columns, _HEIGHT_IN, _handles(shown), shown.note)
-    for i, (title, settings) in enumerate(shown.rows):
+    for i, (title, deployments) in enumerate(shown.rows):
         row = sheet.panels[columns * i : columns * (i + 1)]
         for axes in row[:2]:
             logarithmic(axes)
-        for setting in settings:
-            _draw_setting(row, setting, shown.looks[setting.hardware])
+        for deployment in deployments:
+            _draw_deployment(row, deployment, shown.looks[deployment.hardware])
         _widen(row[0])
         dress(row[0], "output tokens", "time of a decode step", title)
         dress(row[1], "output tokens", "prompt and answer")
@@ -78,19 +79,19 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
             dress(row[2], "output tokens", "times as fast")
             row[2].set_ylim(bottom=min(1.0, row[2].get_ylim()[0]))
         for axes in row:
-            counted(axes, settings[0].configurations[0].output_tokens[-1])
+            counted(axes, deployments[0].prompts[0].output_tokens[-1])
     return sheet.finished()
 
 
-def _known(study: Study) -> list[Setting]:
-    return [s for s in study.settings if max(s.configurations[0].output_tokens, default=0) > 1]
+def _known(study: Study) -> list[Deployment]:
+    return [s for s in study.deployments if max(s.prompts[0].output_tokens, default=0) > 1]
 
 
-def _draw_setting(row: Sequence[Axes], setting: Setting, look: Look) -> None:
+def _draw_deployment(row: Sequence[Axes], deployment: Deployment, look: Look) -> None:
     """What is predicted; the bound of prompt and answer as a faint line where it is another."""
     marker, colour = look
-    for one in ends(setting):
-        name = f"{setting.hardware} {prompt_name(one)}"
+    for one in ends(deployment):
+        name = f"{deployment.hardware} {prompt_name(one)}"
         lengths, times = one.output_tokens, one.generation_time_s
         line: dict[str, Any] = {"color": colour, "ls": REDUCED_DASH if one.whole else WHOLE_DASH}
         full = line | {"lw": LINE, "marker": marker} | _MARKED
@@ -115,9 +116,9 @@ def _widen(axes: Axes) -> None:
 
 def _handles(shown: Lineup) -> list[Artist]:
     marks = shown.handles
-    if any(setting.reduced for setting in shown.settings):
+    if any(deployment.reduced for deployment in shown.deployments):
         marks.append(key(linestyle=REDUCED_DASH, lw=LINE, label="fewest visual tokens"))
     marks.append(key(linestyle=WHOLE_DASH, lw=LINE, label="all visual tokens"))
-    if any(setting.configurations[0].has_laws for setting in shown.settings):
+    if any(deployment.prompts[0].has_laws for deployment in shown.deployments):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
     return marks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from roofline.explore.study import Setting
+from roofline.explore.study import Deployment
 from roofline.report.plots.style import LINE, SERIES, Look, first, key, looks
 
 if TYPE_CHECKING:
@@ -15,19 +15,19 @@ _MOST_ROWS, _MOST_DEVICES = 4, len(SERIES)
 
 
 class Lineup(NamedTuple):
-    """As many settings as a page holds."""
+    """As many deployments as a page holds."""
 
-    rows: Sequence[tuple[str, list[Setting]]]
-    """What each row is called, and its settings, one for each device."""
+    rows: Sequence[tuple[str, list[Deployment]]]
+    """What each row is called, and its deployments, one for each device."""
     looks: Mapping[str, Look]
     """Of each device by its name."""
     note: str
     """What is left out."""
 
     @property
-    def settings(self) -> list[Setting]:
+    def deployments(self) -> list[Deployment]:
         """Of all rows."""
-        return [setting for _, settings in self.rows for setting in settings]
+        return [deployment for _, deployments in self.rows for deployment in deployments]
 
     @property
     def handles(self) -> list[Artist]:
@@ -38,14 +38,14 @@ class Lineup(NamedTuple):
         ]
 
 
-def lineup(settings: Sequence[Setting]) -> Lineup:
+def lineup(deployments: Sequence[Deployment]) -> Lineup:
     """Settings by model and precision, of devices whose colours differ."""
-    devices = list(dict.fromkeys(setting.hardware for setting in settings))
+    devices = list(dict.fromkeys(deployment.hardware for deployment in deployments))
     shown, no_device = first(devices, _MOST_DEVICES, "devices")
-    groups: dict[str, list[Setting]] = {}
-    for setting in settings:
-        if setting.hardware in shown:
-            groups.setdefault(f"{setting.model}, {setting.quant}", []).append(setting)
+    groups: dict[str, list[Deployment]] = {}
+    for deployment in deployments:
+        if deployment.hardware in shown:
+            groups.setdefault(f"{deployment.model}, {deployment.quant}", []).append(deployment)
     rows, no_row = first(list(groups.items()), _MOST_ROWS, "models and precisions")
-    drawn = (setting.hardware for _, row in rows for setting in row)
+    drawn = (deployment.hardware for _, row in rows for deployment in row)
     return Lineup(rows, looks(drawn), "; ".join(filter(None, (no_device, no_row))))

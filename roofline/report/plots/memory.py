@@ -7,7 +7,7 @@ from itertools import compress
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from roofline.explore.study import Configuration, Study
+from roofline.explore.study import PricedPrompt, Study
 from roofline.report.plots.naming import listed, prompt_name
 from roofline.report.plots.sheet import Sheet
 from roofline.report.plots.style import (
@@ -47,7 +47,7 @@ def alt(study: Study) -> str:
     """Peak memory of every row, and who does not have it."""
     rows = [f"{_name(one)}: {si(_peak(one), 'B')}" for one in _rows(study)]
     tight = dict.fromkeys(
-        f"{one.hardware} ({one.model}, {one.quant})" for one in study.configurations if not one.fits
+        f"{one.hardware} ({one.model}, {one.quant})" for one in study.prompts if not one.fits
     )
     verdict = f"Too much for {listed(list(tight))}" if tight else "All of it fits everywhere"
     return f"Stacked bars of weights, KV cache and peak activations. {listed(rows)}. {verdict}."
@@ -55,10 +55,10 @@ def alt(study: Study) -> str:
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A bar for each model, precision and prompt; devices are lines, or named where beyond."""
-    rows, note = spread(_rows(study), _MOST, "configurations")
+    rows, note = spread(_rows(study), _MOST, "prompts")
     end = _ROOM * max(_peak(one) for one in rows)
     capacities: dict[float, list[str]] = {}
-    for one in study.configurations:
+    for one in study.prompts:
         names = capacities.setdefault(one.estimate.hardware.memory_bytes, [])
         if one.hardware not in names:
             names.append(one.hardware)
@@ -99,19 +99,19 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     return sheet.finished()
 
 
-def _rows(study: Study) -> list[Configuration]:
+def _rows(study: Study) -> list[PricedPrompt]:
     """One of those that need the same, whatever the device."""
-    found: dict[str, Configuration] = {}
-    for one in study.configurations:
+    found: dict[str, PricedPrompt] = {}
+    for one in study.prompts:
         found.setdefault(_name(one), one)
     return list(found.values())
 
 
-def _name(one: Configuration) -> str:
+def _name(one: PricedPrompt) -> str:
     return f"{one.model}, {one.quant}, {prompt_name(one)}"
 
 
-def _names(rows: Sequence[Configuration]) -> tuple[list[str], str]:
+def _names(rows: Sequence[PricedPrompt]) -> tuple[list[str], str]:
     """What tells each row from the others, its prompt at least, and what is the same in all."""
     parts = [(one.model, one.quant, prompt_name(one)) for one in rows]
     differs = [len({part[i] for part in parts}) > 1 for i in range(2)] + [True]
@@ -119,7 +119,7 @@ def _names(rows: Sequence[Configuration]) -> tuple[list[str], str]:
     return names, ", ".join(word for word, own in zip(parts[0], differs, strict=True) if not own)
 
 
-def _peak(one: Configuration) -> float:
+def _peak(one: PricedPrompt) -> float:
     return float(one.estimate.end_to_end.peak_memory_bytes)
 
 
@@ -135,7 +135,7 @@ def _labels(capacities: dict[float, list[str]], end: float) -> list[tuple[float,
     return found
 
 
-def _draw_bars(axes: Axes, rows: Sequence[Configuration]) -> None:
+def _draw_bars(axes: Axes, rows: Sequence[PricedPrompt]) -> None:
     """With their numbers in a column at the right, where they hide no line."""
     for row, one in enumerate(rows):
         left = 0.0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.explore.study import Setting, Study, predicted_time_s
+from roofline.explore.study import Deployment, Study, predicted_time_s
 from roofline.report.plots.device_panels import Lineup, lineup
 from roofline.report.plots.naming import listed, setting_name
 from roofline.report.plots.sheet import Sheet
@@ -47,15 +47,15 @@ _FILLED: dict[str, Any] = {"markersize": 3.8, "markeredgewidth": 0.9}
 
 def applies(study: Study) -> bool:
     """Whether any prompt has visual tokens."""
-    return any(setting.curve is not None for setting in study.settings)
+    return any(deployment.curve is not None for deployment in study.deployments)
 
 
 def alt(study: Study) -> str:
-    """The two counts of every setting."""
+    """The two counts of every deployment."""
     said = [
-        f"{setting_name(setting)}: {setting.floor_tokens} ({_bound(setting)})"
-        for setting in study.settings
-        if setting.curve is not None
+        f"{setting_name(deployment)}: {deployment.floor_tokens} ({_bound(deployment)})"
+        for deployment in study.deployments
+        if deployment.curve is not None
     ]
     return (
         "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
@@ -63,26 +63,26 @@ def alt(study: Study) -> str:
     )
 
 
-def _bound(setting: Setting) -> str:
-    ridge = setting.ridge_tokens
+def _bound(deployment: Deployment) -> str:
+    ridge = deployment.ridge_tokens
     return f"LLM bound by memory up to {ridge}" if ridge else "LLM bound by compute throughout"
 
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     """A row of panels for each model and precision; a line for each device."""
-    shown = lineup([setting for setting in study.settings if setting.curve is not None])
-    marked = [_marked(settings) for _, settings in shown.rows]
+    shown = lineup([deployment for deployment in study.deployments if deployment.curve is not None])
+    marked = [_marked(deployments) for _, deployments in shown.rows]
     handles = _handles(shown, any(marked))
     sheet = Sheet(width_in, 3 * len(shown.rows), 3, _HEIGHT_IN, handles, shown.note)
-    for i, (title, settings) in enumerate(shown.rows):
+    for i, (title, deployments) in enumerate(shown.rows):
         times, flops, memory = sheet.panels[3 * i : 3 * i + 3]
-        most = max(float(setting.visual_tokens[-1]) for setting in settings)
+        most = max(float(deployment.visual_tokens[-1]) for deployment in deployments)
         for axes in (times, flops, memory):
             counted(axes, most)
             for count in marked[i]:
                 axes.axvline(count, color=RULE, lw=THIN, zorder=0.5, gid="asked")
-        _draw_times(times, settings, shown.looks)
-        _draw_amounts(flops, memory, settings[0])
+        _draw_times(times, deployments, shown.looks)
+        _draw_amounts(flops, memory, deployments[0])
         dress(times, "visual tokens", "prefill time", title)
         dress(flops, "visual tokens", "FLOPs")
         dress(memory, "visual tokens", "peak memory")
@@ -92,33 +92,33 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     return sheet.finished()
 
 
-def _marked(settings: Sequence[Setting]) -> list[int]:
+def _marked(deployments: Sequence[Deployment]) -> list[int]:
     """Counts of the report, unless they are so many that their lines would be a grey area."""
-    counts = sorted({one.visual_tokens for s in settings for one in s.configurations})
+    counts = sorted({one.visual_tokens for s in deployments for one in s.prompts})
     return counts if len(counts) <= _MOST_MARKED else []
 
 
-def _draw_times(axes: Axes, settings: Sequence[Setting], looks: Mapping[str, Look]) -> None:
+def _draw_times(axes: Axes, deployments: Sequence[Deployment], looks: Mapping[str, Look]) -> None:
     """What is predicted, with the bound as a faint line where that is something else."""
     logarithmic(axes)
-    for setting in settings:
-        assert setting.curve is not None
-        tokens, whole = setting.visual_tokens, setting.curve.end_to_end
+    for deployment in deployments:
+        assert deployment.curve is not None
+        tokens, whole = deployment.visual_tokens, deployment.curve.end_to_end
         predicted = np.asarray(predicted_time_s(whole))
-        marker, shade = looks[setting.hardware]
-        name = f"{setting.hardware} {setting.quant}"
+        marker, shade = looks[deployment.hardware]
+        name = f"{deployment.hardware} {deployment.quant}"
         fits = np.broadcast_to(whole.fits, tokens.shape)
         for kind, where, dash in (("time", fits, "-"), ("too large", ~fits, _TOO_LARGE)):
             if where.any():
                 part = np.where(where, predicted, np.nan)
                 axes.plot(tokens, part, color=shade, lw=LINE, ls=dash, gid=f"{kind} {name}")
-        if setting.configurations[0].has_laws:
+        if deployment.prompts[0].has_laws:
             faint: dict[str, Any] = {"lw": THIN, "alpha": BOUND_ALPHA}
             axes.plot(tokens, whole.time_s, color=shade, gid=f"bound {name}", **faint)
             band(axes, tokens, whole, shade)
         for count, kind, style in (
-            (setting.ridge_tokens, "ridge", _OPEN),
-            (setting.floor_tokens, "floor", _FILLED),
+            (deployment.ridge_tokens, "ridge", _OPEN),
+            (deployment.floor_tokens, "floor", _FILLED),
         ):
             if count:
                 axes.plot(
@@ -133,14 +133,14 @@ def _draw_times(axes: Axes, settings: Sequence[Setting], looks: Mapping[str, Loo
                 )
 
 
-def _draw_amounts(flops: Axes, memory: Axes, setting: Setting) -> None:
+def _draw_amounts(flops: Axes, memory: Axes, deployment: Deployment) -> None:
     """What does not depend on the device."""
-    assert setting.curve is not None
-    whole = setting.curve.end_to_end
-    flops.plot(setting.visual_tokens, whole.flops, color=INK, lw=LINE, gid="flops")
+    assert deployment.curve is not None
+    whole = deployment.curve.end_to_end
+    flops.plot(deployment.visual_tokens, whole.flops, color=INK, lw=LINE, gid="flops")
     flops.set_ylim(0, 1.05 * np.max(whole.flops))
     memory.plot(
-        setting.visual_tokens, whole.peak_memory_bytes, color=INK, lw=LINE, gid="peak memory"
+        deployment.visual_tokens, whole.peak_memory_bytes, color=INK, lw=LINE, gid="peak memory"
     )
     memory.set_ylim(0, 1.15 * np.max(whole.peak_memory_bytes))
 
@@ -151,15 +151,15 @@ def _at(tokens: NDArray[np.float64], values: NDArray[np.float64], count: int) ->
 
 def _handles(shown: Lineup, marked: bool) -> list[Artist]:
     marks = shown.handles
-    if any(setting.ridge_tokens for setting in shown.settings):
+    if any(deployment.ridge_tokens for deployment in shown.deployments):
         marks.append(key(marker="o", label="LLM bound by memory up to here", **_OPEN))
-    if any(setting.floor_tokens for setting in shown.settings):
+    if any(deployment.floor_tokens for deployment in shown.deployments):
         marks.append(key(marker="o", label="within 5 % of the least: fewer no longer help"))
     if marked:
         marks.append(key(linestyle="-", color=RULE, lw=LINE, label="counts of this report"))
-    if any(setting.configurations[0].has_laws for setting in shown.settings):
+    if any(deployment.prompts[0].has_laws for deployment in shown.deployments):
         marks.append(key(linestyle="-", lw=THIN, alpha=BOUND_ALPHA, label="roofline bound"))
         marks.append(swatch(color=PALE, alpha=BAND_ALPHA, lw=0, label="error of attainable time"))
-    if any(s.curve is not None and not np.all(s.curve.end_to_end.fits) for s in shown.settings):
+    if any(s.curve is not None and not np.all(s.curve.end_to_end.fits) for s in shown.deployments):
         marks.append(key(linestyle=_TOO_LARGE, lw=LINE, label="does not fit"))
     return marks

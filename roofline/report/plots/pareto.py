@@ -60,7 +60,7 @@ def draw(study: Study, width_in: float = DOUBLE_IN, *, cost: str) -> Page:
     families = looks(map(_family, every))
     models = dict.fromkeys(candidate.score.model for candidate in every)
     fills = {model: _FILLS[i % len(_FILLS)] for i, model in enumerate(models)}
-    crowded = not all(candidate.configuration.fits for candidate in every)
+    crowded = not all(candidate.prompt.fits for candidate in every)
     handles = _handles(families, fills, crowded)
     sheet = Sheet(width_in, len(fronts), _COLUMNS, _HEIGHT_IN, handles, _note(study))
     for axes, front in zip(sheet.panels, fronts, strict=True):
@@ -87,7 +87,7 @@ def _draw_front(
             fillstyle=fills[candidate.score.model],
             markersize=_SIZE,
             markeredgewidth=0.8,
-            alpha=None if candidate.configuration.fits else _FAINT,
+            alpha=None if candidate.prompt.fits else _FAINT,
             gid=f"{_family(candidate)} {candidate.score.model}",
         )
     choice = front.choice(cost)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import asdict
 
-from roofline.explore.study import Setting, Study
+from roofline.explore.study import Deployment, Study
 from roofline.report.plots.naming import ends
 from roofline.units import TERA
 
@@ -37,9 +37,9 @@ class Ceiling(NamedTuple):
     used: bool
 
 
-def dots(setting: Setting) -> list[Dot]:
+def dots(deployment: Deployment) -> list[Dot]:
     """Ops with the fewest visual tokens, and where they were; those in one place together."""
-    one = ends(setting)[-1]
+    one = ends(deployment)[-1]
     was: dict[tuple[str, str], Place] = {}
     for op in one.whole.ops if one.whole else ():
         if (place := _place(op)) is not None:
@@ -78,10 +78,10 @@ def _cell(place: Place) -> tuple[int, int]:
     return x, y
 
 
-def measured(study: Study, setting: Setting) -> list[tuple[str, Place]]:
+def measured(study: Study, deployment: Deployment) -> list[tuple[str, Place]]:
     """Matmuls and attention of records of a prefill that `dots` shows, by component."""
-    key = (setting.model, setting.hardware, setting.quant)
-    shown = {one.visual_tokens for one in ends(setting)}
+    key = (deployment.model, deployment.hardware, deployment.quant)
+    shown = {one.visual_tokens for one in ends(deployment)}
     return [
         (op.component, (op.flops_per_s / op.bytes_per_s, op.flops_per_s))
         for record in (one.record for one in study.records)
@@ -93,12 +93,12 @@ def measured(study: Study, setting: Setting) -> list[tuple[str, Place]]:
     ]
 
 
-def ceilings(setting: Setting) -> list[Ceiling]:
+def ceilings(deployment: Deployment) -> list[Ceiling]:
     """Dense peaks of the device by data type, and of its vector units; the highest first.
 
     A type that is in use without a peak of its own computes on the vector units.
     """
-    estimate = setting.configurations[0].estimate
+    estimate = deployment.prompts[0].estimate
     device, peaks = estimate.hardware, estimate.device["peaks"].values()
     used = {peak[f"{unit}_type"] for peak in peaks for unit in ("matmul", "attention")}
     known = asdict(device.matmul_peaks).items()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roofline.explore.study import Configuration, Setting, Study
+from roofline.explore.study import Deployment, PricedPrompt, Study
 from roofline.report.plots.naming import ends, listed, prompt_name, setting_name
 from roofline.report.plots.roofline_points import Ceiling, Dot, Place, ceilings, dots, measured
 from roofline.report.plots.sheet import Sheet
@@ -50,12 +50,14 @@ _MARGIN = 2.5
 
 
 def alt(study: Study) -> str:
-    """How much of the time goes to ops that are bound by memory, setting by setting."""
+    """How much of the time goes to ops that are bound by memory, deployment by deployment."""
     said = []
-    for setting in study.settings:
-        shares = [f"{percent(_memory_share(one))} with {prompt_name(one)}" for one in ends(setting)]
-        said.append(f"{setting_name(setting)}: {', '.join(shares)}")
-    moved = any(setting.reduced for setting in study.settings)
+    for deployment in study.deployments:
+        shares = [
+            f"{percent(_memory_share(one))} with {prompt_name(one)}" for one in ends(deployment)
+        ]
+        said.append(f"{setting_name(deployment)}: {', '.join(shares)}")
+    moved = any(deployment.reduced for deployment in study.deployments)
     arrows = "; arrows lead from all visual tokens to the fewest" if moved else ""
     return (
         "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
@@ -64,33 +66,33 @@ def alt(study: Study) -> str:
 
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
-    """A panel for each setting."""
-    settings, note = first(study.settings, _MOST, "settings")
-    left = sum(len(setting.configurations) - len(ends(setting)) for setting in settings)
+    """A panel for each deployment."""
+    deployments, note = first(study.deployments, _MOST, "deployments")
+    left = sum(len(deployment.prompts) - len(ends(deployment)) for deployment in deployments)
     note = "; ".join(filter(None, (note, f"{left} more prompts not shown" if left else "")))
-    ops = [dots(setting) for setting in settings]
-    timed = [measured(study, setting) for setting in settings]
-    handles = _handles(settings, [dot for some in ops for dot in some], any(timed))
-    sheet = Sheet(width_in, len(settings), _COLUMNS, _HEIGHT_IN, handles, note)
+    ops = [dots(deployment) for deployment in deployments]
+    timed = [measured(study, deployment) for deployment in deployments]
+    handles = _handles(deployments, [dot for some in ops for dot in some], any(timed))
+    sheet = Sheet(width_in, len(deployments), _COLUMNS, _HEIGHT_IN, handles, note)
     for i, axes in enumerate(sheet.panels):
-        _draw_setting(axes, settings[i], ops[i], timed[i])
+        _draw_deployment(axes, deployments[i], ops[i], timed[i])
     for axes in sheet.inner_panels:
         axes.set_ylabel("")
     return sheet.finished()
 
 
-def _draw_setting(
-    axes: Axes, setting: Setting, ops: Sequence[Dot], timed: Sequence[tuple[str, Place]]
+def _draw_deployment(
+    axes: Axes, deployment: Deployment, ops: Sequence[Dot], timed: Sequence[tuple[str, Place]]
 ) -> None:
     places = [place for dot in ops for place in (dot.place, dot.before) if place]
-    _draw_roofs(axes, setting, places + [place for _, place in timed])
+    _draw_roofs(axes, deployment, places + [place for _, place in timed])
     for name in dict.fromkeys(dot.component for dot in ops):
         _draw_ops(axes, name, [dot for dot in ops if dot.component == name])
     for name, place in timed:
         axes.scatter(
             *place, s=16, marker="x", color=component(name)[1], lw=0.9, zorder=4, gid="measured"
         )
-    dress(axes, "FLOP per byte of DRAM traffic", "FLOP/s", _title(setting))
+    dress(axes, "FLOP per byte of DRAM traffic", "FLOP/s", _title(deployment))
     axes.xaxis.set_major_formatter("{x:g}")
     prefixed(axes, "y")
 
@@ -142,10 +144,10 @@ def _draw_ops(axes: Axes, name: str, ops: Sequence[Dot]) -> None:
     )
 
 
-def _draw_roofs(axes: Axes, setting: Setting, places: Sequence[Place]) -> None:
+def _draw_roofs(axes: Axes, deployment: Deployment, places: Sequence[Place]) -> None:
     """Slopes of DRAM and cache, and ceilings; the axes hold all places and the highest ridge."""
-    device = setting.configurations[0].estimate.hardware
-    peaks = ceilings(setting)
+    device = deployment.prompts[0].estimate.hardware
+    peaks = ceilings(deployment)
     bandwidth, top = device.memory_bytes_per_s, peaks[0].flops_per_s
     left = min((x for x, _ in places), default=1.0) / _MARGIN
     right = max([top / bandwidth, *(x for x, _ in places)]) * _MARGIN
@@ -194,17 +196,17 @@ def _draw_ceilings(axes: Axes, peaks: Sequence[Ceiling], bandwidth: float, right
             )
 
 
-def _title(setting: Setting) -> str:
+def _title(deployment: Deployment) -> str:
     """What the dots are: `llava-1.5-7b, v100, fp16` and `576 to 40 prumerge`."""
-    return f"{setting_name(setting)}\n{' to '.join(map(prompt_name, ends(setting)))}"
+    return f"{setting_name(deployment)}\n{' to '.join(map(prompt_name, ends(deployment)))}"
 
 
-def _memory_share(one: Configuration) -> float:
+def _memory_share(one: PricedPrompt) -> float:
     whole = one.estimate.end_to_end
     return 1 - float(whole.compute_bound_time_s / whole.time_s)
 
 
-def _handles(settings: Sequence[Setting], ops: Sequence[Dot], timed: bool) -> list[Artist]:
+def _handles(deployments: Sequence[Deployment], ops: Sequence[Dot], timed: bool) -> list[Artist]:
     marks = []
     for name in dict.fromkeys(dot.component for dot in ops):
         marker, colour, title = component(name)
@@ -218,9 +220,9 @@ def _handles(settings: Sequence[Setting], ops: Sequence[Dot], timed: bool) -> li
     if timed:
         marks.append(key(marker="x", label="measured"))
     marks.append(key(linestyle="-", color=INK, lw=LINE, label="roofs in use"))
-    if any(not ceiling.used for setting in settings for ceiling in ceilings(setting)):
+    if any(not ceiling.used for deployment in deployments for ceiling in ceilings(deployment)):
         marks.append(key(linestyle="-", color=RULE, lw=LINE, label="other types"))
-    devices = [setting.configurations[0].estimate.hardware for setting in settings]
+    devices = [deployment.prompts[0].estimate.hardware for deployment in deployments]
     if any(device.l2_bandwidth_gb_per_s for device in devices):
         marks.append(key(linestyle=_CACHE_DASH, lw=THIN, label="L2 cache"))
     return marks

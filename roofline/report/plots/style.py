@@ -35,7 +35,7 @@ BAND_ALPHA = 0.15
 MARKERS: dict[str, tuple[str, str]] = {
     "vision": ("o", "#0072B2"),
     "reducer": ("D", "#CC79A7"),
-    "projector": ("^", "#E69F00"),
+    "connector": ("^", "#E69F00"),
     "llm": ("s", "#D55E00"),
     "decode": ("v", "#009E73"),
     "whole": ("P", "#000000"),

@@ -1,11 +1,11 @@
-"""Where the time of a prefill goes: a bar for each configuration, by component and kind of op."""
+"""Where the time of a prefill goes: a bar for each prompt, by component and kind of op."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from roofline.explore.study import Configuration, Setting, Study
+from roofline.explore.study import Deployment, PricedPrompt, Study
 from roofline.report.plots.naming import listed, prompt_name, setting_name
 from roofline.report.plots.sheet import Sheet
 from roofline.report.plots.style import (
@@ -45,15 +45,15 @@ Parts = dict[tuple[str, str], float]
 
 
 def alt(study: Study) -> str:
-    """The largest part in each setting, in words."""
-    settings, note = first(study.settings, _MOST, "settings")
+    """The largest part in each deployment, in words."""
+    deployments, note = first(study.deployments, _MOST, "deployments")
     said = []
-    for setting in settings:
-        found = _bars(setting, setting.configurations[:1])[-1].parts
+    for deployment in deployments:
+        found = _bars(deployment, deployment.prompts[:1])[-1].parts
         name, group = max(found, key=lambda part: found[part])
         share = found[name, group] / sum(found.values())
         largest = f"{component(name)[2]} {group}".strip()
-        said.append(f"{setting_name(setting)}: {largest}, {percent(share)}")
+        said.append(f"{setting_name(deployment)}: {largest}, {percent(share)}")
     return (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
         f"visual tokens: {listed(said)}." + (f" {note}." if note else "")
@@ -61,38 +61,40 @@ def alt(study: Study) -> str:
 
 
 def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
-    """A panel for each setting, to a scale of its own."""
-    settings, note = first(study.settings, _MOST, "settings")
-    shown = [spread(s.configurations, _MOST_BARS, "configurations") for s in settings]
+    """A panel for each deployment, to a scale of its own."""
+    deployments, note = first(study.deployments, _MOST, "deployments")
+    shown = [spread(s.prompts, _MOST_BARS, "prompts") for s in deployments]
     note = "; ".join(dict.fromkeys(filter(None, (note, *(left for _, left in shown)))))
-    bars = [_bars(setting, ones) for setting, (ones, _) in zip(settings, shown, strict=True)]
+    bars = [
+        _bars(deployment, ones) for deployment, (ones, _) in zip(deployments, shown, strict=True)
+    ]
     rows = max(map(len, bars))
     handles = _handles(bar for some in bars for bar in some)
     height_in = _AROUND_IN + rows * _BAR_IN
-    sheet = Sheet(width_in, len(settings), _COLUMNS, height_in, handles, note)
-    for axes, setting, some in zip(sheet.panels, settings, bars, strict=True):
-        _draw_setting(axes, setting, some)
+    sheet = Sheet(width_in, len(deployments), _COLUMNS, height_in, handles, note)
+    for axes, deployment, some in zip(sheet.panels, deployments, bars, strict=True):
+        _draw_deployment(axes, deployment, some)
         axes.set_ylim(rows - 0.5, -0.5)
     return sheet.finished()
 
 
 class _Bar(NamedTuple):
-    configuration: Configuration
+    prompt: PricedPrompt
     attainable: bool
     """Else the bound."""
     parts: Parts
 
 
-def _bars(setting: Setting, ones: Sequence[Configuration]) -> list[_Bar]:
-    """Each configuration as a bound and, where its device has laws, as attainable."""
-    kinds = (False, True) if setting.configurations[0].has_laws else (False,)
+def _bars(deployment: Deployment, ones: Sequence[PricedPrompt]) -> list[_Bar]:
+    """Each prompt as a bound and, where its device has laws, as attainable."""
+    kinds = (False, True) if deployment.prompts[0].has_laws else (False,)
     bars = []
     for one in ones:
         bars += [_Bar(one, attainable, _parts(one, attainable)) for attainable in kinds]
     return bars
 
 
-def _parts(one: Configuration, attainable: bool) -> Parts:
+def _parts(one: PricedPrompt, attainable: bool) -> Parts:
     """The bound, or the attainable time, by what takes it."""
     found: Parts = {}
     for op in one.ops:
@@ -109,7 +111,7 @@ def _parts(one: Configuration, attainable: bool) -> Parts:
     return {part: found[part] for part in order}
 
 
-def _draw_setting(axes: Axes, setting: Setting, bars: Sequence[_Bar]) -> None:
+def _draw_deployment(axes: Axes, deployment: Deployment, bars: Sequence[_Bar]) -> None:
     times = [sum(bar.parts.values()) for bar in bars]
     ends = [_error(bar, time_s) for bar, time_s in zip(bars, times, strict=True)]
     for attainable in (False, True):
@@ -125,11 +127,11 @@ def _draw_setting(axes: Axes, setting: Setting, bars: Sequence[_Bar]) -> None:
     for row, time_s in enumerate(times):
         words = f" {si(time_s, 's')}"
         axes.text(ends[row][1], row, words, fontsize=SMALL, color=INK, va="center")
-    names = list(dict.fromkeys(prompt_name(bar.configuration) for bar in bars))
+    names = list(dict.fromkeys(prompt_name(bar.prompt) for bar in bars))
     each = len(bars) // len(names)
     axes.set_yticks([each * i + (each - 1) / 2 for i in range(len(names))], names)
     axes.set_xlim(0, _ROOM * max(high for _, high in ends) or 1.0)
-    dress(axes, "prefill time, end to end", "", setting_name(setting))
+    dress(axes, "prefill time, end to end", "", setting_name(deployment))
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.locator_params(axis="x", nbins=5)
@@ -168,7 +170,7 @@ def _depth(group: str) -> float:
 
 def _error(bar: _Bar, time_s: float) -> tuple[float, float]:
     """Ends of what an attainable time may be off; the time itself where nobody tells."""
-    whole = bar.configuration.estimate.end_to_end
+    whole = bar.prompt.estimate.end_to_end
     low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
     if not bar.attainable or low is None or high is None:
         return time_s, time_s

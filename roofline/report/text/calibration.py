@@ -13,7 +13,7 @@ from roofline.units import GIGA, MICRO, TERA, si
 
 def render_ceilings(hardware: Hardware, notes: Sequence[str]) -> str:
     """What a calibration found, in a few lines."""
-    attained = hardware.attained
+    attained = hardware.kernel_laws
     assert attained is not None
     lines = [("Device", hardware.title)]
     for name, peak in msgspec.structs.asdict(hardware.matmul_peaks).items():
@@ -28,7 +28,7 @@ def render_ceilings(hardware: Hardware, notes: Sequence[str]) -> str:
     for title, laws in (
         ("Matmul", attained.matmul),
         ("Attention", attained.attention),
-        ("Vector", attained.vector),
+        ("Vector", attained.pointwise),
     ):
         errors = ", ".join(f"{name} {law.median_error_percent:.0f} %" for name, law in laws.items())
         lines.append((f"{title} error", f"{errors} (median on sizes left out of the fit)"))

@@ -34,12 +34,12 @@ STAGE_TIMES = {
 
 
 def render(estimates: Sequence[Estimate], form: str, *, per_op: bool = False) -> str:
-    """Estimates of single configurations in one of `FORMATS`, with a newline at the end."""
+    """Estimates of single prompts in one of `FORMATS`, with a newline at the end."""
     return FORMATS[form](estimates, per_op).rstrip("\n") + "\n"
 
 
 def _json(estimates: Sequence[Estimate], per_op: bool) -> str:
-    """One document, or a list of them where several configurations were asked for."""
+    """One document, or a list of them where several prompts were asked for."""
     import json
 
     documents = [estimate.to_dict(per_op=per_op) for estimate in estimates]
@@ -47,7 +47,7 @@ def _json(estimates: Sequence[Estimate], per_op: bool) -> str:
 
 
 def _csv(estimates: Sequence[Estimate], per_op: bool) -> str:
-    """One row per configuration, or per op of each configuration; headers are the JSON keys."""
+    """One row per prompt, or per op of each prompt; headers are the JSON keys."""
     import csv
 
     rows: list[dict[str, Any]] = []
@@ -191,7 +191,7 @@ def _components(estimate: Estimate, style: Style) -> str:
 
 
 def _rows(estimates: Sequence[Estimate], style: Style) -> str:
-    """One line per configuration; what is the same in all of them is left to the heading."""
+    """One line per prompt; what is the same in all of them is left to the heading."""
     told = any(estimate.attainable_time_s is not None for estimate in estimates)
     varying = _varying(estimates)
     rows = []
@@ -296,9 +296,9 @@ def _reducer_line(estimate: Estimate, reducer: ReducerCost) -> str:
         text += f": {_times(speedup)} as fast end to end; it takes {percent} % of the time it saves"
     else:
         text += " saves no time here"
-    case, typical = estimate.work.case, estimate.typical_tokens
-    if case is not None and case.kept == typical:
-        text += f"; {typical} tokens an image is typical ({reducer.typical_source})"
+    task, typical = estimate.work.task, estimate.default_tokens
+    if task is not None and task.kept == typical:
+        text += f"; {typical} tokens an image is typical ({reducer.default_source})"
     return text
 
 

@@ -10,7 +10,7 @@ _WORDS = ("Kernel",)
 
 def law_table(hardware: Hardware) -> str:
     """One line per law of a device's own: its rows, and its error on shapes it did not see."""
-    laws = hardware.attained
+    laws = hardware.kernel_laws
     assert laws is not None
     rows = [
         [
@@ -20,7 +20,7 @@ def law_table(hardware: Hardware) -> str:
             f"{law.median_error_percent:.1f} %",
             f"{law.p90_error_percent:.1f} %",
         ]
-        for kind in ("matmul", "attention", "vector")
+        for kind in ("matmul", "attention", "pointwise")
         for name, law in getattr(laws, kind).items()
     ]
     return grid(rows, ["Op", "Kernel", "Rows", "Median error", "90th percentile"], words=_WORDS)

@@ -8,7 +8,7 @@ from math import isfinite
 from statistics import median
 from textwrap import fill
 
-from roofline.records.measurement import Achieved, Record, Span, Telemetry
+from roofline.records.measurement import Achieved, Record, Telemetry, TimedSpan
 from roofline.report.text.grid import Style, definitions, grid
 from roofline.units import percent, si, significant
 
@@ -45,7 +45,7 @@ def _heading(record: Record) -> str:
     return "\n".join(fill(line, 80) for line in lines)
 
 
-Column = tuple[str, Callable[[Span], str]]
+Column = tuple[str, Callable[[TimedSpan], str]]
 
 
 def _times(record: Record, style: Style) -> str:

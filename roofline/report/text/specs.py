@@ -11,8 +11,8 @@ import msgspec
 from roofline.report.text.fit import law_table
 from roofline.report.text.grid import grid
 from roofline.specs.hardware import Hardware
-from roofline.specs.models import LanguageModel, Lmm, Model, Projector, VisionEncoder
-from roofline.specs.sourced import figures
+from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
+from roofline.specs.sourced import sourced_figures
 
 
 def hardware_list(devices: Sequence[Hardware]) -> str:
@@ -36,7 +36,7 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
 def hardware_sheet(device: Hardware) -> str:
     """All figures of one device, each with the document that vouches for it."""
     rows = []
-    for path, figure in figures(device):
+    for path, figure in sourced_figures(device):
         words = [getattr(figure, "engine", ""), figure.note]
         sparse = getattr(figure, "sparse", None)
         if sparse:
@@ -63,13 +63,13 @@ def hardware_sheet(device: Hardware) -> str:
 
 def _laws(device: Hardware) -> list[str]:
     """Errors of its laws of attained time, and whose go for what was not measured."""
-    laws, lines = device.attained, []
+    laws, lines = device.kernel_laws, []
     if laws is not None:
-        head = f"Attained, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
+        head = f"KernelLaws, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
         lines += [*wrap(head, 80), "", law_table(device), ""]
-    if device.attained_like is not None:
+    if device.laws_from is not None:
         others = "Other kernels" if laws else "Kernels"
-        lines += [f"{others} as typical for the architecture: those of {device.attained_like}", ""]
+        lines += [f"{others} as typical for the architecture: those of {device.laws_from}", ""]
     return lines
 
 
@@ -104,10 +104,10 @@ def _summary(model: Model) -> str:
                 f"{model.num_hidden_layers} layers × {model.hidden_size}, "
                 f"{model.patches} patches of {model.patch_size_px} px"
             )
-        case Projector():
+        case MlpConnector():
             return f"{model.num_linear_layers} linear layers"
         case Lmm():
-            parts = (model.vision, model.projector, model.llm)
+            parts = (model.vision, model.connector, model.llm)
             return " → ".join(part if isinstance(part, str) else part.name for part in parts)
 
 

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.engine.result import Totals
-from roofline.explore.study import Candidate, Configuration, Front, Setting, Study
+from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
 from roofline.report.text.estimates import ORIGINS
 from roofline.units import percent, si, significant
 
 MOST_TOLD, MOST_BRIEF = 6, 24
-"""Up to so many settings get a paragraph each, or a line; the tables have the rest."""
+"""Up to so many deployments get a paragraph each, or a line; the tables have the rest."""
 _MOST_WAYS = 3
-"""To have fewer tokens, that a setting's paragraph lists."""
+"""To have fewer tokens, that a deployment's paragraph lists."""
 
 
 def answer(study: Study) -> list[Block]:
     """The opening of a report."""
     blocks: list[Block] = []
     said: list[tuple[str, str]] = []
-    if len(study.settings) > 1:
+    if len(study.deployments) > 1:
         blocks.append(Paragraph(_span(study)))
-    if len(study.settings) <= MOST_BRIEF:
-        say = told if len(study.settings) <= MOST_TOLD else brief
-        said += [(f"{name(setting)}.", say(setting)) for setting in study.settings]
+    if len(study.deployments) <= MOST_BRIEF:
+        say = told if len(study.deployments) <= MOST_TOLD else brief
+        said += [(f"{name(deployment)}.", say(deployment)) for deployment in study.deployments]
     said += [("Left out.", f"{reason}.") for reason in study.skipped]
-    said += [(f"Measured, {m.name}.", measured(m.record)) for m in study.records]
+    said += [(f"MeasuredRun, {m.name}.", measured(m.record)) for m in study.records]
     agreed: dict[str, list[str]] = {}
     for place, group in fronts_by_place(study).items():
         agreed.setdefault(_choices(group), []).append(place)
@@ -38,47 +38,47 @@ def answer(study: Study) -> list[Block]:
     return blocks
 
 
-def name(setting: Setting) -> str:
-    """What tells a setting from others."""
-    return f"{setting.model} on {setting.hardware}, {setting.quant}"
+def name(deployment: Deployment) -> str:
+    """What tells a deployment from others."""
+    return f"{deployment.model} on {deployment.hardware}, {deployment.quant}"
 
 
-def told(setting: Setting) -> str:
-    """All answers of one setting, in a paragraph."""
-    groups = setting.by_whole
+def told(deployment: Deployment) -> str:
+    """All answers of one deployment, in a paragraph."""
+    groups = deployment.by_whole
     if len(groups) > _MOST_WAYS:
         ranked = sorted(groups, key=lambda group: group[0].time_s)
         groups = [ranked[-1], ranked[0]]
     sentences = [say for whole, reduced in groups for say in (_costs(whole), _saves(reduced))]
-    quickest = min(setting.configurations, key=lambda c: c.time_s)
-    who = _subject(quickest) if len(setting.configurations) > 1 else "the prompt"
-    sentences += [_stops(setting), _waits(quickest), _grows(quickest, who), _fits(quickest, who)]
+    quickest = min(deployment.prompts, key=lambda c: c.time_s)
+    who = _subject(quickest) if len(deployment.prompts) > 1 else "the prompt"
+    sentences += [_stops(deployment), _waits(quickest), _grows(quickest, who), _fits(quickest, who)]
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def brief(setting: Setting) -> str:
+def brief(deployment: Deployment) -> str:
     """Time and bound before and after, and where fewer tokens stop paying, on one line."""
-    last = min(setting.reduced, key=lambda c: c.time_s, default=None)
-    first = last.whole if last is not None and last.whole else setting.configurations[0]
+    last = min(deployment.reduced, key=lambda c: c.time_s, default=None)
+    first = last.whole if last is not None and last.whole else deployment.prompts[0]
     text = f"{duration(first)} ({first.estimate.end_to_end.bound})"
     if last is not None:
         after = last.estimate.end_to_end.bound
         text += f", with {how(last)} {duration(last)} ({after}): {times(last.speedup or 1)}"
-    if setting.floor_tokens is not None:
-        text += f"; fewer stop paying at {setting.floor_tokens}"
+    if deployment.floor_tokens is not None:
+        text += f"; fewer stop paying at {deployment.floor_tokens}"
     needed, room = (si(amount, "B") for amount in _memory(last or first))
     if last is not None and last.fits and not first.fits:
         return f"{text}. Without reduction it does not fit."
     return f"{text}." + ("" if (last or first).fits else f" Needs {needed} of {room}.")
 
 
-def duration(configuration: Configuration) -> str:
+def duration(prompt: PricedPrompt) -> str:
     """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where only the bound is known."""
-    return _at_least(configuration, configuration.time_s)
+    return _at_least(prompt, prompt.time_s)
 
 
-def _at_least(configuration: Configuration, time_s: float) -> str:
-    return si(time_s, "s") if configuration.has_laws else f"at least {si(time_s, 's')}"
+def _at_least(prompt: PricedPrompt, time_s: float) -> str:
+    return si(time_s, "s") if prompt.has_laws else f"at least {si(time_s, 's')}"
 
 
 def ratio(value: float) -> str:
@@ -91,15 +91,15 @@ def times(speedup: float) -> str:
     return "no faster" if float(ratio(speedup)) <= 1 else f"{ratio(speedup)} times as fast"
 
 
-def how(configuration: Configuration) -> str:
+def how(prompt: PricedPrompt) -> str:
     """Who leaves how many visual tokens: `prumerge at 40 visual tokens`."""
-    if not configuration.visual_tokens:
+    if not prompt.visual_tokens:
         return "text alone"
-    count = f"{configuration.visual_tokens} visual tokens"
-    return f"{configuration.reducer} at {count}" if configuration.reducer else count
+    count = f"{prompt.visual_tokens} visual tokens"
+    return f"{prompt.reducer} at {count}" if prompt.reducer else count
 
 
-def _costs(one: Configuration) -> str:
+def _costs(one: PricedPrompt) -> str:
     """A prompt as it is."""
     inputs, parts = one.estimate.inputs, one.estimate.components
     batch = f" in a batch of {inputs['batch']}" if inputs["batch"] > 1 else ""
@@ -113,9 +113,9 @@ def _costs(one: Configuration) -> str:
     return f"{prompt} takes {duration(one)}{_basis(one)}{ends}, bound by {bound}."
 
 
-def _basis(configuration: Configuration) -> str:
+def _basis(prompt: PricedPrompt) -> str:
     """Error and origin of an attainable time, and the bound."""
-    whole, laws = configuration.estimate.end_to_end, configuration.estimate.device["attained"]
+    whole, laws = prompt.estimate.end_to_end, prompt.estimate.device["kernel_laws"]
     if whole.attainable_time_s is None or laws is None:
         return ""
     origin, bound_s = ORIGINS[laws["origin"]], si(whole.time_s, "s")
@@ -128,7 +128,7 @@ def band(part: Totals) -> str:
     return "-" if low is None or high is None else f"{si(low, 's')} to {si(high, 's')}"
 
 
-def _saves(reduced: Sequence[Configuration]) -> str:
+def _saves(reduced: Sequence[PricedPrompt]) -> str:
     """All prompts that were reduced, or the quickest and the slowest of many."""
     if not reduced:
         return ""
@@ -150,17 +150,17 @@ def _saves(reduced: Sequence[Configuration]) -> str:
     return f"With {how(first)} it takes {gain}; of what that saves, reducing takes {own}."
 
 
-def _gain(configuration: Configuration) -> str:
+def _gain(prompt: PricedPrompt) -> str:
     """`50.2 ms, 2.8 times as fast`."""
-    return f"{duration(configuration)}, {times(configuration.speedup or 1)}"
+    return f"{duration(prompt)}, {times(prompt.speedup or 1)}"
 
 
-def _stops(setting: Setting) -> str:
+def _stops(deployment: Deployment) -> str:
     """Where the LLM waits for its weights, and where fewer tokens stop paying."""
-    ridge, floor = setting.ridge_tokens, setting.floor_tokens
+    ridge, floor = deployment.ridge_tokens, deployment.floor_tokens
     if ridge is None or floor is None:
         return ""
-    most = int(setting.visual_tokens[-1])
+    most = int(deployment.visual_tokens[-1])
     if ridge >= most:
         bound = f"The LLM is bound by memory at all counts up to {most}"
     elif ridge:
@@ -169,7 +169,7 @@ def _stops(setting: Setting) -> str:
         bound = "The LLM is bound by compute whatever the count"
     if floor >= most:
         return f"{bound}; fewer visual tokens hardly help: all of them cost less than 5 % of time."
-    low = [c.visual_tokens for c in setting.reduced if c.visual_tokens < floor]
+    low = [c.visual_tokens for c in deployment.reduced if c.visual_tokens < floor]
     gain = f", so that {max(low)} are hardly faster than {floor}" if low else ""
     return (
         f"{bound}; fewer stop paying at {floor}: there, prefill takes at most 5 % longer than "
@@ -177,7 +177,7 @@ def _stops(setting: Setting) -> str:
     )
 
 
-def _waits(one: Configuration) -> str:
+def _waits(one: PricedPrompt) -> str:
     """Where the framework takes longer to issue kernels than the device to run them."""
     host_s = one.estimate.end_to_end.host_time_s
     if host_s is None or not host_s > one.time_s:
@@ -188,12 +188,12 @@ def _waits(one: Configuration) -> str:
     )
 
 
-def _subject(one: Configuration) -> str:
+def _subject(one: PricedPrompt) -> str:
     """`prumerge at 40 visual tokens`, `the prompt of 40 visual tokens`."""
     return how(one) if one.reducer else f"the prompt of {one.visual_tokens} visual tokens"
 
 
-def _grows(one: Configuration, who: str) -> str:
+def _grows(one: PricedPrompt, who: str) -> str:
     """What is left of the saving when an answer has been written."""
     if one.generation is None:
         return ""
@@ -210,7 +210,7 @@ def _grows(one: Configuration, who: str) -> str:
     )
 
 
-def _fits(one: Configuration, who: str) -> str:
+def _fits(one: PricedPrompt, who: str) -> str:
     """What is needed of the memory, by the prompt and with its answer."""
     needed, room = (si(size, "B") for size in _memory(one))
     if not one.fits:
@@ -228,18 +228,18 @@ def _fits(one: Configuration, who: str) -> str:
     return text
 
 
-def _memory(configuration: Configuration) -> tuple[float, float]:
+def _memory(prompt: PricedPrompt) -> tuple[float, float]:
     """What is needed and what is there, in bytes."""
-    whole = configuration.estimate.end_to_end
+    whole = prompt.estimate.end_to_end
     return float(whole.peak_memory_bytes), float(whole.device_memory_bytes)
 
 
 def _span(study: Study) -> str:
     """The whole grid in two sentences."""
-    by_time = sorted(study.configurations, key=lambda c: c.time_s)
+    by_time = sorted(study.prompts, key=lambda c: c.time_s)
     first, last = by_time[0], by_time[-1]
     text = (
-        f"{len(by_time)} configurations: prefill takes from {duration(first)} "
+        f"{len(by_time)} prompts: prefill takes from {duration(first)} "
         f"({_full(first)}) to {duration(last)} ({_full(last)})."
     )
     reduced = [c for c in by_time if c.speedup is not None]
@@ -255,8 +255,8 @@ def _span(study: Study) -> str:
     return text
 
 
-def _full(configuration: Configuration) -> str:
-    c = configuration
+def _full(prompt: PricedPrompt) -> str:
+    c = prompt
     return f"{c.model} on {c.hardware}, {c.quant}, {how(c)}"
 
 
@@ -299,4 +299,4 @@ def _choices(fronts: list[Front]) -> str:
 def method(candidate: Candidate) -> str:
     """`PruMerge+ at 144 tokens, Vicuna-7B`."""
     score = candidate.score
-    return f"{score.method} at {candidate.configuration.visual_tokens} tokens, {score.llm}"
+    return f"{score.method} at {candidate.prompt.visual_tokens} tokens, {score.llm}"

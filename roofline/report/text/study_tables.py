@@ -1,4 +1,4 @@
-"""A study's tables: a row for each configuration, setting, record or published score."""
+"""A study's tables: a row for each prompt, deployment, record or published score."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from roofline.engine.result import Totals
 from roofline.explore.study import (
     COSTS,
     Candidate,
-    Configuration,
+    Deployment,
     Front,
-    Measured,
-    Setting,
+    MeasuredRun,
+    PricedPrompt,
     Study,
     predicted_time_s,
 )
@@ -27,9 +27,9 @@ _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 
 
 def costs(study: Study) -> tuple[Table, ...]:
-    """What each configuration costs, all components together."""
+    """What each prompt costs, all components together."""
     attainable = _has_laws(study)
-    compared = any(c.speedup is not None for c in study.configurations)
+    compared = any(c.speedup is not None for c in study.prompts)
     rows = []
     for c, who in _identified(study):
         whole = c.estimate.end_to_end
@@ -58,8 +58,8 @@ def costs(study: Study) -> tuple[Table, ...]:
 
 def parts(study: Study) -> tuple[Table, ...]:
     """Time of each component, and its share."""
-    known = {part: None for c in study.configurations for part in c.estimate.components}
-    order = [p for p in ("vision", "reducer", "projector", "llm") if p in known]
+    known = {part: None for c in study.prompts for part in c.estimate.components}
+    order = [p for p in ("vision", "reducer", "connector", "llm") if p in known]
     if len(order) < 2:
         return ()
     rows = []
@@ -73,24 +73,24 @@ def parts(study: Study) -> tuple[Table, ...]:
     return table(caption, rows, words=_WORDS)
 
 
-_PARTS = {"vision": "Vision", "reducer": "Reduction", "projector": "Projector", "llm": "LLM"}
+_PARTS = {"vision": "Vision", "reducer": "Reduction", "connector": "MlpConnector", "llm": "LLM"}
 
 
 def limits(study: Study) -> tuple[Table, ...]:
-    """Where each setting turns from memory to compute, and where fewer tokens stop paying."""
-    settings = [s for s in study.settings if s.curve is not None]
+    """Where each deployment turns from memory to compute, and where fewer tokens stop paying."""
+    deployments = [s for s in study.deployments if s.curve is not None]
     rows = []
-    for setting, who in zip(settings, _without_constants(settings, _SETTING), strict=True):
-        assert setting.curve is not None
-        peaks = setting.curve.device["peaks"]["llm"]
+    for deployment, who in zip(deployments, _without_constants(deployments, _SETTING), strict=True):
+        assert deployment.curve is not None
+        peaks = deployment.curve.device["peaks"]["llm"]
         rows.append(
             who
             | {
                 "Matmul peak": _peak(peaks["matmul_flops_per_s"], peaks["matmul_type"]),
-                "Bandwidth": si(setting.curve.device["memory_bytes_per_s"], "B/s"),
+                "Bandwidth": si(deployment.curve.device["memory_bytes_per_s"], "B/s"),
                 "Ridge point": f"{significant(peaks['ridge_point_flops_per_byte'])} FLOP/B",
-                "Memory-bound up to": str(setting.ridge_tokens),
-                "Stops paying at": str(setting.floor_tokens),
+                "Memory-bound up to": str(deployment.ridge_tokens),
+                "Stops paying at": str(deployment.floor_tokens),
             }
         )
     caption = (
@@ -102,7 +102,7 @@ def limits(study: Study) -> tuple[Table, ...]:
 
 
 def memory(study: Study) -> tuple[Table, ...]:
-    """What each configuration occupies, and how many such prompts fit at once."""
+    """What each prompt occupies, and how many such prompts fit at once."""
     rows = []
     for c, who in _identified(study):
         whole = c.estimate.end_to_end
@@ -153,12 +153,12 @@ def answers(study: Study) -> tuple[Table, ...]:
     return table(caption, rows, words=_WORDS)
 
 
-def measurements(records: Sequence[Measured]) -> tuple[Table, ...]:
+def measurements(records: Sequence[MeasuredRun]) -> tuple[Table, ...]:
     """Spans of each record beside the bound and the prediction."""
     rows = [
         {
             "Record": one.name,
-            "Span": span_name,
+            "TimedSpan": span_name,
             "Median": si(span.summary.p50_s, "s"),
             "p10": si(span.summary.p10_s, "s"),
             "p90": si(span.summary.p90_s, "s"),
@@ -171,8 +171,10 @@ def measurements(records: Sequence[Measured]) -> tuple[Table, ...]:
         for one in records
         for span_name, span in one.record.spans.items()
     ]
-    caption = "Measured. Of roof: roofline time over median; error: predicted over median, less 1."
-    return table(caption, rows, words=("Span",))
+    caption = (
+        "MeasuredRun. Of roof: roofline time over median; error: predicted over median, less 1."
+    )
+    return table(caption, rows, words=("TimedSpan",))
 
 
 def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
@@ -198,18 +200,18 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
 def candidates(front: Front) -> tuple[Table, ...]:
     """All methods with a score on one benchmark, the cheapest prefill first."""
     fronts = {key: front.pareto(key) for key in COSTS}
-    ranked = sorted(front.candidates, key=lambda c: c.configuration.time_s)
+    ranked = sorted(front.candidates, key=lambda c: c.prompt.time_s)
     rows = [
         {
             "Method": one.score.method,
             "LLM": one.score.llm,
             "Trained": one.score.training or "-",
-            "Tokens": str(one.configuration.visual_tokens),
+            "Tokens": str(one.prompt.visual_tokens),
             "Score": one.score.printed,
-            "Prefill": si(one.configuration.time_s, "s"),
-            "Energy at TDP": _energy(one.configuration),
-            "Memory": si(one.configuration.estimate.end_to_end.peak_memory_bytes, "B"),
-            "Fits": "yes" if one.configuration.fits else "no",
+            "Prefill": si(one.prompt.time_s, "s"),
+            "Energy at TDP": _energy(one.prompt),
+            "Memory": si(one.prompt.estimate.end_to_end.peak_memory_bytes, "B"),
+            "Fits": "yes" if one.prompt.fits else "no",
             "Front": ", ".join(_SHORT[key] for key in COSTS if one in fronts[key]) or "-",
             "Source": "; ".join(one.score.sources),
         }
@@ -232,12 +234,12 @@ def left_out() -> tuple[Table, ...]:
 
 
 _SHORT = {"prefill_time_s": "time", "energy_at_tdp_j": "energy", "peak_memory_bytes": "memory"}
-_SETTING: dict[str, Callable[[Setting], str]] = {
+_SETTING: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
 }
-_CONFIGURATION: dict[str, Callable[[Configuration], str]] = {
+_CONFIGURATION: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
@@ -246,8 +248,8 @@ _CONFIGURATION: dict[str, Callable[[Configuration], str]] = {
 }
 
 
-def _identified(study: Study) -> list[tuple[Configuration, dict[str, str]]]:
-    found = list(study.configurations)
+def _identified(study: Study) -> list[tuple[PricedPrompt, dict[str, str]]]:
+    found = list(study.prompts)
     return list(zip(found, _without_constants(found, _CONFIGURATION), strict=True))
 
 
@@ -263,11 +265,11 @@ def _without_constants(
 
 
 def _has_laws(study: Study) -> bool:
-    return any(c.has_laws for c in study.configurations)
+    return any(c.has_laws for c in study.prompts)
 
 
-def _attainable(configuration: Configuration) -> str:
-    time_s = configuration.estimate.end_to_end.attainable_time_s
+def _attainable(prompt: PricedPrompt) -> str:
+    time_s = prompt.estimate.end_to_end.attainable_time_s
     return "-" if time_s is None else si(time_s, "s")
 
 
@@ -277,12 +279,12 @@ def _peak(per_s: float, data_type: str) -> str:
 
 def _bounds(study: Study) -> str:
     """What captions say of `_time`."""
-    lawful = all(c.has_laws for c in study.configurations)
+    lawful = all(c.has_laws for c in study.prompts)
     return "" if lawful else " ≥ marks bounds, where a device has no laws."
 
 
-def _time(configuration: Configuration, time_s: float) -> str:
-    return f"{'' if configuration.has_laws else '≥ '}{si(time_s, 's')}"
+def _time(prompt: PricedPrompt, time_s: float) -> str:
+    return f"{'' if prompt.has_laws else '≥ '}{si(time_s, 's')}"
 
 
 def _part(part: Totals | None, whole_s: float) -> str:
@@ -297,8 +299,8 @@ def _ratio(speedup: float | None) -> str:
     return "-" if speedup is None else f"{ratio(speedup)}x"
 
 
-def _energy(configuration: Configuration) -> str:
-    energy_j = configuration.energy_at_tdp_j
+def _energy(prompt: PricedPrompt) -> str:
+    energy_j = prompt.energy_at_tdp_j
     return "-" if energy_j is None else f"{significant(energy_j)} J"
 
 

@@ -75,7 +75,7 @@ _GPU_SHAPES = (
 _WIDTHS = (512, 1024, 4096)
 _PROMPTS = (16, 48, 128, 256, 640, 1024)
 
-_SHARES = {"ceilings": 0.1, "matmul": 0.4, "attention": 0.15, "vector": 0.2, "host": 0.15}
+_SHARES = {"ceilings": 0.1, "matmul": 0.4, "attention": 0.15, "pointwise": 0.2, "host": 0.15}
 """Of the time that a calibration may take."""
 
 
@@ -156,7 +156,9 @@ class _Calibrator:
         self._time("attention", attention, budgets["attention"])
         sizes = list(product(_VECTOR_ROWS, _WIDTHS))
         self._time(
-            "vector", list(microbench.vector_ops(plain[0], self.device, sizes)), budgets["vector"]
+            "pointwise",
+            list(microbench.vector_ops(plain[0], self.device, sizes)),
+            budgets["pointwise"],
         )
 
         hardware = measured_hardware(self.rows, self.device, name=name, dtypes=plain)
@@ -168,8 +170,8 @@ class _Calibrator:
             clock=self.clock,
             progress=self._part("host"),
         )
-        assert hardware.attained is not None
-        hardware = replace(hardware, attained=replace(hardware.attained, host=hosts))
+        assert hardware.kernel_laws is not None
+        hardware = replace(hardware, kernel_laws=replace(hardware.kernel_laws, host=hosts))
         return Calibration(hardware, self.rows, self.notes)
 
     def _kernels(self, modes: Sequence[str] | None) -> tuple[list[str], list[str]]:

@@ -46,7 +46,7 @@ def host_laws(
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
 ) -> dict[str, HostLaw]:
-    """Host time of vision, reducer, projector, llm and decode.
+    """Host time of vision, reducer, connector, llm and decode.
 
     hardware: with the laws of its kernels. On a CPU the time of the small model's kernels is taken
     off what it takes; elsewhere the host is what such a model waits for.
@@ -106,10 +106,10 @@ def _kernels_s(spec: Lmm, hardware: Hardware, quant: str, component: str) -> flo
 
 
 def _law(name: str, beside_s: Mapping[int, Mapping[str, float]]) -> HostLaw:
-    """A line through both depths; reducer and projector have no layers."""
+    """A line through both depths; reducer and connector have no layers."""
     shallow, deep = DEPTHS
     first, second = beside_s[shallow][name], beside_s[deep][name]
-    if name in ("reducer", "projector"):
+    if name in ("reducer", "connector"):
         return HostLaw(fixed_us=(first + second) / 2 / MICRO, layer_us=0.0)
     layer_s = max(0.0, (second - first) / (deep - shallow))
     return HostLaw(fixed_us=max(0.0, first - shallow * layer_s) / MICRO, layer_us=layer_s / MICRO)

@@ -16,7 +16,7 @@ from roofline.errors import InputError
 from roofline.fitting.device import fit_device
 from roofline.fitting.tables import by_kind
 from roofline.specs.hardware import Hardware, MatmulPeaks
-from roofline.specs.sourced import Figure, Peak
+from roofline.specs.sourced import Peak, Sourced
 from roofline.torch_side.load import DTYPES
 from roofline.torch_side.measure import machine
 from roofline.units import GIB, GIGA, MIB, MICRO, TERA
@@ -44,7 +44,7 @@ def measured_hardware(
     if _of(rows, "matmul", dtype="w8a8"):
         peaks["int8_tops"] = _peak_rate(rows, "w8a8")
     vector = peaks.get("fp32_tflops") or max(
-        row["bytes"] / row["fastest_s"] / 4 for row in _of(rows, "vector")
+        row["bytes"] / row["fastest_s"] / 4 for row in _of(rows, "pointwise")
     )
     today = datetime.now(UTC).date().isoformat()
     conditions = (
@@ -73,7 +73,7 @@ def measured_hardware(
     )
     measured = by_kind(pd.DataFrame(rows))
     laws = fit_device(hardware, measured, source=SOURCE, date=today, origin="measured")
-    return replace(hardware, attained=replace(laws, conditions=conditions))
+    return replace(hardware, kernel_laws=replace(laws, conditions=conditions))
 
 
 def _of(rows: Sequence[Row], op: str, **columns: str) -> list[Row]:
@@ -126,8 +126,8 @@ def _flops(row: Mapping[str, Any]) -> float:
             return 0.0
 
 
-def _figure(value: float, note: str = "") -> Figure:
-    return Figure(value=_rounded(value), source=SOURCE, note=note)
+def _figure(value: float, note: str = "") -> Sourced:
+    return Sourced(value=_rounded(value), source=SOURCE, note=note)
 
 
 def _peak(tflops: float) -> Peak:

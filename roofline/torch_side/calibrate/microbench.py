@@ -201,7 +201,7 @@ def vector_ops(
             return _VECTOR_OPS[function](torch.randn(1, rows, width, device=device, dtype=number))
 
         row: Row = {
-            "op": "vector",
+            "op": "pointwise",
             "function": function,
             "dtype": dtype,
             "rows": rows,

@@ -16,7 +16,7 @@ from roofline.torch_side.measure.request import ANY_DEVICE, Request
 
 
 class Figures(Struct, frozen=True):
-    """The fields of a `record.Span` that are not measured."""
+    """The fields of a `record.TimedSpan` that are not measured."""
 
     flops: float
     memory_access_bytes: float
@@ -75,7 +75,7 @@ class Expectation:
         figures, reducer = self._figures(parts[span]), self._prefill.work.reducer
         if reducer is None or "reducer" in spans:
             return figures
-        inside = "llm" if reducer.place == "llm" else "vision"
+        inside = "llm" if reducer.site == "llm" else "vision"
         return figures.plus(self._figures(parts["reducer"])) if span == inside else figures
 
     def _figures(self, totals: Totals) -> Figures:

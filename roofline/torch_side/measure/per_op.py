@@ -39,7 +39,7 @@ _KINDS = {
 _MARKED = {
     "vision": "vision",
     "reducer": "reducer",
-    "projector": "projector",
+    "connector": "connector",
     "llm": "llm",
     "decode": "llm",
 }
@@ -47,7 +47,7 @@ _MODULES = {
     "vision_tower": "vision",
     "image_tower": "vision",
     "video_tower": "vision",
-    "multi_modal_projector": "projector",
+    "multi_modal_projector": "connector",
     "language_model": "llm",
     "lm_head": "llm",
 }

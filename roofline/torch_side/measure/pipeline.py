@@ -1,4 +1,4 @@
-"""A model taken apart at its components, as it is timed: vision, reducer, projector, LLM.
+"""A model taken apart at its components, as it is timed: vision, reducer, connector, LLM.
 
 What runs is the Hugging Face model itself and `attach`'s own path through it. Everything that does
 not depend on the pixels' values, such as where visual tokens go, is laid out and on the device
@@ -115,7 +115,7 @@ def build_pipeline(
 
 def _options(spec: Lmm, reducer: str | None, visual_tokens: int | None) -> dict[str, int]:
     """What makes a reducer, or none, leave so many visual tokens of each prompt."""
-    inside_llm = reducer is not None and find(reducer).place == "llm"
+    inside_llm = reducer is not None and find(reducer).site == "llm"
     if visual_tokens is None:
         return {}
     per_image, rest = divmod(visual_tokens, spec.images)

@@ -22,8 +22,8 @@ from roofline.records.measurement import (
     HostOverhead,
     Inputs,
     Record,
-    Span,
     Telemetry,
+    TimedSpan,
     spec_hashes,
 )
 from roofline.records.statistics import StoppingRule, quality_warnings, summarize
@@ -244,11 +244,13 @@ class _Run:
 
     def _spans(
         self, measured: Mapping[str, Measurement], expectation: Expectation | None
-    ) -> dict[str, Span]:
+    ) -> dict[str, TimedSpan]:
         samples = measured[_MARKED].spans | {WHOLE: measured[WHOLE].total}
         figures = {name: expectation.of(name, samples) for name in samples} if expectation else {}
         return {
-            name: Span(samples_s=list(times), **(asdict(figures[name]) if name in figures else {}))
+            name: TimedSpan(
+                samples_s=list(times), **(asdict(figures[name]) if name in figures else {})
+            )
             for name, times in samples.items()
         }
 

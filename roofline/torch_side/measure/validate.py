@@ -152,7 +152,7 @@ class _Validator:
             raise ScenarioError(f"{spec.name} is no LMM: validate one, such as llava-small")
         self.spec, self.mode, self.clock = spec, mode, clock
         self.hardware = load_hardware(hardware)
-        if self.hardware.attained is None:
+        if self.hardware.kernel_laws is None:
             raise InputError(
                 f"{self.hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"

@@ -24,7 +24,7 @@ from roofline.model.polynomial import Polynomial
 from roofline.specs.models import Model
 from roofline.torch_side.oracle.fusion import group, rules_for
 from roofline.torch_side.oracle.reduced import AND, reduced_flops
-from roofline.torch_side.oracle.subjects import trace_llm, trace_projector, trace_vision
+from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
 from roofline.torch_side.oracle.trace import Trace
 from roofline.torch_side.oracle.traffic import measure
 
@@ -121,7 +121,7 @@ def _traced(estimate: Estimate) -> dict[str, TracedCost]:
     attention = work.attention
     if scenario.shape:
         raise ScenarioError("one scenario is traced at a time: give one number for each count")
-    place = work.reducer.place if work.reducer else None
+    place = work.reducer.site if work.reducer else None
     if work.reducer and place == "llm" and scenario.stage != "prefill":
         raise ScenarioError(
             f"layers behind {work.reducer.name} have caches of two lengths, which are not traced: "
@@ -133,14 +133,14 @@ def _traced(estimate: Estimate) -> dict[str, TracedCost]:
     )
     passes: dict[str, list[Callable[[], Trace]]] = {}
     if work.vision and scenario.stage != "decode" and place != "vision":
-        blocks = sum(span.layers for span in work.vision_spans)
+        blocks = sum(group.layers for group in work.vision_groups)
         images = int(point(IMAGES))
         vision = partial(trace_vision, work.vision, attention, blocks=blocks, images=images)
         passes["vision"] = [vision]
-    if work.vision and work.llm and work.projector and scenario.stage != "decode":
+    if work.vision and work.llm and work.connector and scenario.stage != "decode":
         tokens = int(point(Polynomial.of(work.projected))) // batch
-        passes["projector"] = [
-            partial(trace_projector, work.vision, work.llm, samples=batch, tokens=tokens)
+        passes["connector"] = [
+            partial(trace_connector, work.vision, work.llm, samples=batch, tokens=tokens)
         ]
     if work.llm and place != "llm":
         llm = partial(trace_llm, work.llm, attention, batch=batch)

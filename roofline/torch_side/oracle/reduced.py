@@ -42,12 +42,12 @@ def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
         )
     built = built.half().eval()
     tokens = int(estimate.scenario.visual_tokens)
-    per_image = tokens if reducer.place == "llm" else tokens // spec.images
+    per_image = tokens if reducer.site == "llm" else tokens // spec.images
     attach(built, reducer.name, count=per_image)
     inputs = _inputs(spec, int(estimate.scenario.batch), int(estimate.scenario.text_tokens))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         built(**inputs, logits_to_keep=1)
-    return _by_component(built, counter, reducer.place)
+    return _by_component(built, counter, reducer.site)
 
 
 def _by_component(built: Any, counter: FlopCounterMode, place: str) -> dict[str, int]:
@@ -66,7 +66,7 @@ def _by_component(built: Any, counter: FlopCounterMode, place: str) -> dict[str,
             *(f"{tower}.encoder.layers.{block}" for tower in towers for block in blocks),
         ),
         "reducer": 0,
-        "projector": within("model.multi_modal_projector"),
+        "connector": within("model.multi_modal_projector"),
         "llm": within("model.language_model", "lm_head"),
     }
     parts["reducer"] = counter.get_total_flops() - sum(parts.values())

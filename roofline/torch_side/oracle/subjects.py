@@ -52,14 +52,14 @@ class Features(nn.Module):
 
 
 class Projection(nn.Module):
-    """A projector, fed as LLaVA does it: by a view without the class token."""
+    """A connector, fed as LLaVA does it: by a view without the class token."""
 
-    def __init__(self, projector: LlavaMultiModalProjector) -> None:
+    def __init__(self, connector: LlavaMultiModalProjector) -> None:
         super().__init__()
-        self.projector = projector
+        self.connector = connector
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        projected: torch.Tensor = self.projector(hidden[:, 1:])
+        projected: torch.Tensor = self.connector(hidden[:, 1:])
         return projected
 
 
@@ -92,15 +92,15 @@ def trace_vision(
     return record(_tower(spec, attention, blocks), pixels)
 
 
-def trace_projector(
+def trace_connector(
     vision: VisionEncoder, llm: LanguageModel, *, samples: int, tokens: int
 ) -> Trace:
-    """Trace LLaVA-1.5's projector on `tokens` visual features of each sample."""
+    """Trace LLaVA-1.5's connector on `tokens` visual features of each sample."""
     config = _config(vision=vision, llm=llm)
     with torch.device("meta"):
-        projector = LlavaMultiModalProjector(config).half()
+        connector = LlavaMultiModalProjector(config).half()
     hidden = _empty(samples, 1 + tokens, vision.hidden_size)
-    return record(Projection(projector), hidden)
+    return record(Projection(connector), hidden)
 
 
 @functools.lru_cache(maxsize=4)
@@ -134,7 +134,7 @@ def _config(
             title="",
             source="",
             vision=vision,
-            projector="llava-projector",
+            connector="llava-connector",
             llm=llm,
             pad_token_id=1,
         )

@@ -101,7 +101,7 @@ def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kep
     attention_of = blocks + reducer.attention_block if reducer.needs_attention else None
     encoded = encode(tower, pixels, blocks, attention_of=attention_of)
     features, queries, keys = encoded.features, encoded.queries, encoded.keys
-    if reducer.after_projector:
+    if reducer.after_connector:
         features = inner.multi_modal_projector(features)
     if "heads" in reducer.options:
         options["heads"] = tower.config.num_attention_heads
@@ -119,7 +119,7 @@ def look_by_position(name: str, patches: int, count: int | None = None) -> Kept:
 
 
 def _check(name: str, checkpoint: str | Path | None) -> None:
-    if find(name).place == "llm":
+    if find(name).site == "llm":
         raise ReducerError(
             f"{name} works inside the LLM: what it keeps depends on the prompt, so it cannot be "
             "drawn from a picture alone"

@@ -69,7 +69,7 @@ class VisualPath:
     """A model's visual side with a reducer, or without.
 
     Without one, `count` is the only option: so many tokens of each image, the first ones, go to the
-    projector, as views that cost nothing. Left out, all that the unreduced model feeds.
+    connector, as views that cost nothing. Left out, all that the unreduced model feeds.
 
     The tower runs up to the features; blocks behind them would change nothing and never run.
     Raises InputError where model, reducer and options do not go together.
@@ -88,7 +88,7 @@ class VisualPath:
             self._try(visual)
 
     def steps(self, visual: VisualInput) -> list[Step]:
-        """`vision`, `reducer` where one acts on features, and `projector`, in the order they run.
+        """`vision`, `reducer` where one acts on features, and `connector`, in the order they run.
 
         From pixels [B, 3, height, width] to a Reduction, the projected tokens of every image. What
         a reducer does inside the ViT is part of `vision`. Queries and keys of a block that would
@@ -97,10 +97,10 @@ class VisualPath:
         vision = ("vision", partial(self._encode, visual))
         reducer = ("reducer", partial(self._reduce, visual))
         if self.reducer is None or self.reducer.reduce is None:
-            return [vision, ("projector", self._project)]
-        if self.reducer.after_projector:
-            return [vision, ("projector", partial(self._project_patches, visual)), reducer]
-        return [vision, reducer, ("projector", self._project)]
+            return [vision, ("connector", self._project)]
+        if self.reducer.after_connector:
+            return [vision, ("connector", partial(self._project_patches, visual)), reducer]
+        return [vision, reducer, ("connector", self._project)]
 
     def tokens(self, visual: VisualInput, pixels: Tensor) -> Reduction:
         """Projected tokens of every image (frame) that are left."""
@@ -118,7 +118,7 @@ class VisualPath:
             return
         if (
             not visual.class_token
-            and reducer.place != "llm"
+            and reducer.site != "llm"
             and "class_token" not in reducer.options
         ):
             raise AttachError(
@@ -161,18 +161,18 @@ class VisualPath:
         return self.reducer.reduce(features, queries, keys, **self._options(visual))
 
     def _project(self, reduction: Reduction) -> Reduction:
-        """The projector over all images' tokens at once."""
-        flat = self._projector(torch.cat(reduction.tokens))
+        """The connector over all images' tokens at once."""
+        flat = self._connector(torch.cat(reduction.tokens))
         return Reduction(list(flat.split(reduction.counts)), reduction.indices)
 
     def _project_patches(self, visual: VisualInput, encoded: Encoded) -> Encoded:
         """Projected patches, behind an empty row for the class token: nobody reads that one."""
         features, skipped = encoded.features, int(visual.class_token)
-        patches = self._projector(features[:, skipped:])
+        patches = self._connector(features[:, skipped:])
         return replace(encoded, features=nn.functional.pad(patches, (0, 0, skipped, 0)))
 
     @property
-    def _projector(self) -> Any:
+    def _connector(self) -> Any:
         return self.model.model.multi_modal_projector
 
     def _attended(self, visual: VisualInput) -> int | None:
@@ -187,7 +187,7 @@ class VisualPath:
         reducer = self.reducer
         return (
             reducer is not None
-            and not reducer.after_projector
+            and not reducer.after_connector
             and self._attended(visual) == visual.blocks
         )
 
@@ -202,7 +202,7 @@ class VisualPath:
 
 
 @dataclass(frozen=True)
-class Layout:
+class PromptLayout:
     """A prompt whose runs of placeholders have the lengths of what was reduced."""
 
     spliced: Splice
@@ -223,14 +223,14 @@ def lay_out(
     visuals: Sequence[VisualInput],
     reductions: Sequence[Reduction],
     side: Side | None = None,
-) -> Layout:
+) -> PromptLayout:
     """Give each image's run the length of its reduction; pad on `side` (see `splice`)."""
     runs = [
         Run(visual.placeholder, visual.unreduced, reduction.counts)
         for visual, reduction in zip(visuals, reductions, strict=True)
     ]
     spliced = splice(prompt, runs, _pad_id(model.config), side)
-    return Layout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
+    return PromptLayout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
 
 
 def embed(model: Any, ids: Tensor, places: Tensor, reductions: Sequence[Reduction]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Attained attention time: a block at a time, its FLOPs, and never below the roof."""
+"""KernelLaws attention time: a block at a time, its FLOPs, and never below the roof."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attained matmul time: against a loop over blocks, arithmetic, and never below the roof."""
+"""KernelLaws matmul time: against a loop over blocks, arithmetic, and never below the roof."""
 
 from __future__ import annotations
 

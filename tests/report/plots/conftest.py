@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 from made_up import bare, lawful, toy_laws
 
-from roofline.explore.study import Measured, Study, study
+from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 from roofline.specs.hardware import Hardware
-from roofline.specs.sourced import Figure
+from roofline.specs.sourced import Sourced
 
 MODEL = "llava-1.5-7b"
 MORE = ("rtx-4090", "a40", "l4")
@@ -20,7 +20,7 @@ SIX = ("v100", "t4", "a100", "l40s", "h200", "b200")
 def halved(name: str = "a100-80gb") -> Hardware:
     """A device that attains half of its peaks or less, with an L2 roof."""
     laws = toy_laws("bf16", tile=64, vector_gb_per_s=900.0, errors_percent=(5.0, 20.0))
-    return lawful(name, laws, l2_bandwidth_gb_per_s=Figure(value=5500.0, source="test"))
+    return lawful(name, laws, l2_bandwidth_gb_per_s=Sourced(value=5500.0, source="test"))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +70,7 @@ def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
 
 @pytest.fixture
 def recorded(record: Callable[..., Record]) -> Study:
-    """With a record of this very configuration."""
+    """With a record of this very prompt."""
     return study(
-        [MODEL], [bare("h200")], visual_tokens=[40], records=[Measured("r.json", record())]
+        [MODEL], [bare("h200")], visual_tokens=[40], records=[MeasuredRun("r.json", record())]
     )

@@ -9,7 +9,7 @@ from artists import compared, legend, the_line
 from msgspec.structs import replace
 
 from roofline.explore.study import Study
-from roofline.records.measurement import Record, Span
+from roofline.records.measurement import Record, TimedSpan
 from roofline.report.plots import FIGURES
 
 
@@ -30,7 +30,7 @@ def test_decode_steps_that_a_run_took_together_count_one_by_one(
     stage: str, length: int, steps: int, record: Callable[..., Record]
 ) -> None:
     made = record(inputs={"stage": stage, "output_tokens": length})
-    run = Span(samples_s=[0.4, 0.3, 0.8], roofline_time_s=0.2, attainable_time_s=0.32)
+    run = TimedSpan(samples_s=[0.4, 0.3, 0.8], roofline_time_s=0.2, attainable_time_s=0.32)
     found = compared(replace(made, spans=made.spans | {"decode": run}))
     page = FIGURES["prediction"].draw(found)
 

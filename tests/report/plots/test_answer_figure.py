@@ -14,7 +14,7 @@ from roofline.report.plots import FIGURES
 
 def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> None:
     page = FIGURES["answer"].draw(one)
-    device = one.configurations[0].estimate.hardware
+    device = one.prompts[0].estimate.hardware
     found = {}
     for name, tokens, reducer in (("576", 576, None), ("40 prumerge", 40, "prumerge")):
         lengths, times = the_line(page, f"answer v100 {name}")

@@ -44,7 +44,7 @@ def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(
     names = [label.get_text() for label in page.axes[0].get_yticklabels()]
     assert len(names) == 16
     assert (names[0], names[-1]) == ("576", "400 prumerge")
-    assert page.get_suptitle() == "185 configurations between these not shown"
+    assert page.get_suptitle() == "185 prompts between these not shown"
 
 
 def test_what_has_nothing_to_show_does_not_apply(studies: dict[str, Study]) -> None:

@@ -20,7 +20,7 @@ def test_bars_of_memory_add_up_and_stand_against_capacity(studies: dict[str, Stu
         rows[row] = rows.get(row, 0.0) + bar.get_width()
 
     assert len(rows) == 6  # two models, three prompts; all devices need the same
-    whole = study.configurations[0].estimate.end_to_end
+    whole = study.prompts[0].estimate.end_to_end
     assert rows[0] == pytest.approx(whole.peak_memory_bytes)
     capacities = [line.get_xdata()[0] for line in lines(axes, "capacity")]
     assert capacities == [16 * 2**30]

@@ -21,7 +21,7 @@ Made = Callable[..., Validation]
 
 
 def cell(component: str, tokens: int, scale_s: float, batch: int = 1) -> Cell:
-    """Measured `scale_s`, predicted 8 % more, the bound a third of it; the median 5 % slower."""
+    """MeasuredRun `scale_s`, predicted 8 % more, the bound a third of it; the median 5 % slower."""
     return Cell(
         component=component,
         tokens=tokens,

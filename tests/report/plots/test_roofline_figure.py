@@ -19,7 +19,7 @@ from roofline.report.plots.style import SINGLE_IN
 
 def test_dots_stand_where_their_ops_do_and_arrows_lead_to_them(attainable: Study) -> None:
     (axes,) = FIGURES["roofline"].draw(attainable).axes
-    whole, reduced = attainable.configurations
+    whole, reduced = attainable.prompts
 
     def place(estimate: Any, name: str) -> tuple[float, float]:
         (op,) = (o for o in estimate.op_table() if (o["component"], o["name"]) == ("llm", name))

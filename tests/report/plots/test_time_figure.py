@@ -30,7 +30,7 @@ def test_bars_of_time_add_up_to_it_and_the_bound_is_hatched(attainable: Study) -
     (axes,) = FIGURES["time"].draw(attainable).axes
     found = parts(axes)
     expected = []
-    for one in attainable.configurations:
+    for one in attainable.prompts:
         whole = one.estimate.end_to_end
         expected += [(whole.time_s, True), (whole.attainable_time_s, False)]
 
@@ -45,7 +45,7 @@ def test_bars_of_time_add_up_to_it_and_the_bound_is_hatched(attainable: Study) -
 
 def test_a_part_of_the_time_is_that_of_its_ops(one: Study) -> None:
     page = FIGURES["time"].draw(one)
-    ops = one.configurations[0].estimate.ops
+    ops = one.prompts[0].estimate.ops
     chosen = ops[(ops.component == "llm") & (ops.kind == "linear")]
     (width,) = (
         right - left
@@ -54,7 +54,7 @@ def test_a_part_of_the_time_is_that_of_its_ops(one: Study) -> None:
     )
 
     assert width == pytest.approx(chosen.time_s.sum())
-    assert {"vision", "reducer", "projector", "LLM", "roofline bound"} <= set(legend(page))
+    assert {"vision", "reducer", "connector", "LLM", "roofline bound"} <= set(legend(page))
     assert "attainable, with its error" not in legend(page)
     assert page.axes[0].get_xlabel() == "prefill time, end to end"
 
@@ -64,8 +64,8 @@ def test_an_attainable_time_shows_what_it_may_be_off(attainable: Study) -> None:
     (bars,) = axes.containers
     ends = bars.lines[2][0].get_segments()
 
-    assert len(ends) == len(attainable.configurations)
-    for (left, right), one in zip(ends, attainable.configurations, strict=True):
+    assert len(ends) == len(attainable.prompts)
+    for (left, right), one in zip(ends, attainable.prompts, strict=True):
         whole = one.estimate.end_to_end
         assert left[0] == pytest.approx(whole.attainable_time_low_s)
         assert right[0] == pytest.approx(whole.attainable_time_high_s)

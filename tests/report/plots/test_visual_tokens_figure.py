@@ -21,7 +21,7 @@ def test_curves_are_those_of_single_analyses(one: Study, attainable: Study) -> N
     _, memory = the_line(page, "peak memory")
 
     assert list(tokens) == list(range(1, 577))
-    device = one.configurations[0].estimate.hardware
+    device = one.prompts[0].estimate.hardware
     for count in (1, 40, 576):
         whole = roofline.analyze("llava-1.5-7b", device, visual_tokens=count).end_to_end
         assert times[count - 1] == pytest.approx(whole.time_s)
@@ -36,7 +36,7 @@ def test_curves_are_those_of_single_analyses(one: Study, attainable: Study) -> N
 
 def test_the_ridge_is_where_the_llm_turns_to_compute(one: Study) -> None:
     (x,), _ = the_line(FIGURES["visual-tokens"].draw(one), "ridge v100 fp16")
-    device = one.configurations[0].estimate.hardware
+    device = one.prompts[0].estimate.hardware
 
     bounds = [
         str(roofline.analyze("llava-1.5-7b", device, visual_tokens=int(x) + more).bound)

@@ -110,10 +110,10 @@ def test_shares_of_components_sum_to_the_whole() -> None:
     shares = {
         line.split("  ")[0]: float(line.split(" %")[0].split()[-1])
         for line in text.splitlines()
-        if line.startswith(("vision", "projector", "llm ", "end to end"))
+        if line.startswith(("vision", "connector", "llm ", "end to end"))
     }
 
-    assert set(shares) == {"vision", "projector", "llm", "end to end"}
+    assert set(shares) == {"vision", "connector", "llm", "end to end"}
     assert shares["end to end"] == 100
     parts = sum(share for part, share in shares.items() if part != "end to end")
     assert parts == pytest.approx(100, abs=0.2)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from roofline.records.measurement import Record, Snapshot, Span, Telemetry
+from roofline.records.measurement import Record, Snapshot, Telemetry, TimedSpan
 from roofline.report.text.record import render_record
 from roofline.report.text.record_comparison import render_comparison
 
@@ -42,7 +42,7 @@ class TestARecord:
         ]
 
     def test_what_is_not_known_is_no_column(self, record: Made) -> None:
-        spans = {name: Span(samples_s=span.samples_s) for name, span in record().spans.items()}
+        spans = {name: TimedSpan(samples_s=span.samples_s) for name, span in record().spans.items()}
         text = render_record(record(spans=spans), "table")
 
         assert row(text, "Component") == ["Component", "Median", "p10", "p90"]
@@ -90,12 +90,12 @@ class TestARecord:
         assert not labels & {"Sensors", "Device busy", "Energy", "Peak memory"}
 
     def test_few_samples_bound_nothing(self, record: Made) -> None:
-        text = render_record(record(spans={"whole": Span(samples_s=[1.0, 1.1])}), "table")
+        text = render_record(record(spans={"whole": TimedSpan(samples_s=[1.0, 1.1])}), "table")
 
         assert row(text, "Samples")[1] == "2, too few to bound the median"
 
     def test_decode_has_a_pace(self, record: Made) -> None:
-        spans = {**record().spans, "decode": Span(samples_s=[0.2])}
+        spans = {**record().spans, "decode": TimedSpan(samples_s=[0.2])}
         asked = {"stage": "generate", "output_tokens": 10, "batch": 4}
         text = render_record(record(inputs=asked, spans=spans), "table")
 
@@ -128,14 +128,14 @@ class TestARecord:
         long = "a warning of quite some length, as they may be " * 4
         ops = [replace(op, name="post_attention_layernorm") for op in record().ops]
         spans = {  # as wide as numbers get
-            name: Span(
+            name: TimedSpan(
                 samples_s=[9.99e-6 * k for k in range(1, 11)],
                 flops=9.99e14,
                 memory_access_bytes=9.99e11,
                 roofline_time_s=9.99e-6,
                 attainable_time_s=9.99e-5,
             )
-            for name in ("projector", "whole")
+            for name in ("connector", "whole")
         }
         around = {"device": "An Accelerator of the Longest Name That Anybody Has Ever Made (80 GB)"}
         text = render_record(
@@ -159,9 +159,9 @@ class TestSideBySide:
     def pair(self, record: Made) -> list[Record]:
         """Without a reducer, 2 times as slow as a whole and 4 times in the LLM; and with one."""
         slow = {
-            "vision": Span(samples_s=[5e-4]),
-            "llm": Span(samples_s=[16e-3]),
-            "whole": Span(samples_s=[12.2e-3]),
+            "vision": TimedSpan(samples_s=[5e-4]),
+            "llm": TimedSpan(samples_s=[16e-3]),
+            "whole": TimedSpan(samples_s=[12.2e-3]),
         }
         without = record(
             inputs={"reducer": None, "visual_tokens": 576}, spans=slow, peak_memory_bytes=2e10
@@ -212,7 +212,7 @@ class TestSideBySide:
 
     def test_columns_that_nobody_knows_are_left_out(self, record: Made) -> None:
         bare = record(
-            spans={"whole": Span(samples_s=[1.0])},
+            spans={"whole": TimedSpan(samples_s=[1.0])},
             peak_memory_bytes=None,
             telemetry=Telemetry(),
             host=None,
@@ -234,8 +234,8 @@ class TestSideBySide:
     @pytest.mark.parametrize("count", [2, 9])
     def test_any_number_fits_a_terminal(self, count: int, record: Made) -> None:
         spans = {
-            name: Span(samples_s=[1.11e-3])
-            for name in ("vision", "reducer", "projector", "llm", "decode", "whole")
+            name: TimedSpan(samples_s=[1.11e-3])
+            for name in ("vision", "reducer", "connector", "llm", "decode", "whole")
         }
         records = [
             record(inputs={"visual_tokens": n}, spans=spans, warnings=["it shook " * 20])

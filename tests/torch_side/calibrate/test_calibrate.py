@@ -105,17 +105,17 @@ def test_ceilings_are_the_best_that_was_seen(made_up: Calibration) -> None:
 
 
 def test_laws_give_the_times_back(made_up: Calibration) -> None:
-    laws = made_up.hardware.attained
+    laws = made_up.hardware.kernel_laws
     assert laws is not None
 
     assert laws.origin == "measured"
     assert laws.matmul["fp32"].median_error_percent < 15
-    for law in laws.vector.values():
+    for law in laws.pointwise.values():
         assert law.median_error_percent < 5
     assert laws.attention["fp32"].median_error_percent < 20
-    assert set(laws.vector) == {*POINTWISE_READS_AND_WRITES, "default"}
+    assert set(laws.pointwise) == {*POINTWISE_READS_AND_WRITES, "default"}
     assert laws.host["llm"].layer_us == 2.0
-    for law in laws.vector.values():
+    for law in laws.pointwise.values():
         assert law.launch_us == pytest.approx(5, rel=0.2)
 
 
@@ -133,7 +133,7 @@ def test_every_measured_kernel_is_a_row_of_the_table(made_up: Calibration) -> No
 
     assert len(table) == len(made_up.rows)
     assert {row["op"] for row in table} == {
-        *("copy", "read", "write", "launch", "matmul", "attention", "vector")
+        *("copy", "read", "write", "launch", "matmul", "attention", "pointwise")
     }
     assert all(float(row["time_s"]) > 0 for row in table)
 
@@ -142,11 +142,11 @@ def test_a_real_one_in_small(small: None) -> None:
     done: list[float] = []
     found = calibrate("cpu", modes=["fp32"], seconds=3.0, progress=lambda s, _: done.append(s))
 
-    laws = found.hardware.attained
+    laws = found.hardware.kernel_laws
     assert laws is not None
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1.0, abs=0.02)
-    assert set(laws.host) == {"vision", "reducer", "projector", "llm", "decode"}
+    assert set(laws.host) == {"vision", "reducer", "connector", "llm", "decode"}
     estimate = roofline.analyze("llava-tiny", found.hardware, "fp32")
     assert estimate.end_to_end.attainable_time_s > estimate.end_to_end.time_s
     assert found.notes == []

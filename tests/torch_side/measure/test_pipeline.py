@@ -157,7 +157,7 @@ class TestTheRealThing:
 
         pipeline = made(llava, given, None, {"count": 5})
 
-        assert pipeline.components == ("vision", "projector", "llm")
+        assert pipeline.components == ("vision", "connector", "llm")
         assert pipeline.visual_tokens == [5]
         assert torch.equal(pipeline.prefill(), logits)
 
@@ -189,11 +189,11 @@ class TestComponents:
     @pytest.mark.parametrize(
         ("name", "components"),
         [
-            (None, "vision projector llm"),
-            ("prumerge", "vision reducer projector llm"),
-            ("divprune", "vision projector reducer llm"),
-            ("tome", "vision projector llm"),
-            ("fastv", "vision projector llm"),
+            (None, "vision connector llm"),
+            ("prumerge", "vision reducer connector llm"),
+            ("divprune", "vision connector reducer llm"),
+            ("tome", "vision connector llm"),
+            ("fastv", "vision connector llm"),
         ],
     )
     def test_marks_come_in_order(
@@ -230,7 +230,7 @@ class TestComponents:
 
         analyzed = partial(roofline.analyze, kind, "v100", reducer=name, **scenario)
         expected = {part: total.flops for part, total in analyzed().components.items()}
-        if name is not None and find(name).place != "features":
+        if name is not None and find(name).site != "features":
             host = "llm" if name == "fastv" else "vision"
             expected[host] += expected.pop("reducer")
         assert parts == expected
@@ -347,7 +347,7 @@ class TestGraphs:
     def test_each_step_is_recorded_once_and_replayed_in_order(
         self, llava: Any, prompts: Prompts, made: Made
     ) -> None:
-        """Steps: vision 0, reducer 1, projector 2, llm 3, and four decode steps from 4 on."""
+        """Steps: vision 0, reducer 1, connector 2, llm 3, and four decode steps from 4 on."""
         recorder = Replayer()
         given = prompts(llava, ["tit"])
         pipeline = made(

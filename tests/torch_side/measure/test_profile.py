@@ -47,8 +47,8 @@ def _no_host_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "host_overhead", lambda run, device: None)
 
 
-WITHOUT = ["vision", "projector", "llm"]
-APART = ["vision", "reducer", "projector", "llm"]
+WITHOUT = ["vision", "connector", "llm"]
+APART = ["vision", "reducer", "connector", "llm"]
 SPANS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "prefill": ({}, WITHOUT),
     "prefill, prumerge": ({"reducer": "prumerge", "visual_tokens": 9}, APART),

@@ -68,7 +68,7 @@ def test_the_analysis_counts_what_pytorch_counts(found: Validation) -> None:
     components = {count.component for count in found.counts}
     witnesses = {count.quantity: count.witness for count in found.counts}
 
-    assert components == {"vision", "projector", "llm", "decode"}
+    assert components == {"vision", "connector", "llm", "decode"}
     assert witnesses["flops"] == "FlopCounterMode"
     assert set(witnesses) >= {"flops", "memory_access_bytes", "peak_activation_bytes"}
     # 988 text tokens are more than the tiny vocabulary's 512 rows of 64 fp16 numbers: the analysis
@@ -158,7 +158,7 @@ def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyP
 
 def test_what_cannot_be_validated_is_one_line() -> None:
     with pytest.raises(InputError, match=r"peaks alone.*roofline calibrate"):
-        validate(replace(device(), attained=None), model="llava-tiny", device="cpu")
+        validate(replace(device(), kernel_laws=None), model="llava-tiny", device="cpu")
     with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
         validate(device(), model="vicuna-7b", device="cpu")
     with pytest.raises(InputError, match="no cuda"):

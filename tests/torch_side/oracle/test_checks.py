@@ -43,7 +43,7 @@ def test_every_component_and_quantity_is_compared() -> None:
     found = {(check.component, check.quantity) for check in compare_costs("llava-tiny")}
     assert found == {
         (component, quantity)
-        for component in ("vision", "projector", "llm")
+        for component in ("vision", "connector", "llm")
         for quantity in checks_module.QUANTITIES
     }
     assert {check.component for check in compare_costs("llava-tiny", stage="decode")} == {"llm"}
@@ -62,11 +62,11 @@ def test_a_reducer_is_counted(model: str, reducer: str) -> None:
     assert {check.difference for check in checks} == {0}
     flops = {check.component: check.traced for check in checks if check.quantity == "flops"}
     assert sum(flops.values()) == estimate.end_to_end.flops
-    place = REDUCERS[reducer].place
+    place = REDUCERS[reducer].site
     own = "reducer" if place == "features" else f"{place} + reducer"
     assert own in flops
     assert {c.component for c in checks if c.quantity != "flops"} == (
-        {"vision", "projector", "llm"} - {place}
+        {"vision", "connector", "llm"} - {place}
     )
 
 
@@ -97,8 +97,8 @@ def test_what_cannot_be_traced(scenario: dict[str, Any], message: str) -> None:
 
 
 def test_traced_costs_add_up() -> None:
-    """The projector by hand: [36, 64] @ [64, 64], GELU, again; fp16; biases of 64."""
-    cost = traced_costs("llava-tiny")["projector"]
+    """The connector by hand: [36, 64] @ [64, 64], GELU, again; fp16; biases of 64."""
+    cost = traced_costs("llava-tiny")["connector"]
 
     tensor, matrix, bias = 36 * 64 * 2, 64 * 64 * 2, 64 * 2
     assert cost.flops == 2 * 2 * 36 * 64 * 64

@@ -127,7 +127,7 @@ def test_layers_that_see_fewer_tokens() -> None:
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_whole_llava(batch: int) -> None:
-    """Vision tower up to the layer used, projector and LLM of LLaVA-1.5, each and together."""
+    """Vision tower up to the layer used, connector and LLM of LLaVA-1.5, each and together."""
     config = transformers.LlavaConfig(
         vision_config=vision_config(),
         text_config=language_config("vicuna-7b"),
@@ -146,15 +146,15 @@ def test_whole_llava(batch: int) -> None:
     tower.config.num_hidden_layers = len(blocks)
     vision, encoded = counted(lambda: tower(pixels, output_hidden_states=True))
     features = encoded.hidden_states[23][:, 1:]
-    projector, embedded = counted(lambda: model.model.multi_modal_projector(features))
+    connector, embedded = counted(lambda: model.model.multi_modal_projector(features))
     text = torch.zeros(batch, 40, 4096, device="meta", dtype=torch.float16)
     prompt = torch.cat([embedded, text], dim=1)
     hidden = model.model.language_model
     llm, output = counted(lambda: hidden(inputs_embeds=prompt))
     head, _ = counted(lambda: model.lm_head(output.last_hidden_state[:, -1:]))
 
-    assert parts == {"vision": vision, "projector": projector, "llm": llm + head}
-    assert estimate.end_to_end.flops == vision + projector + llm + head
+    assert parts == {"vision": vision, "connector": connector, "llm": llm + head}
+    assert estimate.end_to_end.flops == vision + connector + llm + head
 
 
 def test_llava_parameters() -> None:
@@ -166,7 +166,7 @@ def test_llava_parameters() -> None:
     parts = roofline.analyze("llava-1.5-13b", "a100").components
     modules = {
         "vision": [model.model.vision_tower],
-        "projector": [model.model.multi_modal_projector],
+        "connector": [model.model.multi_modal_projector],
         "llm": [model.model.language_model, model.lm_head],
     }
     for name, owners in modules.items():

@@ -15,11 +15,11 @@ from msgspec.structs import replace as changed
 from roofline import Estimate, analyze
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.counted import TRAFFIC
-from roofline.model.ops import FUSIONS
+from roofline.model.fusions import FUSIONS
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.oracle.fusion import RULES, Claims, Rule, group, rules_for
-from roofline.torch_side.oracle.subjects import trace_llm, trace_projector, trace_vision
+from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
 from roofline.torch_side.oracle.trace import Trace
 from roofline.torch_side.oracle.traffic import Traffic, measure
 
@@ -170,14 +170,14 @@ def test_vision_tower(name: str, blocks: int, images: int, attention: AttentionK
 
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("name", ["llava-1.5-7b", "llava-tiny"])
-def test_projector(name: str, images: int) -> None:
+def test_connector(name: str, images: int) -> None:
     spec = load_model(name)
     assert isinstance(spec, Lmm)
     vision = load_component(spec.vision, VisionEncoder)
     language = load_component(spec.llm, LanguageModel)
-    trace = trace_projector(vision, language, samples=images, tokens=vision.patches)
+    trace = trace_connector(vision, language, samples=images, tokens=vision.patches)
     estimate = analyze(name, HARDWARE, batch=images)
-    assert_same(estimate, "projector", priced(trace, rules_for("flash")))
+    assert_same(estimate, "connector", priced(trace, rules_for("flash")))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def small() -> list[tuple[AttentionKind, Trace]]:
             trace_vision(ODD_TOWER, attention, blocks=3, images=3),
         )
     ]
-    return [*both, ("flash", trace_projector(ODD_TOWER, ODD_LLM, samples=3, tokens=25))]
+    return [*both, ("flash", trace_connector(ODD_TOWER, ODD_LLM, samples=3, tokens=25))]
 
 
 def test_rules_are_the_fusions(small: list[tuple[AttentionKind, Trace]]) -> None:

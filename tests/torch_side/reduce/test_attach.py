@@ -90,7 +90,7 @@ def by_hand(model: Any, given: dict[str, Tensor], name: str, **options: Any) -> 
     last = tower.encoder.layers[-1]
     normed = last.layer_norm1(features)
     queries, keys = last.self_attn.q_proj(normed), last.self_attn.k_proj(normed)
-    if find(name).after_projector:
+    if find(name).after_connector:
         features = project(features)
         project = torch.nn.Identity()
     reduction = roofline.reduce_tokens(name, features, queries, keys, **options)

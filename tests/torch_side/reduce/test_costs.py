@@ -82,7 +82,7 @@ def measured(model: Any, given: dict[str, Any]) -> tuple[dict[str, int], Any]:
     towers = ("vision_tower", "image_tower", "video_tower")
     counts = {
         "all": by_module["Global"],
-        "projector": within("model.multi_modal_projector"),
+        "connector": within("model.multi_modal_projector"),
         "llm": within("model.language_model", "lm_head"),
         "vision": within(
             *(f"model.{tower}.embeddings" for tower in towers),
@@ -110,7 +110,7 @@ def expected(spec: Lmm, name: str, tokens: int, batch: int, stage: str = "prefil
     )
 
 
-def typical_tokens(spec: Lmm, name: str) -> int:
+def default_tokens(spec: Lmm, name: str) -> int:
     return int(roofline.analyze(spec, "v100", reducer=name).scenario.visual_tokens)
 
 
@@ -119,7 +119,7 @@ def test_both_registries_hold_the_same_methods_in_the_same_places() -> None:
     assert all(find_runtime(name).name == name for name in REDUCERS)
     for name, cost in REDUCERS.items():
         runtime = find_runtime(name)
-        assert (runtime.place, runtime.after_projector) == (cost.place, cost.projects_all)
+        assert (runtime.site, runtime.after_connector) == (cost.site, cost.projects_all)
 
 
 @pytest.mark.parametrize("name", REDUCERS)
@@ -127,7 +127,7 @@ def test_both_registries_hold_the_same_methods_in_the_same_places() -> None:
 def test_typical_counts_are_accepted(name: str, model: str) -> None:
     spec = load_model(model)
     assert isinstance(spec, Lmm)
-    per_image, rest = divmod(typical_tokens(spec, name), spec.images)
+    per_image, rest = divmod(default_tokens(spec, name), spec.images)
 
     assert not rest
     roofline.attach(roofline.load_model(spec), name, count=per_image)
@@ -157,8 +157,8 @@ def test_flops_of_the_reduced_model(name: str, kind: str, tokens: int, batch: in
     parts = {part: total.flops for part, total in estimate.components.items()}
     own = parts["reducer"]
     assert counted["all"] == estimate.end_to_end.flops
-    assert counted["projector"] == parts["projector"]
-    place = REDUCERS[name].place
+    assert counted["connector"] == parts["connector"]
+    place = REDUCERS[name].site
     if place != "vision":
         assert counted["vision"] == parts["vision"]
     assert counted["llm"] == parts["llm"] + (own if place == "llm" else 0)
@@ -232,9 +232,9 @@ class TestATS:
         sizes = {"text_tokens": TEXT, "batch": images, "attention": "eager"}
         longest = roofline.analyze(spec, "v100", visual_tokens=max(drawn), **sizes)
         llm = load_component(spec.llm, LanguageModel)
-        assert counted["projector"] == 2 * sum(drawn) * llm.hidden_size * (c + llm.hidden_size)
+        assert counted["connector"] == 2 * sum(drawn) * llm.hidden_size * (c + llm.hidden_size)
         assert counted["llm"] == longest.components["llm"].flops
-        assert counted["all"] == images * by_hand + counted["projector"] + counted["llm"]
+        assert counted["all"] == images * by_hand + counted["connector"] + counted["llm"]
         return counted["all"], expected(spec, DRAWS, count, images).end_to_end.flops
 
 
@@ -255,7 +255,7 @@ def llava_on_meta() -> Any:
 def test_flops_of_llava_7b(name: str) -> None:
     spec, model = load_model("llava-1.5-7b"), llava_on_meta()
     assert isinstance(spec, Lmm)
-    tokens = typical_tokens(spec, name)
+    tokens = default_tokens(spec, name)
     given = prompt_of(spec, 1)
     given["pixel_values"] = given["pixel_values"].to("meta", torch.float16)
     roofline.attach(model, name, count=tokens)

@@ -87,7 +87,7 @@ def test_gradients_reach_kept_and_merged_patches_and_no_others(
 
 
 def test_the_gradient_is_the_slope_of_the_loss(llava: Any, prompts: Prompts) -> None:
-    """Along a random direction of the projector's bias, by central differences."""
+    """Along a random direction of the connector's bias, by central differences."""
     llava.double()
     given = labelled(prompts(llava, ["ttittt"]))
     given["pixel_values"] = given["pixel_values"].double()

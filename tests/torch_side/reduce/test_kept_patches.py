@@ -31,7 +31,7 @@ from roofline.torch_side.reduce.methods.base import ReducerError, Reduction, cla
 
 SIDE, PIXELS, PLACEHOLDER = 6, 84, 500
 PATCHES = SIDE**2
-DRAWABLE = [name for name in reducer_names() if find(name).place != "llm"]
+DRAWABLE = [name for name in reducer_names() if find(name).site != "llm"]
 COUNTED = {"sequential", "spatial", "fastervlm", "visionzip", "divprune"}
 
 

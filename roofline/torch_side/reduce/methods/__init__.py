@@ -86,7 +86,7 @@ def reduce_tokens(
     reducer = find(method)
     if reducer.reduce is None:
         raise ReducerError(
-            f"{method} works inside the {'ViT' if reducer.place == 'vision' else 'LLM'}, not on "
+            f"{method} works inside the {'ViT' if reducer.site == 'vision' else 'LLM'}, not on "
             "its features: it needs the model"
         )
     for option in options:

@@ -140,7 +140,7 @@ REDUCERS: tuple[Reducer, ...] = (
     Reducer(
         name="ats",
         title="ATS: tokens sampled by attention at three ViT blocks; counts vary by image",
-        place="vision",
+        site="vision",
         source="Fayyaz et al. 2022, Adaptive Token Sampling, arXiv:2111.15667",
         blocks=ATS,
         options={"rate": RATE, "count": None, "stages": None},

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from roofline.errors import InputError
-from roofline.reducers.costs import Place
+from roofline.reducers.costs import Site
 
 MERGED = -1
 """Index of a token that is no patch of its own but made of several."""
@@ -81,7 +81,7 @@ class Reducer:
 
     name: str
     title: str
-    place: Place
+    site: Site
     source: str
     """Paper that describes it."""
     reduce: FeatureFunction | None = None
@@ -95,7 +95,7 @@ class Reducer:
     attention_block: int = 0
     """Which block's queries and keys, counted from the feature layer: 0 is the first block that
     does not contribute to the features, −1 the last one that does."""
-    after_projector: bool = False
+    after_connector: bool = False
     """Whether it ranks and keeps projected tokens."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Names and defaults."""

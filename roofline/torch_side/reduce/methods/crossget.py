@@ -149,7 +149,7 @@ REDUCERS: tuple[Reducer, ...] = (
         name="crossget",
         title="CrossGET without its checkpoint (a training-free approximation): unimportant "
         "tokens merge in every ViT block",
-        place="vision",
+        site="vision",
         source="Shi et al. 2024, CrossGET, arXiv:2305.17455",
         blocks=CrossGET,
         options={"r": None, "count": None, "vectors": None},

@@ -65,10 +65,10 @@ REDUCERS = (
     Reducer(
         name="divprune",
         title="DivPrune",
-        place="features",
+        site="features",
         source="Alvar et al. 2025, DivPrune (CVPR), arXiv:2503.02175",
         reduce=divprune,
-        after_projector=True,
+        after_connector=True,
         options=defaults(divprune),
     ),
 )

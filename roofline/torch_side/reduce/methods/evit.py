@@ -89,7 +89,7 @@ REDUCERS: tuple[Reducer, ...] = (
     Reducer(
         name="evit",
         title="EViT: the most attended tokens stay at three ViT blocks, the rest is fused",
-        place="vision",
+        site="vision",
         source="Liang et al. 2022, Not All Patches Are What You Need, arXiv:2202.07800",
         blocks=EViT,
         options={"rate": RATE, "count": None, "stages": None, "rule": "budget"},

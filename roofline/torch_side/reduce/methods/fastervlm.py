@@ -1,7 +1,7 @@
 """FasterVLM: what the class token attends to most (Zhang et al. 2024, arXiv:2412.01818).
 
 One row of attention, mean over heads, in the last block that contributes to the features; the
-`count` strongest patches stay, in raster order. Keeping commutes with the projector, which works
+`count` strongest patches stay, in raster order. Keeping commutes with the connector, which works
 token by token: reducing before it gives the same tokens for less.
 
 Matmuls, C' the width of queries and keys: attention H × [1, C'/H] @ [C'/H, 1 + N], 2·(1 + N)·C'
@@ -47,7 +47,7 @@ REDUCERS = (
     Reducer(
         name="fastervlm",
         title="FasterVLM",
-        place="features",
+        site="features",
         source="Zhang et al. 2024, FasterVLM, arXiv:2412.01818",
         reduce=fastervlm,
         needs_attention=True,

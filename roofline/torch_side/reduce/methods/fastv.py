@@ -253,7 +253,7 @@ REDUCERS = (
     Reducer(
         name="fastv",
         title="FastV: visual tokens leave after the LLM's first layers",
-        place="llm",
+        site="llm",
         source="Chen et al. 2024, An Image is Worth 1/2 Tokens After Layer 2, arXiv:2403.06764",
         llm=FastV,
         options={"layer": 2, "ratio": 0.5, "count": None},

@@ -272,7 +272,7 @@ REDUCERS = (
     Reducer(
         name="prumerge",
         title="PruMerge",
-        place="features",
+        site="features",
         source=_PAPER,
         reduce=prumerge,
         needs_attention=True,
@@ -281,7 +281,7 @@ REDUCERS = (
     Reducer(
         name="prumerge+",
         title="PruMerge+",
-        place="features",
+        site="features",
         source=_PAPER,
         reduce=prumerge_plus,
         needs_attention=True,

@@ -84,7 +84,7 @@ REDUCERS = (
     Reducer(
         name="sequential",
         title="Sequential sampling",
-        place="features",
+        site="features",
         source=_PAPER,
         reduce=sequential,
         options=defaults(sequential),
@@ -92,7 +92,7 @@ REDUCERS = (
     Reducer(
         name="spatial",
         title="Spatial sampling",
-        place="features",
+        site="features",
         source=_PAPER,
         reduce=spatial,
         options=defaults(spatial),

@@ -138,7 +138,7 @@ REDUCERS: tuple[Reducer, ...] = (
     Reducer(
         name="tome",
         title="ToMe: alike tokens merge in every ViT block",
-        place="vision",
+        site="vision",
         source="Bolya et al. 2023, Token Merging: Your ViT But Faster, arXiv:2210.09461",
         blocks=ToMe,
         options={"count": None, "r": None},

@@ -109,7 +109,7 @@ REDUCERS = (
     Reducer(
         name="visionzip",
         title="VisionZip",
-        place="features",
+        site="features",
         source="Yang et al. 2025, VisionZip (CVPR), arXiv:2412.04467",
         reduce=visionzip,
         needs_attention=True,

@@ -27,7 +27,7 @@ def test_every_name_has_its_reducer(name: str) -> None:
     assert reducer.title
     assert re.search(r"20\d\d", reducer.source)
     given = {"features": reducer.reduce, "vision": reducer.blocks, "llm": reducer.llm}
-    assert [place for place, function in given.items() if function] == [reducer.place]
+    assert [place for place, function in given.items() if function] == [reducer.site]
     if reducer.reduce:
         assert dict(reducer.options) == defaults(reducer.reduce)
 

@@ -1,0 +1,105 @@
+"""An op: one kernel's FLOPs, the tensors that it reads and writes, and its shape.
+
+Everything is in FLOPs and elements; widths in bytes are the accounting's business. Numbers are
+plain or polynomials in the scenario's variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from roofline.model.polynomial import Number
+
+Kind = Literal[
+    "embedding",
+    "linear",
+    "attention",
+    "softmax",
+    "norm",
+    "rotary",
+    "activation",
+    "residual",
+    "reduction",
+]
+Unit = Literal["matmul", "attention", "vector"]
+"""Whose peak bounds the op: linear layers and attention may compute in different types."""
+Role = Literal["linear", "embedding", "lm_head"]
+"""What a weight matrix is for; quantization modes treat the three differently."""
+
+
+class MatmulShape(Struct, frozen=True):
+    """[rows, in_features] @ [in_features, out_features], the m, k and n of a GEMM."""
+
+    rows: Number
+    in_features: Number
+    out_features: Number
+
+
+class AttentionShape(Struct, frozen=True):
+    """softmax(QKᵀ/√e)·V with Q [batch, heads, queries, e] and K, V [batch, kv_heads, keys, e]."""
+
+    batch: Number
+    queries: Number
+    keys: Number
+    heads: int
+    kv_heads: int
+    head_dim: int
+    causal: bool = False
+
+    @property
+    def query_rows(self) -> Number:
+        """Queries of all heads and sequences."""
+        return self.batch * self.queries * self.heads
+
+    @property
+    def query_elements(self) -> Number:
+        return self.query_rows * self.head_dim
+
+    @property
+    def key_elements(self) -> Number:
+        """Elements of K, and as many of V: KV heads, never copied to query heads."""
+        return self.batch * self.keys * (self.kv_heads * self.head_dim)
+
+    @property
+    def scores(self) -> Number:
+        """Elements of QKᵀ, all heads."""
+        return self.batch * self.queries * self.keys * self.heads
+
+    @property
+    def product_flops(self) -> Number:
+        """FLOPs of QKᵀ, and as many of PV: dense, whatever the mask."""
+        return 2 * self.scores * self.head_dim
+
+
+class Op(Struct, frozen=True):
+    """One kernel.
+
+    `reads` and `writes` name the activation tensors of the block and their elements; the names
+    give tensor lifetimes. `kv_reads` and `kv_writes` are elements of the KV cache.
+    """
+
+    name: str
+    kind: Kind
+    unit: Unit
+    reads: Mapping[str, Number]
+    writes: Mapping[str, Number]
+    flops: Number = 0.0
+    vector_flops: Number = 0.0
+    weights: Number = 0.0
+    """Elements of weight matrices read."""
+    role: Role = "linear"
+    vectors: Number = 0.0
+    """Elements of biases, norm weights and position embeddings read."""
+    kv_reads: Number = 0.0
+    kv_writes: Number = 0.0
+    resident: Mapping[str, Number] = {}
+    """Full size of a tensor that the op writes only a part of."""
+    shape: MatmulShape | AttentionShape | None = None
+    """What the time that a kernel attains depends on, beside FLOPs and bytes."""
+    launches: int = 1
+    """Kernels that its implementation issues: each pays a launch."""
+    function: str = ""
+    """What a vector op computes, where ops of its kind are of different cost."""
