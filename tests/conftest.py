@@ -17,7 +17,7 @@ from roofline.records.measurement import (
     Telemetry,
     TimedSpan,
 )
-from roofline.records.validation import Cell, Count, Validation
+from roofline.records.validation import TimedCell, Count, Validation
 
 INPUTS = Inputs(
     model="llava-1.5-7b",
@@ -126,13 +126,13 @@ def record() -> Callable[..., Record]:
 def validation() -> Callable[..., Validation]:
     """A validation with errors that are easy to tell."""
 
-    def cell(component: str, tokens: int, predicted_s: float, batch: int = 1) -> Cell:
-        return Cell(
+    def cell(component: str, tokens: int, attainable_time_s: float, batch: int = 1) -> TimedCell:
+        return TimedCell(
             component=component,
             tokens=tokens,
             batch=batch,
-            predicted_s=predicted_s,
-            roofline_s=2e-3,
+            attainable_time_s=attainable_time_s,
+            roofline_time_s=2e-3,
             samples_s=[12e-3, 10e-3, 11e-3],
         )
 

@@ -1,10 +1,11 @@
-"""`analyze`: names and numbers in, an estimate out. The one entry for a single task and a sweep."""
+"""`analyze` and `count`: names and numbers in, a record out. A single case and a sweep are one."""
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from math import prod
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 from msgspec import Struct
@@ -12,28 +13,32 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from roofline.device.borrowed import laws_of
-from roofline.device.law_choice import Laws
-from roofline.device.peaks import rates
-from roofline.engine.accounting import exact, llm_viewer
-from roofline.engine.layout import Layers, Layout, lay_out
+from roofline.device.law_choice import LawChoice
+from roofline.device.peaks import component_peaks
+from roofline.engine.accounting import ACCOUNTINGS
+from roofline.engine.axes import COUNTS
+from roofline.engine.count import COUNTED, CountPlan, over_steps
+from roofline.engine.layout import Layout, lay_out
 from roofline.engine.memo import DIRECT_BELOW
-from roofline.engine.price import EVALUATED, FROM_LAWS, Plan, Prompt, evaluate
-from roofline.engine.result import Estimate, Totals, plain
-from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
+from roofline.engine.price import FROM_LAWS, PricePlan, evaluate
+from roofline.engine.result import (
+    Counts,
+    Estimate,
+    OpQuantities,
+    OpTotals,
+    Quantities,
+    ReducerFacts,
+    Totals,
+)
+from roofline.engine.scenario import Axes, Scenario
 from roofline.errors import ScenarioError
-from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.counted import ComponentCost
-from roofline.model.polynomial import Array
-from roofline.specs.catalog import load_hardware, load_quantization, mode_outside_llm
+from roofline.model.counted import AMOUNTS, ComponentCounts, CountedOp
+from roofline.model.polynomial import Array, Derived, Point, Polynomial
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
 from roofline.units import TERA
-
-Accounting: TypeAlias = Literal["exact", "llm-viewer"]
-ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
-ATTENTIONS: tuple[AttentionKind, ...] = get_args(AttentionKind)
 
 
 def analyze(
@@ -41,282 +46,405 @@ def analyze(
     hardware: str | Hardware,
     quant: str | Quantization = "fp16",
     visual_tokens: ArrayLike | None = None,
-    text_tokens: ArrayLike = DEFAULT_TEXT_TOKENS,
-    batch: ArrayLike = 1,
-    stage: str = "prefill",
-    output_tokens: ArrayLike = 0,
-    attention: str | None = None,
-    accounting: str = "exact",
-    reducer: str | None = None,
-    vision_layers: Layers | None = None,
-    llm_layers: Layers | None = None,
+    **axes: Unpack[Axes],
 ) -> Estimate:
     """Price a model's prefill, one decode step, or a whole generation on a device.
 
     model, hardware, quant: names from the catalog, paths of YAML files, or specs.
     visual_tokens: per sequence, as they reach the LLM, all images and frames together; left out,
         as many as the model's images give, or none for an LLM that no LMM is known to use.
-    text_tokens, batch, output_tokens: counts. These and `visual_tokens` may be arrays that
-        broadcast; every figure of the estimate then has the broadcast shape.
+    text_tokens, batch, output_tokens: counts, by default 40, 1 and 0. These and `visual_tokens` may
+        be arrays that broadcast; every figure of the estimate then has the broadcast shape.
     stage: `prefill`, `decode` (one token more) or `generate` (prefill and `output_tokens` steps).
-    attention: `flash` or `eager`; left out, flash under `exact`, eager under `llm-viewer`.
-    accounting: `exact`, or `llm-viewer` to reproduce numbers published with that tool.
-    reducer: a method of `roofline.reducers.costs`, whose own work is a component of its own. It
-        leaves `visual_tokens`, by default as many as is typical of it; for a method inside the
-        LLM these are what its later layers see.
+    attention: `flash` or `eager`; left out, what the accounting is defined for.
+    accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
+    reducer: a method by name, with options as in `fastv:k=3`, whose own work is a component of its
+        own. It leaves `visual_tokens`, by default as many as is typical of it; for a method inside
+        the LLM these are what its later layers see.
     vision_layers, llm_layers: [(layers, tokens), …] where reducers inside the model make layers
         see different token counts: ViT sequence length, and visual tokens in the LLM. A third
         number is the count in the MLP, where tokens are merged before it.
 
     Raises UnknownNameError, SpecError, UnsupportedModeError, ScenarioError.
     """
-    request = _Request(
-        model,
-        hardware,
-        quant,
-        visual_tokens,
-        text_tokens,
-        batch,
-        stage,
-        output_tokens,
-        attention,
-        accounting,
-        reducer,
-        vision_layers,
-        llm_layers,
-    )
-    return request.estimate()
+    asked = Scenario.of(model, hardware, quant, visual_tokens=visual_tokens, **axes)
+    return price_scenario(asked)
 
 
-def sweep(
+def count(
     model: str | Model,
-    hardware: str | Hardware,
     quant: str | Quantization = "fp16",
-    *,
-    visual_tokens: ArrayLike,
-    text_tokens: ArrayLike = DEFAULT_TEXT_TOKENS,
-    batch: ArrayLike = 1,
-    output_tokens: ArrayLike = 0,
-    **options: Any,
-) -> Estimate:
-    """`analyze` every combination: each 1-d axis gets a dimension of its own, in the order above.
+    visual_tokens: ArrayLike | None = None,
+    **axes: Unpack[Axes],
+) -> Counts:
+    """Count FLOPs, traffic and memory of the same, on no device. Arguments as of `analyze`.
 
-    Figures have shape [visual, text, batch, output], without the axes given as plain numbers.
+    Raises UnknownNameError, SpecError, ScenarioError.
     """
-    axes = [np.asarray(axis) for axis in (visual_tokens, text_tokens, batch, output_tokens)]
-    if any(axis.ndim > 1 for axis in axes):
-        raise ScenarioError("a sweep's axes are numbers or 1-d arrays; `analyze` takes any shape")
-    grid = iter(np.ix_(*(axis for axis in axes if axis.ndim)))
-    visual, text, sequences, output = (next(grid) if axis.ndim else axis for axis in axes)
-    return analyze(
-        model,
-        hardware,
-        quant,
-        visual_tokens=visual,
-        text_tokens=text,
-        batch=sequences,
-        output_tokens=output,
-        **options,
-    )
+    return count_scenario(Scenario.of(model, None, quant, visual_tokens=visual_tokens, **axes))
 
 
-class _Request(Struct, frozen=True):
-    """The arguments of `analyze`, kept so that an estimate can ask for its unreduced twin."""
+def count_scenario(scenario: Scenario) -> Counts:
+    """`count`, of a scenario that is checked already."""
+    return _Run(scenario).counts()
 
-    model: str | Model
-    hardware: str | Hardware
-    quant: str | Quantization
-    visual_tokens: ArrayLike | None
-    text_tokens: ArrayLike
-    batch: ArrayLike
-    stage: str
-    output_tokens: ArrayLike
-    attention: str | None
-    accounting: str
-    reducer: str | None
-    vision_layers: Layers | None
-    llm_layers: Layers | None
+
+def price_scenario(scenario: Scenario) -> Estimate:
+    """`analyze`, of a scenario with hardware."""
+    return _Run(scenario).estimate()
+
+
+def layout_of(scenario: Scenario) -> Layout:
+    """What runs in a scenario; with arrays and a reducer, at the fewest visual tokens."""
+    return _Run(scenario).layout
+
+
+def ops_of(scenario: Scenario) -> list[OpQuantities]:
+    """Every distinct op of a scenario, counted."""
+    return _joined([_ops(case, _op_quantities) for case in _Run(scenario).cases], scenario.shape)
+
+
+def priced_ops_of(scenario: Scenario) -> list[OpTotals]:
+    """The same, priced."""
+    return _joined([_ops(case, _op_totals) for case in _Run(scenario).cases], scenario.shape)
+
+
+class _Case(Struct, frozen=True, eq=False):
+    """Configurations that one layout goes for: all, or those of one token count of a reducer."""
+
+    layout: Layout
+    counts: Mapping[str, Array]
+    where: np.ndarray[Any, Any] | None
+    """Which of the flattened configurations these are; None for all."""
+    plans: Sequence[CountPlan | PricePlan]
+
+
+class _Run:
+    """A scenario on its way to a record."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.accounting = ACCOUNTINGS.find(scenario.accounting)
+        if scenario.reducer is not None and not self.accounting.takes_reducers:
+            raise ScenarioError(f"{scenario.accounting} accounting knows no reducers: use exact")
+        attention = scenario.attention or self.accounting.attention
+        self.scenario = replace(scenario, attention=attention)
+        self.cases = self._cases()
+        self.layout = self.cases[0].layout
+
+    def counts(self) -> Counts:
+        parts, whole = self._parts(Quantities, {})
+        return Counts(**self._facts(), components=parts, end_to_end=whole)
 
     def estimate(self) -> Estimate:
-        scenario = Scenario.of(
-            visual_tokens=self.visual_tokens,
-            text_tokens=self.text_tokens,
-            batch=self.batch,
-            output_tokens=self.output_tokens,
-            stage=self.stage,
-        )
-        hardware, mode = load_hardware(self.hardware), load_quantization(self.quant)
-        work = self._workload(scenario)
-        scenario = _with_defaults(scenario, work, self.visual_tokens is not None, self.llm_layers)
-        costs = self._price(work, mode)
-        laws = laws_of(hardware) if self.accounting == "exact" else None
-        plan = _known_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
-        plans = [plan(hardware, laws, cost, mode) for cost in costs]
-        prompt = Prompt(work.images_per_sample, work.unreduced_visual_tokens)
-        results = evaluate(plans, prompt, scenario)
-        components = {
-            plan.cost.component: _totals(plan, values, hardware)
-            for plan, values in zip(plans, results, strict=True)
-        }
-        main = components[work.main]
+        hardware = self.scenario.hardware
+        assert hardware is not None
+        parts, whole = self._parts(Totals, {"device_memory_bytes": hardware.memory_bytes})
+        plans = [plan for plan in self.cases[0].plans if isinstance(plan, PricePlan)]
         return Estimate(
-            **{name: getattr(main, name) for name in (*EVALUATED, "weight_bytes")},
-            device_memory_bytes=hardware.memory_bytes,
-            inputs=self._inputs(work, hardware, mode, scenario),
+            **self._facts(),
+            components=parts,
+            end_to_end=whole,
             device=_device(hardware, plans),
-            components=components,
-            end_to_end=_together(list(components.values()), hardware),
-            hardware=hardware,
-            scenario=scenario,
-            plans=plans,
-            prompt=prompt,
-            work=work,
-            reanalyze=partial(self._unreduced, work, scenario),
         )
 
-    def _workload(self, scenario: Scenario) -> Layout:
-        if self.accounting not in ACCOUNTINGS:
-            raise ScenarioError(
-                f"unknown accounting {self.accounting!r}: choose one of {', '.join(ACCOUNTINGS)}"
-            )
-        attention = self.attention or ("flash" if self.accounting == "exact" else "eager")
-        if attention not in ATTENTIONS:
-            raise ScenarioError(
-                f"unknown attention {attention!r}: choose one of {', '.join(ATTENTIONS)}"
-            )
-        count = None
-        if self.reducer is not None:
-            if self.accounting != "exact":
-                raise ScenarioError("llm-viewer accounting knows no reducers: use exact")
-            if scenario.visual_tokens.ndim:
-                raise ScenarioError("with a reducer, `visual_tokens` is one number at a time")
-            count = None if self.visual_tokens is None else float(scenario.visual_tokens)
+    def _cases(self) -> list[_Case]:
+        """One for all configurations, or one for each count that a reducer is to leave."""
+        scenario = self.scenario
+        visual = scenario.counts.get("visual_tokens")
+        if scenario.reducer is None or visual is None or not visual.ndim:
+            layout = self._lay_out(visual)
+            self.scenario = scenario = _with_defaults(scenario, layout)
+            return [_Case(layout, scenario.counts, None, self._plans(layout))]
+        flat = {
+            name: np.broadcast_to(array, scenario.shape).ravel()
+            for name, array in scenario.counts.items()
+        }
+        cases = []
+        for kept in np.unique(flat["visual_tokens"]):
+            where = np.flatnonzero(flat["visual_tokens"] == kept)
+            layout = self._lay_out(kept)
+            counts = {name: array[where] for name, array in flat.items()}
+            cases.append(_Case(layout, counts, where, self._plans(layout)))
+        return cases or [_Case(self._lay_out(None), flat, None, [])]
+
+    def _lay_out(self, visual: Array | None) -> Layout:
+        scenario = self.scenario
+        assert scenario.attention is not None
+        counted = scenario.reducer is not None and visual is not None
         return lay_out(
-            self.model,
+            scenario.model,
             stage=scenario.stage,
-            attention=attention,
-            vision_layers=self.vision_layers,
-            llm_layers=self.llm_layers,
-            reducer=self.reducer,
-            visual_tokens=count,
+            attention=scenario.attention,
+            vision_layers=scenario.vision_layers,
+            llm_layers=scenario.llm_layers,
+            reducer=scenario.reducer,
+            visual_tokens=float(visual) if counted and visual is not None else None,
         )
 
-    def _price(self, work: Layout, mode: Quantization) -> list[ComponentCost]:
-        if self.accounting == "llm-viewer":
-            return llm_viewer.price(work, mode)
-        return exact.price(work, mode, mode_outside_llm(mode) if work.llm else mode)
+    def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
+        scenario = self.scenario
+        counts = self.accounting.count(layout, scenario.quant)
+        hardware = scenario.hardware
+        if hardware is None:
+            return [CountPlan(each) for each in counts]
+        laws = laws_of(hardware) if self.accounting.has_laws else None
+        plan = _remembered_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
+        return [plan(hardware, laws, c, scenario.quant, layout.derived) for c in counts]
 
-    def _inputs(
-        self, work: Layout, hardware: Hardware, mode: Quantization, scenario: Scenario
-    ) -> dict[str, Any]:
-        inputs: dict[str, Any] = {"model": work.name, "hardware": hardware.name, "quant": mode.name}
-        for name in ("visual_tokens", "text_tokens", "batch", "output_tokens"):
-            inputs[name] = plain(getattr(scenario, name))
-        return inputs | {
-            "reducer": self.reducer,
-            "stage": scenario.stage,
-            "attention": work.attention,
-            "accounting": self.accounting,
+    def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
+        """Each component's figures, and all of them together."""
+        outputs: dict[str, dict[str, Array]] = {}
+        shape = self.scenario.shape
+        for case in self.cases:
+            results = evaluate(case.plans, case.counts, case.layout.derived)
+            for plan, values in zip(case.plans, results, strict=True):
+                known = outputs.setdefault(plan.counts.component, {})
+                values["weight_bytes"] = np.full(values["flops"].shape, plan.counts.weight_bytes)
+                for name, value in values.items():
+                    if case.where is None:
+                        known[name] = value
+                    else:
+                        known.setdefault(name, np.zeros(prod(shape)))[case.where] = value
+        lawless = not any(
+            isinstance(plan, PricePlan) and plan.laws for c in self.cases for plan in c.plans
+        )
+        parts = {
+            component: _figures(kind, values, shape, lawless) | facts
+            for component, values in outputs.items()
+        }
+        whole = _together(list(parts.values()))
+        return {name: kind(**figures) for name, figures in parts.items()}, kind(**whole)
+
+    def _facts(self) -> dict[str, Any]:
+        scenario, layout = self.scenario, self.layout
+        return {
+            "inputs": scenario.inputs | {"attention": layout.attention},
+            "reducer": _reducer_facts(layout),
+            "main": layout.main,
+            "unreduced_visual_tokens": layout.unreduced_visual_tokens,
+            "scenario": scenario,
         }
 
-    def _unreduced(self, work: Layout, scenario: Scenario) -> Estimate | None:
-        per_sample = work.unreduced_visual_tokens
-        if per_sample is None or work.llm is None:
-            return None
-        full = np.ceil(scenario.visual_tokens / per_sample) * per_sample
-        whole = replace(self, visual_tokens=full, reducer=None, vision_layers=None, llm_layers=None)
-        return whole.estimate()
+
+_WORD = "U7"
+"""What an op is bound by."""
+_Q = TypeVar("_Q", bound=Quantities)
 
 
 def _plan(
-    hardware: Hardware, laws: KernelLaws | None, cost: ComponentCost, mode: Quantization
-) -> Plan:
-    used = rates(hardware, cost, mode.name)
-    return Plan(cost, used, Laws(hardware, laws, cost, used) if laws else None)
+    hardware: Hardware,
+    laws: KernelLaws | None,
+    counts: ComponentCounts,
+    mode: Quantization,
+    derived: tuple[Derived, ...],
+) -> PricePlan:
+    peaks = component_peaks(hardware, counts, mode.name)
+    choice = LawChoice(hardware, laws, counts, peaks) if laws else None
+    return PricePlan(counts, peaks, choice, derived)
 
 
-_known_plan = lru_cache(maxsize=64)(_plan)
+_remembered_plan = lru_cache(maxsize=64)(_plan)
 """For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
 
 
-def _with_defaults(
-    scenario: Scenario, work: Layout, visual_given: bool, llm_layers: Layers | None
-) -> Scenario:
-    """Fill in the visual tokens that were not given; refuse those that contradict the model."""
-    if work.llm is None and visual_given:
+def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
+    """Fill in visual tokens that were not given; refuse those that contradict the model."""
+    visual = scenario.counts.get("visual_tokens")
+    if layout.llm is None and visual is not None:
         raise ScenarioError(
-            f"{work.name} has no LLM that visual tokens could reach: leave them out"
+            f"{layout.name} has no LLM that visual tokens could reach: leave them out"
         )
-    if llm_layers is not None:
-        first = float(llm_layers[0][1])
-        if visual_given and np.any(scenario.visual_tokens != first):
+    if scenario.llm_layers is not None:
+        first = float(scenario.llm_layers[0][1])
+        if visual is not None and np.any(visual != first):
             raise ScenarioError("`visual_tokens` and the first entry of `llm_layers` differ")
-        return replace(scenario, visual_tokens=np.asarray(first))
-    if not visual_given and work.task is not None:
-        typical = float(work.task.kept * work.images_per_sample)
-        return replace(scenario, visual_tokens=np.asarray(typical))
-    if visual_given or work.unreduced_visual_tokens is None:
-        return scenario
-    return replace(scenario, visual_tokens=np.asarray(float(work.unreduced_visual_tokens)))
+        visual = np.asarray(first)
+    if visual is None and layout.task is not None:
+        visual = np.asarray(float(layout.task.kept * layout.images_per_sample))
+    if visual is None:
+        visual = np.asarray(float(layout.unreduced_visual_tokens or 0))
+    text = scenario.counts["text_tokens"]
+    if layout.llm is not None and np.any((visual == 0) & (text == 0)):
+        raise ScenarioError("a prompt needs a token: give visual tokens, text tokens or both")
+    known = {**scenario.counts, "visual_tokens": visual}
+    return replace(scenario, counts={axis.name: known[axis.name] for axis in COUNTS})
 
 
-def _totals(plan: Plan, values: list[Array], hardware: Hardware) -> Totals:
-    figures: dict[str, Any] = dict(zip(EVALUATED, (value[()] for value in values), strict=True))
-    if plan.laws is None:
-        figures |= dict.fromkeys(FROM_LAWS)
-    weights = np.full(values[0].shape, plan.cost.weight_bytes)[()]
-    return Totals(**figures, weight_bytes=weights, device_memory_bytes=hardware.memory_bytes)
+def _figures(
+    kind: type[Quantities], values: dict[str, Array], shape: tuple[int, ...], lawless: bool
+) -> dict[str, Any]:
+    """Keywords of `Quantities` or `Totals`; figures of one configuration as plain numbers."""
+    shaped = {name: value.reshape(shape)[()] for name, value in values.items()}
+    if kind is Quantities:
+        return {name: shaped[name] for name in (*COUNTED, "weight_bytes")}
+    bound = {
+        name.removesuffix("_bound_time_s"): shaped.pop(name)
+        for name in values
+        if name.endswith("_bound_time_s")
+    }
+    if lawless:
+        shaped |= dict.fromkeys(FROM_LAWS)  # type: ignore[arg-type]
+    return {**shaped, "bound_times_s": bound}
 
 
-def _together(parts: list[Totals], hardware: Hardware) -> Totals:
+def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Components run one after the other: costs add up, of live activations the largest counts."""
     if len(parts) == 1:
         return parts[0]
-    summed: dict[str, Any] = {}
-    for name in (*EVALUATED, "weight_bytes"):
-        values = [getattr(part, name) for part in parts]
-        if name != "peak_activation_bytes":
-            absent = any(value is None for value in values)
-            summed[name] = None if absent else sum(values[1:], values[0])
-    peak = parts[0].peak_activation_bytes
-    for part in parts[1:]:
-        peak = np.maximum(peak, part.peak_activation_bytes)
-    return Totals(**summed, peak_activation_bytes=peak, device_memory_bytes=hardware.memory_bytes)
+    whole: dict[str, Any] = {}
+    for name, first in parts[0].items():
+        values = [part[name] for part in parts]
+        if name == "peak_activation_bytes":
+            whole[name] = np.max(np.broadcast_arrays(*values), axis=0)
+        elif name == "bound_times_s":
+            words = dict.fromkeys(word for times in values for word in times)
+            whole[name] = {w: sum(t[w] for t in values if w in t) for w in words}
+        elif name == "device_memory_bytes" or first is None:
+            whole[name] = first
+        else:
+            whole[name] = sum(values[1:], first)
+    return whole
 
 
-def _device(hardware: Hardware, plans: list[Plan]) -> dict[str, Any]:
+def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
     """What the estimate takes from the device, with the peaks that each component ran at."""
-    device: dict[str, Any] = {
+    return {
+        "name": hardware.name,
         "title": hardware.title,
         "memory_bytes": hardware.memory_bytes,
         "memory_bytes_per_s": hardware.memory_bytes_per_s,
         "vector_flops_per_s": hardware.vector_flops_per_s,
-        "peaks": {},
-        "kernel_laws": _laws_told(plans),
+        "peaks": {
+            plan.counts.component: {
+                "matmul_type": plan.peaks.matmul_type,
+                "preferred_type": plan.counts.matmul_types[0],
+                "matmul_flops_per_s": plan.peaks.matmul.value * TERA,
+                "matmul_engine": plan.peaks.matmul.engine,
+                "attention_type": plan.peaks.attention_type,
+                "attention_flops_per_s": plan.peaks.attention.value * TERA,
+                "vector_flops_per_s": plan.peaks.vector_flops_per_s,
+                "ridge_point_flops_per_byte": plan.peaks.ridge_point,
+            }
+            for plan in plans
+        },
+        "kernel_laws": _whose_laws(plans),
     }
-    for plan in plans:
-        used = plan.rates
-        device["peaks"][plan.cost.component] = {
-            "matmul_type": used.matmul_type,
-            "matmul_flops_per_s": used.matmul.value * TERA,
-            "matmul_engine": used.matmul.engine,
-            "attention_type": used.attention_type,
-            "attention_flops_per_s": used.attention.value * TERA,
-            "vector_flops_per_s": used.vector_flops_per_s,
-            "ridge_point_flops_per_byte": used.ridge_point,
-        }
-    return device
 
 
-def _laws_told(plans: list[Plan]) -> dict[str, str] | None:
+def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
     """Whose measurements the attainable times rest on; None without any."""
-    laws = plans[0].laws
-    if laws is None:
+    choice = plans[0].laws if plans else None
+    if choice is None:
         return None
-    told = laws.attained
+    laws = choice.kernel_laws
     return {
-        "origin": told.origin,
-        "source": told.source,
-        "date": told.date,
-        "conditions": told.conditions,
+        "origin": laws.origin,
+        "source": laws.source,
+        "date": laws.date,
+        "conditions": laws.conditions,
     }
+
+
+def _reducer_facts(layout: Layout) -> ReducerFacts | None:
+    reducer, task = layout.reducer, layout.task
+    if reducer is None or task is None:
+        return None
+    return ReducerFacts(
+        reducer.name,
+        reducer.label,
+        reducer.site,
+        reducer.default_kept(task.patches, task.blocks),
+        reducer.default_source,
+    )
+
+
+_Op = TypeVar("_Op", bound=OpQuantities)
+
+
+def _ops(
+    case: _Case, row_of: Callable[[CountPlan | PricePlan, CountedOp, Point], _Op]
+) -> tuple[_Case, list[_Op]]:
+    point = Point(case.counts, case.layout.derived)
+    return case, [row_of(plan, op, point) for plan in case.plans for op in plan.counts.rows]
+
+
+def _op_quantities(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> OpQuantities:
+    return OpQuantities(**_op_figures(plan, op, point))
+
+
+def _op_totals(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> OpTotals:
+    assert isinstance(plan, PricePlan)
+    kernel = plan.kernel(op)
+    times, law = kernel.time(point), plan.laws.law(op) if plan.laws else None
+    bound = {**dict(zip(plan.bounds, times.bound, strict=False))}
+    last = plan.bounds[-1]
+    bound[last] = times.roofline - sum(bound.values(), np.zeros(()))
+    largest = np.argmax(np.broadcast_arrays(*bound.values()), axis=0)
+    attainable = times.attainable if plan.laws else None
+    return OpTotals(
+        **_op_figures(plan, op, point),
+        resource_times_s={
+            name: _over_all(seconds, op, point) for name, seconds in plan.resource_times(op).items()
+        },
+        roofline_time_s=times.roofline,
+        attainable_time_s=attainable,
+        attainable_error_s=None if attainable is None else kernel.error * attainable,
+        attainable_origin=law.origin if law else None,
+        bound=np.asarray(list(bound))[largest],
+    )
+
+
+def _op_figures(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> dict[str, Any]:
+    count = op.count * point["steps"] if op.phase == "decode" else np.float64(op.count)
+    return {
+        "component": plan.counts.component,
+        "phase": op.phase,
+        "name": op.name,
+        "layers": op.layers,
+        "kind": op.kind,
+        "count": count,
+        "launches": op.launches,
+        **{name: _over_all(getattr(op.amounts, name), op, point) for name in AMOUNTS},
+    }
+
+
+def _over_all(amount: Polynomial, op: CountedOp, point: Point) -> Array:
+    """Over all occurrences of the stage."""
+    scaled, nothing = amount * op.count, Polynomial({})
+    return over_steps(point, *((nothing, scaled) if op.phase == "decode" else (scaled, nothing)))
+
+
+def _joined(cases: Sequence[tuple[_Case, list[_Op]]], shape: tuple[int, ...]) -> list[_Op]:
+    """The ops of all cases; one that a case does not have is nothing there."""
+    if len(cases) == 1 and cases[0][0].where is None:
+        return cases[0][1]
+    joined: dict[Any, _Op] = {}
+    for case, rows in cases:
+        for row in rows:
+            known = joined.get(row.key)
+            joined[row.key] = _scattered(row, known, case.where, shape)
+    return list(joined.values())
+
+
+def _scattered(
+    row: _Op, known: _Op | None, where: np.ndarray[Any, Any] | None, shape: tuple[int, ...]
+) -> _Op:
+    """A row's figures at their places among all configurations."""
+
+    def placed(value: Any, before: Any) -> Any:
+        if isinstance(value, dict):
+            known = before or {}
+            return {n: placed(value.get(n, 0.0), known.get(n)) for n in {**known, **value}}
+        if not isinstance(value, np.ndarray | np.generic):
+            return value
+        places = np.zeros(prod(shape), dtype=_WORD if value.dtype.kind == "U" else value.dtype)
+        if before is not None:
+            places[:] = np.ravel(before)
+        places[where] = value
+        return places.reshape(shape)
+
+    changes = {
+        name: placed(getattr(row, name), None if known is None else getattr(known, name))
+        for name in row.__struct_fields__
+    }
+    return type(row)(**changes)

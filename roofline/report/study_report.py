@@ -125,14 +125,12 @@ def _choices(study: Study) -> Iterator[Block]:
         return
     yield Paragraph(
         f"Accuracies as published: {accuracy.published().source}. Costs are computed here, each "
-        f"method at its own number of visual tokens, with {study.inputs['text_tokens']} text "
+        f"method at its own number of visual tokens, with {_listed(study.inputs['text_tokens'])} text "
         "tokens. Methods were trained and tested under different conditions; the tables tell where "
         "the paper does. One point is a hundredth of a benchmark's scale: 1 %, 20 of MME's 2000, "
         "0.05 of a score of 5."
     )
-    quantized = [
-        name for name in study.inputs["quants"] if load_quantization(name).weight_bits < 16
-    ]
+    quantized = [name for name in study.inputs["quant"] if load_quantization(name).weight_bits < 16]
     if quantized:
         yield Paragraph(
             "Scores are of models in 16 bit: what they become in "
@@ -187,12 +185,13 @@ def _listed(value: object) -> str:
 
 
 def _device(estimate: Estimate) -> str:
-    return f"{estimate.hardware.name} ({estimate.hardware.title})."
+    return f"{estimate.device['name']} ({estimate.device['title']})."
 
 
 def _sources(estimate: Estimate) -> str:
     """Of the device's figures, and whose measurements expected times rest on."""
-    told = [f"{key}: {text}" for key, text in estimate.hardware.sources.items()]
+    hardware = estimate.scenario.hardware
+    told = [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
     if (laws := estimate.device["kernel_laws"]) is not None:
         told.append(
             f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "

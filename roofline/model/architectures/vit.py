@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.architectures import VISION_ENCODERS, AttentionKind
 from roofline.model.block import Block, LayerGroup, labelled
 from roofline.model.op import AttentionShape, Op
 from roofline.model.ops import (
@@ -52,7 +52,23 @@ def encode(
         Block(s.layers, _layer(vision, s, images, attention), label)
         for s, label in labelled(groups)
     ]
-    return (Block(1, tuple(stem)), *layers)
+    return (Block(1, tuple(stem)), *layers, *_behind(vision, groups, images, attention))
+
+
+def _behind(
+    vision: VisionEncoder, groups: Sequence[LayerGroup], images: Number, attention: AttentionKind
+) -> tuple[Block, ...]:
+    """What is loaded and never runs: blocks behind the features, and the last norm."""
+    left = vision.num_hidden_layers - sum(group.layers for group in groups)
+    layer = _layer(vision, LayerGroup(left, float(vision.tokens)), images, attention)
+    norm = layer_norm(
+        "post_layernorm",
+        "hidden",
+        "hidden",
+        rows=images * vision.tokens,
+        width=vision.hidden_size,
+    )
+    return Block(left, layer, idle=True), Block(1, (norm,), idle=True)
 
 
 def _position_embedding(vision: VisionEncoder, images: Number) -> Op:
@@ -116,3 +132,6 @@ def _layer(
         linears["fc2"],
         residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),
     )
+
+
+VISION_ENCODERS.register("vision-encoder", encode)

@@ -19,8 +19,10 @@ POINTWISE_FLOPS: Mapping[Pointwise, int] = {
 }
 
 
-def embedding(name: str, target: str, *, rows: Number, width: int, prompt_rows: Number) -> Op:
-    """Copy `rows` rows of the table, one per token, into a prompt of `prompt_rows` rows."""
+def embedding(
+    name: str, target: str, *, rows: Number, width: int, prompt_rows: Number, table_rows: int
+) -> Op:
+    """Copy `rows` of the table's rows, one per token, into a prompt of `prompt_rows` rows."""
     return Op(
         name,
         "embedding",
@@ -30,6 +32,7 @@ def embedding(name: str, target: str, *, rows: Number, width: int, prompt_rows: 
         resident={target: prompt_rows * width},
         weights=rows * width,
         role="embedding",
+        resident_weights=float(table_rows * width),
     )
 
 

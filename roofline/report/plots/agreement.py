@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from roofline.explore.study import Study
 from roofline.records.measurement import Record
-from roofline.records.validation import Cell, Validation
+from roofline.records.validation import TimedCell, Validation
 from roofline.report.plots import prediction
 from roofline.report.plots.naming import listed
 from roofline.report.plots.style import DOUBLE_IN
@@ -46,15 +46,15 @@ def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
     return prediction.draw(validation, width_in)
 
 
-def cells(study: Study) -> list[Cell]:
+def cells(study: Study) -> list[TimedCell]:
     """Spans with a prediction, by their medians as in the tables; decode by the step."""
     return [
-        Cell(
+        TimedCell(
             component=name,
-            tokens=record.inputs.visual_tokens + record.inputs.text_tokens,
-            batch=record.inputs.batch,
-            predicted_s=span.attainable_time_s / steps,
-            roofline_s=span.roofline_time_s / steps,
+            tokens=record.inputs["visual_tokens"] + record.inputs["text_tokens"],
+            batch=record.inputs["batch"],
+            attainable_time_s=span.attainable_time_s / steps,
+            roofline_time_s=span.roofline_time_s / steps,
             samples_s=[span.summary.p50_s / steps],
         )
         for record in (measured.record for measured in study.records)
@@ -68,4 +68,4 @@ def cells(study: Study) -> list[Cell]:
 
 def _steps(record: Record) -> int:
     """That a run took together."""
-    return record.inputs.output_tokens if record.inputs.stage == "generate" else 1
+    return record.inputs["output_tokens"] if record.inputs["stage"] == "generate" else 1

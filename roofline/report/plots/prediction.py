@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.records.validation import Cell, Validation
+from roofline.records.validation import TimedCell, Validation
 from roofline.report.plots.style import DOUBLE_IN, INK, NORMAL, SINGLE_IN, SMALL, component
 from roofline.units import MILLI
 
@@ -78,12 +78,14 @@ def draw(validation: Validation, width_in: float = DOUBLE_IN) -> Figure:
     return figure
 
 
-def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
+def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[TimedCell]]) -> None:
     """Predicted over measured, within bands around equality."""
     from matplotlib.ticker import EngFormatter, NullFormatter
 
     cells = [cell for group in groups.values() for cell in group]
-    times = [t for c in cells for t in (c.measured_s, c.predicted_s, c.roofline_s) if t > 0]
+    times = [
+        t for c in cells for t in (c.measured_s, c.attainable_time_s, c.roofline_time_s) if t > 0
+    ]
     low, high = min(times, default=MILLI), max(times, default=MILLI)
     margin = max(_MARGIN, (_LEAST_RANGE * low / high) ** 0.5)
     line = np.array([low / margin, high * margin])
@@ -93,10 +95,10 @@ def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
     for name, group in groups.items():
         measured = [cell.measured_s for cell in group]
         style = _style(name)
-        bound = [cell.roofline_s for cell in group]
+        bound = [cell.roofline_time_s for cell in group]
         open_style = style | {"markerfacecolor": "none", "alpha": _FAINT}
         axes.plot(measured, bound, gid=f"roofline {name}", **open_style)
-        predicted = [cell.predicted_s for cell in group]
+        predicted = [cell.attainable_time_s for cell in group]
         axes.plot(measured, predicted, gid=f"predicted {name}", **style)
     axes.set(xscale="log", yscale="log", xlim=line, ylim=line, aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
@@ -105,7 +107,7 @@ def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
     _label(axes, "measured time", "predicted time")
 
 
-def _draw_errors(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
+def _draw_errors(axes: Axes, groups: Mapping[str, Sequence[TimedCell]]) -> None:
     """Signed error over tokens. Bars end where the error against the median sample would be."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -144,9 +146,9 @@ def _apart(counts: Iterable[int]) -> list[int]:
     return kept
 
 
-def _against_median(cell: Cell) -> float:
+def _against_median(cell: TimedCell) -> float:
     """Error if the median counted as what was measured, and not the fastest sample."""
-    return cell.predicted_s / cell.median_s - 1
+    return cell.attainable_time_s / cell.median_s - 1
 
 
 def _handles(groups: Mapping[str, object]) -> list[Artist]:

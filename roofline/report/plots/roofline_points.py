@@ -85,9 +85,9 @@ def measured(study: Study, deployment: Deployment) -> list[tuple[str, Place]]:
     return [
         (op.component, (op.flops_per_s / op.bytes_per_s, op.flops_per_s))
         for record in (one.record for one in study.records)
-        if (record.inputs.model, record.inputs.hardware, record.inputs.quant) == key
-        and record.inputs.visual_tokens in shown
-        and record.inputs.stage == "prefill"
+        if (record.inputs["model"], record.inputs["hardware"], record.inputs["quant"]) == key
+        and record.inputs["visual_tokens"] in shown
+        and record.inputs["stage"] == "prefill"
         for op in record.ops
         if op.flops_per_s and op.bytes_per_s
     ]

@@ -3,62 +3,80 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from textwrap import fill
 from typing import Any, SupportsFloat
 
-from roofline.engine.price import Plan
-from roofline.engine.result import Estimate, Totals
-from roofline.reducers.costs import ReducerCost
+from roofline.engine.axes import VARIED
+from roofline.engine.compare import Comparison, Saving
+from roofline.engine.result import Counts, Estimate, OpTotals, Quantities, Totals
 from roofline.report.text.grid import Style, definitions, grid
-from roofline.specs.sourced import Peak
-from roofline.units import GIGA, TERA, si, significant
+from roofline.units import GIGA, share, si, significant
 
-_WORDS = ("Hardware", "Quant", "Bound")
+_WORDS = ("Model", "Hardware", "Quant", "Reducer", "Bound")
+_WIDTH = 80
 
 ORIGINS = {
     "measured": "measured on this machine",
     "fitted": "fitted from public measurements",
     "typical": "typical for this architecture",
 }
-"""Where laws of attained time come from, in words."""
+"""Where laws of kernel time come from, in words."""
 
 TOO_LARGE = "!"
 """Marks a memory that the device does not have."""
+FULL_TOO_LARGE = "*"
+"""Marks a saving over a prompt that does not fit the device."""
+_NOTES = {
+    TOO_LARGE: "more than the device's memory",
+    FULL_TOO_LARGE: "over a prompt that does not fit the device's memory",
+}
 
 STAGE_TIMES = {
     "prefill": "Prefill time",
     "decode": "Time of one step",
     "generate": "Time of prompt and output",
 }
+_TITLES = {"vision": "Vision", "llm": "LLM", "end_to_end": "End to end"}
+_COUNTED = (
+    ("FLOPs", "flops", "FLOP"),
+    ("Vector FLOPs", "vector_flops", "FLOP"),
+    ("Memory traffic", "memory_access_bytes", "B"),
+    ("Activations stored", "activation_store_bytes", "B"),
+    ("Weights", "weight_bytes", "B"),
+    ("KV cache", "kv_cache_bytes", "B"),
+    ("Peak activations", "peak_activation_bytes", "B"),
+    ("Peak memory", "peak_memory_bytes", "B"),
+)
 
 
-def render(estimates: Sequence[Estimate], form: str, *, per_op: bool = False) -> str:
-    """Estimates of single prompts in one of `FORMATS`, with a newline at the end."""
+def render(estimates: Sequence[Counts], form: str, *, per_op: bool = False) -> str:
+    """Estimates of single configurations in one of `FORMATS`, with a newline at the end.
+
+    All are priced, or all counted on no device.
+    """
     return FORMATS[form](estimates, per_op).rstrip("\n") + "\n"
 
 
-def _json(estimates: Sequence[Estimate], per_op: bool) -> str:
-    """One document, or a list of them where several prompts were asked for."""
+def _json(estimates: Sequence[Counts], per_op: bool) -> str:
+    """One document, or a list of them where several configurations were asked for."""
     import json
 
     documents = [estimate.to_dict(per_op=per_op) for estimate in estimates]
     return json.dumps(documents[0] if len(documents) == 1 else documents, indent=2)
 
 
-def _csv(estimates: Sequence[Estimate], per_op: bool) -> str:
-    """One row per prompt, or per op of each prompt; headers are the JSON keys."""
+def _csv(estimates: Sequence[Counts], per_op: bool) -> str:
+    """One row per configuration, or per op of each configuration; headers are the JSON keys."""
     import csv
 
     rows: list[dict[str, Any]] = []
     for estimate in estimates:
         document = estimate.to_dict(per_op=per_op)
         if per_op:
-            rows += [document["inputs"] | op for op in document["ops"]]
+            rows += [document["inputs"] | _flat(op) for op in document["ops"]]
         else:
-            end_to_end = {f"end_to_end_{k}": v for k, v in document["end_to_end"].items()}
-            saving = {f"saving_{k}": v for k, v in (document["saving"] or {}).items()}
-            rows.append(document["inputs"] | document["totals"] | end_to_end | saving)
+            rows.append(document["inputs"] | _figures(estimate, document))
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -67,35 +85,56 @@ def _csv(estimates: Sequence[Estimate], per_op: bool) -> str:
     return text.getvalue()
 
 
-def _markdown(estimates: Sequence[Estimate], per_op: bool) -> str:
+def _figures(estimate: Counts, document: dict[str, Any]) -> dict[str, Any]:
+    """End to end, of the LLM (or the encoder) alone, and the headline of the comparison."""
+    comparison = document["comparison"] or {}
+    headline = ("speedup", "roofline_speedup", "tie")
+    return {
+        **{f"end_to_end_{key}": value for key, value in document["end_to_end"].items()},
+        **{
+            f"{estimate.main}_{key}": value
+            for key, value in document["components"][estimate.main].items()
+        },
+        **{name: comparison.get(name) for name in headline},
+        "unreduced_fits": comparison.get("fits"),
+    }
+
+
+def _flat(op: dict[str, Any]) -> dict[str, Any]:
+    times = op.pop("resource_times_s", {})
+    return op | {f"{name}_time_s": time for name, time in times.items()}
+
+
+def _markdown(estimates: Sequence[Counts], per_op: bool) -> str:
     return _readable(estimates, per_op, "github")
 
 
-def _table(estimates: Sequence[Estimate], per_op: bool) -> str:
+def _table(estimates: Sequence[Counts], per_op: bool) -> str:
     return _readable(estimates, per_op, "simple")
 
 
-def _readable(estimates: Sequence[Estimate], per_op: bool, style: Style) -> str:
+def _readable(estimates: Sequence[Counts], per_op: bool, style: Style) -> str:
     parts = [_heading(estimates)]
     if len(estimates) == 1:
-        parts.append(_comparison(estimates[0], style))
+        parts.append(_totals(estimates[0], style))
         if len(estimates[0].components) > 1:
             parts.append(_components(estimates[0], style))
-        parts.append(definitions([*_peaks(estimates[0]), *_verdicts(estimates[0])], style))
+        lines = [*_peaks(estimates[0]), *_verdicts(estimates[0])]
+        parts += [definitions(lines, style)] if lines else []
     else:
-        parts.append(_rows(estimates, style))
+        parts += _rows(estimates, style)
         blocks = [
-            definitions([*_title(e), *_peaks(e), *_laws(e, band=False)], style) for e in estimates
+            definitions([*_title(e), *_peaks(e), *_laws(e, band=False)], style)
+            for e in estimates
+            if isinstance(e, Estimate)
         ]
         parts += dict.fromkeys(blocks)  # one per device and mode
-        if not all(estimate.end_to_end.fits for estimate in estimates):
-            parts.append(f"{TOO_LARGE}  more than the device's memory")
     if per_op:
         parts += [part for estimate in estimates for part in _ops(estimate, style)]
     return "\n\n".join(parts)
 
 
-FORMATS: dict[str, Callable[[Sequence[Estimate], bool], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Counts], bool], str]] = {
     "table": _table,
     "json": _json,
     "csv": _csv,
@@ -103,155 +142,247 @@ FORMATS: dict[str, Callable[[Sequence[Estimate], bool], str]] = {
 }
 
 
-def _heading(estimates: Sequence[Estimate]) -> str:
+def _heading(estimates: Sequence[Counts]) -> str:
     """What all the estimates have in common."""
-    first, varying = estimates[0].inputs, _varying(estimates).values()
+    first, varying = estimates[0].inputs, _varying(estimates)
     stage = {
         "prefill": "prefill",
         "decode": "one decode step",
         "generate": f"prefill and {first['output_tokens']} output tokens",
     }[first["stage"]]
-    title = f"{first['model']}, {stage}"
-    if first["reducer"]:
+    if "output_tokens" in varying and first["stage"] == "generate":
+        stage = "prefill and output tokens"
+    title = stage if "model" in varying else f"{first['model']}, {stage}"
+    if first["reducer"] and "reducer" not in varying:
         title += f" with {first['reducer']}"
-    if "hardware" not in varying:
-        title += f", on {first['hardware']} ({estimates[0].hardware.title})"
+    if first["hardware"] and "hardware" not in varying:
+        device = estimates[0].scenario.hardware
+        title += f", on {first['hardware']}" + (f" ({device.title})" if device else "")
     if "quant" not in varying:
         title += f", {first['quant']}"
-    tokens = f"{first['text_tokens']} text tokens"
-    if "llm" not in estimates[0].components:
-        tokens = f"{first['visual_tokens']} tokens"
-    elif "visual_tokens" not in varying and first["visual_tokens"]:
-        tokens = f"{first['visual_tokens']} visual + {tokens}"
-    return (
-        f"{fill(title, 80)}\n{tokens}, batch {first['batch']}, {first['attention']} attention, "
-        f"{first['accounting']} accounting"
-    )
-
-
-def _comparison(estimate: Estimate, style: Style) -> str:
-    """The LLM's totals, beside those of the unreduced prompt where there is one to compare with."""
-    full = estimate.unreduced
-    if full is not None and full.inputs["visual_tokens"] == estimate.inputs["visual_tokens"]:
-        full = None
-    quantities: list[tuple[str, str, str]] = [
-        ("FLOPs", "flops", "FLOP"),
-        ("Vector FLOPs", "vector_flops", "FLOP"),
-        ("Memory traffic", "memory_access_bytes", "B"),
-        ("Activations stored", "activation_store_bytes", "B"),
-        ("Weights", "weight_bytes", "B"),
-        ("KV cache", "kv_cache_bytes", "B"),
-        ("Peak activations", "peak_activation_bytes", "B"),
-        ("Peak memory", "peak_memory_bytes", "B"),
-        (f"{STAGE_TIMES[estimate.inputs['stage']]}, roofline", "time_s", "s"),
-    ]
-    if estimate.attainable_time_s is not None:
-        time = f"{STAGE_TIMES[estimate.inputs['stage']]}, attainable"
-        quantities.append((time, "attainable_time_s", "s"))
-    rows = []
-    for label, name, unit in quantities:
-        value = getattr(estimate, name)
-        row = [label, si(value, unit)]
-        if full is not None:
-            before = getattr(full, name)
-            row += [si(before, unit), _times(before / value) if name != "weight_bytes" else ""]
-        rows.append(row)
-    intensities = [significant(e.arithmetic_intensity) for e in (estimate, full) if e is not None]
-    rows.append(["FLOP per byte", *intensities, *([] if full is None else [""])])
-    rows.append(["Bound", str(estimate.bound), *([] if full is None else [str(full.bound), ""])])
-    who = "LLM" if "llm" in estimate.components else "Vision"
-    headers = [who, f"{estimate.inputs['visual_tokens']} visual"]
-    if full is not None:
-        headers += [f"all {full.inputs['visual_tokens']}", "saving"]
+    tokens = []
+    if all("llm" not in estimate.components for estimate in estimates):
+        tokens.append(f"{first['visual_tokens']} tokens")
     else:
-        headers[1] = "total"
+        visual = "visual_tokens" not in varying and first["visual_tokens"]
+        text = "text_tokens" not in varying
+        both = f"{first['visual_tokens']} visual + " if visual and text else ""
+        if text:
+            tokens.append(f"{both}{first['text_tokens']} text tokens")
+        elif visual:
+            tokens.append(f"{first['visual_tokens']} visual tokens")
+    if "batch" not in varying:
+        tokens.append(f"batch {first['batch']}")
+    tokens += [f"{first['attention']} attention", f"{first['accounting']} accounting"]
+    return f"{fill(title, _WIDTH)}\n{fill(', '.join(tokens), _WIDTH)}"
+
+
+def _totals(estimate: Counts, style: Style) -> str:
+    """All components together, beside the unreduced prompt where there is one to compare with."""
+    comparison = estimate.comparison
+    part = estimate.end_to_end
+    full = comparison.full.end_to_end if comparison else None
+    rows = []
+    for label, name, unit in (*_COUNTED, *_times(estimate)):
+        value = getattr(part, name)
+        row = [label, si(value, unit)]
+        if comparison is not None and full is not None:
+            row += [si(getattr(full, name), unit), _saved(comparison.end_to_end, full, part, name)]
+        rows.append(row)
+    both = [part] if full is None else [part, full]
+    blank = [] if full is None else [""]
+    rows.append(["FLOP per byte", *(significant(p.arithmetic_intensity) for p in both), *blank])
+    if isinstance(part, Totals):
+        bounds = [str(p.bound) for p in both if isinstance(p, Totals)]
+        rows.append(["Bound", *bounds, *blank])
+    headers = [_of(estimate), "total"]
+    if comparison is not None:
+        headers[1] = f"{estimate.inputs['visual_tokens']} visual"
+        headers += [f"all {int(comparison.visual_tokens)}", "saving"]
     return grid(rows, headers, style)
 
 
-def _components(estimate: Estimate, style: Style) -> str:
-    parts: dict[str, Totals] = {**estimate.components, "end to end": estimate.end_to_end}
-    whole = estimate.end_to_end.time_s
-    told = estimate.attainable_time_s is not None
-    rows = [
-        [
+def _of(estimate: Counts) -> str:
+    """What totals are of: the end-to-end sum, or the only component that there is."""
+    name = "end_to_end" if len(estimate.components) > 1 else next(iter(estimate.components))
+    return _TITLES[name]
+
+
+def _times(estimate: Counts) -> list[tuple[str, str, str]]:
+    """Rows of time; none of counts on no device."""
+    if not isinstance(estimate, Estimate):
+        return []
+    label = STAGE_TIMES[estimate.inputs["stage"]]
+    times = [(f"{label}, roofline", "roofline_time_s", "s")]
+    if estimate.end_to_end.attainable_time_s is not None:
+        times.append((f"{label}, attainable", "attainable_time_s", "s"))
+    return times
+
+
+def _saved(saving: Saving, full: Quantities, part: Quantities, name: str) -> str:
+    """How many times less; what is as large in both, such as weights, saves nothing."""
+    if name == "weight_bytes":
+        return ""
+    if name == "attainable_time_s" and saving.tie:
+        return "tie"
+    known = {
+        "roofline_time_s": saving.roofline_speedup,
+        "attainable_time_s": saving.attainable_speedup,
+    }.get(name, getattr(saving, name, None))
+    if known is None:
+        from roofline.engine.compare import ratio
+
+        known = ratio(getattr(full, name), getattr(part, name))
+    return times(known)
+
+
+def _components(estimate: Counts, style: Style) -> str:
+    parts: dict[str, Quantities] = {**estimate.components, "end to end": estimate.end_to_end}
+    rows = []
+    for name, part in parts.items():
+        row = [
             name,
             si(part.flops, "FLOP"),
             si(part.memory_access_bytes, "B"),
             si(part.weight_bytes, "B"),
-            si(part.time_s, "s"),
-            _share(part.time_s, whole),
-            *([_attainable(part)] if told else []),
-            str(part.bound) if part.time_s else "-",
         ]
-        for name, part in parts.items()
-    ]
-    times = ["Roofline", "Share", *(["Attainable"] if told else [])]
-    headers = ["Component", "FLOPs", "Traffic", "Weights", *times, "Bound"]
+        rows.append(row + _component_times(part, estimate.end_to_end))
+    headers = ["Component", "FLOPs", "Traffic", "Weights"]
+    if isinstance(estimate.end_to_end, Totals):
+        lawful = estimate.end_to_end.attainable_time_s is not None
+        headers += ["Roofline", *(["Attainable"] if lawful else []), "Share", "Bound"]
     return grid(rows, headers, style, words=_WORDS)
 
 
-def _rows(estimates: Sequence[Estimate], style: Style) -> str:
-    """One line per prompt; what is the same in all of them is left to the heading."""
-    told = any(estimate.attainable_time_s is not None for estimate in estimates)
-    varying = _varying(estimates)
-    rows = []
-    for estimate in estimates:
-        saving = estimate.saving
-        row = {name: str(estimate.inputs[key]) for name, key in varying.items()} | {
-            **({} if told and len(varying) > 2 else {"FLOPs": si(estimate.flops, "")}),
-            "Roofline": si(estimate.time_s, "s"),
-            **(
-                {"Attainable": f"{_attainable(estimate)} {_band(estimate)}".strip()}
-                if told
-                else {"Traffic": si(estimate.memory_access_bytes, "B")}
-            ),
-            "Bound": str(estimate.bound),
-            "Memory": si(estimate.end_to_end.peak_memory_bytes, "B")
-            + ("" if estimate.end_to_end.fits else TOO_LARGE),
-            "Saves": "-" if saving is None else _times(saving["time_s"]),
+def _component_times(part: Quantities, whole: Quantities) -> list[str]:
+    """Times, share of the predicted one, bound."""
+    if not (isinstance(part, Totals) and isinstance(whole, Totals)):
+        return []
+    lawful = whole.attainable_time_s is not None
+    total = float(whole.predicted_time_s)
+    portion = float(part.predicted_time_s) / total if total else 0.0
+    return [
+        si(part.roofline_time_s, "s"),
+        *([si(part.predicted_time_s, "s")] if lawful else []),
+        "100 %" if part is whole else share(portion, _error(part)),
+        str(part.bound) if part.roofline_time_s else "-",
+    ]
+
+
+def _error(part: Totals) -> float:
+    """Of the attainable time, as a share of it; 0 where it is the roofline."""
+    if not part.attainable_time_s or part.attainable_error_s is None:
+        return 0.0
+    return float(part.attainable_error_s) / float(part.attainable_time_s)
+
+
+def _rows(estimates: Sequence[Counts], style: Style) -> list[str]:
+    """What the columns are of, one line per configuration, and notes on what is marked."""
+    rows = [_row(estimate, estimates) for estimate in estimates]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    of = dict.fromkeys(_of(estimate) for estimate in estimates)
+    caption = f"All columns: {' or '.join(of)}."
+    comparisons = [c for c in (e.comparison for e in estimates) if c]
+    if any(c.speedup is not None for c in comparisons):
+        lawful = any(c.end_to_end.attainable_speedup is not None for c in comparisons)
+        kind = "attainable" if lawful else "roofline"
+        caption += f" Saves: {kind} time against all visual tokens"
+        caption += ", in brackets the roofline's." if lawful else "."
+    table = grid([[row.get(c, "-") for c in columns] for row in rows], columns, style, words=_WORDS)
+    text = " ".join(cell for row in rows for cell in row.values())
+    notes = [f"{mark}  {note}" for mark, note in _NOTES.items() if mark in text]
+    if "tie" in text.split():
+        notes.append("tie: the difference is inside the error band")
+    return [fill(caption, _WIDTH), table, *(["\n".join(notes)] if notes else [])]
+
+
+def _row(estimate: Counts, estimates: Sequence[Counts]) -> dict[str, str]:
+    """What is the same in all estimates is left to the heading."""
+    whole, varying = estimate.end_to_end, _varying(estimates)
+    row = {title: str(estimate.inputs[name] or "-") for name, title in varying.items()}
+    row |= {"Visual": str(estimate.inputs["visual_tokens"])} if "visual_tokens" in varying else {}
+    roomy = len(varying) <= 2
+    if not isinstance(estimate, Estimate) or not isinstance(whole, Totals):
+        return row | {
+            "FLOPs": si(whole.flops, ""),
+            "Traffic": si(whole.memory_access_bytes, "B"),
+            "Memory": si(whole.peak_memory_bytes, "B"),
+            "Saves FLOPs": times(estimate.comparison.end_to_end.flops)
+            if estimate.comparison
+            else "-",
         }
-        rows.append(row)
-    return grid([list(row.values()) for row in rows], list(rows[0]), style, words=_WORDS)
+    lawful = any(
+        isinstance(e, Estimate) and e.end_to_end.attainable_time_s is not None for e in estimates
+    )
+    row |= {"FLOPs": si(whole.flops, "")} if roomy else {}
+    row["Roofline"] = si(whole.roofline_time_s, "s")
+    if lawful:
+        row["Attainable"] = f"{_attainable(whole)} {_band(whole)}".strip()
+    elif roomy:
+        row["Traffic"] = si(whole.memory_access_bytes, "B")
+    row["Bound"] = str(whole.bound)
+    row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
+    row["Saves"] = headline(estimate.comparison)
+    return row
 
 
-def _varying(estimates: Sequence[Estimate]) -> dict[str, str]:
-    """Column title and key of the inputs in which the estimates differ."""
-    columns = {"Hardware": "hardware", "Quant": "quant", "Visual": "visual_tokens"}
+def headline(comparison: Comparison | None) -> str:
+    """`2.1x (2.8x)`: attainable and, in brackets, roofline; `tie` inside the error band."""
+    if comparison is None or comparison.speedup is None:
+        return "-"
+    saving = comparison.end_to_end
+    text = "tie" if saving.tie else times(comparison.speedup)
+    if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
+        text += f" ({times(saving.roofline_speedup)})"
+    return text + ("" if comparison.fits else FULL_TOO_LARGE)
+
+
+def _varying(estimates: Sequence[Counts]) -> dict[str, str]:
+    """Key and column title of the axes in which the estimates differ."""
     return {
-        title: key for title, key in columns.items() if len({e.inputs[key] for e in estimates}) > 1
+        axis.name: axis.title
+        for axis in VARIED
+        if len({e.inputs[axis.name] for e in estimates}) > 1
     }
 
 
 def _title(estimate: Estimate) -> list[tuple[str, str]]:
-    return [("Device", f"{estimate.hardware.name} ({estimate.hardware.title})")]
+    device = estimate.device
+    return [("Device", f"{device['name']} ({device['title']})")]
 
 
-def _peaks(estimate: Estimate) -> list[tuple[str, str]]:
+def _peaks(estimate: Counts) -> list[tuple[str, str]]:
     """Which peaks the LLM ran at, and where computing and moving take equally long."""
-    plan = _main_plan(estimate)
-    used, wanted = plan.rates, plan.cost.matmul_types[0]
-    peak = f"{used.matmul_type} {_rate(used.matmul_type, used.matmul)} ({used.matmul.engine})"
-    if used.matmul_type != wanted:
-        peak += f"; no {wanted} on this device"
-    if used.attention_type != used.matmul_type:
-        peak += f"; attention {used.attention_type} {_rate(used.attention_type, used.attention)}"
-    bandwidth = f"{used.memory_bytes_per_s / GIGA:g} GB/s"
+    if not isinstance(estimate, Estimate):
+        return []
+    used = estimate.device["peaks"][estimate.main]
+    kind = used["matmul_type"]
+    peak = f"{kind} {_rate(kind, used['matmul_flops_per_s'])} ({used['matmul_engine']})"
+    if kind != used["preferred_type"]:
+        peak += f"; no {used['preferred_type']} on this device"
+    if used["attention_type"] != kind:
+        attention = used["attention_type"]
+        peak += f"; attention {attention} {_rate(attention, used['attention_flops_per_s'])}"
+    bandwidth = f"{estimate.device['memory_bytes_per_s'] / GIGA:g} GB/s"
+    ridge = significant(used["ridge_point_flops_per_byte"])
     return [
         (f"Peak, {estimate.inputs['quant']}", peak),
-        ("Vector peak", si(used.vector_flops_per_s, "FLOP/s")),
-        ("Ridge point", f"{significant(used.ridge_point)} FLOP/B, at {bandwidth}"),
+        ("Vector peak", si(used["vector_flops_per_s"], "FLOP/s")),
+        ("Ridge point", f"{ridge} FLOP/B, at {bandwidth}"),
     ]
 
 
-def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
-    """Whether it fits, and where the time goes."""
-    whole, capacity = estimate.end_to_end, estimate.hardware.memory_bytes
+def _verdicts(estimate: Counts) -> list[tuple[str, str]]:
+    """Whether it fits, what it saves, and where the time goes."""
+    if not isinstance(estimate, Estimate):
+        return []
+    whole, capacity = estimate.end_to_end, estimate.device["memory_bytes"]
     verdict = "fits in" if whole.fits else "does not fit in"
     lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
     lines += _laws(estimate)
-    if estimate.work.reducer is not None:
-        lines.append(("Reducer", _reducer_line(estimate, estimate.work.reducer)))
-    if estimate.time_s:
+    if estimate.comparison is not None:
+        lines.append(("Saving", _saving_line(estimate, estimate.comparison)))
+    if whole.roofline_time_s:
         lines.append(("Time goes to", _shares(estimate, "kind")))
         if estimate.inputs["stage"] == "generate":
             lines.append(("By phase", _shares(estimate, "phase")))
@@ -264,98 +395,113 @@ def _attainable(part: Totals) -> str:
 
 def _band(part: Totals) -> str:
     """What nine in ten kernels stay within, as a share of the attainable time."""
-    if not part.attainable_time_s or part.attainable_error_s is None:
-        return ""
-    return f"±{100 * float(part.attainable_error_s) / float(part.attainable_time_s):.0f}%"
+    return f"±{100 * _error(part):.0f}%" if _error(part) else ""
 
 
 def _laws(estimate: Estimate, *, band: bool = True) -> list[tuple[str, str]]:
     """What the attainable time rests on, by shares of it, and how far off it may be."""
-    if not estimate.attainable_time_s:
+    whole = estimate.end_to_end
+    if not whole.attainable_time_s:
         return []
-    times: dict[str, float] = {}
-    for op in estimate.op_table():
-        if op["component"] == estimate.work.main and op["attainable_origin"]:
-            origin = ORIGINS[op["attainable_origin"]]
-            times[origin] = times.get(origin, 0.0) + float(op["attainable_time_s"])
-    ranked = sorted(times.items(), key=lambda item: -item[1])
+    ranked = _ranked(estimate, lambda op: ORIGINS.get(op.attainable_origin or "", ""))
+    ranked = {name: time for name, time in ranked.items() if name}
     if band:
-        ends = (estimate.attainable_time_low_s, estimate.attainable_time_high_s)
+        ends = (whole.attainable_time_low_s, whole.attainable_time_high_s)
         span = " to ".join(si(end, "s") for end in ends if end is not None)
-        shares = ", ".join(f"{_share(time, sum(times.values()))} {name}" for name, time in ranked)
-        return [("Attainable", f"{span} ({_band(estimate)}): {shares}")]
-    return [("Attainable", ", ".join(name for name, _ in ranked))]
+        total = sum(ranked.values())
+        shares = ", ".join(
+            f"{share(time / total, _error(whole))} {name}" if len(ranked) > 1 else name
+            for name, time in ranked.items()
+        )
+        return [("Attainable", f"{span} ({_band(whole)}): {shares}")]
+    return [("Attainable", ", ".join(ranked))]
 
 
-def _reducer_line(estimate: Estimate, reducer: ReducerCost) -> str:
-    """What it gains end to end, what it takes of that, and how typical the count is."""
-    share, speedup = estimate.reducer_share, estimate.end_to_end_speedup
-    text = reducer.name
-    if share is not None and speedup is not None and float(share) < 1:
-        percent = significant(100 * float(share), 2)
-        text += f": {_times(speedup)} as fast end to end; it takes {percent} % of the time it saves"
+def _saving_line(estimate: Estimate, comparison: Comparison) -> str:
+    """What fewer tokens save end to end, what the reducer takes of that, how typical they are."""
+    saving, reducer = comparison.end_to_end, estimate.reducer
+    text = f"{reducer.label}: " if reducer else ""
+    if saving.tie:
+        text += "none to tell: the difference is inside the error band"
     else:
-        text += " saves no time here"
-    task, typical = estimate.work.task, estimate.default_tokens
-    if task is not None and task.kept == typical:
-        text += f"; {typical} tokens an image is typical ({reducer.default_source})"
+        ends = " end to end" if len(estimate.components) > 1 else ""
+        text += f"{times(comparison.speedup or 0.0)} as fast{ends}"
+    if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
+        text += f" ({times(saving.roofline_speedup)} at the roofline)"
+    if not comparison.fits:
+        text += f"; all {int(comparison.visual_tokens)} visual tokens do not fit this device"
+    taken = comparison.reducer_share
+    if taken is not None and float(taken) < 1 and not saving.tie:
+        own = estimate.components["reducer"]
+        text += f"; reducing takes {share(taken, _error(own))} of the time saved"
+    scenario = estimate.scenario
+    if reducer and int(scenario.counts["visual_tokens"]) == reducer.default_tokens_per_image:
+        text += f"; {reducer.default_tokens_per_image} tokens an image is typical "
+        text += f"({reducer.default_tokens_source})"
     return text
 
 
+def _ranked(estimate: Estimate, group: Callable[[OpTotals], str]) -> dict[str, float]:
+    """Predicted seconds of groups of ops, end to end, the largest first."""
+    grouped: dict[str, float] = {}
+    for op in estimate.ops:
+        time = op.roofline_time_s if op.attainable_time_s is None else op.attainable_time_s
+        grouped[group(op)] = grouped.get(group(op), 0.0) + float(time)
+    return dict(sorted(grouped.items(), key=lambda item: -item[1]))
+
+
 def _shares(estimate: Estimate, key: str) -> str:
-    """Shares of the time of the component that the totals are about, by a column of its ops."""
-    main = _main_plan(estimate).cost.component
-    times: dict[str, float] = {}
-    for op in estimate.op_table():
-        if op["component"] == main:
-            times[op[key]] = times.get(op[key], 0.0) + float(op["time_s"])
-    ranked = sorted(times.items(), key=lambda item: -item[1])
+    """Shares of the predicted time, end to end, by a field of its ops."""
+    ranked: Mapping[str, float] = _ranked(estimate, lambda op: str(getattr(op, key)))
+    total = sum(ranked.values())
     return ", ".join(
-        f"{name} {_share(time, estimate.time_s)}"
-        for name, time in ranked
-        if time >= 0.0005 * estimate.time_s
+        f"{name} {share(time / total, _error(estimate.end_to_end))}"
+        for name, time in ranked.items()
+        if time >= 0.0005 * total
     )
 
 
-def _main_plan(estimate: Estimate) -> Plan:
-    """The plan of the component that the totals are about: the LLM, or else all there is."""
-    return next(p for p in estimate.plans if p.cost.component == estimate.work.main)
-
-
-def _ops(estimate: Estimate, style: Style) -> list[str]:
+def _ops(estimate: Counts, style: Style) -> list[str]:
     """A table per component; FLOPs are those of matmuls and vector ops together."""
-    table, whole = estimate.op_table(), estimate.end_to_end.time_s
-    told = estimate.attainable_time_s is not None
-    types = {plan.cost.component: plan.rates.matmul_type for plan in estimate.plans}
     parts = []
-    for group in dict.fromkeys((op["component"], op["phase"]) for op in table):
+    for group in dict.fromkeys((op.component, op.phase) for op in estimate.ops):
+        ops = [op for op in estimate.ops if (op.component, op.phase) == group]
         rows = [
             [
-                op["name"] + (f" {op['layers']}" if op["layers"] else ""),
-                int(op["count"]),
-                si(op["flops"] + op["vector_flops"], ""),
-                si(op["memory_access_bytes"], "B"),
-                si(op["time_s"], "s"),
-                si(op["attainable_time_s"], "s") if told else _share(op["time_s"], whole),
-                str(op["bound"]),
+                op.name + (f" {op.layers}" if op.layers else ""),
+                int(op.count),
+                si(op.flops + op.vector_flops, ""),
+                si(op.memory_access_bytes, "B"),
+                *(_op_times(op, estimate) if isinstance(op, OpTotals) else ()),
             ]
-            for op in table
-            if (op["component"], op["phase"]) == group
+            for op in ops
         ]
-        title = f"{group[0]}, {group[1]}, on {estimate.hardware.name} at its {types[group[0]]} peak"
-        second = "Attainable" if told else "Share"
-        headers = ["Op", "Count", "FLOPs", "Traffic", "Roofline", second, "Bound"]
+        title, headers = f"{group[0]}, {group[1]}", ["Op", "Count", "FLOPs", "Traffic"]
+        if isinstance(estimate, Estimate):
+            kind = estimate.device["peaks"][group[0]]["matmul_type"]
+            title += f", on {estimate.device['name']} at its {kind} peak"
+            lawful = estimate.end_to_end.attainable_time_s is not None
+            headers += ["Roofline", "Attainable" if lawful else "Share", "Bound"]
         parts.append(f"{title}\n\n{grid(rows, headers, style, words=_WORDS)}")
     return parts
 
 
-def _rate(data_type: str, peak: Peak) -> str:
-    return si(peak.value * TERA, "OP/s" if data_type.startswith("int") else "FLOP/s")
+def _op_times(op: OpTotals, estimate: Counts) -> list[str]:
+    whole = estimate.end_to_end
+    assert isinstance(whole, Totals)
+    second = (
+        share(op.roofline_time_s / whole.roofline_time_s if whole.roofline_time_s else 0.0)
+        if op.attainable_time_s is None
+        else si(op.attainable_time_s, "s")
+    )
+    return [si(op.roofline_time_s, "s"), second, str(op.bound)]
 
 
-def _times(ratio: SupportsFloat) -> str:
-    return f"{significant(ratio, 2 if float(ratio) < 10 else 3)}x"
+def times(ratio: SupportsFloat) -> str:
+    """`7.9x`, `12.6x`, and, where two digits would hide it, `1.04x`."""
+    value = float(ratio)
+    return f"{significant(value, 3 if value >= 10 or 1 < value < 1.1 else 2)}x"
 
 
-def _share(part: SupportsFloat, whole: SupportsFloat) -> str:
-    return f"{100 * float(part) / float(whole):.1f} %" if whole else "-"
+def _rate(kind: str, per_s: float) -> str:
+    return si(per_s, "OP/s" if kind.startswith("int") else "FLOP/s")

@@ -32,13 +32,13 @@ def render_record(record: Record, form: str) -> str:
 
 def _heading(record: Record) -> str:
     given = record.inputs
-    reducer = f" with {given.reducer}" if given.reducer else ""
-    stage = _STAGES.get(given.stage, f"prefill and {given.output_tokens} output tokens")
-    weights = f"weights of {given.checkpoint}" if given.checkpoint else "random weights"
+    reducer = f" with {given['reducer']}" if given["reducer"] else ""
+    stage = _STAGES.get(given["stage"], f"prefill and {given['output_tokens']} output tokens")
+    weights = f"weights of {given['checkpoint']}" if given["checkpoint"] else "random weights"
     lines = [
-        f"{given.model}{reducer}, {stage}, on {record.environment.get('device', given.device)}",
-        f"{given.visual_tokens} visual + {given.text_tokens} text tokens, batch {given.batch}, "
-        f"{given.quant}, {given.mode}, {given.attention} attention, {weights}",
+        f"{given['model']}{reducer}, {stage}, on {record.environment.get('device', given['device'])}",
+        f"{given['visual_tokens']} visual + {given['text_tokens']} text tokens, batch {given['batch']}, "
+        f"{given['quant']}, {given['mode']}, {given['attention']} attention, {weights}",
     ]
     if not record.complete:
         lines.append("Interrupted: this is what had been measured by then.")
@@ -124,9 +124,9 @@ def _pace(record: Record) -> str | None:
     span = record.spans.get("decode")
     if span is None or not span.summary.p50_s:
         return None
-    steps = record.inputs.output_tokens if record.inputs.stage == "generate" else 1
+    steps = record.inputs["output_tokens"] if record.inputs["stage"] == "generate" else 1
     step_s = span.summary.p50_s / steps
-    return f"{si(step_s, 's')} a step, {significant(record.inputs.batch / step_s)} tokens/s"
+    return f"{si(step_s, 's')} a step, {significant(record.inputs['batch'] / step_s)} tokens/s"
 
 
 def _state(telemetry: Telemetry) -> str:

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from textwrap import fill
 from typing import Any
 
-from msgspec.structs import asdict
-
 from roofline.records.measurement import WHOLE, Record
 from roofline.report.text.grid import Style, definitions, grid
 from roofline.report.text.record import share, shown
@@ -73,9 +71,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
 
 def _asked(record: Record) -> dict[str, Any]:
     """Values of `_TOLD`."""
-    facts = asdict(record.inputs) | {
-        key: record.environment.get(key) for key in ("device", "torch")
-    }
+    facts = (record.inputs) | {key: record.environment.get(key) for key in ("device", "torch")}
     return {key: facts[key] for key in _TOLD}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from textwrap import fill
 
-from roofline.explore.published_tables import Cell, Reproduction
+from roofline.explore.published_tables import PrintedCell, Reproduction
 from roofline.report.text.grid import Style, grid
 from roofline.units import significant
 
@@ -46,7 +46,7 @@ def _cells(result: Reproduction, style: Style) -> str:
     return grid([[*key, *cells] for key, cells in rows.items()], headers, style, words=headers)
 
 
-def _digits(cell: Cell) -> str:
+def _digits(cell: PrintedCell) -> str:
     """One digit more than printed; two where the one is a 5 that hides which way it rounds."""
     printed = len(cell.printed.partition(".")[2])
     shown = f"{cell.recomputed:.{printed + 1}f}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from textwrap import fill
 
-from roofline.records.validation import Accuracy, Cell, Count, Validation, accuracy
+from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
 from roofline.report.text.grid import Style, definitions, grid
 from roofline.units import percent, si, significant
 
@@ -129,7 +129,7 @@ def _cells(validation: Validation, style: Style) -> str:
             cell.component,
             cell.tokens,
             cell.batch,
-            si(cell.predicted_s, "s"),
+            si(cell.attainable_time_s, "s"),
             si(cell.measured_s, "s"),
             percent(cell.error, signed=True),
             percent(cell.noise),
@@ -150,7 +150,7 @@ def _accuracies(validation: Validation, style: Style) -> str:
     return grid(rows, headers, style) if rows else ""
 
 
-def _accuracy(name: str, cells: Sequence[Cell]) -> list[str]:
+def _accuracy(name: str, cells: Sequence[TimedCell]) -> list[str]:
     found, bound = accuracy(cells), accuracy(cells, roofline=True)
 
     def both(quantity: str) -> str:

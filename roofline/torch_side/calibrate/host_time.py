@@ -100,7 +100,9 @@ def _kernels_s(spec: Lmm, hardware: Hardware, quant: str, component: str) -> flo
     if hardware.kind != "cpu":
         return 0.0
     stage = "decode" if component == "decode" else "prefill"
-    estimate = analyze(spec, hardware, quant, _VISUAL, _TEXT, stage=stage, reducer=_REDUCER)
+    estimate = analyze(
+        spec, hardware, quant, _VISUAL, text_tokens=_TEXT, stage=stage, reducer=_REDUCER
+    )
     part = estimate.components["llm" if component == "decode" else component]
     return float(part.attainable_time_s or 0.0)
 

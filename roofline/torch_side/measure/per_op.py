@@ -15,6 +15,7 @@ import torch
 from msgspec import Struct
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from roofline.engine.result import OpTotals
 from roofline.errors import InputError
 from roofline.records.measurement import Achieved
 from roofline.torch_side.measure.kernel_events import RANGE, Spent, spent_by_range
@@ -95,8 +96,8 @@ def measure_ops(
     return runs[(len(runs) - 1) // 2]
 
 
-def achieved(op_times: Iterable[OpTime], op_table: Iterable[Mapping[str, Any]]) -> list[Achieved]:
-    """Put measured times beside the rows of `Estimate.op_table` for the same scenario.
+def achieved(op_times: Iterable[OpTime], expected_ops: Iterable[OpTotals]) -> list[Achieved]:
+    """Put measured times beside the analysis of the same scenario.
 
     All layers and phases together. An op that ran more often than the analysis has it (Hugging
     Face runs the ViT block behind the features, say) is compared per occurrence. Expected ops that
@@ -104,16 +105,16 @@ def achieved(op_times: Iterable[OpTime], op_table: Iterable[Mapping[str, Any]]) 
     """
     measured = {(time.component, time.name): time for time in op_times}
     expected: dict[tuple[str, str], _Expected] = {}
-    for row in op_table:
-        key = row["component"], row["name"]
-        if key not in measured and (row["component"], OTHER) in measured:
-            key = row["component"], OTHER
-        expected.setdefault(key, _Expected(row["kind"])).add(row)
+    for op in expected_ops:
+        key = op.component, op.name
+        if key not in measured and (op.component, OTHER) in measured:
+            key = op.component, OTHER
+        expected.setdefault(key, _Expected(op.kind)).add(op)
     alone = [key for key in expected if key not in measured]
     return [
         *(_beside(time, expected.get(key)) for key, time in measured.items()),
         *(
-            Achieved(*key, expected[key].kind, 0, 0, None, None, expected[key].time_s)
+            Achieved(*key, expected[key].kind, 0, 0, None, None, expected[key].roofline_time_s)
             for key in alone
         ),
     ]
@@ -126,11 +127,11 @@ class _Expected(Struct):
     count: float = 0.0
     flops: float = 0.0
     memory_access_bytes: float = 0.0
-    time_s: float = 0.0
+    roofline_time_s: float = 0.0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        for name in ("count", "flops", "memory_access_bytes", "time_s"):
-            setattr(self, name, getattr(self, name) + float(row[name]))
+    def add(self, op: OpTotals) -> None:
+        for name in ("count", "flops", "memory_access_bytes", "roofline_time_s"):
+            setattr(self, name, getattr(self, name) + float(getattr(op, name)))
 
 
 def _beside(time: OpTime, expected: _Expected | None) -> Achieved:
@@ -146,7 +147,7 @@ def _beside(time: OpTime, expected: _Expected | None) -> Achieved:
     if expected is None or not expected.count:
         return Achieved(*op, None)
     ran = 1.0 if time.name == OTHER else time.count / expected.count
-    roofline_time_s = ran * expected.time_s
+    roofline_time_s = ran * expected.roofline_time_s
     if not time.device_time_s:
         return Achieved(*op, roofline_time_s)
     return Achieved(

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
+from roofline.engine.axes import DEFAULT_TEXT_TOKENS
+from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError, SpecError
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm
@@ -74,6 +75,7 @@ def build_pipeline(
     if not isinstance(spec, Lmm):
         raise SpecError(f"model {spec.name}", [("kind", "only an lmm has components to time")])
     Scenario.of(  # its checks
+        spec,
         visual_tokens=visual_tokens,
         text_tokens=text_tokens,
         batch=batch,

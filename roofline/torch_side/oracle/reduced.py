@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
-from roofline.engine.result import Estimate
+from roofline.engine.result import Counts
 from roofline.errors import ScenarioError
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import Lmm, Model, VisionEncoder
@@ -21,13 +21,13 @@ _BY_PICTURE = frozenset({"ats"})
 _TOWERS = ("vision_tower", "image_tower", "video_tower")
 
 
-def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
+def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
     """FLOPs of a prefill that yields one token's logits, with the estimate's reducer attached.
 
     All that no other component runs is the reducer's; one inside a component shares its row.
     Raises ScenarioError for a reducer that needs a picture to know what it leaves.
     """
-    spec, reducer = load_model(model), estimate.work.reducer
+    spec, reducer = load_model(model), estimate.scenario.reducer
     assert isinstance(spec, Lmm)
     assert reducer is not None
     if reducer.name in _BY_PICTURE:
@@ -41,10 +41,12 @@ def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
             config_of(spec, "eager")
         )
     built = built.half().eval()
-    tokens = int(estimate.scenario.visual_tokens)
+    tokens = int(estimate.scenario.counts["visual_tokens"])
     per_image = tokens if reducer.site == "llm" else tokens // spec.images
     attach(built, reducer.name, count=per_image)
-    inputs = _inputs(spec, int(estimate.scenario.batch), int(estimate.scenario.text_tokens))
+    inputs = _inputs(
+        spec, *(int(estimate.scenario.counts[name]) for name in ("batch", "text_tokens"))
+    )
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         built(**inputs, logits_to_keep=1)
     return _by_component(built, counter, reducer.site)

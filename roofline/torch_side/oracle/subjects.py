@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPVisionModel, DynamicCache, LlamaForCausalLM
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.architectures import AttentionKind
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.load import config_of
 from roofline.torch_side.oracle.trace import Trace, record

@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from roofline.records.validation import COMPONENTS, Cell, Validation
+from roofline.records.validation import COMPONENTS, TimedCell, Validation
 from roofline.report.plots import render
 from roofline.report.plots.prediction import draw
 from roofline.report.plots.style import DOUBLE_IN, MARKERS, SINGLE_IN
@@ -20,14 +20,14 @@ from roofline.report.plots.style import DOUBLE_IN, MARKERS, SINGLE_IN
 Made = Callable[..., Validation]
 
 
-def cell(component: str, tokens: int, scale_s: float, batch: int = 1) -> Cell:
+def cell(component: str, tokens: int, scale_s: float, batch: int = 1) -> TimedCell:
     """MeasuredRun `scale_s`, predicted 8 % more, the bound a third of it; the median 5 % slower."""
-    return Cell(
+    return TimedCell(
         component=component,
         tokens=tokens,
         batch=batch,
-        predicted_s=1.08 * scale_s,
-        roofline_s=scale_s / 3,
+        attainable_time_s=1.08 * scale_s,
+        roofline_time_s=scale_s / 3,
         samples_s=[1.05 * scale_s, scale_s, 1.2 * scale_s],
     )
 
@@ -97,8 +97,8 @@ def test_every_component_has_a_marker_and_a_colour_of_its_own() -> None:
 
 
 def test_large_errors_are_within_the_panel(validation: Made) -> None:
-    slow = Cell(
-        component="llm", tokens=16, batch=1, predicted_s=3.0, roofline_s=0.1, samples_s=[1.0]
+    slow = TimedCell(
+        component="llm", tokens=16, batch=1, attainable_time_s=3.0, roofline_time_s=0.1, samples_s=[1.0]
     )
     low, high = draw(validation(cells=[slow])).axes[1].get_ylim()
 
@@ -123,7 +123,7 @@ def test_axes_say_what_they_show_with_units(validation: Made) -> None:
     ]
 
 
-def grid(scale_s: float) -> list[Cell]:
+def grid(scale_s: float) -> list[TimedCell]:
     """As `roofline validate` measures: all components, from a few tokens to thousands."""
     sizes = (16, 80, 616, 1024, 4096)
     return [

@@ -1,0 +1,183 @@
+"""Reduced against full: the only place that divides one estimate's figures by another's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from roofline.engine.analysis import count_scenario, price_scenario
+from roofline.engine.result import Counts, Estimate, Quantities, Totals
+from roofline.engine.scenario import plain
+from roofline.model.polynomial import Array
+
+
+class Saving(Struct, frozen=True, eq=False):
+    """How many times less a component, or all of them, need than in the unreduced prompt."""
+
+    flops: Array
+    memory_access_bytes: Array
+    peak_memory_bytes: Array
+    roofline_speedup: Array | None
+    """Ratio of roofline times; None of counts on no device."""
+    attainable_speedup: Array | None
+    """Ratio of attainable times; None for a device without laws."""
+    tie: NDArray[np.bool_] | None
+    """Whether the difference of both times is inside the error band: no larger than the larger of
+    their errors. None where no error is known."""
+
+    @property
+    def speedup(self) -> Array | None:
+        """The headline: of attainable times where there are laws, else of roofline times."""
+        known = self.attainable_speedup
+        return self.roofline_speedup if known is None else known
+
+    def at(self, index: int) -> Saving:
+        """Of one configuration, by its place among all."""
+        picked: dict[str, Any] = {
+            name: None if (v := getattr(self, name)) is None else np.ravel(v)[index]
+            for name in self.__struct_fields__
+        }
+        return Saving(**picked)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        names = ("speedup", *self.__struct_fields__)
+        return {name: plain(getattr(self, name)) for name in names}
+
+
+class Comparison(Struct, frozen=True, eq=False, kw_only=True):
+    """A prompt against the same with all visual tokens of its images, and without a reducer."""
+
+    full: Counts
+    """The unreduced prompt."""
+    components: dict[str, Saving]
+    end_to_end: Saving
+    reducer_share: Array | None
+    """Share of the time saved that the reducer itself takes, by the headline's times; infinite
+    where nothing is saved, None without a reducer or a device."""
+
+    @property
+    def visual_tokens(self) -> Array:
+        """Of the unreduced prompt."""
+        return self.full.scenario.counts["visual_tokens"]
+
+    @property
+    def speedup(self) -> Array | None:
+        """End to end at the stage asked: attainable where the device has laws, else roofline."""
+        return self.end_to_end.speedup
+
+    @property
+    def fits(self) -> NDArray[np.bool_] | None:
+        """Whether the unreduced prompt fits the device's memory; None on no device."""
+        whole = self.full.end_to_end
+        return whole.fits if isinstance(whole, Totals) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        full = self.full
+        return {
+            "visual_tokens": plain(self.visual_tokens),
+            "fits": plain(self.fits),
+            "speedup": plain(self.speedup),
+            "roofline_speedup": plain(self.end_to_end.roofline_speedup),
+            "tie": plain(self.end_to_end.tie),
+            "reducer_share": plain(self.reducer_share),
+            "savings": {
+                **{name: saving.to_dict() for name, saving in self.components.items()},
+                "end_to_end": self.end_to_end.to_dict(),
+            },
+            "components": {name: part.to_dict() for name, part in full.components.items()},
+            "end_to_end": full.end_to_end.to_dict(),
+        }
+
+
+def compared(estimate: Counts) -> Comparison | None:
+    """The comparison of an estimate; None where nothing is reduced, or nobody knows from what."""
+    full = unreduced(estimate)
+    if full is None:
+        return None
+    return Comparison(
+        full=full,
+        components={
+            name: saving(full.components[name], part)
+            for name, part in estimate.components.items()
+            if name in full.components
+        },
+        end_to_end=saving(full.end_to_end, estimate.end_to_end),
+        reducer_share=reducer_share(full, estimate),
+    )
+
+
+def unreduced(estimate: Counts) -> Counts | None:
+    """The same with all visual tokens of as many samples as the prompt needs, and no reducer."""
+    scenario, per_sample = estimate.scenario, estimate.unreduced_visual_tokens
+    if per_sample is None or "llm" not in estimate.components:
+        return None
+    visual = scenario.counts["visual_tokens"]
+    all_visual = np.ceil(visual / per_sample) * per_sample
+    layers = scenario.vision_layers, scenario.llm_layers
+    if scenario.reducer is None and layers == (None, None) and np.array_equal(visual, all_visual):
+        return None
+    whole = replace(
+        scenario,
+        counts={**scenario.counts, "visual_tokens": all_visual},
+        reducer=None,
+        vision_layers=None,
+        llm_layers=None,
+    )
+    return price_scenario(whole) if isinstance(estimate, Estimate) else count_scenario(whole)
+
+
+def saving(full: Quantities, reduced: Quantities) -> Saving:
+    """Full / reduced; 1 where neither has anything."""
+    roofline = attainable = tie = None
+    if isinstance(full, Totals) and isinstance(reduced, Totals):
+        roofline = ratio(full.roofline_time_s, reduced.roofline_time_s)
+        if full.attainable_time_s is not None and reduced.attainable_time_s is not None:
+            attainable = ratio(full.attainable_time_s, reduced.attainable_time_s)
+        tie = tied(full, reduced)
+    return Saving(
+        ratio(full.flops, reduced.flops),
+        ratio(full.memory_access_bytes, reduced.memory_access_bytes),
+        ratio(full.peak_memory_bytes, reduced.peak_memory_bytes),
+        roofline,
+        attainable,
+        tie,
+    )
+
+
+def ratio(one: Array, other: Array) -> Array:
+    """One / other; 1 where both are 0, infinite where only the second is."""
+    one, other = np.broadcast_arrays(np.asarray(one, float), np.asarray(other, float))
+    quotient = np.where(one == 0, 1.0, np.inf)
+    return np.divide(one, other, out=quotient, where=other > 0)[()]
+
+
+def tied(one: Totals, other: Totals) -> NDArray[np.bool_] | None:
+    """Whether two attainable times differ by no more than the larger of their errors."""
+    if one.attainable_time_s is None or other.attainable_time_s is None:
+        return None
+    if one.attainable_error_s is None or other.attainable_error_s is None:
+        return None
+    apart = np.abs(one.attainable_time_s - other.attainable_time_s)
+    close: NDArray[np.bool_] = apart <= np.maximum(one.attainable_error_s, other.attainable_error_s)
+    return close
+
+
+def reducer_share(full: Counts, estimate: Counts) -> Array | None:
+    """Reducer's time / (full time − (reduced time − reducer's time)), end to end."""
+    own, whole, before = (
+        estimate.components.get("reducer"),
+        estimate.end_to_end,
+        full.end_to_end,
+    )
+    if not (isinstance(own, Totals) and isinstance(whole, Totals) and isinstance(before, Totals)):
+        return None
+    own_s = np.asarray(own.predicted_time_s)
+    saved_s = before.predicted_time_s - (whole.predicted_time_s - own_s)
+    share: Array = np.full(np.shape(saved_s), np.inf)
+    return np.divide(own_s, saved_s, out=share, where=saved_s > 0)[()]
