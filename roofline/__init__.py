@@ -14,7 +14,7 @@ from roofline.version import __version__
 if TYPE_CHECKING:
     from roofline.device.kernel_times import attention_time, matmul_time
     from roofline.engine.analysis import analyze, count
-    from roofline.engine.result import Counts, Estimate
+    from roofline.engine.estimate import Counts, Estimate
     from roofline.errors import RooflineError
     from roofline.explore.sweep import stream, sweep
     from roofline.specs.catalog import load_hardware, load_quantization
@@ -46,8 +46,8 @@ _HOMES = {
     "count": "roofline.engine.analysis",
     "sweep": "roofline.explore.sweep",
     "stream": "roofline.explore.sweep",
-    "Counts": "roofline.engine.result",
-    "Estimate": "roofline.engine.result",
+    "Counts": "roofline.engine.estimate",
+    "Estimate": "roofline.engine.estimate",
     "RooflineError": "roofline.errors",
     "matmul_time": "roofline.device.kernel_times",
     "attention_time": "roofline.device.kernel_times",

@@ -19,7 +19,7 @@ FORMATS = ("table", "json", "csv", "md")
     helps={
         "hardware": "Name or YAML file; see `roofline hardware`. Left out: FLOPs, traffic and "
         "memory alone, on no device.",
-        "visual_tokens": "Visual tokens that reach the LLM. Default: all of the model's, or as many "
+        "visual_tokens": "Visual tokens that reach the LLM. Default: all of them, or as many "
         "as is typical of the reducer.",
     },
 )
@@ -38,14 +38,14 @@ def analyze(form: str | None, per_op: bool, output: str | None, force: bool, **g
     Several values of an option give one row for each combination with the others.
     """
     from roofline.cli.output import FORMATS_BY_SUFFIX, write
-    from roofline.engine.analysis import count_scenario, price_scenario
     from roofline.engine.axes import VARIED, combinations
+    from roofline.engine.estimate import Counts, Estimate
     from roofline.engine.scenario import Scenario
     from roofline.report.text.estimates import render
 
     varied = {axis.name: given.pop(axis.name) for axis in VARIED}
     scenarios = [Scenario.of(**axes, **given) for axes in combinations(varied)]
-    price = price_scenario if varied["hardware"] else count_scenario
+    price = Estimate.of if varied["hardware"] else Counts.of
     estimates = [price(scenario) for scenario in scenarios]
     suffix = Path(output).suffix.lower() if output else ""
     text = render(estimates, form or FORMATS_BY_SUFFIX.get(suffix, "table"), per_op=per_op)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from roofline.engine.analysis import count_scenario, price_scenario
-from roofline.engine.result import Counts, Estimate, Quantities, Totals
+from roofline.engine.result import Quantities, Totals
 from roofline.engine.scenario import plain
 from roofline.model.polynomial import Array
 
@@ -52,18 +51,16 @@ class Saving(Struct, frozen=True, eq=False):
 class Comparison(Struct, frozen=True, eq=False, kw_only=True):
     """A prompt against the same with all visual tokens of its images, and without a reducer."""
 
-    full: Counts
-    """The unreduced prompt."""
-    components: dict[str, Saving]
+    visual_tokens: Array
+    """Of the unreduced prompt."""
+    full_components: Mapping[str, Quantities]
+    """What that one needs."""
+    full_end_to_end: Quantities
+    components: Mapping[str, Saving]
     end_to_end: Saving
     reducer_share: Array | None
     """Share of the time saved that the reducer itself takes, by the headline's times; infinite
     where nothing is saved, None without a reducer or a device."""
-
-    @property
-    def visual_tokens(self) -> Array:
-        """Of the unreduced prompt."""
-        return self.full.scenario.counts["visual_tokens"]
 
     @property
     def speedup(self) -> Array | None:
@@ -73,12 +70,11 @@ class Comparison(Struct, frozen=True, eq=False, kw_only=True):
     @property
     def fits(self) -> NDArray[np.bool_] | None:
         """Whether the unreduced prompt fits the device's memory; None on no device."""
-        whole = self.full.end_to_end
+        whole = self.full_end_to_end
         return whole.fits if isinstance(whole, Totals) else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
-        full = self.full
         return {
             "visual_tokens": plain(self.visual_tokens),
             "fits": plain(self.fits),
@@ -90,46 +86,29 @@ class Comparison(Struct, frozen=True, eq=False, kw_only=True):
                 **{name: saving.to_dict() for name, saving in self.components.items()},
                 "end_to_end": self.end_to_end.to_dict(),
             },
-            "components": {name: part.to_dict() for name, part in full.components.items()},
-            "end_to_end": full.end_to_end.to_dict(),
+            "components": {n: part.to_dict() for n, part in self.full_components.items()},
+            "end_to_end": self.full_end_to_end.to_dict(),
         }
 
 
-def compared(estimate: Counts) -> Comparison | None:
-    """The comparison of an estimate; None where nothing is reduced, or nobody knows from what."""
-    full = unreduced(estimate)
-    if full is None:
-        return None
+Parts = tuple[Mapping[str, Quantities], Quantities]
+"""Components, and end to end."""
+
+
+def compare(visual_tokens: Array, full: Parts, reduced: Parts) -> Comparison:
+    """Hold a prompt against the unreduced one of `visual_tokens`."""
     return Comparison(
-        full=full,
+        visual_tokens=visual_tokens,
+        full_components=full[0],
+        full_end_to_end=full[1],
         components={
-            name: saving(full.components[name], part)
-            for name, part in estimate.components.items()
-            if name in full.components
+            name: saving(full[0][name], part)
+            for name, part in reduced[0].items()
+            if name in full[0]
         },
-        end_to_end=saving(full.end_to_end, estimate.end_to_end),
-        reducer_share=reducer_share(full, estimate),
+        end_to_end=saving(full[1], reduced[1]),
+        reducer_share=reducer_share(full[1], *reduced),
     )
-
-
-def unreduced(estimate: Counts) -> Counts | None:
-    """The same with all visual tokens of as many samples as the prompt needs, and no reducer."""
-    scenario, per_sample = estimate.scenario, estimate.unreduced_visual_tokens
-    if per_sample is None or "llm" not in estimate.components:
-        return None
-    visual = scenario.counts["visual_tokens"]
-    all_visual = np.ceil(visual / per_sample) * per_sample
-    layers = scenario.vision_layers, scenario.llm_layers
-    if scenario.reducer is None and layers == (None, None) and np.array_equal(visual, all_visual):
-        return None
-    whole = replace(
-        scenario,
-        counts={**scenario.counts, "visual_tokens": all_visual},
-        reducer=None,
-        vision_layers=None,
-        llm_layers=None,
-    )
-    return price_scenario(whole) if isinstance(estimate, Estimate) else count_scenario(whole)
 
 
 def saving(full: Quantities, reduced: Quantities) -> Saving:
@@ -168,16 +147,14 @@ def tied(one: Totals, other: Totals) -> NDArray[np.bool_] | None:
     return close
 
 
-def reducer_share(full: Counts, estimate: Counts) -> Array | None:
+def reducer_share(
+    full: Quantities, components: Mapping[str, Quantities], whole: Quantities
+) -> Array | None:
     """Reducer's time / (full time − (reduced time − reducer's time)), end to end."""
-    own, whole, before = (
-        estimate.components.get("reducer"),
-        estimate.end_to_end,
-        full.end_to_end,
-    )
-    if not (isinstance(own, Totals) and isinstance(whole, Totals) and isinstance(before, Totals)):
+    own = components.get("reducer")
+    if not (isinstance(own, Totals) and isinstance(whole, Totals) and isinstance(full, Totals)):
         return None
     own_s = np.asarray(own.predicted_time_s)
-    saved_s = before.predicted_time_s - (whole.predicted_time_s - own_s)
+    saved_s = full.predicted_time_s - (whole.predicted_time_s - own_s)
     share: Array = np.full(np.shape(saved_s), np.inf)
     return np.divide(own_s, saved_s, out=share, where=saved_s > 0)[()]

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from roofline.engine.axes import AXES
-from roofline.engine.scenario import Scenario, plain
-from roofline.errors import InputError
+from roofline.engine.scenario import plain
 from roofline.model.polynomial import Array
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from roofline.engine.compare import Comparison
+    pass
 
 
 class Quantities(Struct, frozen=True, eq=False, kw_only=True):
@@ -220,138 +215,6 @@ class ReducerFacts(Struct, frozen=True):
     default_tokens_per_image: int
     """Visual tokens that it usually leaves of one image."""
     default_tokens_source: str
-
-
-_Part = TypeVar("_Part", bound=Quantities)
-
-
-class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
-    """What a scenario needs, on no device: FLOPs, traffic and memory."""
-
-    inputs: dict[str, Any]
-    """What was asked, defaults filled in."""
-    components: Mapping[str, Quantities]
-    """vision, reducer, connector, llm: those that the model has and the accounting knows."""
-    end_to_end: Quantities
-    """All of them, one after the other."""
-    reducer: ReducerFacts | None
-    main: str
-    """The component that the model is known for: llm, or vision of an encoder alone."""
-    unreduced_visual_tokens: int | None
-    """Of one sample; None if the model does not tell."""
-    scenario: Scenario
-
-    @property
-    def llm(self) -> Quantities:
-        """The LLM's. Raises InputError for a model without one."""
-        return self._of(self.components, "llm")
-
-    def _of(self, components: Mapping[str, _Part], name: str) -> _Part:
-        if name not in components:
-            raise InputError(f"{self.inputs['model']} has no {name}: {', '.join(components)}")
-        return components[name]
-
-    @cached_property
-    def ops(self) -> Sequence[OpQuantities]:
-        """Every distinct op, computed when first asked for."""
-        from roofline.engine.analysis import ops_of
-
-        return ops_of(self.scenario)
-
-    @cached_property
-    def comparison(self) -> Comparison | None:
-        """Against the unreduced prompt; None if the model does not tell how long that is."""
-        from roofline.engine.compare import compared
-
-        return compared(self)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of every figure."""
-        return self.scenario.shape
-
-    def to_frame(self) -> pd.DataFrame:
-        """A row for each configuration and component, end to end included; axes as columns."""
-        import pandas as pd
-
-        parts = {**self.components, "end_to_end": self.end_to_end}
-        frames = []
-        for name, part in parts.items():
-            figures = {key: self._flat(getattr(part, key)) for key in part.shown}
-            frames.append(pd.DataFrame({**self._axes(), "component": name, **figures}))
-        return pd.concat(frames, ignore_index=True)
-
-    def ops_frame(self) -> pd.DataFrame:
-        """`ops` as a frame; with axes, a row for each op and configuration, axes as columns."""
-        import pandas as pd
-
-        frames = []
-        for op in self.ops:
-            names = [n for n in op.to_dict() if n != "resource_times_s"]
-            columns = {name: self._flat(getattr(op, name)) for name in names}
-            frames.append(pd.DataFrame({**(self._axes() if self.shape else {}), **columns}))
-        frame = pd.concat(frames, ignore_index=True)
-        return frame.astype({"count": int})
-
-    def _axes(self) -> dict[str, Any]:
-        """A column for each axis; of counts as whole numbers."""
-        columns: dict[str, Any] = {}
-        for axis in AXES:
-            array = self.scenario.counts.get(axis.name)
-            value = self.inputs[axis.name]
-            columns[axis.name] = (
-                [value] * int(np.prod(self.shape))
-                if array is None
-                else self._flat(array).astype(int)
-            )
-        return columns
-
-    def _flat(self, value: Any) -> NDArray[Any]:
-        return np.broadcast_to(np.asarray(value), self.shape).ravel()
-
-    def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
-        """The JSON document."""
-        comparison = self.comparison
-        document: dict[str, Any] = {
-            "inputs": self.inputs,
-            "components": {name: part.to_dict() for name, part in self.components.items()},
-            "end_to_end": self.end_to_end.to_dict(),
-            "comparison": None if comparison is None else comparison.to_dict(),
-            "reducer": None if self.reducer is None else _fields(self.reducer),
-        }
-        if per_op:
-            document["ops"] = [op.to_dict() for op in self.ops]
-        return document
-
-
-class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
-    """What a scenario costs on a device."""
-
-    device: dict[str, Any]
-    """The device's figures that the estimate rests on, and which peaks each component ran at."""
-    components: Mapping[str, Totals]
-    end_to_end: Totals
-
-    @property
-    def llm(self) -> Totals:
-        """The LLM's. Raises InputError for a model without one."""
-        return self._of(self.components, "llm")
-
-    @cached_property
-    def ops(self) -> Sequence[OpTotals]:
-        """Every distinct op, computed when first asked for."""
-        from roofline.engine.analysis import priced_ops_of
-
-        return priced_ops_of(self.scenario)
-
-    def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
-        """The JSON document."""
-        document = super().to_dict(per_op=per_op)
-        return {"inputs": document.pop("inputs"), "device": self.device, **document}
-
-
-def _fields(struct: Struct) -> dict[str, Any]:
-    return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
 def per_byte(flops: Array, moved: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from roofline.engine.analysis import analyze
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.specs.reading import DATA, build, read_yaml
 from roofline.specs.sourced import Spec
 from roofline.units import GIGA, MILLI, TERA

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
-from roofline.engine.analysis import price_scenario
 from roofline.engine.axes import COUNTS
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError
 from roofline.specs.hardware import Hardware
@@ -33,7 +32,7 @@ def sweep(
     Figures have shape [visual, text, batch, output], without the counts given as plain numbers.
     Other keywords are those of `analyze`. Raises as that does.
     """
-    return price_scenario(_grid(model, hardware, quant, axes))
+    return Estimate.of(_grid(model, hardware, quant, axes))
 
 
 def stream(
@@ -61,7 +60,7 @@ def stream(
             else array[tuple(i if n > 1 else 0 for i, n in zip(index, array.shape, strict=True))]
             for name, array in grid.counts.items()
         }
-        yield price_scenario(replace(grid, counts=counts))
+        yield Estimate.of(replace(grid, counts=counts))
 
 
 def _grid(

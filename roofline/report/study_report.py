@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.explore.study import Study
 from roofline.records import published as accuracy
 from roofline.report.document import (

@@ -13,7 +13,7 @@ from roofline.device.laws.attention import attention_seconds
 from roofline.device.laws.matmul import matmul_seconds
 from roofline.device.laws.pointwise import pointwise_seconds
 from roofline.device.roof import Roof
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import (

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from roofline import analyze, sweep
 from roofline.engine import price as engine
-from roofline.engine.result import QUANTITIES, Estimate, Totals
+from roofline.engine.estimate import Estimate
+from roofline.engine.result import QUANTITIES, Totals
 from roofline.errors import ScenarioError, UnsupportedModeError
 from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_hardware

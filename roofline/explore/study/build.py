@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from roofline import reducers
 from roofline.engine.analysis import analyze
 from roofline.engine.axes import NO_REDUCER, VARIED, combinations
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.errors import InputError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
 from roofline.explore.study.priced_prompt import PricedPrompt

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.model.polynomial import Array
 

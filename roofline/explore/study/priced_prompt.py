@@ -9,9 +9,9 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from roofline.engine.analysis import count_scenario
 from roofline.engine.compare import Saving, reducer_share, saving
-from roofline.engine.result import Estimate, OpTotals
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import OpTotals
 from roofline.engine.scenario import MOST
 
 _BATCHES = 33
@@ -84,7 +84,9 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         """Share of the time saved that the reducer itself takes; None without either."""
         if self.whole is None:
             return None
-        share = reducer_share(self.whole.estimate, self.estimate)
+        share = reducer_share(
+            self.whole.estimate.end_to_end, self.estimate.components, self.estimate.end_to_end
+        )
         return None if share is None or not np.isfinite(share) else float(share)
 
     @property
@@ -104,7 +106,7 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         while beyond - fitting > 1:  # a few dozen batches at a time: each is hardly dearer than one
             batches = np.unique(np.geomspace(max(fitting, 1), beyond - 1, _BATCHES).round())
             batches = batches[(batches > fitting) & (batches < beyond)]
-            needed = count_scenario(self.estimate.scenario.with_counts(batch=batches))
+            needed = Counts.of(self.estimate.scenario.with_counts(batch=batches))
             fits = needed.end_to_end.peak_memory_bytes <= self.estimate.device["memory_bytes"]
             most = int(np.count_nonzero(fits))
             if most < len(batches):

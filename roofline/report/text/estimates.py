@@ -9,7 +9,8 @@ from typing import Any, SupportsFloat
 
 from roofline.engine.axes import VARIED
 from roofline.engine.compare import Comparison, Saving
-from roofline.engine.result import Counts, Estimate, OpTotals, Quantities, Totals
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import OpTotals, Quantities, Totals
 from roofline.report.text.grid import Style, definitions, grid
 from roofline.units import GIGA, share, si, significant
 
@@ -181,7 +182,7 @@ def _totals(estimate: Counts, style: Style) -> str:
     """All components together, beside the unreduced prompt where there is one to compare with."""
     comparison = estimate.comparison
     part = estimate.end_to_end
-    full = comparison.full.end_to_end if comparison else None
+    full = comparison.full_end_to_end if comparison else None
     rows = []
     for label, name, unit in (*_COUNTED, *_times(estimate)):
         value = getattr(part, name)

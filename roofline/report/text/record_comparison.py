@@ -71,7 +71,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
 
 def _asked(record: Record) -> dict[str, Any]:
     """Values of `_TOLD`."""
-    facts = (record.inputs) | {key: record.environment.get(key) for key in ("device", "torch")}
+    facts = record.inputs | {key: record.environment.get(key) for key in ("device", "torch")}
     return {key: facts[key] for key in _TOLD}
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.analysis import count_scenario, price_scenario
-from roofline.engine.result import Counts, Estimate, OpTotals, Quantities, Totals
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import OpTotals, Quantities, Totals
 from roofline.errors import InputError
 from roofline.records.measurement import WHOLE
 from roofline.specs.hardware import Hardware
@@ -47,7 +47,7 @@ class Expectation:
     def __init__(self, request: Request, hardware: Hardware | None) -> None:
         self._graphed = request.mode == "cuda-graph"
         scenario = replace(request.scenario, hardware=hardware)
-        run = count_scenario if hardware is None else price_scenario
+        run = Counts.of if hardware is None else Estimate.of
         self._whole: Counts = run(scenario)
         self._prefill = self._whole
         if scenario.stage == "generate":

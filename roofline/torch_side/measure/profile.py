@@ -155,7 +155,7 @@ class _Run:
         try:
             return build_pipeline(
                 self.spec,
-                reducer=request.scenario.reducer and request.scenario.reducer.label,
+                reducer=request.scenario.inputs["reducer"],
                 visual_tokens=request.visual_tokens,
                 batch=request.count("batch"),
                 text_tokens=request.count("text_tokens"),

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.analysis import count_scenario
 from roofline.engine.axes import BY_NAME
+from roofline.engine.estimate import Counts
 from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, ScenarioError, UnsupportedModeError
 from roofline.specs.catalog import load_quantization
@@ -112,8 +112,8 @@ class Request(Struct, frozen=True, kw_only=True):
         scenario = self.scenario
         wide = scenario.quant if scenario.quant.name in DTYPES else load_quantization("bf16")
         try:
-            running = count_scenario(scenario).end_to_end.peak_memory_bytes
-            loading = count_scenario(replace(scenario, quant=wide)).end_to_end.weight_bytes
+            running = Counts.of(scenario).end_to_end.peak_memory_bytes
+            loading = Counts.of(replace(scenario, quant=wide)).end_to_end.weight_bytes
         except InputError:
             return None
         return float(max(running, loading))

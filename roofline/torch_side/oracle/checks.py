@@ -14,8 +14,9 @@ from typing import Any
 from msgspec import Struct
 from torch.utils.flop_counter import FlopCounterMode
 
-from roofline.engine.analysis import count, layout_of
-from roofline.engine.result import Counts
+from roofline.engine.analysis import count
+from roofline.engine.estimate import Counts
+from roofline.engine.run import Run
 from roofline.errors import ScenarioError
 from roofline.model.architectures import AttentionKind
 from roofline.model.counted import TRAFFIC
@@ -117,7 +118,7 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
 def _traced(estimate: Counts) -> dict[str, TracedCost]:
     """Costs of the components that a stage runs and no reducer acts in."""
     scenario = estimate.scenario
-    layout = layout_of(scenario)
+    layout = Run(scenario).layout
     attention = layout.attention
     if scenario.shape:
         raise ScenarioError("one scenario is traced at a time: give one number for each count")

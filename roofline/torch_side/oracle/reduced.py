@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
-from roofline.engine.result import Counts
+from roofline.engine.estimate import Counts
 from roofline.errors import ScenarioError
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import Lmm, Model, VisionEncoder

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from roofline import analyze
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.report.text.estimates import FORMATS, render
 from roofline.report.text.grid import grid
 from roofline.units import si
