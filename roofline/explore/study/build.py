@@ -65,6 +65,9 @@ def study(
     if not given["model"] or not given["hardware"]:
         raise InputError("nothing to report on: give at least one model and one device")
     given["output_tokens"] = given["output_tokens"] or [DEFAULT_OUTPUT_TOKENS]
+    for axis in VARIED:
+        if axis.default is not None:
+            given[axis.name] = given[axis.name] or [axis.default]
     for length in given["output_tokens"]:
         if not 1 <= length <= MOST_OUTPUT_TOKENS:
             raise InputError(
@@ -76,7 +79,7 @@ def study(
     prompts = _prompts(given["visual_tokens"], given["reducer"], records)
     given["model"] = _distinct(load_model(name) for name in given["model"])
     given["hardware"] = _distinct(load_hardware(name) for name in given["hardware"])
-    given["quant"] = _distinct(load_quantization(name) for name in given["quant"] or ["fp16"])
+    given["quant"] = _distinct(load_quantization(name) for name in given["quant"])
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
