@@ -40,8 +40,10 @@ from roofline.units import TERA
 
 
 class Case(Struct, frozen=True, eq=False):
-    """Configurations that one layout goes for: all, those of one token count of a reducer, or those
-    with images and those without."""
+    """Configurations that one layout goes for.
+
+    Those are all; or those of one token count of a reducer; or those with images, or without.
+    """
 
     layout: Layout
     counts: Mapping[str, Array]
