@@ -8,9 +8,10 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
-from roofline.device.laws.pointwise import pointwise_seconds
+from roofline.device.laws.attention import AttentionLaw, attention_seconds
+from roofline.device.laws.host import HostLaw, host_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
+from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import Rates
 from roofline.device.roof import Number, Roof
 from roofline.engine.memo import all_equal
@@ -18,8 +19,8 @@ from roofline.model.counted import ComponentCost, CostRow
 from roofline.model.op import AttentionShape, MatmulShape
 from roofline.model.polynomial import Array, Point, Polynomial
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, KernelLaws, Law, MatmulLaw, PointwiseLaw
-from roofline.units import MIB, MICRO
+from roofline.specs.kernel_laws import KernelLaws, Law
+from roofline.units import MIB
 
 Seconds: TypeAlias = Callable[[Point], Array]
 _Law = TypeVar("_Law")
@@ -77,13 +78,13 @@ class Laws:
 
     def host_seconds(self, point: Point) -> Array:
         """What the framework takes beside the kernels, over the whole stage."""
-        hosts = self.attained.host
+        hosts = self.attained.of(HostLaw)
         seconds: Array = np.zeros(())
         phases = {row.phase for row in self.cost.rows}
         for phase, runs in (("prefill", np.ones(())), ("decode", point.values["steps"])):
             law = hosts.get("decode" if phase == "decode" else self.cost.component)
             if phase in phases and law:
-                seconds = seconds + runs * (law.fixed_us + self.cost.layers * law.layer_us) * MICRO
+                seconds = seconds + runs * host_seconds(law, self.cost.layers)
         return seconds
 
     def _vector(self, row: CostRow, roof: Roof) -> Seconds:
@@ -137,16 +138,16 @@ class Laws:
         )
 
     def _vector_law(self, row: CostRow) -> PointwiseLaw:
-        laws = self.attained.pointwise
+        laws = self.attained.of(PointwiseLaw)
         return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
 
     def _matmul_law(self, row: CostRow) -> MatmulLaw:
-        laws = self.attained.matmul
+        laws = self.attained.of(MatmulLaw)
         data_type = self.rates.attention_type if row.unit == "attention" else self.rates.matmul_type
         return laws.get(row.kernel) or for_type(laws, data_type)
 
     def _attention_law(self) -> AttentionLaw:
-        return for_type(self.attained.attention, self.rates.attention_type)
+        return for_type(self.attained.of(AttentionLaw), self.rates.attention_type)
 
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
