@@ -9,8 +9,6 @@ the same kernels. Vector ops that were not measured take a launch and `VECTOR_BA
 DRAM's.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import TypeVar
 
@@ -126,7 +124,8 @@ def _borrowed(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws:
 
 def _typical(law: _FittedLaw, errors: Errors) -> _FittedLaw:
     """A law of the source device with the errors of borrowing; one that it has borrowed itself
-    keeps the errors it has."""
+    keeps the errors it has.
+    """
     if law.origin == "typical":
         return law
     return replace(

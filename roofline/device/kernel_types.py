@@ -1,4 +1,4 @@
-"""What kernels are called, how wide their operands are, and which of a device's peaks they run at."""
+"""What kernels are called, how wide operands are, and which of a device's peaks they run at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from roofline.specs.hardware import DataType, Hardware
 
 OTHER_NAMES = {"nvfp4": "fp4", "int8": "w8a8"}
 """Matmul kernels by other names than ours."""
-
 
 
 class OperandBytes(msgspec.Struct, frozen=True):

@@ -19,7 +19,7 @@ import msgspec
 
 from roofline.errors import SpecError, UnknownNameError
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import read_kernel_laws, section_type
+from roofline.specs.kernel_laws import AnyLaw, read_kernel_laws, section_type
 from roofline.specs.models import (
     LanguageModel,
     MlpConnector,
@@ -320,9 +320,9 @@ def json_schema(folder: Folder) -> dict[str, Any]:
     """The JSON Schema of a folder's files, for editors."""
     if folder == "models":
         return msgspec.json.schema(Model)
-    (device, section), definitions = msgspec.json.schema_components(
-        [Hardware, section_type()], ref_template="#/$defs/{name}"
-    )
-    laws = definitions["Hardware"]["properties"]["kernel_laws"]
-    laws["anyOf"] = [section, {"type": "string"}, {"type": "null"}]
-    return {**device, "$defs": definitions}
+    device, section = msgspec.json.schema(Hardware), msgspec.json.schema(section_type())
+    definitions = device["$defs"] | section["$defs"]
+    del definitions[AnyLaw.__name__]  # stands for whatever is registered
+    laws = definitions[Hardware.__name__]["properties"]["kernel_laws"]
+    laws["anyOf"].append({"type": "string"})
+    return device | {"$defs": definitions}

@@ -1,7 +1,5 @@
 """A device: its memory, its peak rates per data type, and who says so."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, KernelLaws

@@ -7,10 +7,9 @@ the device's own dense peak, DRAM bandwidth or cache, so that a law carries over
 the device.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import GenericAlias
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -103,7 +102,7 @@ class KernelLaws(Spec, frozen=True):
         laws: dict[str, Any] = self.families.get(law_type.family, {})
         return laws
 
-    def updated(self, **families: Mapping[str, AnyLaw]) -> KernelLaws:
+    def updated(self, **families: Mapping[str, AnyLaw]) -> "KernelLaws":
         """With other laws of the families named, each as a whole."""
         laws = self.families | {name: dict(kernels) for name, kernels in families.items()}
         return replace(self, families=laws)
@@ -147,13 +146,16 @@ def section_type() -> Any:
 
 @lru_cache(maxsize=4)
 def _section_type(families: tuple[str, ...]) -> Any:
-    fields = [
-        (name, dict[str, LAW_FAMILIES.find(name).law_type], msgspec.field(default_factory=dict))  # type: ignore[misc]  # a type made at run time
+    fields: list[Any] = [
+        (
+            name,
+            GenericAlias(dict, (str, LAW_FAMILIES.find(name).law_type)),
+            msgspec.field(default_factory=dict),
+        )
         for name in families
     ]
-    return msgspec.defstruct(
-        "KernelLaws", fields, bases=(_SectionHeader,), namespace={"__post_init__": _not_empty}
-    )
+    own = {"__doc__": "Laws of one device, by family and kernel.", "__post_init__": _not_empty}
+    return msgspec.defstruct(KernelLaws.__name__, fields, bases=(_SectionHeader,), namespace=own)
 
 
 def _not_empty(section: Any) -> None:

@@ -4,8 +4,6 @@
 user's are files, or registered here.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal
 

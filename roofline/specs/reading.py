@@ -86,6 +86,11 @@ def faults_of(spec_type: type[Any], data: Mapping[str, Any]) -> list[tuple[str, 
 
 def _faults(expected: Any, data: Any, path: str) -> Iterator[tuple[str, str]]:
     """Walk type and data side by side and yield a fault per field that does not fit."""
+    if get_origin(expected) is dict and isinstance(data, dict):
+        _, value = get_args(expected)
+        for key, inner in data.items():
+            yield from _faults(value, inner, _join(path, str(key)))
+        return
     struct = _struct_for(expected, data)
     if struct is None:
         try:

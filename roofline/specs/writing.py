@@ -17,7 +17,8 @@ _LINE_PER_NUMBER = 3
 
 def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     """The file of a device, its laws in place, without the fields that are as they would be if left
-    out."""
+    out.
+    """
     text = yaml.safe_dump(
         _lean(hardware), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )

@@ -10,8 +10,6 @@ result is below the roofline.
 Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the framework takes beside the kernels: a time for each forward pass and for each layer."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np

@@ -14,8 +14,6 @@ correction takes what physics leaves over. No result is below the roofline.
 Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background user's guide".
 """
 
-from __future__ import annotations
-
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -195,7 +193,7 @@ class Blocks(NamedTuple):
     sum_bytes: Array
     """Written and read again by the addition of split sums; 0 without a split."""
 
-    def take(self, split: NDArray[np.intp]) -> Blocks:
+    def take(self, split: NDArray[np.intp]) -> "Blocks":
         """One split for each tile: index [shapes, tiles] → arrays [shapes, tiles, 1]."""
         index = split[..., None]
         return Blocks(

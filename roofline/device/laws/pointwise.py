@@ -1,7 +1,5 @@
 """Elementwise and row-wise ops: launch + bytes / bandwidth."""
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import numpy as np
