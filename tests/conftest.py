@@ -17,7 +17,7 @@ from roofline.records.measurement import (
     Telemetry,
     TimedSpan,
 )
-from roofline.records.validation import TimedCell, Count, Validation
+from roofline.records.validation import Count, TimedCell, Validation
 
 INPUTS = Inputs(
     model="llava-1.5-7b",
