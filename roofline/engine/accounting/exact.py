@@ -193,7 +193,7 @@ def vision_weight_bytes(encoder: VisionEncoder, mode: Quantization) -> float:
     d, blocks = encoder.hidden_size, encoder.num_hidden_layers
     matrices = blocks * sum(w.in_features * w.out_features for w in encoder.layer_linears)
     biases = sum(w.out_features for w in encoder.layer_linears)
-    stem = encoder.class_token * d + encoder.tokens * d + 2 * d * encoder.pre_norm
+    stem = (encoder.class_token + encoder.tokens + 2 * encoder.pre_norm + encoder.patch_bias) * d
     vectors = blocks * (biases + 4 * d) + stem + 2 * d
     return (matrices + encoder.patch_width * d) * mode.weight_bytes("linear") + (
         vectors * mode.vector_bytes

@@ -1,6 +1,7 @@
-"""The vision tower: a CLIP-style ViT, up to the block whose output becomes the visual features.
+"""The vision tower: a pre-norm ViT, up to the block whose output becomes the visual features.
 
-Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included.
+Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included, and its
+`SiglipVisionModel`, which shares them.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ def encode(
         rows=images * vision.patches,
         in_features=vision.patch_width,
         out_features=d,
+        bias=vision.patch_bias,
     )
     rows = images * vision.tokens
     stem = [patches, _position_embedding(vision, images)]
@@ -111,7 +113,7 @@ def _layer(
             "activated",
             rows=mlp_rows,
             width=vision.intermediate_size,
-            function="quick_gelu",
+            function=vision.hidden_act,
         ),
         linears["fc2"],
         residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),
