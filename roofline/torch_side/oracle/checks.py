@@ -21,7 +21,8 @@ from roofline.errors import ScenarioError
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.counted import TRAFFIC
 from roofline.model.polynomial import Polynomial
-from roofline.specs.models import Model
+from roofline.specs.catalog import load_model
+from roofline.specs.models import DEFAULT_ARCHITECTURE, Lmm, Model
 from roofline.torch_side.oracle.fusion import group, rules_for
 from roofline.torch_side.oracle.reduced import AND, reduced_flops
 from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
@@ -82,7 +83,7 @@ def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
 
     Raises what `analyze` raises.
     """
-    return _traced(analyze(model, _ANY_DEVICE, **scenario))
+    return _traced(analyze(model, _ANY_DEVICE, **scenario), _architecture(model))
 
 
 def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
@@ -99,7 +100,7 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     counts depend on the picture, or one inside the LLM behind the prefill.
     """
     estimate = analyze(model, _ANY_DEVICE, **scenario)
-    traced = _traced(estimate)
+    traced = _traced(estimate, _architecture(model))
     counted = {name: cost.flops for name, cost in traced.items()}
     if estimate.work.reducer is not None and estimate.scenario.stage != "decode":
         counted = reduced_flops(model, estimate)
@@ -115,7 +116,13 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     return checks
 
 
-def _traced(estimate: Estimate) -> dict[str, TracedCost]:
+def _architecture(model: str | Model) -> str:
+    """Whose modules are traced: an LMM's own, and for a part by itself those of the default."""
+    spec = load_model(model)
+    return spec.architecture if isinstance(spec, Lmm) else DEFAULT_ARCHITECTURE
+
+
+def _traced(estimate: Estimate, architecture: str) -> dict[str, TracedCost]:
     """Costs of the components that a stage runs and no reducer acts in."""
     work, scenario = estimate.work, estimate.scenario
     attention = work.attention
@@ -135,15 +142,22 @@ def _traced(estimate: Estimate) -> dict[str, TracedCost]:
     if work.vision and scenario.stage != "decode" and place != "vision":
         blocks = sum(group.layers for group in work.vision_groups)
         images = int(point(IMAGES))
-        vision = partial(trace_vision, work.vision, attention, blocks=blocks, images=images)
-        passes["vision"] = [vision]
+        vision = partial(trace_vision, work.vision, attention, architecture=architecture)
+        passes["vision"] = [partial(vision, blocks=blocks, images=images)]
     if work.vision and work.llm and work.connector and scenario.stage != "decode":
         tokens = int(point(Polynomial.of(work.projected))) // batch
         passes["connector"] = [
-            partial(trace_connector, work.vision, work.llm, samples=batch, tokens=tokens)
+            partial(
+                trace_connector,
+                work.vision,
+                work.llm,
+                samples=batch,
+                tokens=tokens,
+                architecture=architecture,
+            )
         ]
     if work.llm and place != "llm":
-        llm = partial(trace_llm, work.llm, attention, batch=batch)
+        llm = partial(trace_llm, work.llm, attention, batch=batch, architecture=architecture)
         prompt = [] if scenario.stage == "decode" else [partial(llm, text=text, visual=visual)]
         steps = range(int(scenario.steps))
         passes["llm"] = [

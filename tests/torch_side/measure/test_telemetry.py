@@ -17,8 +17,8 @@ import pytest
 from roofline.torch_side.measure import telemetry as module
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.telemetry import (
+    NvmlTelemetry,
     Snapshot,
-    Telemetry,
     open_telemetry,
     telemetry_warnings,
     throttle_reasons,
@@ -91,7 +91,7 @@ class FakeNvml:
         return "gpu"
 
 
-def opened(nvml: FakeNvml) -> Telemetry:
+def opened(nvml: FakeNvml) -> NvmlTelemetry:
     return open_telemetry("cuda:1", nvml=nvml, uuid=lambda device: GPU, clock=lambda: 12.5)
 
 
@@ -207,7 +207,7 @@ def test_other_devices_have_no_telemetry() -> None:
         assert_blind(telemetry)
 
 
-def assert_blind(telemetry: Telemetry) -> None:
+def assert_blind(telemetry: NvmlTelemetry) -> None:
     """Everything can be asked, and is None."""
     assert not telemetry.available
     snapshot = telemetry.snapshot()

@@ -16,10 +16,11 @@ from PIL import Image
 from transformers import CLIPImageProcessor
 
 from roofline.errors import RooflineError
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.load import load_model
 from roofline.torch_side.pictures import PictureError, crop, normalise, read
 from roofline.torch_side.reduce.attach import attach, detach
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.kept_patches import (
     BY_POSITION,
     inspect_tokens,
@@ -73,7 +74,7 @@ def photo(tmp_path: Path) -> Path:
 
 def ranking(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """PruMerge's attention [N] and keys [N, C], from the encoder itself."""
-    encoded = encode(model.model.vision_tower, pixels, 3, attention_of=3)
+    encoded = encode(ClipTower(model.model.vision_tower), pixels, 3, attention_of=3)
     assert encoded.queries is not None
     assert encoded.keys is not None
     queries = encoded.queries.expand_as(encoded.keys)
@@ -196,7 +197,7 @@ def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
     blocks = find("tome").blocks
     assert blocks is not None
     driver: Any = blocks()
-    encode(model.model.vision_tower, pixels, 3, reducer=driver)
+    encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver)
     into = driver.positions[0].tolist()
 
     shares = [
@@ -227,7 +228,7 @@ def test_fastervlm_ranks_by_the_mean_over_heads(model: Any, pixels: torch.Tensor
     kept = look(model, pixels, "fastervlm", 5)
 
     tower = model.model.vision_tower
-    encoded = encode(tower, pixels, 3, attention_of=2)
+    encoded = encode(ClipTower(tower), pixels, 3, attention_of=2)
     assert encoded.queries is not None
     assert encoded.keys is not None
     attention = class_attention(encoded.queries, encoded.keys, heads=4)[0]
