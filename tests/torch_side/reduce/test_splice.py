@@ -142,8 +142,6 @@ def test_the_type_of_the_mask_stays() -> None:
 
     prompt = TokenizedPrompt.of(ids, torch.ones_like(ids).bool())
     spliced = splice(prompt, [Run(IMAGE, 3, [2])], PAD)
-        TokenizedPrompt.of(ids, torch.ones_like(ids).bool()), [Run(IMAGE, 3, [2])], PAD
-    )
 
     assert spliced.mask.dtype == torch.bool
 
