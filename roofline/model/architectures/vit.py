@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.block import Block, LayerGroup, labelled
 from roofline.model.op import AttentionShape, Op
@@ -47,6 +49,8 @@ def encode(
         bias=vision.patch_bias,
     )
     rows = images * vision.tokens
+    pixels = images * (vision.num_channels * vision.image_size_px**2)
+    patches = replace(patches, reads={"pixel_values": pixels})  # edges that are no patch, too
     stem = [patches, _position_embedding(vision, images)]
     if vision.pre_norm:
         stem.append(layer_norm("pre_layrnorm", "hidden", "hidden", rows=rows, width=d))

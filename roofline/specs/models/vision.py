@@ -26,8 +26,8 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     num_attention_heads: PositiveInt
     intermediate_size: PositiveInt
     image_size_px: PositiveInt
-    """Side of the square image. What is left at its edges where this is no multiple of
-    `patch_size_px` is not looked at."""
+    """Side of the square image. What is left at its edges, where this is no multiple of
+    `patch_size_px`, is in no patch."""
     patch_size_px: PositiveInt
     num_channels: PositiveInt = 3
     class_token: bool = True
