@@ -1,6 +1,12 @@
-"""The figures of a report, by name; matplotlib is imported only when one is drawn."""
+"""How each chart of `roofline.report.charts` is drawn; matplotlib is imported only for that.
 
-from roofline.report.plots.figure import FIGURES, Figure
+A module for each drawing, registered under the name of its chart.
+"""
+
+from roofline.report.discovery import import_all
+from roofline.report.plots.drawing import draw, drawings, draws
 from roofline.report.plots.style import DOUBLE_IN, FORMATS, SINGLE_IN, render
 
-__all__ = ["DOUBLE_IN", "FIGURES", "FORMATS", "SINGLE_IN", "Figure", "render"]
+__all__ = ["DOUBLE_IN", "FORMATS", "SINGLE_IN", "draw", "drawings", "draws", "render"]
+
+import_all(__name__, __path__)

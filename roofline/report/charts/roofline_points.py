@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import asdict
 
 from roofline.explore.study import Deployment, Study
-from roofline.report.plots.naming import ends
+from roofline.report.charts.selection import ends
 from roofline.units import TERA
 
 _SAME = 50
