@@ -43,8 +43,8 @@ def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
     within = [line for line in panel.lines if line.at <= end]
     labels = _labels(within, end)
     beyond = _beyond([line for line in panel.lines if line.at > end], width_in)
-    height_in = _AROUND_IN + _LINE_IN * beyond.count("\n")
-    height_in += len(panel.bars) * _BAR_IN + len(labels) * _NAME_IN
+    extra_in = _LINE_IN * beyond.count("\n")
+    height_in = _AROUND_IN + extra_in + len(panel.bars) * _BAR_IN + len(labels) * _NAME_IN
     handles = [swatch(color=COLOURS[entry.of], label=entry.label) for entry in chart.legend]
     sheet = Sheet(chart, width_in, height_in, handles)
     (axes,) = sheet.panels
