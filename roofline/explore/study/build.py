@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.axes import NO_REDUCER, VARIED, combinations
+from roofline.engine.axes import DEFAULT_TEXT_TOKENS, NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
 from roofline.errors import InputError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
@@ -78,6 +78,8 @@ def study(
     given["hardware"] = _distinct(load_hardware(name) for name in given["hardware"])
     given["quant"] = _distinct(load_quantization(name) for name in given["quant"] or ["fp16"])
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
+    given["text_tokens"] = given["text_tokens"] or [DEFAULT_TEXT_TOKENS]
+    given["batch"] = given["batch"] or [1]
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
     fronts: list[Front] = []
