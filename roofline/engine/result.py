@@ -127,7 +127,7 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
 
     @property
     def headline(self) -> tuple[str, ...]:
-        times = ("roofline_time_s",)
+        times: tuple[str, ...] = ("roofline_time_s",)
         if self.attainable_time_s is not None:
             times = (*times, "attainable_time_s")
         return ("flops", "peak_memory_bytes", *times, "bound")

@@ -35,9 +35,11 @@ def _heading(record: Record) -> str:
     reducer = f" with {given['reducer']}" if given["reducer"] else ""
     stage = _STAGES.get(given["stage"], f"prefill and {given['output_tokens']} output tokens")
     weights = f"weights of {given['checkpoint']}" if given["checkpoint"] else "random weights"
+    device = record.environment.get("device", given["device"])
     lines = [
-        f"{given['model']}{reducer}, {stage}, on {record.environment.get('device', given['device'])}",
-        f"{given['visual_tokens']} visual + {given['text_tokens']} text tokens, batch {given['batch']}, "
+        f"{given['model']}{reducer}, {stage}, on {device}",
+        f"{given['visual_tokens']} visual + {given['text_tokens']} text tokens, "
+        f"batch {given['batch']}, "
         f"{given['quant']}, {given['mode']}, {given['attention']} attention, {weights}",
     ]
     if not record.complete:
