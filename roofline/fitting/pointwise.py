@@ -39,11 +39,11 @@ def fit_pointwise(rows: Mapping[str, Any], roof: Roof) -> PointwiseLaw:
 
 
 def _fit(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:
-    model = _Model(roof, size, seconds)
+    model = _PointwiseFit(roof, size, seconds)
     return model.law(descend(model, model.measured)[0])
 
 
-class _Model:
+class _PointwiseFit:
     """Logarithms of launch, bandwidth, cached bandwidth and cache size."""
 
     def __init__(self, roof: Roof, size: Array, seconds: Array) -> None:
