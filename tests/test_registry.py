@@ -1,11 +1,10 @@
-"""A registry holds what a package's files say, and what users add."""
+"""Registries: what ships is found when it is needed, and users come first."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -13,50 +12,64 @@ from roofline.errors import UnknownNameError
 from roofline.registry import Registry
 
 
-class Animal(NamedTuple):
-    name: str
-    legs: int
+def test_what_is_registered_is_found_by_its_name() -> None:
+    registry: Registry[int] = Registry("number")
+
+    assert registry.register("one", 1) == 1
+    registry.register("two", 2)
+
+    assert registry.find("two") == 2
+    assert registry.names() == ("one", "two")
+    assert list(registry) == [1, 2]
+    assert "one" in registry
+    assert "three" not in registry
+
+
+def test_an_unknown_name_is_an_error_that_offers_near_ones_and_the_remedy() -> None:
+    registry: Registry[int] = Registry("number", remedy="or write it out")
+    registry.register("eleven", 11)
+
+    with pytest.raises(UnknownNameError, match="unknown number 'elevn': did you mean eleven") as e:
+        registry.find("elevn")
+    assert "or write it out" in str(e.value)
+
+
+def test_a_later_one_of_a_name_goes_first() -> None:
+    registry: Registry[int] = Registry("number")
+    registry.register("one", 1)
+
+    registry.register("one", 11)
+
+    assert registry.find("one") == 11
 
 
 @pytest.fixture
-def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[Animal]]:
-    """Of a package whose files hold a cat, two birds, and nothing."""
-    package = tmp_path / "menagerie"
-    package.mkdir()
-    start = "from collections import namedtuple\nAnimal = namedtuple('Animal', 'name legs')\n"
-    (package / "__init__.py").write_text("")
-    (package / "cats.py").write_text(start + "ANIMALS = (Animal('cat', 4),)\n")
-    (package / "birds.py").write_text(start + "ANIMALS = (Animal('owl', 2), Animal('wren', 2))\n")
-    (package / "keeper.py").write_text("NAME = 'Jo'\n")
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package with a registry, whose module `first` registers itself."""
+    folder = tmp_path / "made_up_things"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "from roofline.registry import Registry\nTHINGS = Registry('thing', __name__)\n"
+    )
+    (folder / "first.py").write_text(
+        "from made_up_things import THINGS\nTHINGS.register('first', 'shipped')\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
-    yield Registry("animal", "menagerie", "ANIMALS")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "menagerie"]:
+    yield "made_up_things"
+    for name in [n for n in sys.modules if n.startswith("made_up_things")]:
         del sys.modules[name]
 
 
-def test_files_are_read_when_something_is_looked_up(animals: Registry[Animal]) -> None:
-    assert "menagerie" not in sys.modules
-    assert animals.find("owl").legs == 2
-    assert animals.names() == ["cat", "owl", "wren"]
-    assert [animal.legs for animal in animals.entries()] == [4, 2, 2]
+def test_a_package_s_modules_are_imported_when_something_is_looked_up(package: str) -> None:
+    things = __import__(package).THINGS
+    assert f"{package}.first" not in sys.modules
+
+    assert things.find("first") == "shipped"
 
 
-def test_a_new_file_needs_no_list(animals: Registry[Animal], tmp_path: Path) -> None:
-    (tmp_path / "menagerie" / "fish.py").write_text(
-        "from collections import namedtuple\n"
-        "ANIMALS = (namedtuple('Animal', 'name legs')('carp', 0),)\n"
-    )
+def test_what_a_user_registered_before_stays(package: str) -> None:
+    things = __import__(package).THINGS
+    things.register("first", "mine")
 
-    assert animals.find("carp").legs == 0
-
-
-def test_users_add_and_replace(animals: Registry[Animal]) -> None:
-    animals.register(Animal("ant", 6), Animal("cat", 3))
-
-    assert (animals.find("ant").legs, animals.find("cat").legs) == (6, 3)
-    assert animals.names() == ["ant", "cat", "owl", "wren"]
-
-
-def test_an_unknown_name_has_near_ones(animals: Registry[Animal]) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown animal 'wrem': did you mean wren\?"):
-        animals.find("wrem")
+    assert things.names() == ("first",)
+    assert things.find("first") == "mine"
