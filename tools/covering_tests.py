@@ -51,12 +51,8 @@ class CoveringTests:
         room = file.split("/")[1]
 
         def rank(test: str) -> tuple[bool, bool, float, str]:
-            return (
-                test not in direct,
-                not test.startswith(f"tests/{room}/"),
-                self.seconds[test],
-                test,
-            )
+            elsewhere = not test.startswith(f"tests/{room}/")
+            return test not in direct, elsewhere, self.seconds[test], test
 
         chosen, spent = [], 0.0
         for test in sorted(self._files.get(file, set()), key=rank):

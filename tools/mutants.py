@@ -3,8 +3,8 @@
     python tools/mutants.py [--path roofline/fitting …] [--sample 200] [--seed 0] [--budget 30]
 
 Each fault goes into a copy of the tree, never into the working tree, and is met by the tests that
-run its line until the first one fails. Faults that change nothing are told in
-`tools/equivalent_mutants.toml`, each with its reason. The exit code is 0: survivors are for reading.
+run its line, until the first one fails. Faults that change nothing are listed in
+`tools/equivalent_mutants.toml`, each with its reason. Survivors are for reading: the exit code is 0.
 """
 
 from __future__ import annotations

@@ -73,6 +73,8 @@ OPPOSITES = {
     "smallest": "largest",
 }
 OPPOSITES |= {other: one for one, other in OPPOSITES.items()}
+COMPOUND = (ast.BinOp, ast.BoolOp, ast.Compare, ast.UnaryOp, ast.IfExp)
+"""What needs brackets wherever it may be put."""
 ORDER_IS_NOTHING = {"min", "max", "minimum", "maximum", "isclose", "all_equal"}
 """Functions of two arguments that may be swapped."""
 CRASHES_SWAPPED = {"isinstance", "issubclass", "getattr", "hasattr", "cast", "TypeVar"}
@@ -109,9 +111,7 @@ def _mutation(
         _put(slot, changed)
         text = ast.unparse(anchor)
         _put(slot, node)
-    elif isinstance(
-        changed, ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp | ast.IfExp
-    ) or text.startswith("-"):
+    elif text.startswith("-") or isinstance(changed, COMPOUND):
         text = f"({text})"
     assert target.end_lineno is not None
     assert target.end_col_offset is not None
