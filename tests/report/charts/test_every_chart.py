@@ -90,7 +90,7 @@ def test_a_chart_is_plain_data(name: str, one: Study, scored: Study, recorded: S
 def test_a_chart_of_ones_own_is_in_every_report(
     one: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(charts_registry, "_REGISTERED", dict(charts_registry._REGISTERED))
+    monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
     mine = ReportChart(name="mine", title="Mine", of=lambda study: charted("time", study))
     register(mine)
 

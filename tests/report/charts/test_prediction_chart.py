@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from roofline.explore.study import MeasuredRun, Study
 from roofline.records.measurement import Record, TimedSpan
-from roofline.records.validation import Cell, Validation
+from roofline.records.validation import TimedCell, Validation
 from roofline.report.charts import report_charts
 from roofline.report.charts.prediction import validation_chart
 
@@ -117,12 +117,12 @@ def test_bands_are_a_tenth_and_a_quarter_wide(validation: Made) -> None:
 
 def test_errors_stand_over_tokens_down_to_that_of_the_median(validation: Made) -> None:
     cells = [
-        Cell(
+        TimedCell(
             component="llm",
             tokens=tokens,
             batch=batch,
-            predicted_s=1.08,
-            roofline_s=0.3,
+            attainable_time_s=1.08,
+            roofline_time_s=0.3,
             samples_s=[1.05, 1.0, 1.2],
         )
         for tokens, batch in ((80, 1), (40, 4))
@@ -135,8 +135,8 @@ def test_errors_stand_over_tokens_down_to_that_of_the_median(validation: Made) -
 
 
 def test_large_errors_are_within_the_panel(validation: Made) -> None:
-    slow = Cell(
-        component="llm", tokens=16, batch=1, predicted_s=3.0, roofline_s=0.1, samples_s=[1.0]
+    slow = TimedCell(
+        component="llm", tokens=16, batch=1, attainable_time_s=3.0, roofline_time_s=0.1, samples_s=[1.0]
     )
     low, high = validation_chart(validation(cells=[slow])).panels[1].y.limits
     assert high == pytest.approx(220)
@@ -147,9 +147,9 @@ def test_large_errors_are_within_the_panel(validation: Made) -> None:
 def test_components_stand_in_the_order_in_which_they_run_and_others_behind(
     validation: Made,
 ) -> None:
-    def cell(name: str) -> Cell:
-        return Cell(
-            component=name, tokens=16, batch=1, predicted_s=1.0, roofline_s=0.1, samples_s=[1.0]
+    def cell(name: str) -> TimedCell:
+        return TimedCell(
+            component=name, tokens=16, batch=1, attainable_time_s=1.0, roofline_time_s=0.1, samples_s=[1.0]
         )
 
     cells = [cell(name) for name in ("audio", "whole", "decode", "vision")]

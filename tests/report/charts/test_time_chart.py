@@ -1,4 +1,4 @@
-"""Where the time goes: bars add up, by component and kind of op, and the alt text names the most."""
+"""Where the time goes: bars add up, by component and kind of op; the alt text names the most."""
 
 from __future__ import annotations
 

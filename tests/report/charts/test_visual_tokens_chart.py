@@ -95,9 +95,7 @@ def test_what_is_bound_by_compute_throughout_has_no_ridge() -> None:
     assert "(LLM bound by compute throughout)" in chart.alt
     assert "LLM bound by memory up to here" not in labels(chart)
     assert "within 5 % of the least: fewer no longer help" in labels(chart)
-    assert "LLM bound by memory up to here" in labels(
-        charted(NAME, study([MODEL], [bare("v100")]))
-    )
+    assert "LLM bound by memory up to here" in labels(charted(NAME, study([MODEL], [bare("v100")])))
 
 
 def test_times_on_a_device_without_the_memory_stand_apart() -> None:
