@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from roofline.records.measurement import (
     Achieved,
     HostOverhead,
-    Inputs,
     Record,
     Snapshot,
     Telemetry,
@@ -19,7 +18,7 @@ from roofline.records.measurement import (
 )
 from roofline.records.validation import TimedCell, Count, Validation
 
-INPUTS = Inputs(
+INPUTS: dict[str, Any] = dict(
     model="llava-1.5-7b",
     reducer="prumerge",
     visual_tokens=40,
@@ -60,7 +59,7 @@ def record() -> Callable[..., Record]:
         whole = Record(
             created="2026-01-02T03:04:05+00:00",
             complete=True,
-            inputs=replace(INPUTS, **inputs or {}),
+            inputs=INPUTS | (inputs or {}),
             specs={"llava-1.5-7b": "0" * 64},
             environment={
                 "device": "NVIDIA H200",

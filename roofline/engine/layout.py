@@ -80,6 +80,8 @@ class Layout(Struct, frozen=True):
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do with each image."""
+    has_images: bool = True
+    """False for a prompt of text alone: tower and connector are loaded and do not run."""
 
     @property
     def connected(self) -> Number:
@@ -113,10 +115,11 @@ class Layout(Struct, frozen=True):
     def components(self) -> tuple[Component, ...]:
         """All parts, in the order in which they run."""
         prompt = self.stage != "decode"
+        seen = prompt and self.has_images
         parts: list[Component] = []
         if self.vision:
             parts.append(
-                _vision(self.vision, self.vision_groups, self.attention, self.vision_towers, prompt)
+                _vision(self.vision, self.vision_groups, self.attention, self.vision_towers, seen)
             )
         if self.reducer:
             assert self.task
@@ -126,7 +129,7 @@ class Layout(Struct, frozen=True):
             parts.append(Component("reducer", phases, in_llm=self.reducer.site == "llm"))
         if self.vision and self.connector and self.llm:
             widths = self.vision.hidden_size, self.llm.hidden_size
-            parts.append(_connector(self.connector, self.connected, *widths, prompt))
+            parts.append(_connector(self.connector, self.connected, *widths, seen))
         if self.llm:
             parts.append(_llm(self.llm, self.llm_groups, self.attention, self.stage))
         return tuple(parts)
@@ -142,13 +145,13 @@ def _vision(
     groups: tuple[LayerGroup, ...],
     attention: AttentionKind,
     towers: int,
-    prompt: bool,
+    runs: bool,
 ) -> Component:
     encode = VISION_ENCODERS.find(kind_of(encoder))
     blocks = encode(encoder, groups, images=IMAGES, attention=attention)
     return Component(
         "vision",
-        {"prefill": blocks} if prompt else {},
+        {"prefill": blocks} if runs else {},
         loaded=blocks,
         copies=towers,
         layers=sum(group.layers for group in groups),
@@ -157,11 +160,11 @@ def _vision(
 
 @lru_cache(maxsize=_REMEMBERED)
 def _connector(
-    connector: MlpConnector, rows: Number, in_features: int, out_features: int, prompt: bool
+    connector: MlpConnector, rows: Number, in_features: int, out_features: int, runs: bool
 ) -> Component:
     connect = CONNECTORS.find(kind_of(connector))
     blocks = connect(connector, rows=rows, in_features=in_features, out_features=out_features)
-    return Component("connector", {"prefill": blocks} if prompt else {}, loaded=blocks)
+    return Component("connector", {"prefill": blocks} if runs else {}, loaded=blocks)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -202,7 +205,8 @@ def lay_out(
 
     `llm_layers` gives the visual tokens that each LLM layer sees, `vision_layers` the tokens,
     class token included, that each ViT block sees; left out, all layers see all tokens. `reducer`
-    lays them out by its own schedule, to leave `visual_tokens` of a sample.
+    lays them out by its own schedule, to leave `visual_tokens` of a sample; without one, 0 of them
+    are a prompt of text alone, and left out or any other number that of images.
     Raises UnknownNameError, SpecError, ScenarioError.
     """
     spec = load_model(model)
@@ -222,6 +226,7 @@ def lay_out(
             raise SpecError(f"model {spec.name}", [("kind", fault)])
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
+    first = llm_layers[0][1] if visual_tokens is None and llm_layers else visual_tokens
     layout = Layout(
         name=spec.name,
         vision=parts.vision,
@@ -234,6 +239,7 @@ def lay_out(
         unreduced_visual_tokens=parts.visual_tokens,
         images_per_sample=parts.images,
         vision_towers=parts.vision_towers,
+        has_images=reducer is not None or first != 0,
     )
     if reducer is None:
         return layout

@@ -80,29 +80,40 @@ class Run:
         return _joined([_ops(case, _op_totals) for case in self.cases], self.scenario.shape)
 
     def _cases(self) -> list[Case]:
-        """One for all configurations, or one for each count that a reducer is to leave."""
+        """One for all configurations, or one for each layout.
+
+        A reducer lays each count out that it is to leave; without one, prompts of text alone are
+        apart from those with images.
+        """
         scenario = self.scenario
         visual = scenario.counts.get("visual_tokens")
-        if scenario.reducer is None or visual is None or not visual.ndim:
-            layout = self._lay_out(visual)
-            self.scenario = scenario = _with_defaults(scenario, layout)
-            return [Case(layout, scenario.counts, None, self._plans(layout))]
+        if visual is None:
+            return [self._only_case(None)]
+        apart = np.sign(visual) if scenario.reducer is None else visual
+        if np.unique(apart).size <= 1:
+            return [self._only_case(visual.flat[0] if visual.size else None)]
         flat = {
             name: np.broadcast_to(array, scenario.shape).ravel()
             for name, array in scenario.counts.items()
         }
+        apart = np.broadcast_to(apart, scenario.shape).ravel()
         cases = []
-        for kept in np.unique(flat["visual_tokens"]):
-            where = np.flatnonzero(flat["visual_tokens"] == kept)
-            layout = self._lay_out(kept)
+        for one in np.unique(apart):
+            where = np.flatnonzero(apart == one)
             counts = {name: array[where] for name, array in flat.items()}
+            layout = self._lay_out(counts["visual_tokens"][0])
+            _with_defaults(scenario, layout)  # refuses what contradicts the model
             cases.append(Case(layout, counts, where, self._plans(layout)))
-        return cases or [Case(self._lay_out(None), flat, None, [])]
+        return cases
 
-    def _lay_out(self, visual: Array | None) -> Layout:
+    def _only_case(self, visual: float | None) -> Case:
+        layout = self._lay_out(visual)
+        self.scenario = _with_defaults(self.scenario, layout)
+        return Case(layout, self.scenario.counts, None, self._plans(layout))
+
+    def _lay_out(self, visual: float | None) -> Layout:
         scenario = self.scenario
         assert scenario.attention is not None
-        counted = scenario.reducer is not None and visual is not None
         return lay_out(
             scenario.model,
             stage=scenario.stage,
@@ -110,7 +121,7 @@ class Run:
             vision_layers=scenario.vision_layers,
             llm_layers=scenario.llm_layers,
             reducer=scenario.reducer,
-            visual_tokens=float(visual) if counted and visual is not None else None,
+            visual_tokens=None if visual is None else float(visual),
         )
 
     def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
