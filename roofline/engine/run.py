@@ -194,8 +194,8 @@ _remembered_plan = lru_cache(maxsize=64)(_plan)
 
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
     """Fill in visual tokens that were not given; refuse those that contradict the model."""
-    visual = scenario.counts.get("visual_tokens")
-    if layout.llm is None and visual is not None:
+    visual, all_visual = scenario.counts.get("visual_tokens"), layout.unreduced_visual_tokens
+    if layout.llm is None and visual is not None and np.any(visual != all_visual):
         raise ScenarioError(
             f"{layout.name} has no LLM that visual tokens could reach: leave them out"
         )
