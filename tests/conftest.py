@@ -16,7 +16,7 @@ from roofline.records.measurement import (
     Telemetry,
     TimedSpan,
 )
-from roofline.records.validation import TimedCell, Count, Validation
+from roofline.records.validation import Count, TimedCell, Validation
 
 INPUTS: dict[str, Any] = dict(
     model="llava-1.5-7b",

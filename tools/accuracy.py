@@ -20,12 +20,14 @@ from roofline import matmul_time
 from roofline.device.borrowed import carry_over, laws_of
 from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws import pointwise_seconds
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.matmul import MatmulLaw
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.fitting import fit_attention, fit_matmul
 from roofline.fitting.tables import Kind
 from roofline.report.text.grid import grid
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, MatmulLaw
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "accuracy.md"
@@ -99,7 +101,11 @@ def devices() -> list[Hardware]:
 def own_law(hardware: Hardware, one: Measured) -> MatmulLaw | AttentionLaw | None:
     """The law of that kernel in the device's file."""
     assert hardware.kernel_laws is not None
-    laws = hardware.kernel_laws.matmul if one.kind == "matmul" else hardware.kernel_laws.attention
+    laws = (
+        hardware.kernel_laws.of(MatmulLaw)
+        if one.kind == "matmul"
+        else hardware.kernel_laws.of(AttentionLaw)
+    )
     return laws.get(one.kernel)  # type: ignore[attr-defined,no-any-return]
 
 
@@ -149,7 +155,9 @@ def layer(folder: Path) -> Layer:
     kernels = {op: matmul_time(a100, tokens, n, k, "fp16") for op, (n, k) in shapes.items()}
     roof = kernel_roof(a100, "fp32")
     vector = {
-        op: pointwise_seconds(laws.pointwise["default"], roof, traffic_bytes=2 * tokens * elements)
+        op: pointwise_seconds(
+            laws.of(PointwiseLaw)["default"], roof, traffic_bytes=2 * tokens * elements
+        )
         for op, elements in moved.items()
     }
     seconds = {op: table[f"{op}_ms"].to_numpy() / 1e3 for op in (*shapes, *moved)}

@@ -12,12 +12,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from roofline.device.kernel_types import ATTENTION_BYTES, kernel_roof
-from roofline.device.laws.attention import attention_flops, attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
+from roofline.device.laws.attention import AttentionLaw, attention_flops, attention_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.fitting.rows import KERNELS, FitError, of_one_source
 from roofline.fitting.tables import Kind, by_kind, kernels, of_device, read_table
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, MatmulLaw
 
 Array = NDArray[np.float64]
 ONE_IN = 4

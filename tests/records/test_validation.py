@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from roofline.records.validation import TimedCell, Count, Validation, accuracy
+from roofline.records.validation import Count, TimedCell, Validation, accuracy
 
 Made = Callable[..., Validation]
 

@@ -10,6 +10,7 @@ from made_up import bare, lawful, toy_laws
 from msgspec import Struct
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
@@ -17,7 +18,6 @@ from roofline.report.study_report import render_study, to_document
 from roofline.report.text import study_tables as tables
 from roofline.report.text.study_answers import MOST_BRIEF, answer, ratio, times, told
 from roofline.specs.catalog import all_hardware, load_hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.units import si, significant
 
 COMMAND = "roofline report --model llava-1.5-7b --hw h200"

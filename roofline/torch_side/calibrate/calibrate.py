@@ -171,7 +171,7 @@ class _Calibrator:
             progress=self._part("host"),
         )
         assert hardware.kernel_laws is not None
-        hardware = replace(hardware, kernel_laws=replace(hardware.kernel_laws, host=hosts))
+        hardware = replace(hardware, kernel_laws=hardware.kernel_laws.updated(host=hosts))
         return Calibration(hardware, self.rows, self.notes)
 
     def _kernels(self, modes: Sequence[str] | None) -> tuple[list[str], list[str]]:

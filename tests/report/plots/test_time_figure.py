@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import PathPatch
 
+from roofline.device.laws.host import HostLaw
 from roofline.explore.study import Study, study
 from roofline.report.plots import FIGURES
-from roofline.specs.kernel_laws import HostLaw
 
 
 def parts(axes: Axes) -> list[tuple[int, float, float, str, bool]]:
