@@ -66,7 +66,8 @@ def tokens(
     check(output, force=force)
     require(*NEEDS)
 
-    from roofline.report.plots import kept_tokens, render
+    from roofline.report.charts.kept_tokens import kept_tokens_chart
+    from roofline.report.plots import draw, render
     from roofline.torch_side.reduce.kept_patches import inspect_tokens
 
     inspection = inspect_tokens(
@@ -76,7 +77,7 @@ def tokens(
         checkpoint=checkpoint,
         count=visual_tokens,
     )
-    write_bytes(render(kept_tokens.draw(inspection), suffix[1:]), output, force=force)
+    write_bytes(render(draw(kept_tokens_chart(inspection)), suffix[1:]), output, force=force)
     width = max(len(one.reducer) for one in inspection.kept)
     for one in inspection.kept:
         note = f"  ({one.note})" if one.note else ""

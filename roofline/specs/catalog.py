@@ -13,18 +13,21 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, Union, get_args
 
 import msgspec
+from msgspec.structs import fields
 
 from roofline.errors import SpecError, UnknownNameError
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw, read_kernel_laws, section_type
 from roofline.specs.models import (
+    MODEL_KINDS,
     LanguageModel,
     MlpConnector,
     Model,
     VisionEncoder,
+    kind_of,
 )
 from roofline.specs.quantization import MODES, SIXTEEN_BIT, Quantization, written_out
 from roofline.specs.reading import DATA, build, faults_of, read_json, read_yaml
@@ -32,10 +35,6 @@ from roofline.specs.reading import DATA, build, faults_of, read_json, read_yaml
 Folder = Literal["hardware", "models"]
 SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
-_KINDS: dict[Folder, frozenset[str]] = {
-    "hardware": frozenset({"gpu", "cpu"}),
-    "models": frozenset({"language-model", "vision-encoder", "connector", "lmm"}),
-}
 _Component = TypeVar("_Component", LanguageModel, VisionEncoder, MlpConnector)
 
 
@@ -68,12 +67,7 @@ def load_component(spec: str | _Component, expected: type[_Component]) -> _Compo
     if not isinstance(model, expected):
         raise SpecError(
             f"model {model.name}",
-            [
-                (
-                    "kind",
-                    f"expected {expected.__struct_config__.tag}, got {model.__struct_config__.tag}",
-                )
-            ],
+            [("kind", f"expected {kind_of(expected)}, got {kind_of(model)}")],
         )
     return model
 
@@ -216,10 +210,11 @@ def _load_hardware(
 @lru_cache(maxsize=256)
 def _load_model(file: Path, modified_ns: int) -> Model:
     data = read_yaml(file)
-    tags = sorted(_KINDS["models"])
-    if str(data.get("kind")) not in tags:
-        raise SpecError(file, [("kind", f"expected one of {', '.join(tags)}")])
-    return build(Model, data, file)  # type: ignore[arg-type]  # a union is no type[T]
+    tag = str(data.get("kind"))
+    if tag not in MODEL_KINDS.names():
+        raise SpecError(file, [("kind", f"expected one of {', '.join(MODEL_KINDS.names())}")])
+    model: Any = build(MODEL_KINDS.find(tag), data, file)
+    return model  # type: ignore[no-any-return]  # kinds of users are models, too
 
 
 def _modified(file: Path) -> int:
@@ -298,7 +293,7 @@ def _may_be(folder: Folder, file: Path) -> bool:
         kind = str(read_yaml(file).get("kind"))
     except SpecError:
         return True
-    return kind in _KINDS[folder] or not any(kind in kinds for kinds in _KINDS.values())
+    return kind in _kinds(folder) or not any(kind in _kinds(each) for each in get_args(Folder))
 
 
 def _user_folders() -> list[Path]:
@@ -316,10 +311,18 @@ def _shipped(folder: Folder) -> Path:
     return packaged if packaged.is_dir() else DATA.parents[1] / folder
 
 
+def _kinds(folder: Folder) -> tuple[str, ...]:
+    """What a folder's files give as `kind`."""
+    if folder == "models":
+        return MODEL_KINDS.names()
+    return get_args(next(f.type for f in fields(Hardware) if f.name == "kind"))
+
+
 def json_schema(folder: Folder) -> dict[str, Any]:
     """The JSON Schema of a folder's files, for editors."""
     if folder == "models":
-        return msgspec.json.schema(Model)
+        models: Any = Union[tuple(MODEL_KINDS)]  # noqa: UP007  # of a list known when run
+        return msgspec.json.schema(models)
     device, section = msgspec.json.schema(Hardware), msgspec.json.schema(section_type())
     definitions = device["$defs"] | section["$defs"]
     del definitions[AnyLaw.__name__]  # stands for whatever is registered

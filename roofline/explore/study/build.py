@@ -81,6 +81,7 @@ def study(
     given["hardware"] = _distinct(load_hardware(name) for name in given["hardware"])
     given["quant"] = _distinct(load_quantization(name) for name in given["quant"] or ["fp16"])
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
+    given["batch"] = given["batch"] or [1]
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
     fronts: list[Front] = []

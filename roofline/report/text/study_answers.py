@@ -101,7 +101,7 @@ def faster(saving: Saving | None) -> str:
     if saving is None or saving.speedup is None:
         return "no faster"
     if saving.tie:
-        return "a tie: the difference is inside the error band"
+        return "a tie inside the error band"
     text = times(float(saving.speedup))
     if saving.attainable_speedup is None or saving.roofline_speedup is None:
         return text

@@ -26,8 +26,8 @@ from roofline.units import percent, si, significant
 
 FASTER = (
     " Faster: than with all visual tokens, by the predicted time and, in brackets, at the "
-    f"roofline; tie: the difference is inside the error band; {FULL_TOO_LARGE}: all visual tokens "
-    "do not fit."
+    "roofline; tie: the difference is inside the error band; "
+    f"{FULL_TOO_LARGE}: all visual tokens do not fit."
 )
 _WORDS = ("Device", "Quant", "Reducer", "Bound", "Fits")
 _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
 
 from roofline.errors import InputError
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import encode
 
 LAYERS = 24
 SHAPE = {
@@ -49,7 +50,7 @@ def test_features_are_bit_equal_to_hidden_states(
 ) -> None:
     expected = clip(pixels, output_hidden_states=True).hidden_states[blocks]
 
-    encoded = encode(clip, pixels, blocks)
+    encoded = encode(ClipTower(clip), pixels, blocks)
 
     assert torch.equal(encoded.features, expected)
     assert encoded.queries is encoded.keys is encoded.reduction is None
@@ -62,20 +63,22 @@ def test_half_precision_features_are_bit_equal_too(
     clip = clip.to(torch.bfloat16)
     expected = clip(pixels.bfloat16(), output_hidden_states=True).hidden_states[-2]
 
-    assert torch.equal(encode(clip, pixels.bfloat16(), LAYERS - 1).features, expected)
+    assert torch.equal(encode(ClipTower(clip), pixels.bfloat16(), LAYERS - 1).features, expected)
 
 
 def test_blocks_behind_the_features_never_run(clip: CLIPVisionModel, pixels: torch.Tensor) -> None:
     clip.encoder.layers[23] = None
 
-    assert encode(clip, pixels, 23).features.shape == (2, 17, 32)
+    assert encode(ClipTower(clip), pixels, 23).features.shape == (2, 17, 32)
 
 
 def test_an_inner_vision_model_is_found(clip: CLIPVisionModel, pixels: torch.Tensor) -> None:
     outer = nn.Module()
     outer.vision_model = clip
 
-    assert torch.equal(encode(outer, pixels, 23).features, encode(clip, pixels, 23).features)
+    assert torch.equal(
+        encode(ClipTower(outer), pixels, 23).features, encode(ClipTower(clip), pixels, 23).features
+    )
 
 
 def projected(layer: Any, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,7 +91,7 @@ def test_queries_and_keys_of_a_block_that_runs(clip: CLIPVisionModel, pixels: to
     states = clip(pixels, output_hidden_states=True).hidden_states
     queries, keys = projected(clip.encoder.layers[22], states[22])
 
-    encoded = encode(clip, pixels, 23, attention_of=22)
+    encoded = encode(ClipTower(clip), pixels, 23, attention_of=22)
 
     assert torch.equal(encoded.features, states[23])
     assert torch.equal(encoded.queries, queries)
@@ -103,7 +106,7 @@ def test_queries_and_keys_of_the_first_block_not_run(
     states = clip(pixels, output_hidden_states=True).hidden_states
     queries, keys = projected(clip.encoder.layers[23], states[23])
 
-    encoded = encode(clip, pixels, 23, attention_of=23)
+    encoded = encode(ClipTower(clip), pixels, 23, attention_of=23)
 
     torch.testing.assert_close(encoded.queries, queries[:, :1])
     assert torch.equal(encoded.keys, keys)
@@ -114,7 +117,7 @@ def test_of_the_block_not_run_only_keys_and_one_query_are_paid_for(
 ) -> None:
     def flops(attention_of: int | None) -> int:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            encode(clip, pixels, 23, attention_of=attention_of)
+            encode(ClipTower(clip), pixels, 23, attention_of=attention_of)
         return counter.get_total_flops()
 
     assert flops(22) == flops(None)
@@ -126,7 +129,7 @@ def test_a_tower_without_class_token(siglip: SiglipVisionModel, pixels: torch.Te
     states = siglip(pixels, output_hidden_states=True).hidden_states
     queries, keys = projected(siglip.encoder.layers[23], states[23])
 
-    encoded = encode(siglip, pixels, 23, attention_of=23)
+    encoded = encode(ClipTower(siglip), pixels, 23, attention_of=23)
 
     assert torch.equal(encoded.features, states[23])
     assert torch.equal(encoded.queries, queries)
@@ -135,7 +138,7 @@ def test_a_tower_without_class_token(siglip: SiglipVisionModel, pixels: torch.Te
 
 def test_gradients_reach_the_pixels(clip: CLIPVisionModel, pixels: torch.Tensor) -> None:
     pixels.requires_grad_()
-    encoded = encode(clip, pixels, 2, attention_of=2)
+    encoded = encode(ClipTower(clip), pixels, 2, attention_of=2)
 
     (encoded.features.sum() + encoded.keys.sum() + encoded.queries.sum()).backward()
 
@@ -155,11 +158,11 @@ def test_what_cannot_be(
     clip: CLIPVisionModel, pixels: torch.Tensor, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        encode(clip, pixels, **arguments)
+        encode(ClipTower(clip), pixels, **arguments)
 
 
 def test_reducers_need_a_class_token(siglip: SiglipVisionModel, pixels: torch.Tensor) -> None:
     from roofline.torch_side.reduce.methods.tome import ToMe
 
     with pytest.raises(InputError, match="class token"):
-        encode(siglip, pixels, 23, reducer=ToMe())
+        encode(ClipTower(siglip), pixels, 23, reducer=ToMe())
