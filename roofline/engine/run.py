@@ -40,7 +40,8 @@ from roofline.units import TERA
 
 class Case(Struct, frozen=True, eq=False):
     """Configurations that one layout goes for: all, those of one token count of a reducer, or those
-    with images and those without."""
+    with images and those without.
+    """
 
     layout: Layout
     counts: Mapping[str, Array]

@@ -257,9 +257,7 @@ LAYER = 2 * 64 + 2 * 32 + 3 * 192
 def test_parameters_of_an_llm(attention: AttentionKind) -> None:
     # however many tokens there are, of which group: the whole table, all layers, the head
     for groups in ([LayerGroup(3, 5.0)], [LayerGroup(1, 50.0, 7.0), LayerGroup(2, 7.0)]):
-        blocks = language.prefill(
-            llm(), groups, batch=2.0, text_tokens=3.0, attention=attention
-        )
+        blocks = language.prefill(llm(), groups, batch=2.0, text_tokens=3.0, attention=attention)
         assert held(blocks) == (
             {"linear": 3 * LAYER, "embedding": 100 * 8, "lm_head": 8 * 100},
             (3 * 2 + 1) * 8,

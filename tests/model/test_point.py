@@ -35,7 +35,9 @@ def derived(window: Any = None) -> tuple[Derived, ...]:
 
 
 def point(window: Any = None, **values: Any) -> Point:
-    return Point({name: np.asarray(value, float) for name, value in values.items()}, derived(window))
+    return Point(
+        {name: np.asarray(value, float) for name, value in values.items()}, derived(window)
+    )
 
 
 @given(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9))

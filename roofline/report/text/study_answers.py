@@ -10,7 +10,7 @@ from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
-from roofline.report.text.estimates import ORIGINS
+from roofline.report.text.estimate_words import ORIGINS
 from roofline.units import percent, si, significant
 
 MOST_TOLD, MOST_BRIEF = 6, 24

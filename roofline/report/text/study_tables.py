@@ -19,7 +19,7 @@ from roofline.explore.study import (
 )
 from roofline.records.published import unpriced
 from roofline.report.document import Table, table
-from roofline.report.text.estimates import FULL_TOO_LARGE
+from roofline.report.text.estimate_words import FULL_TOO_LARGE
 from roofline.report.text.record import share, shown
 from roofline.report.text.study_answers import band, method, ratio
 from roofline.units import percent, si, significant

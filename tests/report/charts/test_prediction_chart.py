@@ -136,7 +136,12 @@ def test_errors_stand_over_tokens_down_to_that_of_the_median(validation: Made) -
 
 def test_large_errors_are_within_the_panel(validation: Made) -> None:
     slow = TimedCell(
-        component="llm", tokens=16, batch=1, attainable_time_s=3.0, roofline_time_s=0.1, samples_s=[1.0]
+        component="llm",
+        tokens=16,
+        batch=1,
+        attainable_time_s=3.0,
+        roofline_time_s=0.1,
+        samples_s=[1.0],
     )
     low, high = validation_chart(validation(cells=[slow])).panels[1].y.limits
     assert high == pytest.approx(220)
@@ -149,7 +154,12 @@ def test_components_stand_in_the_order_in_which_they_run_and_others_behind(
 ) -> None:
     def cell(name: str) -> TimedCell:
         return TimedCell(
-            component=name, tokens=16, batch=1, attainable_time_s=1.0, roofline_time_s=0.1, samples_s=[1.0]
+            component=name,
+            tokens=16,
+            batch=1,
+            attainable_time_s=1.0,
+            roofline_time_s=0.1,
+            samples_s=[1.0],
         )
 
     cells = [cell(name) for name in ("audio", "whole", "decode", "vision")]
