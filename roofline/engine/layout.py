@@ -12,13 +12,8 @@ from roofline.errors import ScenarioError, SpecError
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.block import LayerGroup
 from roofline.model.polynomial import Number, Polynomial
-from roofline.reducers.costs import (
-    ReducerCost,
-    ReductionTask,
-    check_kept,
-    find,
-    vision_groups,
-)
+from roofline.reducers import find
+from roofline.reducers.base import Reducer, ReductionTask
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
@@ -53,7 +48,7 @@ class Layout(Struct, frozen=True):
     """Visual tokens of one sample before any reduction, if the model says so."""
     images_per_sample: int = 1
     vision_towers: int = 1
-    reducer: ReducerCost | None = None
+    reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do with each image."""
 
@@ -62,7 +57,7 @@ class Layout(Struct, frozen=True):
         """Rows that go through the connector."""
         if self.reducer is None:
             return BATCH * VISUAL
-        if self.reducer.projects_all:
+        if self.reducer.connects_all:
             return IMAGES * (self.vision.patches if self.vision else 0)
         if self.reducer.site == "llm":
             return BATCH * float(self.unreduced_visual_tokens or 0)
@@ -81,7 +76,7 @@ def lay_out(
     attention: AttentionKind = "flash",
     vision_layers: Layers | None = None,
     llm_layers: Layers | None = None,
-    reducer: str | None = None,
+    reducer: str | Reducer | None = None,
     visual_tokens: float | None = None,
 ) -> Layout:
     """Resolve a model and lay out its layers.
@@ -128,9 +123,7 @@ def lay_out(
     return _reduced(work, parts, find(reducer), visual_tokens)
 
 
-def _reduced(
-    work: Layout, parts: _Parts, reducer: ReducerCost, visual_tokens: float | None
-) -> Layout:
+def _reduced(work: Layout, parts: _Parts, reducer: Reducer, visual_tokens: float | None) -> Layout:
     """The same with fewer tokens where the reducer acts, and its own work."""
     if parts.vision is None or work.llm is None or parts.visual_tokens is None:
         raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {work.name} is none")
@@ -160,10 +153,10 @@ def _reduced(
         batch=BATCH,
         prompt=llm_groups[0].tokens,
     )
-    check_kept(reducer, task)
+    reducer.check(task)
     return replace(
         work,
-        vision_groups=vision_groups(reducer, task),
+        vision_groups=reducer.vision_groups(task),
         llm_groups=llm_groups,
         reducer=reducer,
         task=task,

@@ -200,7 +200,7 @@ class Estimate(Totals, frozen=True, eq=False, dict=True):
             return None
         reducer = self.work.reducer
         return {
-            "name": reducer.name,
+            "name": reducer.label,
             "place": reducer.site,
             "default_tokens_per_image": self.default_tokens,
             "default_tokens_source": reducer.default_source,

@@ -1,0 +1,44 @@
+"""Visual-token reducers by name, and what each costs. No torch: `torch_side.reduce` runs them.
+
+>>> find("fastv:k=3").full_llm_layers
+3
+
+A module of this package holds one reducer or a family and says so in its `REDUCERS`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roofline.registry import Registry
+
+if TYPE_CHECKING:
+    from roofline.reducers.base import Reducer
+
+__all__ = ["find", "names", "register"]
+
+_registry: Registry[Reducer] = Registry("reducer", __name__, "REDUCERS")
+
+
+def register(*reducers: Reducer) -> None:
+    """Make reducers of your own known by their names; an earlier one of a name gives way."""
+    _registry.register(*reducers)
+
+
+def names() -> list[str]:
+    """All names that `find` knows, without options."""
+    return _registry.names()
+
+
+def find(reducer: str | Reducer) -> Reducer:
+    """A reducer as written: its name, and options behind colons, `name:option=value:option=value`.
+
+    A list is written with commas, `evit:stages=6,12,18`, and no value as `none`. A Reducer is
+    returned as it is.
+
+    Raises UnknownNameError for names of reducers and options, ScenarioError for values.
+    """
+    if not isinstance(reducer, str):
+        return reducer
+    name, *options = reducer.split(":")
+    return _registry.find(name).parsed(options)

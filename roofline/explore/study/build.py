@@ -11,16 +11,16 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from roofline import reducers as registry
 from roofline.engine.analysis import analyze
 from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
-from roofline.errors import InputError, UnknownNameError, UnsupportedModeError
+from roofline.errors import InputError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.explore.study.study import MeasuredRun, Study
 from roofline.explore.study.tradeoff import Candidate, Front
 from roofline.records import published as accuracy
 from roofline.records.measurement import spec_hashes
-from roofline.reducers.costs import REDUCERS
 from roofline.specs.catalog import load_hardware, load_model, load_quantization
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Lmm, Model
@@ -120,9 +120,9 @@ def study(
 
 
 def _check_reducer(name: str) -> None:
-    """Raise UnknownNameError for what is neither a reducer nor `none`."""
-    if name not in (known := [NO_REDUCER, *REDUCERS]):
-        raise UnknownNameError("reducer", name, known)
+    """Raise InputError for what is neither a reducer nor `none`."""
+    if name != NO_REDUCER:
+        registry.find(name)
 
 
 def _prompts(

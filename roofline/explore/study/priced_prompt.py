@@ -46,7 +46,7 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     def reducer(self) -> str | None:
         """None where visual tokens are fewer without anybody's work, or not fewer at all."""
         reducer = self.estimate.work.reducer
-        return None if reducer is None else reducer.name
+        return None if reducer is None else reducer.label
 
     @property
     def has_laws(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 
 from roofline.engine.price import Plan
 from roofline.engine.result import Estimate, Totals
-from roofline.reducers.costs import ReducerCost
+from roofline.reducers.base import Reducer
 from roofline.report.text.grid import Style, definitions, grid
 from roofline.specs.sourced import Peak
 from roofline.units import GIGA, TERA, si, significant
@@ -287,17 +287,17 @@ def _laws(estimate: Estimate, *, band: bool = True) -> list[tuple[str, str]]:
     return [("Attainable", ", ".join(name for name, _ in ranked))]
 
 
-def _reducer_line(estimate: Estimate, reducer: ReducerCost) -> str:
+def _reducer_line(estimate: Estimate, reducer: Reducer) -> str:
     """What it gains end to end, what it takes of that, and how typical the count is."""
     share, speedup = estimate.reducer_share, estimate.end_to_end_speedup
-    text = reducer.name
+    text = reducer.label
     if share is not None and speedup is not None and float(share) < 1:
         percent = significant(100 * float(share), 2)
         text += f": {_times(speedup)} as fast end to end; it takes {percent} % of the time it saves"
     else:
         text += " saves no time here"
     task, typical = estimate.work.task, estimate.default_tokens
-    if task is not None and task.kept == typical:
+    if task is not None and task.kept == typical and not reducer.settles_count:
         text += f"; {typical} tokens an image is typical ({reducer.default_source})"
     return text
 

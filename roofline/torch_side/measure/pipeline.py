@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from roofline import reducers
 from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
 from roofline.errors import ScenarioError, SpecError
 from roofline.specs.catalog import load_model as load_spec
@@ -24,7 +25,7 @@ from roofline.torch_side.measure.kv_cache import InPlaceCache
 from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
 from roofline.torch_side.measure.timing import Mark
 from roofline.torch_side.pictures import preprocessed, read
-from roofline.torch_side.reduce.methods import find
+from roofline.torch_side.reduce.methods import bind
 from roofline.torch_side.reduce.methods.base import LanguageLayers, Reduction
 from roofline.torch_side.reduce.path import VisualPath, embed, lay_out, visual_inputs
 from roofline.torch_side.reduce.splice import Prompt, PromptError
@@ -115,7 +116,7 @@ def build_pipeline(
 
 def _options(spec: Lmm, reducer: str | None, visual_tokens: int | None) -> dict[str, int]:
     """What makes a reducer, or none, leave so many visual tokens of each prompt."""
-    inside_llm = reducer is not None and find(reducer).site == "llm"
+    inside_llm = reducer is not None and reducers.find(reducer).site == "llm"
     if visual_tokens is None:
         return {}
     per_image, rest = divmod(visual_tokens, spec.images)
@@ -177,8 +178,12 @@ class Pipeline:
         output_tokens: int = 0,
         mode: Mode = eager,
     ) -> None:
-        entry, options = None if reducer is None else find(reducer), options or {}
-        path = VisualPath(model, entry, options)
+        options = options or {}
+        if reducer is None:
+            bound, path = None, VisualPath(model, None, **options)
+        else:
+            bound = bind(reducer, **options)
+            path = VisualPath(model, bound)
         prompt = Prompt.of(ids)
         visual = next((v for v in path.inputs if bool((prompt.ids == v.placeholder).any())), None)
         if visual is None:
@@ -203,8 +208,8 @@ class Pipeline:
             model.config.text_config.num_hidden_layers, self._ids.shape[1] + steps
         )
         self._inside_llm: LanguageLayers | None = None
-        if entry is not None and entry.llm is not None:
-            self._inside_llm = entry.llm(model.model.language_model, **options)
+        if bound is not None and bound.reducer.site == "llm":
+            self._inside_llm = bound.llm(model.model.language_model)
 
         self._output_tokens = output_tokens
         self._prefill: Steps = [*path.steps(visual), ("llm", self._prefill_llm)]

@@ -17,7 +17,6 @@ from roofline.torch_side.reduce.attach import attach
 
 AND = " + "
 """Joins the names of components that cannot be told apart."""
-_BY_PICTURE = frozenset({"ats"})
 _TOWERS = ("vision_tower", "image_tower", "video_tower")
 
 
@@ -30,7 +29,7 @@ def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
     spec, reducer = load_model(model), estimate.work.reducer
     assert isinstance(spec, Lmm)
     assert reducer is not None
-    if reducer.name in _BY_PICTURE:
+    if reducer.by_picture:
         raise ScenarioError(
             f"{reducer.name} leaves as many tokens as the picture asks for: the analysis gives the "
             "most there can be, which no count on shapes alone equals"
@@ -43,7 +42,7 @@ def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
     built = built.half().eval()
     tokens = int(estimate.scenario.visual_tokens)
     per_image = tokens if reducer.site == "llm" else tokens // spec.images
-    attach(built, reducer.name, count=per_image)
+    attach(built, reducer, count=None if reducer.settles_count else per_image)
     inputs = _inputs(spec, int(estimate.scenario.batch), int(estimate.scenario.text_tokens))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         built(**inputs, logits_to_keep=1)

@@ -1,11 +1,8 @@
-"""FastV: drop visual tokens inside the LLM, after its first layers (Chen et al. 2024, ECCV).
+"""FastV in torch: hooks that drop visual tokens inside the LLM, after its first layers.
 
-After layer K the visual tokens are ranked by the attention that the last token of the prompt paid
-them in layer K, mean over heads; the weakest leave. Text stays, and so do the positions of what is
-left. Layers after K hold a shorter KV cache, which decoding respects.
-
-Beyond the model itself one row of attention is computed: [1, e] @ [e, n] per head, 2·n·d FLOPs a
-sequence, d being the width of the queries.
+After layer k the visual tokens are ranked by the attention that the last token of the prompt paid
+them in layer k, mean over heads; the weakest leave. Text stays, and so do the positions of what is
+left. Layers after k hold a shorter KV cache, which decoding respects.
 """
 
 from __future__ import annotations
@@ -18,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roofline.torch_side.reduce.methods.base import Reducer, ReducerError
+from roofline.reducers.fastv import FastV
+from roofline.torch_side.reduce.methods.base import Method, ReducerError
 
 
 @dataclass(frozen=True)
@@ -42,28 +40,24 @@ class Plan:
         return same and self.last.device == hidden.device and len(self.last) == len(hidden)
 
 
-class FastV:
-    """Hooks on a Llama decoder: watch layer `layer`, prune from the next one on.
+class FastVLayers:
+    """Hooks on a Llama decoder: watch layer k, prune from the next one on.
 
-    ratio: the share of visual tokens to drop. count: how many to keep instead.
+    count: visual tokens of a sequence to keep, instead of the reducer's share of them.
 
     A prompt's pruned layers are told from those of any other call by the objects that they are
     given: its rotary angles in prefill (in a checkpoint's second forward, too), its KV cache after.
     """
 
-    def __init__(
-        self, decoder: Any, *, layer: int = 2, ratio: float = 0.5, count: int | None = None
-    ) -> None:
-        layers = decoder.layers
-        if not 1 <= layer < len(layers):
-            raise ReducerError(f"`layer` must be between 1 and {len(layers) - 1}, not {layer}")
-        if not 0 <= ratio <= 1:
-            raise ReducerError(f"`ratio` is the share to drop, between 0 and 1, not {ratio}")
+    def __init__(self, reducer: FastV, decoder: Any, *, count: int | None = None) -> None:
+        layers, k = decoder.layers, reducer.k
+        if not k < len(layers):
+            raise ReducerError(f"fastv: `k` must be between 1 and {len(layers) - 1}, not {k}")
         if count is not None and count < 1:
             raise ReducerError(f"`count` must be at least 1, not {count}")
-        if hasattr(layers[layer - 1].self_attn, "q_norm"):
+        if hasattr(layers[k - 1].self_attn, "q_norm"):
             raise ReducerError("fastv ranks by Llama's attention; this LLM normalises its queries")
-        self.ratio, self.count = ratio, count
+        self.reducer, self.count = reducer, count
         self._visual: Tensor | None = None
         """[B, n] of a prompt that is to come, on the CPU."""
         self._real: Tensor | None = None
@@ -79,11 +73,11 @@ class FastV:
         self._projected: dict[str, Tensor] = {}
         self._watches: list[Any] = []
         self._handles = [
-            layers[layer - 1].register_forward_pre_hook(self._watch),
-            layers[layer].register_forward_pre_hook(self._prune, with_kwargs=True),
+            layers[k - 1].register_forward_pre_hook(self._watch),
+            layers[k].register_forward_pre_hook(self._prune, with_kwargs=True),
             *(
                 later.register_forward_pre_hook(self._follow, with_kwargs=True)
-                for later in layers[layer:]
+                for later in layers[k:]
             ),
             decoder.norm.register_forward_hook(self._restore),
         ]
@@ -170,7 +164,7 @@ class FastV:
     def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> Plan:
         last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
         total = int(visual[0].sum())
-        left = total - int(self.ratio * total) if self.count is None else self.count
+        left = self.reducer.left_of(total) if self.count is None else self.count
         left = max(left, int(visual.gather(1, last).any()))  # the last token writes the next one
         stays = (~visual).scatter(1, last, True)
         copies = len(hidden) // len(visual)  # beams
@@ -249,13 +243,4 @@ def _rotated(projected: Tensor, angles: tuple[Tensor, ...], size: int) -> Tensor
     return rotated
 
 
-REDUCERS = (
-    Reducer(
-        name="fastv",
-        title="FastV: visual tokens leave after the LLM's first layers",
-        site="llm",
-        source="Chen et al. 2024, An Image is Worth 1/2 Tokens After Layer 2, arXiv:2403.06764",
-        llm=FastV,
-        options={"layer": 2, "ratio": 0.5, "count": None},
-    ),
-)
+METHODS = (Method("fastv", llm=FastVLayers),)

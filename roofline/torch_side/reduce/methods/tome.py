@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roofline.reducers.token_schedules import Schedule, tome_schedule
+from roofline.reducers.token_schedules import Schedule
+from roofline.reducers.tome import ToMe
 from roofline.torch_side.families.tower import attend, feed_forward, split_heads
-from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
+from roofline.torch_side.reduce.methods.base import MERGED, Method, Reduction
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,13 @@ def unit(metric: Tensor) -> Tensor:
     return functional.normalize(metric.detach().to(precise), dim=-1)
 
 
-class ToMe:
+class ToMeBlocks:
     """One forward pass through the ViT. A block at T tokens that merges r of them costs an image
 
     - a plain block's matmuls, of T tokens in the attention and T − r in the MLP, and
     - the similarity: 2·⌈T/2⌉·⌊T/2⌋·e FLOPs, nothing where r = 0.
 
-    Keys count by their size: the logarithm is added to the logits once tokens have merged. With
-    neither `count` nor `r`, a quarter of the patches comes out: 144 of 576.
+    Keys count by their size: the logarithm is added to the logits once tokens have merged.
     """
 
     token_counts: Schedule
@@ -103,12 +103,12 @@ class ToMe:
     positions: Tensor
     """The visual token that each patch is part of by now: [B, N]."""
 
-    def __init__(self, *, count: int | None = None, r: int | None = None) -> None:
-        self.count, self.r = count, r
+    def __init__(self, reducer: ToMe, *, count: int | None = None) -> None:
+        self.reducer, self.count = reducer, count
 
     def start(self, hidden: Tensor, blocks: int) -> Tensor:
         batch, tokens = hidden.shape[:2]
-        self._schedule = tome_schedule(tokens, blocks, self.count, self.r)
+        self._schedule = self.reducer.schedule(tokens, blocks, self.count)
         self.token_counts = []
         self.sizes = hidden.new_ones(
             batch, tokens, dtype=torch.promote_types(hidden.dtype, torch.float32)
@@ -134,13 +134,4 @@ class ToMe:
         return Reduction(list(hidden[:, 1:]), list(self._patches[:, 1:]))
 
 
-REDUCERS: tuple[Reducer, ...] = (
-    Reducer(
-        name="tome",
-        title="ToMe: alike tokens merge in every ViT block",
-        site="vision",
-        source="Bolya et al. 2023, Token Merging: Your ViT But Faster, arXiv:2210.09461",
-        blocks=ToMe,
-        options={"count": None, "r": None},
-    ),
-)
+METHODS = (Method("tome", blocks=ToMeBlocks),)
