@@ -18,8 +18,8 @@ from msgspec import Meta
 
 from roofline.model.op import Op
 from roofline.reducers.base import ReductionTask, VisionReducer
-from roofline.reducers.ops import class_attention, ranking
-from roofline.reducers.token_schedules import RATE, Schedule, ats_schedule
+from roofline.reducers.ops import class_attention, positions, ranking
+from roofline.reducers.token_schedules import RATE, Schedule, ats_schedule, stages_of
 
 _NORM_FLOPS = 2  # square and accumulate
 
@@ -44,6 +44,10 @@ class ATS(VisionReducer, frozen=True):
         """`ats_schedule` of the options and `count`: the most there can be."""
         return ats_schedule(tokens, blocks, self.stages, rate=self.rate or RATE, count=count)
 
+    def start_op(self, task: ReductionTask) -> Op:
+        """Where tokens are from."""
+        return positions(task, task.tokens, launches=1)
+
     def stage_ops(self, task: ReductionTask, before: int, after: int) -> Sequence[Op]:
         """A row of attention, norms of the values, and the draw."""
         norms = Op(
@@ -53,13 +57,18 @@ class ATS(VisionReducer, frozen=True):
             reads={"value": task.images * (before * task.width)},
             writes={"norms": task.images * (before * task.heads)},
             vector_flops=task.images * (_NORM_FLOPS * before * task.width),
-            launches=1,
+            launches=4,
         )
         return (
-            class_attention(task, before, task.heads, launches=1),
+            class_attention(task, before, task.heads, launches=4),
             norms,
-            ranking(task.images, before, launches=1),
+            ranking(task.images, before, launches=30),
         )
+
+    def stages_in(self, schedule: Schedule) -> list[bool]:
+        """All stages: they draw even where all tokens may stay."""
+        chosen = stages_of(len(schedule), self.stages)
+        return [block in chosen for block in range(len(schedule))]
 
 
 REDUCERS = (ATS(),)

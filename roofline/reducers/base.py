@@ -220,9 +220,17 @@ class VisionReducer(Reducer, frozen=True):
         """
         raise NotImplementedError
 
+    def start_op(self, task: ReductionTask) -> Op:
+        """Own work before the first block."""
+        raise NotImplementedError
+
     def stage_ops(self, task: ReductionTask, before: int, after: int) -> Sequence[Op]:
         """Own work in one block that gets `before` tokens and leaves `after`."""
         raise NotImplementedError
+
+    def stages_in(self, schedule: Schedule) -> list[bool]:
+        """Which blocks have own work: those that leave fewer tokens than they get."""
+        return [after < before for before, after in schedule]
 
     def default_kept(self, patches: int, blocks: int) -> int:
         """What the schedule of its options leaves."""
@@ -251,14 +259,18 @@ class VisionReducer(Reducer, frozen=True):
         )
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
-        """A block of own work per run of ViT blocks that see the same tokens and reduce them."""
+        """Before the first block; then a block a run of ViT blocks that do the same work."""
         schedule = self._schedule(task)
-        runs = [(before, after, len(list(group))) for (before, after), group in groupby(schedule)]
-        groups = [LayerGroup(count, float(before)) for before, _, count in runs]
+        stages = zip(schedule, self.stages_in(schedule), strict=True)
+        runs = [(*key, len(list(group))) for key, group in groupby(stages)]
+        groups = [LayerGroup(count, float(before)) for (before, _), _, count in runs]
         return [
-            Block(count, tuple(self.stage_ops(task, before, after)), label)
-            for (before, after, count), (_, label) in zip(runs, labelled(groups), strict=True)
-            if after < before
+            Block(1, (self.start_op(task),)),
+            *(
+                Block(count, tuple(self.stage_ops(task, *tokens)), label)
+                for (tokens, works, count), (_, label) in zip(runs, labelled(groups), strict=True)
+                if works
+            ),
         ]
 
     def _schedule(self, task: ReductionTask) -> Schedule:

@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from roofline.model.op import Op
 from roofline.reducers.base import ReductionTask, VisionReducer
-from roofline.reducers.ops import head_mean, matmul, ranking, weighted_sums
+from roofline.reducers.ops import gather, head_mean, matmul, ranking, weighted_sums
 from roofline.reducers.token_schedules import Schedule, crossget_schedule
 
 
@@ -45,15 +45,20 @@ class CrossGET(VisionReducer, frozen=True):
         """`crossget_schedule` of `count` or r."""
         return crossget_schedule(tokens, blocks, count, self.r if count is None else None)
 
+    def start_op(self, task: ReductionTask) -> Op:
+        """Append the cross token; where tokens are from, and their sizes."""
+        return gather(task, 1 + task.tokens, launches=5)
+
     def stage_ops(self, task: ReductionTask, before: int, after: int) -> Sequence[Op]:
         """Cosines, importance, the least important, and their means."""
         received = task.images * (task.heads * before * before)  # importance: sums of attention
+        sized = before <= task.tokens  # once tokens have merged, their sizes are added to logits
         shape = (before, task.head_size, before)
         return (
-            head_mean(task, before, launches=1),
+            head_mean(task, before, launches=5),
             matmul("similarity", task.images, shape, vector_flops=received),
-            ranking(task.images, before, launches=1),
-            weighted_sums(task, before, after, launches=1),
+            ranking(task.images, before, launches=31 + sized),
+            weighted_sums(task, before, after, launches=25),
         )
 
 

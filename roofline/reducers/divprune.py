@@ -44,10 +44,12 @@ class DivPrune(Reducer, frozen=True):
             reads={"distances": _STEP_FLOPS * steps},
             writes={"indices": task.images * task.kept},
             vector_flops=_STEP_FLOPS * steps,
-            launches=3 * task.kept,
+            launches=8 + task.kept + (task.kept - 1) + max(task.kept - 2, 0),
         )
-        similarity = matmul("similarity", task.images, (n, width, n), vector_flops=norms)
-        rows = gather(task, task.kept, width=width, launches=1)
+        similarity = matmul(
+            "similarity", task.images, (n, width, n), vector_flops=norms, launches=7
+        )
+        rows = gather(task, task.kept, width=width, launches=3)
         return (Block(1, (similarity, selection, rows)),)
 
 

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from roofline.model.op import Op
 from roofline.reducers.base import ReductionTask, VisionReducer
-from roofline.reducers.ops import class_attention, ranking, weighted_sums
+from roofline.reducers.ops import class_attention, positions, ranking, weighted_sums
 from roofline.reducers.token_schedules import RATE, EvitRule, Schedule, evit_schedule
 
 
@@ -40,12 +40,16 @@ class EViT(VisionReducer, frozen=True):
             tokens, blocks, self.stages, rate=self.rate or RATE, count=count, rule=self.rule
         )
 
+    def start_op(self, task: ReductionTask) -> Op:
+        """Where tokens are from."""
+        return positions(task, task.patches, launches=1)
+
     def stage_ops(self, task: ReductionTask, before: int, after: int) -> Sequence[Op]:
         """A row of attention, its order, and the sum of what goes."""
         return (
-            class_attention(task, before, task.heads, launches=1),
+            class_attention(task, before, task.heads, launches=5),
             ranking(task.images, before, launches=1),
-            weighted_sums(task, before, after, launches=1),
+            weighted_sums(task, before, after, launches=9),
         )
 
 

@@ -32,9 +32,9 @@ class FasterVLM(Reducer, frozen=True):
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
         """A row of attention, its order, and a copy of what stays."""
         ops = (
-            class_attention(task, task.tokens, task.heads, launches=1),
-            ranking(task.images, task.patches, launches=1),
-            gather(task, task.kept, launches=1),
+            class_attention(task, task.tokens, task.heads, launches=6),
+            ranking(task.images, task.patches, launches=3),
+            gather(task, task.kept, launches=3),
         )
         return (Block(1, ops),)
 

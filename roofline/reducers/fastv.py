@@ -16,6 +16,7 @@ from roofline.model.block import Block
 from roofline.model.op import MatmulShape, Op
 from roofline.model.ops import SOFTMAX_FLOPS
 from roofline.reducers.base import Reducer, ReductionTask
+from roofline.reducers.ops import ranking
 
 _PAPER = "Chen et al. 2024, An Image is Worth 1/2 Tokens After Layer 2 (FastV), arXiv:2403.06764"
 _HALF = 0.5
@@ -68,9 +69,9 @@ class FastV(Reducer, frozen=True):
             flops=2 * tokens * task.llm.attention_width,
             vector_flops=SOFTMAX_FLOPS * logits,
             shape=MatmulShape(task.batch, task.llm.attention_width, task.prompt),
-            launches=1,
+            launches=20,
         )
-        return (Block(1, (row,)),)
+        return (Block(1, (row, ranking(task.batch, task.prompt, launches=9))),)
 
 
 REDUCERS = (FastV(),)

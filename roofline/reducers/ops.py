@@ -38,7 +38,7 @@ def matmul(
     )
 
 
-def ranking(images: Number, scores: float, *, launches: int) -> Op:
+def ranking(images: Number, scores: Number, *, launches: int) -> Op:
     """Sort or threshold `scores` numbers an image: one pass, a comparison each."""
     return Op(
         "select",
@@ -47,6 +47,18 @@ def ranking(images: Number, scores: float, *, launches: int) -> Op:
         reads={"scores": images * scores},
         writes={"indices": images * scores},
         vector_flops=images * scores,
+        launches=launches,
+    )
+
+
+def positions(task: ReductionTask, tokens: float, *, launches: int) -> Op:
+    """Write down which patch each of `tokens` tokens an image is."""
+    return Op(
+        "positions",
+        "reduction",
+        "vector",
+        reads={},
+        writes={"positions": task.images * tokens},
         launches=launches,
     )
 

@@ -21,7 +21,7 @@ from msgspec import Meta
 from roofline.errors import ScenarioError
 from roofline.model.block import Block
 from roofline.reducers.base import Reducer, ReductionTask, paper_share
-from roofline.reducers.ops import COSINE_FLOPS, matmul, next_block_attention, ranking
+from roofline.reducers.ops import COSINE_FLOPS, gather, matmul, next_block_attention, ranking
 
 Variant = Literal["released", "paper"]
 
@@ -82,15 +82,34 @@ class PruMerge(Reducer, frozen=True):
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
         """K = kept clusters, one fewer where one token holds all the rest."""
         n, c, centres = task.patches, task.width, task.kept - self.released
-        ops = [*next_block_attention(task, launches=1), ranking(task.images, n, launches=1)]
-        if n > 1 and self.k:  # one patch has no neighbours
+        merges = n > 1 and self.k > 0  # one patch has no neighbours
+        ops = [
+            *next_block_attention(task, launches=6),
+            ranking(task.images, n, launches=self._ranking_launches),
+            gather(task, centres, launches=6 + (not merges) if self.released else 2),
+        ]
+        if merges:
             cosines = task.images * (COSINE_FLOPS * n * c) if self.released else 0.0
-            ops.append(matmul("similarity", task.images, (centres, c, n), vector_flops=cosines))
+            launches = 8 if self.released else 5
+            shape = (centres, c, n)
+            ops.append(
+                matmul("similarity", task.images, shape, vector_flops=cosines, launches=launches)
+            )
             # the shares of all patches in each cluster, zero but for its neighbours
-            ops.append(matmul("merge", task.images, (centres, n, c)))
+            launches = 22 if self._keeps_twice else 19
+            ops.append(matmul("merge", task.images, (centres, n, c), launches=launches))
         if self.released:
-            ops.append(matmul("extra_token", task.images, (1, n, c)))
+            ops.append(matmul("extra_token", task.images, (1, n, c), launches=4))
         return (Block(1, tuple(ops)),)
+
+    @property
+    def _keeps_twice(self) -> bool:
+        """Whether a patch may be a centre twice."""
+        return False
+
+    @property
+    def _ranking_launches(self) -> int:
+        return 13
 
 
 class PruMergePlus(PruMerge, frozen=True):
@@ -121,6 +140,15 @@ class PruMergePlus(PruMerge, frozen=True):
         beyond = 2 * patches  # a step that hits no patch
         step = max(1, int(min(1 / self.ratio, beyond)) if self.ratio else beyond)
         return range(step // 2, max(step // 2, patches - 1), step)
+
+    @property
+    def _keeps_twice(self) -> bool:
+        """As released with `ratio`: for its attention, and as one of the grid."""
+        return self.released and self.ratio is not None
+
+    @property
+    def _ranking_launches(self) -> int:
+        return 12 if self._keeps_twice else 33
 
 
 REDUCERS = (PruMerge(), PruMergePlus())

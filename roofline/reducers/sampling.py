@@ -11,7 +11,7 @@ from msgspec import Meta
 from roofline.errors import ScenarioError
 from roofline.model.block import Block
 from roofline.reducers.base import Reducer, ReductionTask, paper_share
-from roofline.reducers.ops import gather
+from roofline.reducers.ops import gather, positions
 from roofline.reducers.token_schedules import squarest
 
 _PAPER = "Shang et al. 2025, LLaVA-PruMerge (ICCV), arXiv:2403.15388"
@@ -31,6 +31,10 @@ class Sequential(Reducer, frozen=True):
     def default_kept(self, patches: int, blocks: int) -> int:
         """As many as PruMerge, which it is held against."""
         return paper_share(40, patches)
+
+    def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
+        """Nothing but a list of what stays, which is a view."""
+        return (Block(1, (positions(task, task.kept, launches=1),)),)
 
 
 class Spatial(Reducer, frozen=True):
@@ -81,8 +85,9 @@ class Spatial(Reducer, frozen=True):
         self.laid_out(task.patches, None if self.grid else task.kept)
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
-        """A copy of the rows that stay."""
-        return (Block(1, (gather(task, task.kept, launches=1),)),)
+        """The grid, and a copy of the rows that stay."""
+        rows = positions(task, task.kept, launches=8), gather(task, task.kept, launches=3)
+        return (Block(1, rows),)
 
 
 REDUCERS = (Sequential(), Spatial())

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from roofline.model.op import Op
 from roofline.reducers.base import ReductionTask, VisionReducer
-from roofline.reducers.ops import head_mean, matmul, ranking, weighted_sums
+from roofline.reducers.ops import head_mean, matmul, positions, ranking, weighted_sums
 from roofline.reducers.token_schedules import Schedule, tome_schedule
 
 
@@ -33,14 +33,18 @@ class ToMe(VisionReducer, frozen=True):
         """`tome_schedule` of `count` or r."""
         return tome_schedule(tokens, blocks, count, self.r if count is None else None)
 
+    def start_op(self, task: ReductionTask) -> Op:
+        """Where tokens are from, and their sizes."""
+        return positions(task, 2 * task.tokens, launches=2)
+
     def stage_ops(self, task: ReductionTask, before: int, after: int) -> Sequence[Op]:
         """Cosines, the most alike pairs, and their means."""
         even, odd = (before + 1) // 2, before // 2
         return (
-            head_mean(task, before, launches=1),
+            head_mean(task, before, launches=5),
             matmul("similarity", task.images, (even, task.head_size, odd)),
-            ranking(task.images, even, launches=1),
-            weighted_sums(task, before, after, launches=1),
+            ranking(task.images, even, launches=11),
+            weighted_sums(task, before, after, launches=18),
         )
 
 

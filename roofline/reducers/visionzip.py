@@ -60,24 +60,19 @@ class VisionZip(Reducer, frozen=True):
         dominant = task.kept - contextual
         others = task.patches - dominant + task.vision.class_token - contextual
         ops = [
-            class_attention(task, task.tokens, task.heads, launches=1),
-            ranking(task.images, task.patches, launches=1),
-            gather(task, dominant, launches=1),
+            class_attention(task, task.tokens, task.heads, launches=6),
+            ranking(task.images, task.patches, launches=4),
+            gather(task, dominant, launches=6),
         ]
         if contextual:
             cosines = task.images * (task.patches * task.width)
-            similarity, merge = (
-                (others, task.head_size, contextual),
-                (
-                    contextual,
-                    others,
-                    task.width,
-                ),
-            )
+            similarity = (others, task.head_size, contextual)
+            merge = (contextual, others, task.width)
+            strides = (others + contextual) // contextual > 1  # else targets are neighbours
             ops += [
-                head_mean(task, task.patches, launches=1),
-                matmul("similarity", task.images, similarity, vector_flops=cosines),
-                matmul("merge", task.images, merge),
+                head_mean(task, task.patches, launches=5),
+                matmul("similarity", task.images, similarity, vector_flops=cosines, launches=7),
+                matmul("merge", task.images, merge, launches=27 if strides else 24),
             ]
         return (Block(1, tuple(ops)),)
 

@@ -24,11 +24,12 @@ def significance(attention: Tensor, values: Tensor, valid: Tensor | None = None)
     significance gets the same for all.
     """
     scores = (attention * values.to(attention.dtype).norm(dim=-1)).sum(dim=1)[:, 1:]
-    valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
-    scores = scores.where(valid, torch.zeros_like(scores))
+    even: Tensor | float = 1 / scores.shape[1]
+    if valid is not None:
+        scores = scores.masked_fill(~valid, 0)
+        even = valid / valid.sum(dim=1, keepdim=True)
     total = scores.sum(dim=1, keepdim=True)
-    even = valid / valid.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, scores / total.where(total > 0, torch.ones_like(total)), even)
+    return torch.where(total > 0, scores / total, even)
 
 
 def sample(scores: Tensor, count: int, valid: Tensor | None = None) -> Tensor:

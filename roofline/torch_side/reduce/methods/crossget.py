@@ -114,6 +114,7 @@ class CrossGETBlocks:
             )
         self._schedule = self.reducer.schedule(tokens, blocks, self.count)
         self.token_counts = []
+        self._bias: Tensor | None = None  # [B, T], None before anything has merged
         self.sizes = hidden.new_ones(
             batch, tokens + 1, dtype=torch.promote_types(hidden.dtype, torch.float32)
         )
@@ -127,17 +128,17 @@ class CrossGETBlocks:
             cross = hidden[:, -1:] + self.vectors[index].to(hidden)
             hidden = torch.cat([hidden[:, :-1], cross], dim=1)
         query, key, value = split_heads(layer, hidden)
-        bias = self.sizes.log() if before < self._schedule[0][0] else None
         if after < before:
-            attention = probabilities(layer, query, key, bias)
+            attention = probabilities(layer, query, key, self._bias)
             hidden = hidden + project_out(layer, attention.to(value.dtype) @ value)
             importance = importance_of(attention.mean(dim=1))
             matching = match(key.mean(dim=1), importance, before - after)
             weights = weights_of(importance, matching)
             hidden, self.sizes = merge(hidden, self.sizes, matching, weights)
+            self._bias = self.sizes.log().to(hidden.dtype)
             self._patches = self._patches.gather(1, matching.kept)
         else:
-            hidden = hidden + attend(layer, query, key, value, bias)
+            hidden = hidden + attend(layer, query, key, value, self._bias)
         self.token_counts.append((before, hidden.shape[1]))
         return feed_forward(layer, hidden)
 

@@ -69,6 +69,11 @@ class FastVLayers:
         """Tokens of the last prompt that stayed: [B, n'], ascending."""
         self._prompt = 0
         self._angles: Tensor | None = None
+        self._shorter_angles: tuple[Tensor, ...] = ()
+        self._shorter_ids: Tensor | None = None
+        """Of the tokens that stayed."""
+        self._masks: tuple[Tensor, Tensor] | None = None
+        """The mask that the pruned layers are given, and the one that they get."""
         self._cache: weakref.ref[Any] | None = None
         self._projected: dict[str, Tensor] = {}
         self._watches: list[Any] = []
@@ -87,6 +92,10 @@ class FastVLayers:
 
         The same two tensors again are the same prompt: nothing is copied to the device again.
         """
+        plan = self._plan
+        if plan is not None and plan.visual is visual and plan.real is mask:
+            self._visual, self._real = visual, mask
+            return
         counts = visual.sum(-1).tolist()
         if len(set(counts)) > 1:
             raise ReducerError(
@@ -111,7 +120,7 @@ class FastVLayers:
 
         The projections are looked up here: an adapter may have replaced them since.
         """
-        self._prefill = False
+        self._prefill, self._masks = False, None
         self._unwatch()
         if self._visual is not None:
             self._watches = [
@@ -158,6 +167,9 @@ class FastVLayers:
         self._prompt = visual.shape[1]
         self._kept = rank[:, : plan.kept].sort(dim=-1).values
         self._prefill, self._angles = True, angles[0]
+        self._shorter_angles = tuple(_rows(t, self._kept) for t in angles)
+        if (ids := kwargs.get("position_ids")) is not None:
+            self._shorter_ids = ids.expand(len(self._kept), -1).gather(1, self._kept)
         self._cache = None if cache is None else weakref.ref(cache)
         self._projected.clear()
 
@@ -194,12 +206,14 @@ class FastVLayers:
         if self._kept is None or not (prefill or decode):
             return None
         if prefill:
-            kwargs["position_embeddings"] = tuple(_rows(t, self._kept) for t in angles)
+            kwargs["position_embeddings"] = self._shorter_angles
             if kwargs.get("position_ids") is not None:
-                ids = kwargs["position_ids"].expand(len(self._kept), -1)
-                kwargs["position_ids"] = ids.gather(1, self._kept)
-        if kwargs.get("attention_mask") is not None:
-            kwargs["attention_mask"] = self._shorter(kwargs["attention_mask"], prefill)
+                kwargs["position_ids"] = self._shorter_ids
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            if self._masks is None or self._masks[0] is not mask:  # one for all layers
+                self._masks = mask, self._shorter(mask, prefill)
+            kwargs["attention_mask"] = self._masks[1]
         return args, kwargs
 
     def _shorter(self, mask: Tensor, prefill: bool) -> Tensor:
@@ -220,6 +234,7 @@ class FastVLayers:
 
         Logits keep their places, so that labels (ignored at visual tokens) still line up.
         """
+        self._masks = None
         if not self._prefill:
             return None
         assert self._kept is not None

@@ -6,6 +6,7 @@ Bolya et al., Token Merging: Your ViT But Faster, ICLR 2023, arXiv:2210.09461.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Matching:
     destinations: Tensor
     """The kept token that each of them merges into: [B, r]."""
 
-    @property
+    @cached_property
     def positions(self) -> Tensor:
         """Where every token is afterwards, itself or merged: [B, T]."""
         batch, length = self.kept.shape
@@ -49,7 +50,7 @@ def match(metric: Tensor, r: int) -> Matching:
     directions = unit(metric)
     similarity = directions[:, ::2] @ directions[:, 1::2].transpose(-1, -2)  # [B, |A|, |B|]
     best, nearest = similarity.max(dim=-1)
-    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best[:, 1:]], dim=1)
+    best[:, 0] = -torch.inf
     leaving, staying = best.argsort(dim=1, descending=True, stable=True).tensor_split([r], dim=1)
     odd = torch.arange(1, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
     return Matching(
@@ -113,6 +114,7 @@ class ToMeBlocks:
         self.sizes = hidden.new_ones(
             batch, tokens, dtype=torch.promote_types(hidden.dtype, torch.float32)
         )
+        self._bias: Tensor | None = None  # [B, T], None before anything has merged
         self._patches = torch.arange(MERGED, tokens - 1, device=hidden.device).expand(batch, -1)
         self.positions = self._patches[:, 1:]
         return hidden
@@ -120,11 +122,11 @@ class ToMeBlocks:
     def block(self, layer: Any, hidden: Tensor, index: int) -> Tensor:
         before, after = self._schedule[index]
         query, key, value = split_heads(layer, hidden)
-        bias = self.sizes.log() if self.sizes.shape[1] <= self.positions.shape[1] else None
-        hidden = hidden + attend(layer, query, key, value, bias)
+        hidden = hidden + attend(layer, query, key, value, self._bias)
         if after < before:
             matching = match(key.mean(dim=1), before - after)
             hidden, self.sizes = merge(hidden, self.sizes, matching)
+            self._bias = self.sizes.log().to(hidden.dtype)
             self._patches = self._patches.gather(1, matching.kept)
             self.positions = matching.positions.gather(1, self.positions + 1) - 1
         self.token_counts.append((key.shape[2], hidden.shape[1]))
