@@ -436,7 +436,8 @@ def _saving_line(estimate: Estimate, comparison: Comparison) -> str:
         own = estimate.components["reducer"]
         text += f"; reducing takes {share(taken, _error(own))} of the time saved"
     scenario = estimate.scenario
-    if reducer and int(scenario.counts["visual_tokens"]) == reducer.default_tokens_per_image:
+    visual = int(scenario.counts["visual_tokens"])
+    if reducer and visual == reducer.default_tokens_per_image and not reducer.settles_count:
         text += f"; {reducer.default_tokens_per_image} tokens an image is typical "
         text += f"({reducer.default_tokens_source})"
     return text
