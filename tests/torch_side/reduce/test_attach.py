@@ -183,6 +183,45 @@ class TestNothingDropped:
         assert torch.equal(llava.generate(**given, max_new_tokens=4), generated)
 
 
+def hooks_on(model: torch.nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+class TestHooks:
+    @pytest.mark.parametrize("name", REDUCES)
+    @torch.no_grad()
+    def test_prompts_leave_none_behind(self, llava: Any, prompts: Prompts, name: str) -> None:
+        given, before = prompts(llava, ["ttitt"]), hooks_on(llava)
+        roofline.attach(llava, name, **REDUCES[name])
+        attached = hooks_on(llava)
+
+        for _ in range(2):
+            llava(**given)
+            assert hooks_on(llava) == attached
+        llava.generate(**given, max_new_tokens=3)
+        assert hooks_on(llava) == attached
+        roofline.detach(llava)
+        assert hooks_on(llava) == before
+
+    @pytest.mark.parametrize("name", [n for n in REDUCES if reducers.find(n).site == "llm"])
+    @torch.no_grad()
+    def test_prompts_that_fail_leave_none_behind(
+        self, llava: Any, prompts: Prompts, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given, before = prompts(llava, ["ttitt"]), hooks_on(llava)
+        roofline.attach(llava, name, **REDUCES[name])
+
+        def fail(*given: Any, **more: Any) -> None:
+            raise RuntimeError("out of memory")
+
+        for _ in range(2):
+            with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+                patch.setattr(llava.model.language_model.layers[1].mlp, "forward", fail)
+                llava(**given)
+        roofline.detach(llava)
+        assert hooks_on(llava) == before
+
+
 BY_HAND: dict[str, dict[str, Any]] = {
     "prumerge": {},
     "prumerge+": {"ratio": 0.25},
