@@ -1,62 +1,77 @@
-"""A registry holds what a package's files say, and what users add."""
+"""A registry holds what a package's files register, and what users add."""
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from roofline.errors import UnknownNameError
 from roofline.registry import Registry
 
-
-class Animal(NamedTuple):
-    name: str
-    legs: int
+FILES = {
+    "__init__": """
+from roofline.registry import Registry
+FRUITS = Registry("fruit", __name__)
+""",
+    "tools": "LADDER = 1",
+    "apple": """
+from orchard import FRUITS
+FRUITS.register("apple", "round")
+""",
+    "stone": """
+from orchard import FRUITS
+FRUITS.register("plum", "blue")
+FRUITS.register("cherry", "red")
+""",
+}
 
 
 @pytest.fixture
-def animals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[Animal]]:
-    """Of a package whose files hold a cat, two birds, and nothing."""
-    package = tmp_path / "menagerie"
-    package.mkdir()
-    start = "from collections import namedtuple\nAnimal = namedtuple('Animal', 'name legs')\n"
-    (package / "__init__.py").write_text("")
-    (package / "cats.py").write_text(start + "ANIMALS = (Animal('cat', 4),)\n")
-    (package / "birds.py").write_text(start + "ANIMALS = (Animal('owl', 2), Animal('wren', 2))\n")
-    (package / "keeper.py").write_text("NAME = 'Jo'\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield Registry("animal", "menagerie", "ANIMALS")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "menagerie"]:
-        del sys.modules[name]
+def fruits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[str]]:
+    """Of a package whose files hold an apple, two stone fruits, and nothing."""
+    folder = tmp_path / "orchard"
+    folder.mkdir()
+    for name, text in FILES.items():
+        (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield import_module("orchard").FRUITS
+    for module in [m for m in sys.modules if m.partition(".")[0] == "orchard"]:
+        del sys.modules[module]
 
 
-def test_files_are_read_when_something_is_looked_up(animals: Registry[Animal]) -> None:
-    assert "menagerie" not in sys.modules
-    assert animals.find("owl").legs == 2
-    assert animals.names() == ["cat", "owl", "wren"]
-    assert [animal.legs for animal in animals.entries()] == [4, 2, 2]
+def test_files_are_read_when_something_is_looked_up(fruits: Registry[str]) -> None:
+    assert not [m for m in sys.modules if m.startswith("orchard.")]
+    assert fruits.find("plum") == "blue"
+    assert fruits.names() == ("apple", "plum", "cherry")
+    assert list(fruits) == ["round", "blue", "red"]
+    assert "cherry" in fruits
+    assert "tools" not in fruits
 
 
-def test_a_new_file_needs_no_list(animals: Registry[Animal], tmp_path: Path) -> None:
-    (tmp_path / "menagerie" / "fish.py").write_text(
-        "from collections import namedtuple\n"
-        "ANIMALS = (namedtuple('Animal', 'name legs')('carp', 0),)\n"
-    )
+def test_a_new_file_needs_no_list(fruits: Registry[str], tmp_path: Path) -> None:
+    text = FILES["apple"].replace("apple", "fig")
+    (tmp_path / "orchard" / "fig.py").write_text(text, encoding="utf-8")
 
-    assert animals.find("carp").legs == 0
+    assert fruits.find("fig") == "round"
 
 
-def test_users_add_and_replace(animals: Registry[Animal]) -> None:
-    animals.register(Animal("ant", 6), Animal("cat", 3))
+def test_users_add_and_replace_before_and_after_files_are_read(fruits: Registry[str]) -> None:
+    fruits.register("plum", "yellow")
+    fruits.register("pear", "green")
+    assert fruits.find("cherry") == "red"
+    assert (fruits.find("plum"), fruits.find("pear")) == ("yellow", "green")
 
-    assert (animals.find("ant").legs, animals.find("cat").legs) == (6, 3)
-    assert animals.names() == ["ant", "cat", "owl", "wren"]
+    fruits.register("apple", "sour")
+    assert set(fruits.names()) == {"apple", "cherry", "pear", "plum"}
+    assert fruits.find("apple") == "sour"
 
 
-def test_an_unknown_name_has_near_ones(animals: Registry[Animal]) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown animal 'wrem': did you mean wren\?"):
-        animals.find("wrem")
+def test_an_unknown_name_is_told_the_nearest(fruits: Registry[str]) -> None:
+    for name, hint in {"chery": "did you mean cherry?", "x": "known: apple, cherry, plum"}.items():
+        with pytest.raises(UnknownNameError, match=re.escape(f"unknown fruit {name!r}: {hint}")):
+            fruits.find(name)
