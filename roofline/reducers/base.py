@@ -141,13 +141,13 @@ class Reducer(Struct, frozen=True):
     @property
     def options(self) -> dict[str, Any]:
         """Names and values of all options."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in self.__struct_fields__}
 
     @property
     def chosen(self) -> Mapping[str, Any]:
         """Those that differ from their defaults."""
-        values = ((field, getattr(self, field.name)) for field in fields(self))
-        return {field.name: value for field, value in values if value != field.default}
+        defaults = dict(zip(self.__struct_fields__, self.__struct_defaults__, strict=True))
+        return {name: value for name, value in self.options.items() if value != defaults[name]}
 
     @property
     def label(self) -> str:
