@@ -11,7 +11,6 @@ from msgspec.structs import replace
 from roofline.records.measurement import (
     Achieved,
     HostOverhead,
-    Inputs,
     Record,
     Snapshot,
     Telemetry,
@@ -19,23 +18,23 @@ from roofline.records.measurement import (
 )
 from roofline.records.validation import Count, TimedCell, Validation
 
-INPUTS = Inputs(
-    model="llava-1.5-7b",
-    reducer="prumerge",
-    visual_tokens=40,
-    text_tokens=40,
-    batch=1,
-    output_tokens=0,
-    stage="prefill",
-    quant="fp16",
-    mode="eager",
-    attention="sdpa",
-    checkpoint=None,
-    image=None,
-    device="cuda",
-    hardware="h200",
-    seed=0,
-)
+INPUTS: dict[str, Any] = {
+    "model": "llava-1.5-7b",
+    "reducer": "prumerge",
+    "visual_tokens": 40,
+    "text_tokens": 40,
+    "batch": 1,
+    "output_tokens": 0,
+    "stage": "prefill",
+    "quant": "fp16",
+    "mode": "eager",
+    "attention": "sdpa",
+    "checkpoint": None,
+    "image": None,
+    "device": "cuda",
+    "hardware": "h200",
+    "seed": 0,
+}
 MOMENT = Snapshot(
     time_s=1.0,
     sm_clock_mhz=1755.0,
@@ -60,7 +59,7 @@ def record() -> Callable[..., Record]:
         whole = Record(
             created="2026-01-02T03:04:05+00:00",
             complete=True,
-            inputs=replace(INPUTS, **inputs or {}),
+            inputs=INPUTS | (inputs or {}),
             specs={"llava-1.5-7b": "0" * 64},
             environment={
                 "device": "NVIDIA H200",

@@ -1,11 +1,9 @@
-"""A registry holds what a package's files register, and what users add."""
+"""Registries: what ships is found when it is needed, and users come first."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -13,65 +11,65 @@ import pytest
 from roofline.errors import UnknownNameError
 from roofline.registry import Registry
 
-FILES = {
-    "__init__": """
-from roofline.registry import Registry
-FRUITS = Registry("fruit", __name__)
-""",
-    "tools": "LADDER = 1",
-    "apple": """
-from orchard import FRUITS
-FRUITS.register("apple", "round")
-""",
-    "stone": """
-from orchard import FRUITS
-FRUITS.register("plum", "blue")
-FRUITS.register("cherry", "red")
-""",
-}
+
+def test_what_is_registered_is_found_by_its_name() -> None:
+    registry: Registry[int] = Registry("number")
+
+    assert registry.register("one", 1) == 1
+    registry.register("two", 2)
+
+    assert registry.find("two") == 2
+    assert registry.names() == ("one", "two")
+    assert list(registry) == [1, 2]
+    assert "one" in registry
+    assert "three" not in registry
+
+
+def test_an_unknown_name_is_an_error_that_offers_near_ones_and_the_remedy() -> None:
+    registry: Registry[int] = Registry("number", remedy="or write it out")
+    registry.register("eleven", 11)
+
+    with pytest.raises(UnknownNameError, match="unknown number 'elevn': did you mean eleven") as e:
+        registry.find("elevn")
+    assert "or write it out" in str(e.value)
+
+
+def test_a_later_one_of_a_name_goes_first() -> None:
+    registry: Registry[int] = Registry("number")
+    registry.register("one", 1)
+
+    registry.register("one", 11)
+
+    assert registry.find("one") == 11
 
 
 @pytest.fixture
-def fruits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[str]]:
-    """Of a package whose files hold an apple, two stone fruits, and nothing."""
-    folder = tmp_path / "orchard"
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A package with a registry, whose module `first` registers itself."""
+    folder = tmp_path / "made_up_things"
     folder.mkdir()
-    for name, text in FILES.items():
-        (folder / f"{name}.py").write_text(text, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield import_module("orchard").FRUITS
-    for module in [m for m in sys.modules if m.partition(".")[0] == "orchard"]:
-        del sys.modules[module]
+    (folder / "__init__.py").write_text(
+        "from roofline.registry import Registry\nTHINGS = Registry('thing', __name__)\n"
+    )
+    (folder / "first.py").write_text(
+        "from made_up_things import THINGS\nTHINGS.register('first', 'shipped')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "made_up_things"
+    for name in [n for n in sys.modules if n.startswith("made_up_things")]:
+        del sys.modules[name]
 
 
-def test_files_are_read_when_something_is_looked_up(fruits: Registry[str]) -> None:
-    assert not [m for m in sys.modules if m.startswith("orchard.")]
-    assert fruits.find("plum") == "blue"
-    assert fruits.names() == ("apple", "plum", "cherry")
-    assert list(fruits) == ["round", "blue", "red"]
-    assert "cherry" in fruits
-    assert "tools" not in fruits
+def test_a_package_s_modules_are_imported_when_something_is_looked_up(package: str) -> None:
+    things = __import__(package).THINGS
+    assert f"{package}.first" not in sys.modules
+
+    assert things.find("first") == "shipped"
 
 
-def test_a_new_file_needs_no_list(fruits: Registry[str], tmp_path: Path) -> None:
-    text = FILES["apple"].replace("apple", "fig")
-    (tmp_path / "orchard" / "fig.py").write_text(text, encoding="utf-8")
+def test_what_a_user_registered_before_stays(package: str) -> None:
+    things = __import__(package).THINGS
+    things.register("first", "mine")
 
-    assert fruits.find("fig") == "round"
-
-
-def test_users_add_and_replace_before_and_after_files_are_read(fruits: Registry[str]) -> None:
-    fruits.register("plum", "yellow")
-    fruits.register("pear", "green")
-    assert fruits.find("cherry") == "red"
-    assert (fruits.find("plum"), fruits.find("pear")) == ("yellow", "green")
-
-    fruits.register("apple", "sour")
-    assert set(fruits.names()) == {"apple", "cherry", "pear", "plum"}
-    assert fruits.find("apple") == "sour"
-
-
-def test_an_unknown_name_is_told_the_nearest(fruits: Registry[str]) -> None:
-    for name, hint in {"chery": "did you mean cherry?", "x": "known: apple, cherry, plum"}.items():
-        with pytest.raises(UnknownNameError, match=re.escape(f"unknown fruit {name!r}: {hint}")):
-            fruits.find(name)
+    assert things.names() == ("first",)
+    assert things.find("first") == "mine"

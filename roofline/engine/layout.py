@@ -80,6 +80,8 @@ class Layout(Struct, frozen=True):
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do with each image."""
+    has_images: bool = True
+    """Whether the prompt has any; one of text alone runs neither tower nor connector."""
 
     @property
     def connected(self) -> Number:
@@ -112,21 +114,21 @@ class Layout(Struct, frozen=True):
     @property
     def components(self) -> tuple[Component, ...]:
         """All parts, in the order in which they run."""
-        prompt = self.stage != "decode"
+        seen = self.stage != "decode" and self.has_images
         parts: list[Component] = []
         if self.vision:
             parts.append(
-                _vision(self.vision, self.vision_groups, self.attention, self.vision_towers, prompt)
+                _vision(self.vision, self.vision_groups, self.attention, self.vision_towers, seen)
             )
         if self.reducer:
             assert self.task
             phases: dict[Phase, Sequence[Block]] = {}
-            if prompt:
+            if seen:
                 phases["prefill"] = self.reducer.extra_ops(self.task)
             parts.append(Component("reducer", phases, in_llm=self.reducer.site == "llm"))
         if self.vision and self.connector and self.llm:
             widths = self.vision.hidden_size, self.llm.hidden_size
-            parts.append(_connector(self.connector, self.connected, *widths, prompt))
+            parts.append(_connector(self.connector, self.connected, *widths, seen))
         if self.llm:
             parts.append(_llm(self.llm, self.llm_groups, self.attention, self.stage))
         return tuple(parts)
@@ -142,13 +144,13 @@ def _vision(
     groups: tuple[LayerGroup, ...],
     attention: AttentionKind,
     towers: int,
-    prompt: bool,
+    seen: bool,
 ) -> Component:
     encode = VISION_ENCODERS.find(kind_of(encoder))
     blocks = encode(encoder, groups, images=IMAGES, attention=attention)
     return Component(
         "vision",
-        {"prefill": blocks} if prompt else {},
+        {"prefill": blocks} if seen else {},
         loaded=blocks,
         copies=towers,
         layers=sum(group.layers for group in groups),
@@ -157,11 +159,11 @@ def _vision(
 
 @lru_cache(maxsize=_REMEMBERED)
 def _connector(
-    connector: MlpConnector, rows: Number, in_features: int, out_features: int, prompt: bool
+    connector: MlpConnector, rows: Number, in_features: int, out_features: int, seen: bool
 ) -> Component:
     connect = CONNECTORS.find(kind_of(connector))
     blocks = connect(connector, rows=rows, in_features=in_features, out_features=out_features)
-    return Component("connector", {"prefill": blocks} if prompt else {}, loaded=blocks)
+    return Component("connector", {"prefill": blocks} if seen else {}, loaded=blocks)
 
 
 @lru_cache(maxsize=_REMEMBERED)

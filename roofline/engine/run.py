@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from math import prod
 from typing import Any, TypeVar
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
+from numpy.typing import NDArray
 
 from roofline.device.borrowed import laws_of
 from roofline.device.law_choice import LawChoice
@@ -38,7 +39,9 @@ from roofline.units import TERA
 
 
 class Case(Struct, frozen=True, eq=False):
-    """Configurations that one layout goes for: all, or those of one token count of a reducer."""
+    """Configurations that one layout goes for: all, those of one token count of a reducer, or those
+    with images and those without.
+    """
 
     layout: Layout
     counts: Mapping[str, Array]
@@ -80,26 +83,32 @@ class Run:
         return _joined([_ops(case, _op_totals) for case in self.cases], self.scenario.shape)
 
     def _cases(self) -> list[Case]:
-        """One for all configurations, or one for each count that a reducer is to leave."""
-        scenario = self.scenario
-        visual = scenario.counts.get("visual_tokens")
-        if scenario.reducer is None or visual is None or not visual.ndim:
-            layout = self._lay_out(visual)
-            self.scenario = scenario = _with_defaults(scenario, layout)
-            return [Case(layout, scenario.counts, None, self._plans(layout))]
-        flat = {
-            name: np.broadcast_to(array, scenario.shape).ravel()
-            for name, array in scenario.counts.items()
-        }
-        cases = []
-        for kept in np.unique(flat["visual_tokens"]):
-            where = np.flatnonzero(flat["visual_tokens"] == kept)
-            layout = self._lay_out(kept)
-            counts = {name: array[where] for name, array in flat.items()}
-            cases.append(Case(layout, counts, where, self._plans(layout)))
-        return cases or [Case(self._lay_out(None), flat, None, [])]
+        """One for all configurations, or as many as there are layouts among them."""
+        visual = self.scenario.counts.get("visual_tokens")
+        if self.scenario.reducer is not None and visual is not None and visual.size > 1:
+            return self._split((self._lay_out(n), visual == n) for n in np.unique(visual))
+        layout = self._lay_out(None if visual is None or not visual.size else visual.flat[0])
+        self.scenario = _with_defaults(self.scenario, layout)
+        seen = self.scenario.counts["visual_tokens"] > 0
+        if layout.vision is None or layout.llm is None or seen.all():
+            return [Case(layout, self.scenario.counts, None, self._plans(layout))]
+        text = replace(layout, has_images=False)
+        if not seen.any():
+            return [Case(text, self.scenario.counts, None, self._plans(text))]
+        return self._split([(layout, seen), (text, ~seen)])
 
-    def _lay_out(self, visual: Array | None) -> Layout:
+    def _split(self, layouts: Iterable[tuple[Layout, NDArray[np.bool_]]]) -> list[Case]:
+        """A case for each layout, of those configurations whose visual tokens are marked."""
+        shape, counts = self.scenario.shape, self.scenario.counts
+        flat = {name: np.broadcast_to(array, shape).ravel() for name, array in counts.items()}
+        cases = []
+        for layout, marked in layouts:
+            where = np.flatnonzero(np.broadcast_to(marked, shape))
+            chosen = {name: array[where] for name, array in flat.items()}
+            cases.append(Case(layout, chosen, where, self._plans(layout)))
+        return cases
+
+    def _lay_out(self, visual: float | None) -> Layout:
         scenario = self.scenario
         assert scenario.attention is not None
         counted = scenario.reducer is not None and visual is not None
@@ -200,6 +209,8 @@ def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
     text = scenario.counts["text_tokens"]
     if layout.llm is not None and np.any((visual == 0) & (text == 0)):
         raise ScenarioError("a prompt needs a token: give visual tokens, text tokens or both")
+    if np.any(text == 0) and any(min(tokens) == 0 for _, *tokens in scenario.llm_layers or ()):
+        raise ScenarioError("`llm_layers` leaves a layer without any token: give text tokens")
     known = {**scenario.counts, "visual_tokens": visual}
     return replace(scenario, counts={axis.name: known[axis.name] for axis in COUNTS})
 

@@ -112,7 +112,7 @@ def fit_attention(
     causal = (
         np.asarray(rows["causal"], dtype=bool) if "causal" in rows else np.full(keys.size, True)
     )
-    data = _Measured(
+    data = _AttentionTimes(
         roof, element_bytes, batch, queries, keys, heads, kv_heads, head_dim, causal, seconds
     )
     check_physics(roof, seconds, data.flops, data.traffic)
@@ -144,15 +144,15 @@ def _fit(hardware: Hardware, data_type: str, rows: dict[str, Any]) -> AttentionL
 FITTERS.register(AttentionLaw.family, Fitter(_SHAPE, _kernels, _fit))
 
 
-def _best(data: _Measured, starts: Sequence[AttentionLaw]) -> AttentionLaw:
+def _best(data: _AttentionTimes, starts: Sequence[AttentionLaw]) -> AttentionLaw:
     """The better of the laws fitted from the starts."""
-    models = [_Model(data, start) for start in starts]
+    models = [_AttentionFit(data, start) for start in starts]
     fits = [descend(model, model.measured) for model in models]
     best = min(range(len(fits)), key=lambda i: fits[i][1])
     return models[best].law(fits[best][0])
 
 
-class _Measured:
+class _AttentionTimes:
     """Shapes and times."""
 
     def __init__(self, roof: Roof, element_bytes: float, *arrays: Any) -> None:
@@ -163,8 +163,10 @@ class _Measured:
         elements = 2 * batch * head_dim * (queries * heads + keys * kv_heads)
         self.traffic = element_bytes * elements
 
-    def where(self, mask: Any) -> _Measured:
-        return _Measured(self.roof, self.element_bytes, *(array[mask] for array in self.arrays))
+    def where(self, mask: Any) -> _AttentionTimes:
+        return _AttentionTimes(
+            self.roof, self.element_bytes, *(array[mask] for array in self.arrays)
+        )
 
     def predict(self, law: AttentionLaw) -> Array:
         return attention_seconds(
@@ -172,10 +174,10 @@ class _Measured:
         )
 
 
-class _Model:
+class _AttentionFit:
     """The law's free numbers as a vector, corrections last."""
 
-    def __init__(self, data: _Measured, start: AttentionLaw) -> None:
+    def __init__(self, data: _AttentionTimes, start: AttentionLaw) -> None:
         self.data, self.template = data, start
         _, queries, keys, *_ = data.shape
         unmeasured = () if (queries < keys).any() else ("bandwidth_fraction",)

@@ -73,11 +73,11 @@ FITTERS.register(PointwiseLaw.family, Fitter(("bytes",), _functions, _fit, _with
 
 
 def _fitted(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:
-    model = _Model(roof, size, seconds)
+    model = _PointwiseFit(roof, size, seconds)
     return model.law(descend(model, model.measured)[0])
 
 
-class _Model:
+class _PointwiseFit:
     """Logarithms of launch, bandwidth, cached bandwidth and cache size."""
 
     def __init__(self, roof: Roof, size: Array, seconds: Array) -> None:

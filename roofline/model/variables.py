@@ -31,9 +31,10 @@ def prompt_tokens() -> Derived:
 
 
 def images(per_sample: int, tokens_per_sample: int | None) -> Derived:
-    """Batch · ⌈visual_tokens / tokens of a sample⌉ · images of a sample; one sample at least.
+    """Batch · ⌈visual_tokens / tokens of a sample⌉ · images of a sample.
 
-    A prompt with more visual tokens than a sample gives holds several samples.
+    A prompt with more visual tokens than a sample gives holds several samples, one without any
+    holds none.
     tokens_per_sample: before reduction; None for a model whose images nobody knows.
     """
     if not tokens_per_sample:
@@ -60,8 +61,7 @@ class _Images(Struct, frozen=True):
     tokens_per_sample: int
 
     def __call__(self, batch: Array, visual: Array) -> Array:
-        samples = np.maximum(np.ceil(visual / self.tokens_per_sample), 1.0)
-        return batch * samples * self.per_sample
+        return batch * np.ceil(visual / self.tokens_per_sample) * self.per_sample
 
 
 class _Constant(Struct, frozen=True):

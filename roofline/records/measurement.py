@@ -160,9 +160,9 @@ class Record(Struct, frozen=True, kw_only=True):
     complete: bool
     """False where the run was interrupted: what had been measured by then is here."""
     inputs: dict[str, Any]
-    """What was run, defaults filled in, files by their names alone: the axes of its scenario (visual
-    tokens as they reached the LLM, or as many as a reducer inside it was to keep; `hardware` the
-    spec that the run is compared with) and `RUN`."""
+    """What was run, defaults filled in, files by their names alone: the axes of its scenario
+    (visual tokens as they reached the LLM, or as many as a reducer inside it was to keep;
+    `hardware` the spec that the run is compared with) and `RUN`."""
     specs: dict[str, str]
     """Name of each spec that went in → SHA-256 of its content."""
     environment: Facts

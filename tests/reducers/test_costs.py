@@ -8,6 +8,8 @@ import pytest
 
 from roofline import analyze, reducers
 from roofline.report.text.estimates import render
+from roofline.specs.catalog import load_component, load_model
+from roofline.specs.models import Lmm, VisionEncoder
 
 FP16 = 2
 N, T, C, HEADS = 576, 577, 1024, 16
@@ -36,7 +38,7 @@ def test_one_that_keeps_everything_leaves_the_llm_all_its_work(name: str) -> Non
 
     assert estimate.components["llm"].flops == LAYERS * llm_layer(N + TEXT) + LM_HEAD
     assert estimate.components["connector"].flops == 2 * N * (C * D + D * D)
-    assert estimate.end_to_end_speedup <= 1  # its own work comes on top
+    assert estimate.comparison.speedup <= 1  # its own work comes on top
     assert "nan" not in render([estimate], "table")
     assert "inf" not in render([estimate], "json").lower()
 
@@ -45,15 +47,18 @@ def test_one_that_keeps_everything_leaves_the_llm_all_its_work(name: str) -> Non
 @pytest.mark.parametrize("name", reducers.names())
 def test_default_counts_suit_every_encoder(name: str, model: str) -> None:
     estimate = estimate_of(name, model=model)
-    images, patches = estimate.work.images_per_sample, estimate.work.vision.patches
+    lmm = load_model(model)
+    assert isinstance(lmm, Lmm)
+    patches = load_component(lmm.vision, VisionEncoder).patches
+    kept = estimate.reducer.default_tokens_per_image
 
-    assert estimate.inputs["visual_tokens"] == images * estimate.default_tokens
-    assert 1 <= estimate.default_tokens <= patches
+    assert estimate.inputs["visual_tokens"] == lmm.images * kept
+    assert 1 <= kept <= patches
 
 
 def test_fastv_reads_keys_from_the_cache_at_its_width() -> None:
-    ops = analyze("llava-1.5-7b", "h200", "int4", visual_tokens=288, reducer="fastv").ops
-    row = ops[ops.component == "reducer"].iloc[0]
+    estimate = analyze("llava-1.5-7b", "h200", "int4", visual_tokens=288, reducer="fastv")
+    row = next(op for op in estimate.ops if op.component == "reducer")
 
     assert row.kv_read_bytes == (N + TEXT) * D / 2  # 4 bits an element
     assert row.activation_read_bytes == D / 2  # the last token's query
@@ -90,14 +95,14 @@ def test_visionzip_without_contextual_tokens_is_a_row_of_attention() -> None:
 
 def test_crossget_writes_the_probabilities_that_it_ranks_by() -> None:
     ops = estimate_of("crossget", 278).ops
-    first = ops[(ops.component == "vision") & (ops.name == "softmax")].iloc[0]
+    first = next(op for op in ops if (op.component, op.name) == ("vision", "softmax"))
 
     assert first.activation_write_bytes == 16 * 578 * 578 * FP16  # flash asked for or not
 
 
 def test_pruned_attention_is_softmaxed_head_by_head() -> None:
     ops = estimate_of("fastervlm", 58).ops
-    row = ops[ops.name == "class_attention"].iloc[0]
+    row = next(op for op in ops if op.name == "class_attention")
 
     assert row.activation_write_bytes == HEADS * T * FP16
     assert row.vector_flops == 5 * HEADS * T

@@ -14,6 +14,7 @@ correction takes what physics leaves over. No result is below the roofline.
 Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background user's guide".
 """
 
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -175,6 +176,34 @@ def _seconds(
     return np.maximum(np.exp(logarithm), bound)
 
 
+class _Numbers(NamedTuple):
+    """Numbers of tiles as arrays, [tiles]; limits for m and n, [tiles, 2]."""
+
+    rows: Array
+    columns: Array
+    efficiency: Array
+    reluctance: Array
+    above: Array
+    up_to: Array
+    limited: bool
+    """Whether any tile has limits."""
+
+
+@lru_cache(maxsize=64)
+def _numbers(tiles: tuple[Tile, ...]) -> _Numbers:
+    above = np.array([(tile.m_over, tile.n_over) for tile in tiles], dtype=np.float64)
+    up_to = np.array([(tile.m_up_to or np.inf, tile.n_up_to or np.inf) for tile in tiles])
+    return _Numbers(
+        np.array([tile.rows for tile in tiles], dtype=np.float64),
+        np.array([tile.columns for tile in tiles], dtype=np.float64),
+        np.array([tile.efficiency for tile in tiles]),
+        np.array([tile.reluctance for tile in tiles]),
+        above,
+        up_to,
+        limited=bool(above.any() or np.isfinite(up_to).any()),
+    )
+
+
 class Blocks(NamedTuple):
     """What a launch of each tile and split has to do: arrays that broadcast to
     [shapes, tiles, splits].
@@ -215,8 +244,7 @@ def blocks(
     m, n, k, weights, activations = (
         a[:, None, None] for a in (m, n, k, weight_bytes, activation_bytes)
     )
-    rows = np.array([tile.rows for tile in tiles], dtype=np.float64)[:, None]
-    columns = np.array([tile.columns for tile in tiles], dtype=np.float64)[:, None]
+    rows, columns = (size[:, None] for size in _numbers(tiles)[:2])
     parts = np.array(splits, dtype=np.float64)
     depth = k / parts
     input_bytes_per_element = activations / (m * (k + n))
@@ -248,7 +276,7 @@ def kernel_seconds(law: MatmulLaw, roof: Roof, launch: Blocks) -> Array:
     peak P in FLOP/s, DRAM bandwidth B in B/s. Wave quantization: NVIDIA, "Matrix multiplication
     background user's guide".
     """
-    efficiency = np.array([tile.efficiency for tile in law.tiles])[:, None]
+    efficiency = _numbers(law.tiles).efficiency[:, None]
     flops = launch.flops_per_k * (launch.depth + law.fill_k)
     block = flops * (roof.units / roof.flops_per_s) / efficiency
     if law.feed_bandwidth_ratio is not None:
@@ -278,8 +306,7 @@ def chosen_seconds(law: MatmulLaw, kernels: Array, m: Array, n: Array) -> tuple[
     the shape; t = exp(Σ p_i ln t_i).
     """
     logarithms = np.log(kernels)
-    reluctance = np.array([tile.reluctance for tile in law.tiles])
-    appeal = -law.choice_sharpness * (logarithms + reluctance)
+    appeal = -law.choice_sharpness * (logarithms + _numbers(law.tiles).reluctance)
     appeal = np.where(_offered(law.tiles, m, n), appeal, -np.inf)
     odds = np.exp(appeal - appeal.max(axis=-1, keepdims=True))
     odds /= odds.sum(axis=-1, keepdims=True)
@@ -288,10 +315,10 @@ def chosen_seconds(law: MatmulLaw, kernels: Array, m: Array, n: Array) -> tuple[
 
 def _offered(tiles: tuple[Tile, ...], m: Array, n: Array) -> NDArray[np.bool_]:
     """Which tiles the library has for each shape: [shapes, tiles]."""
-    above = np.array([(tile.m_over, tile.n_over) for tile in tiles])
-    up_to = np.array([(tile.m_up_to or np.inf, tile.n_up_to or np.inf) for tile in tiles])
-    if not above.any() and np.isinf(up_to).all():
+    numbers = _numbers(tiles)
+    if not numbers.limited:
         return np.ones((1, len(tiles)), dtype=np.bool_)
+    above, up_to = numbers.above, numbers.up_to
     shape = np.stack([m, n], axis=-1)[:, None]
     return np.asarray(((above < shape) & (shape <= up_to)).all(axis=-1), dtype=np.bool_)
 
@@ -327,13 +354,9 @@ def correction_basis(roof: Roof, m: Array, n: Array, k: Array, bound_s: Array) -
     rows, columns = WAVE_TILE
     by_waves = hats(np.ceil(m / rows) * np.ceil(n / columns) / roof.units, WAVES)
     by_bound = hats(bound_s / MICRO, BOUNDS_US)
-    functions = [
-        *monomials(variables, CORRECTION_DEGREE),
-        *by_waves,
-        *(hat * variables[2] for hat in by_waves),
-        *by_bound,
-    ]
-    return np.stack(functions, axis=-1)
+    smooth = np.stack(monomials(variables, CORRECTION_DEGREE), axis=-1)
+    by_waves_and_k = by_waves * variables[2][..., None]
+    return np.concatenate([smooth, by_waves, by_waves_and_k, by_bound], axis=-1)
 
 
 def _uncached(size: Array, share: float, law: MatmulLaw, roof: Roof) -> Array:

@@ -124,6 +124,8 @@ def calibrate(
     Raises InputError for what the device cannot do, KeyboardInterrupt on Ctrl-C: half a calibration
     is none.
     """
+    if not 0 < seconds < np.inf:
+        raise InputError(f"a calibration needs some time: seconds must be above 0, got {seconds:g}")
     return _Calibrator(place_of(device or machine.default_device()), clock, progress).run(
         name, modes, seconds
     )

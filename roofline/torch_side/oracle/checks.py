@@ -132,7 +132,8 @@ def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
     place = layout.reducer.site if layout.reducer else None
     if layout.reducer and place == "llm" and scenario.stage != "prefill":
         raise ScenarioError(
-            f"layers behind {layout.reducer.name} have caches of two lengths, which are not traced: "
+            f"layers behind {layout.reducer.name} have caches of two lengths, which are not "
+            "traced: "
             "compare the stage prefill"
         )
     point = Point(scenario.counts, layout.derived)

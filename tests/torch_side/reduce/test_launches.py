@@ -78,7 +78,7 @@ def counted_and_told(text: str, count: int | None, deeper: bool = False) -> tupl
     """Launches of the implementation, and those that the reducer's ops tell, in a batch of 1."""
     spec = DEEPER if deeper else TINY
     reducer = reducers.find(text)
-    work = lay_out(spec, reducer=text, visual_tokens=count)
+    work = lay_out(spec, reducer=reducer, visual_tokens=count)
     assert work.task is not None
     with build_pipeline(spec, reducer=text, visual_tokens=count, loaded=model(deeper)) as pipeline:
         counted = launches_by_component(pipeline).totals

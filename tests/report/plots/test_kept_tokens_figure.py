@@ -13,8 +13,9 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 
 from roofline.records.kept_patches import Inspection, Kept
-from roofline.report.plots import FORMATS, render
-from roofline.report.plots.kept_tokens import COLOURS, draw
+from roofline.report.charts.kept_tokens import kept_tokens_chart
+from roofline.report.plots import FORMATS, draw, render
+from roofline.report.plots.kept_tokens import COLOURS
 
 SIDE = 8
 PATCHES = SIDE**2
@@ -45,11 +46,15 @@ CROSSGET = Kept("crossget", PATCHES, {"kept": np.arange(30)}, {"cross token": 1}
 
 @pytest.fixture(scope="module")
 def plus() -> Figure:
-    return draw(inspection(PLUS))
+    return drawn_picture(inspection(PLUS))
 
 
 def inspection(*kept: Kept, title: str = "photo.jpg") -> Inspection:
     return Inspection(title, "llava-1.5-7b", IMAGE, SIDE, kept)
+
+
+def drawn_picture(found: Inspection) -> Figure:
+    return draw(kept_tokens_chart(found))
 
 
 def outlines(figure: Figure) -> list[PatchCollection]:
@@ -61,7 +66,7 @@ def histograms(figure: Figure) -> list[Axes]:
 
 
 def test_every_kept_patch_is_outlined_where_it_is() -> None:
-    found = outlines(draw(inspection(PLUS, SPATIAL)))
+    found = outlines(drawn_picture(inspection(PLUS, SPATIAL)))
 
     assert [(c.get_gid(), len(c.get_paths())) for c in found] == [
         ("outlier", 5),
@@ -78,7 +83,7 @@ def test_every_kept_patch_is_outlined_where_it_is() -> None:
 
 
 def test_kinds_differ_in_colour() -> None:
-    found = outlines(draw(inspection(PLUS, FASTER)))
+    found = outlines(drawn_picture(inspection(PLUS, FASTER)))
 
     colours = {c.get_gid(): tuple(np.atleast_2d(c.get_edgecolor())[0]) for c in found}
     assert len(set(colours.values())) == 3
@@ -117,7 +122,7 @@ def test_the_histogram_counts_every_patch_on_a_log_scale_with_the_fence(plus: Fi
 
 
 def test_without_a_fence_there_is_none() -> None:
-    figure = draw(inspection(FASTER))
+    figure = drawn_picture(inspection(FASTER))
     (axes,) = histograms(figure)
 
     assert not axes.lines
@@ -126,7 +131,7 @@ def test_without_a_fence_there_is_none() -> None:
 
 def test_merging_is_shown_on_one_scale_with_its_unit() -> None:
     weaker = replace(PLUS, reducer="prumerge", merging=np.full(PATCHES, 1 / PATCHES))
-    figure = draw(inspection(PLUS, weaker, SPATIAL, CROSSGET))
+    figure = drawn_picture(inspection(PLUS, weaker, SPATIAL, CROSSGET))
     heats = [image for axes in figure.axes for image in axes.images if image.get_alpha()]
 
     assert len(heats) == 2
@@ -149,17 +154,19 @@ def test_counts_and_names_stand_over_the_columns(plus: Figure) -> None:
 
 def test_the_legend_names_the_kinds_that_occur() -> None:
     def legend(*kept: Kept) -> list[str]:
-        return [text.get_text() for text in draw(inspection(*kept)).legends[0].get_texts()]
+        return [text.get_text() for text in drawn_picture(inspection(*kept)).legends[0].get_texts()]
 
     assert legend(PLUS) == ["kept: attention is an outlier", "kept: evenly sampled", "dropped"]
     assert legend(STRONGEST, FASTER) == ["kept: most attention", "kept", "dropped"]
 
 
 def test_rows_without_content_are_left_out() -> None:
-    heights = [draw(inspection(kept)).get_size_inches()[1] for kept in (SPATIAL, FASTER, PLUS)]
+    heights = [
+        drawn_picture(inspection(kept)).get_size_inches()[1] for kept in (SPATIAL, FASTER, PLUS)
+    ]
 
     assert heights[0] < heights[1] < heights[2]
-    assert len(draw(inspection(SPATIAL)).axes) == 2
+    assert len(drawn_picture(inspection(SPATIAL)).axes) == 2
 
 
 LAYOUTS = {
@@ -176,7 +183,9 @@ LAYOUTS = {
 @pytest.mark.parametrize("kept", LAYOUTS.values(), ids=LAYOUTS)
 def test_words_fit_into_the_page_and_do_not_overlap(kept: tuple[Kept, ...]) -> None:
     kept = tuple(replace(one, of=PATCHES) for one in kept)
-    figure = draw(inspection(*kept, title="a photo with quite a long name, twice as long.jpeg"))
+    figure = drawn_picture(
+        inspection(*kept, title="a photo with quite a long name, twice as long.jpeg")
+    )
     check_words(figure)
 
 
@@ -184,17 +193,17 @@ def test_words_fit_into_the_page_and_do_not_overlap(kept: tuple[Kept, ...]) -> N
     ("form", "start"), [("png", b"\x89PNG\r\n"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
 )
 def test_a_file_is_of_its_format_and_always_the_same(form: str, start: bytes) -> None:
-    content = render(draw(inspection(PLUS)), form)
+    content = render(drawn_picture(inspection(PLUS)), form)
 
     assert form in FORMATS
     assert content.startswith(start)
-    assert content == render(draw(inspection(PLUS)), form)
+    assert content == render(drawn_picture(inspection(PLUS)), form)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("title", ["$x.jpg", "$a^$.jpg", "写真.jpg", "a\nb\x01.jpg", "", "x" * 200])
 def test_any_name_can_be_written(title: str) -> None:
-    assert render(draw(inspection(SPATIAL, title=title)), "svg")
+    assert render(drawn_picture(inspection(SPATIAL, title=title)), "svg")
 
 
 @pytest.mark.parametrize(
@@ -209,6 +218,6 @@ def test_any_name_can_be_written(title: str) -> None:
     ids=["all alike", "fence above all", "fence below all", "zero", "tiny"],
 )
 def test_any_attention_is_counted_whole(attention: Any, fence: float) -> None:
-    (axes,) = histograms(draw(inspection(replace(PLUS, attention=attention, fence=fence))))
+    (axes,) = histograms(drawn_picture(inspection(replace(PLUS, attention=attention, fence=fence))))
 
     assert sum(bar.get_height() for bar in axes.containers[0]) == PATCHES

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from math import log10
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import asdict
 
+from roofline.engine.result import OpTotals
 from roofline.explore.study import Deployment, Study
-from roofline.report.plots.naming import ends
+from roofline.report.charts.selection import ends
 from roofline.units import TERA
 
 _SAME = 50
@@ -43,34 +44,33 @@ def dots(deployment: Deployment) -> list[Dot]:
     was: dict[tuple[str, str], Place] = {}
     for op in one.whole.ops if one.whole else ():
         if (place := _place(op)) is not None:
-            was.setdefault((op["component"], op["name"]), place)
+            was.setdefault((op.component, op.name), place)
     whole_s = sum(map(_time_s, one.ops))
     found: dict[tuple[object, ...], Dot] = {}
     for op in one.ops:
         if (place := _place(op)) is None:
             continue
-        before = was.get((op["component"], op["name"]))
+        before = was.get((op.component, op.name))
         if before is not None and _cell(before) == _cell(place):
             before = None
-        at = (op["component"], _cell(place), before and _cell(before))
-        known = found.get(at, Dot(op["component"], place, 0.0, before))
+        at = (op.component, _cell(place), before and _cell(before))
+        known = found.get(at, Dot(op.component, place, 0.0, before))
         found[at] = known._replace(share=known.share + _time_s(op) / whole_s)
     return list(found.values())
 
 
-def _place(op: dict[str, Any]) -> Place | None:
+def _place(op: OpTotals) -> Place | None:
     """Of its matmul FLOPs, if it has any: vector units work beside them, under their own roof.
 
     None for an op that computes nothing or moves nothing.
     """
-    work = float(op["flops"] or op["vector_flops"])
-    moved, time_s = float(op["memory_access_bytes"]), _time_s(op)
+    work = float(op.flops or op.vector_flops)
+    moved, time_s = float(op.memory_access_bytes), _time_s(op)
     return (work / moved, work / time_s) if work and moved and time_s else None
 
 
-def _time_s(op: dict[str, Any]) -> float:
-    attainable = op["attainable_time_s"]
-    return float(op["time_s"] if attainable is None else attainable)
+def _time_s(op: OpTotals) -> float:
+    return float(op.roofline_time_s if op.attainable_time_s is None else op.attainable_time_s)
 
 
 def _cell(place: Place) -> tuple[int, int]:
@@ -98,8 +98,8 @@ def ceilings(deployment: Deployment) -> list[Ceiling]:
 
     A type that is in use without a peak of its own computes on the vector units.
     """
-    estimate = deployment.prompts[0].estimate
-    device, peaks = estimate.hardware, estimate.device["peaks"].values()
+    prompt = deployment.prompts[0]
+    device, peaks = prompt.device, prompt.estimate.device["peaks"].values()
     used = {peak[f"{unit}_type"] for peak in peaks for unit in ("matmul", "attention")}
     known = asdict(device.matmul_peaks).items()
     own = [name.rpartition("_")[0] for name, peak in known if peak is not None]

@@ -64,6 +64,7 @@ def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
         "two hundred ops": study([MODEL], [halved()], visual_tokens=[144], reducers=["tome"]),
         "two hundred prompts": study([MODEL], [bare("h200")], visual_tokens=range(2, 402, 2)),
         "text": study(["llama-3-8b"], [bare("h200")]),
+        "with text": study([MODEL, "llama-3-8b"], [bare("h200")]),
         "vision": study(["clip-vit-l-336"], [bare("t4")]),
     }
 
