@@ -224,6 +224,8 @@ class ReducerFacts(Struct, frozen=True):
     default_tokens_per_image: int
     """Visual tokens that it usually leaves of one image."""
     default_tokens_source: str
+    settles_count: bool
+    """Whether its options say how many are left here, whatever is usual."""
 
 
 def per_byte(flops: Array, moved: Array) -> Array:

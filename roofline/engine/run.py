@@ -303,6 +303,7 @@ def _reducer_facts(layout: Layout) -> ReducerFacts | None:
         reducer.site,
         reducer.default_kept(task.patches, task.blocks),
         reducer.default_source,
+        reducer.settles_count,
     )
 
 
