@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from roofline.errors import RooflineError
     from roofline.explore.sweep import stream, sweep
     from roofline.specs.catalog import load_hardware, load_quantization
+    from roofline.specs.quantization import register_quantization
     from roofline.torch_side.load import load_model
     from roofline.torch_side.reduce.attach import attach, detach
     from roofline.torch_side.reduce.methods import reduce_tokens
@@ -37,6 +38,7 @@ __all__ = [
     "load_quantization",
     "matmul_time",
     "reduce_tokens",
+    "register_quantization",
     "stream",
     "sweep",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "attention_time": "roofline.device.kernel_times",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
+    "register_quantization": "roofline.specs.quantization",
     "attach": "roofline.torch_side.reduce.attach",
     "detach": "roofline.torch_side.reduce.attach",
     "load_model": "roofline.torch_side.load",

@@ -15,11 +15,11 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Name → thing. What ships is registered by the modules of `package`, on first need.
 
-    kind: what is registered, for messages: `unknown KIND 'x'`.
+    kind: what is registered, for messages: `unknown KIND 'x'`. remedy: what else a name may be.
     """
 
-    def __init__(self, kind: str, package: str | None = None) -> None:
-        self.kind, self._package = kind, package
+    def __init__(self, kind: str, package: str | None = None, remedy: str = "") -> None:
+        self.kind, self.remedy, self._package = kind, remedy, package
         self._things: dict[str, T] = {}
 
     def register(self, name: str, thing: T) -> T:
@@ -32,13 +32,13 @@ class Registry(Generic[T]):
         if name not in self._things:
             self._discover()
         if name not in self._things:
-            raise UnknownNameError(self.kind, name, self._things)
+            raise UnknownNameError(self.kind, name, self._things, self.remedy)
         return self._things[name]
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """All names, in the order of their registration."""
         self._discover()
-        return list(self._things)
+        return tuple(self._things)
 
     def __iter__(self) -> Iterator[T]:
         self._discover()

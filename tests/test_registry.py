@@ -53,7 +53,7 @@ def test_what_is_registered_is_found() -> None:
     assert registry.find("square") == 4
     assert "square" in registry
     assert "circle" not in registry
-    assert registry.names() == ["square"]
+    assert registry.names() == ("square",)
     assert list(registry) == [4]
 
 
@@ -63,7 +63,7 @@ def test_the_later_of_one_name_counts_and_keeps_the_place() -> None:
         registry.register(name, sides)
 
     assert registry.find("square") == 5
-    assert registry.names() == ["square", "triangle"]
+    assert registry.names() == ("square", "triangle")
     assert list(registry) == [5, 3]
 
 
@@ -81,6 +81,14 @@ def test_an_unknown_name_offers_the_nearest() -> None:
         registry.find("x")
     with pytest.raises(UnknownNameError, match="unknown shape 'square'"):
         Registry("shape").find("square")
+
+
+def test_an_unknown_name_offers_what_else_it_may_be() -> None:
+    registry: Registry[int] = Registry("shape", remedy="or draw it")
+    registry.register("square", 4)
+
+    with pytest.raises(UnknownNameError, match=r"did you mean square\? \(or draw it\)"):
+        registry.find("squar")
 
 
 def test_nothing_is_imported_before_it_is_needed(shapes: Registry[int]) -> None:

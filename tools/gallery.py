@@ -23,16 +23,17 @@ import numpy as np
 from matplotlib.image import imread
 
 from docs import ROOT, output_of
+from roofline import reducers
 from roofline.records.validation import Validation
-from roofline.reducers.costs import REDUCERS
-from roofline.report.plots import prediction, render
+from roofline.report.charts.prediction import validation_chart
+from roofline.report.plots import draw, render
 from roofline.report.text.validation import render_validation
 
 REPORTS = ROOT / "reports"
 TABLE_2 = "roofline reproduce prumerge-table2"
 LLAVA = "--model llava-1.5-7b --model llava-1.5-13b"
 SIX = "--hw v100 --hw rtx-4090 --hw l40s --hw a100-80gb --hw h200 --hw b200"
-EVERY_REDUCER = " ".join(f"--reducer {name}" for name in REDUCERS)
+EVERY_REDUCER = " ".join(f"--reducer {name}" for name in reducers.names())
 
 VISIBLE, DIRECT_BELOW = 0.25, 10
 """Share of full brightness by which a pixel has to differ, and how many may."""
@@ -102,7 +103,7 @@ def generated() -> dict[Path, bytes]:
     for file in REPORTS.glob("*/validation.json"):
         validation = msgspec.json.decode(file.read_bytes(), type=Validation)
         files[file.with_suffix(".md")] = render_validation(validation, "md").encode()
-        files[file.with_suffix(".png")] = render(prediction.draw(validation), "png")
+        files[file.with_suffix(".png")] = render(draw(validation_chart(validation)), "png")
     with ThreadPoolExecutor() as pool:
         for study, content in zip(STUDIES, pool.map(written, STUDIES), strict=True):
             files |= {REPORTS / study.name / name: data for name, data in content.items()}

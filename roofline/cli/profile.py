@@ -22,8 +22,8 @@ ATTENTIONS = ("sdpa", "flash", "eager")
         "model": "LMM by name or YAML file; see `roofline models`.",
         "hardware": "Spec to compare with: name or YAML file. Default: the one of this GPU's name.",
         "reducer": "Token reducer, such as prumerge or fastv:k=3, or none.",
-        "visual_tokens": "Visual tokens that reach the LLM. Default: all, or what the reducer makes "
-        "of the image.",
+        "visual_tokens": "Visual tokens that reach the LLM. Default: all, or what the reducer "
+        "makes of the image.",
         "quant": "fp32, fp16, bf16, w8a16, w8a8kv16, w4a16. Default: fp16, on a CPU fp32.",
     },
 )

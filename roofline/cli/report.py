@@ -14,11 +14,11 @@ from roofline.cli.options import scenario_options
 @scenario_options(
     omit=("stage", "attention", "accounting"),
     helps={
-        "visual_tokens": "Visual tokens that reach the LLM; default: as many as is typical of each "
+        "visual_tokens": "Visual tokens that reach the LLM. Default: as many as is typical of each "
         "reducer.",
-        "reducer": "Who leaves so few, or `none`; default: prumerge, for an LMM. All visual tokens "
+        "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "
         "are priced without.",
-        "output_tokens": "The longest answer to look at; default: 256.",
+        "output_tokens": "The longest answers to look at. Default: 256.",
     },
 )
 @click.option(

@@ -8,16 +8,17 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
-from roofline.device.laws.pointwise import pointwise_seconds
+from roofline.device.laws.attention import AttentionLaw, attention_seconds
+from roofline.device.laws.host import HostLaw, host_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
+from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.roof import Number, Roof
 from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.op import AttentionShape, MatmulShape
 from roofline.model.polynomial import Array, Point, Polynomial, all_equal
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, KernelLaws, Law, MatmulLaw, PointwiseLaw
+from roofline.specs.kernel_laws import KernelLaws, Law
 from roofline.units import MIB, MICRO
 
 Seconds: TypeAlias = Callable[[Point], Array]
@@ -76,7 +77,7 @@ class LawChoice:
     @property
     def _launch_s(self) -> float:
         """What a kernel takes that does next to nothing."""
-        return self.kernel_laws.pointwise["default"].launch_us * MICRO
+        return self.kernel_laws.of(PointwiseLaw)["default"].launch_us * MICRO
 
     def _once(self, row: CountedOp) -> Seconds | None:
         """The same for an op of one kernel."""
@@ -96,15 +97,13 @@ class LawChoice:
 
     def host_seconds(self, point: Point) -> Array:
         """What the framework takes beside the kernels, over the whole stage."""
-        hosts = self.kernel_laws.host
+        hosts = self.kernel_laws.of(HostLaw)
         seconds: Array = np.zeros(())
         phases = {row.phase for row in self.counts.rows}
         for phase, runs in (("prefill", np.ones(())), ("decode", point["steps"])):
             law = hosts.get("decode" if phase == "decode" else self.counts.component)
             if phase in phases and law:
-                seconds = (
-                    seconds + runs * (law.fixed_us + self.counts.layers * law.layer_us) * MICRO
-                )
+                seconds = seconds + runs * host_seconds(law, self.counts.layers)
         return seconds
 
     def _vector(self, row: CountedOp, roof: Roof) -> Seconds:
@@ -158,16 +157,16 @@ class LawChoice:
         )
 
     def _vector_law(self, row: CountedOp) -> PointwiseLaw:
-        laws = self.kernel_laws.pointwise
+        laws = self.kernel_laws.of(PointwiseLaw)
         return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
 
     def _matmul_law(self, row: CountedOp) -> MatmulLaw:
-        laws = self.kernel_laws.matmul
+        laws = self.kernel_laws.of(MatmulLaw)
         data_type = self.peaks.attention_type if row.unit == "attention" else self.peaks.matmul_type
         return laws.get(row.kernel) or for_type(laws, data_type)
 
     def _attention_law(self) -> AttentionLaw:
-        return for_type(self.kernel_laws.attention, self.peaks.attention_type)
+        return for_type(self.kernel_laws.of(AttentionLaw), self.peaks.attention_type)
 
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:

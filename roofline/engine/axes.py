@@ -1,4 +1,4 @@
-"""The axes of a scenario, declared once: options, keywords, JSON keys, columns and help are derived.
+"""The axes of a scenario, declared once: options, JSON keys, columns and help are derived.
 
 Nothing heavy is imported here, so that `--help` stays as quick as click.
 """

@@ -104,6 +104,16 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
             )
         )
 
+    def __repr__(self) -> str:
+        """What was asked, and a line for each component and all together."""
+        asked = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
+        parts = {**self.components, "end_to_end": self.end_to_end}
+        lines = [f"{type(self).__name__}({_short(asked)})"]
+        for name, part in parts.items():
+            figures = ", ".join(f"{key}={_figure(getattr(part, key))}" for key in part.headline)
+            lines.append(f"  {name}: {figures}")
+        return "\n".join(lines)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of every figure."""
@@ -196,3 +206,22 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
 
 def _fields(struct: Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+_LONGEST = 160
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _figure(value: Any) -> str:
+    """One number, or the range of many."""
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return f"{array.item():.4g}" if array.dtype.kind == "f" else str(array.item())
+    if not array.size:
+        return "none"
+    if array.dtype.kind != "f":
+        return "/".join(np.unique(array).tolist())
+    return f"{array.min():.4g}…{array.max():.4g}"

@@ -50,6 +50,11 @@ class Quantities(Struct, frozen=True, eq=False, kw_only=True):
         """Names in the JSON, in order."""
         return _COUNTED
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Names of what is looked at first."""
+        return ("flops", "memory_access_bytes", "peak_memory_bytes")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, or nested lists where the scenario has axes."""
         return {name: plain(getattr(self, name)) for name in self.shown}
@@ -117,6 +122,13 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     @property
     def shown(self) -> tuple[str, ...]:
         return (*_COUNTED, *_PRICED)
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        times: tuple[str, ...] = ("roofline_time_s",)
+        if self.attainable_time_s is not None:
+            times = (*times, "attainable_time_s")
+        return ("flops", "peak_memory_bytes", *times, "bound")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, or nested lists where the scenario has axes."""
@@ -212,6 +224,8 @@ class ReducerFacts(Struct, frozen=True):
     default_tokens_per_image: int
     """Visual tokens that it usually leaves of one image."""
     default_tokens_source: str
+    settles_count: bool
+    """Whether its options say how many are left here, whatever is usual."""
 
 
 def per_byte(flops: Array, moved: Array) -> Array:

@@ -110,7 +110,7 @@ class Run:
             cases.append(Case(layout, chosen, where, self._plans(layout)))
         return cases
 
-    def _lay_out(self, visual: Array | None) -> Layout:
+    def _lay_out(self, visual: float | None) -> Layout:
         scenario = self.scenario
         assert scenario.attention is not None
         counted = scenario.reducer is not None and visual is not None
@@ -303,6 +303,7 @@ def _reducer_facts(layout: Layout) -> ReducerFacts | None:
         reducer.site,
         reducer.default_kept(task.patches, task.blocks),
         reducer.default_source,
+        reducer.settles_count,
     )
 
 

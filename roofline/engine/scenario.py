@@ -52,7 +52,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
     quant: Quantization
     reducer: Reducer | None
     counts: Mapping[str, Array]
-    """float64 arrays that broadcast, by axis; `visual_tokens` is missing where the model decides."""
+    """float64 arrays that broadcast, by axis; no `visual_tokens` where the model decides."""
     stage: Stage
     attention: AttentionKind | None
     """None where the accounting decides."""

@@ -5,7 +5,7 @@ Plain data, between who measures and who renders; its JSON reloads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -74,6 +74,14 @@ class TimedCell(Struct, frozen=True, kw_only=True):
         return self.roofline_time_s / self.measured_s - 1
 
 
+def by_component(cells: Iterable[TimedCell]) -> dict[str, list[TimedCell]]:
+    """Cells of each component that has any: in the order in which it runs, then any others."""
+    groups: dict[str, list[TimedCell]] = {name: [] for name in COMPONENTS}
+    for cell in cells:
+        groups.setdefault(cell.component, []).append(cell)
+    return {name: some for name, some in groups.items() if some}
+
+
 class Accuracy(Struct, frozen=True, kw_only=True):
     """Errors of some cells together."""
 
@@ -119,10 +127,7 @@ class Validation(Struct, frozen=True, kw_only=True):
     @property
     def by_component(self) -> dict[str, list[TimedCell]]:
         """Cells of each component that has any."""
-        groups: dict[str, list[TimedCell]] = {name: [] for name in COMPONENTS}
-        for cell in self.cells:
-            groups.setdefault(cell.component, []).append(cell)
-        return {name: cells for name, cells in groups.items() if cells}
+        return by_component(self.cells)
 
     def to_json(self) -> bytes:
         """The file's content: fields, and the errors that follow from them."""

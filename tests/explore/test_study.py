@@ -11,13 +11,13 @@ from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.explore.study.deployment import floor_tokens
 from roofline.records.measurement import Record
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import HostLaw
 
 AXES_OF_A_DEPLOYMENT = ("text_tokens", "batch", "output_tokens")
 HOST = {name: HostLaw(fixed_us=100, layer_us=10) for name in ("vision", "llm", "decode")}

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from roofline.torch_side.families.tower import Encoded, encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import Encoded, encode
+from roofline.torch_side.reduce.methods import bind
 from roofline.torch_side.reduce.methods.base import VisionBlocks
 
 PATCH = 2
@@ -52,9 +54,14 @@ def pixels_for(tower: CLIPVisionModel, images: int = 2, seed: int = 1) -> Tensor
     return pixels.to(tower.dtype)
 
 
+def driver_of(name: str, **options: Any) -> Any:
+    """A reducer's driver for one forward pass."""
+    return bind(name, **options).blocks()
+
+
 def run(tower: CLIPVisionModel, driver: VisionBlocks, blocks: int, pixels: Tensor) -> Encoded:
     with torch.no_grad():
-        return encode(tower, pixels, blocks, reducer=driver)
+        return encode(ClipTower(tower), pixels, blocks, reducer=driver)
 
 
 def assert_alike(tokens: Tensor, expected: list[Token]) -> None:

@@ -114,6 +114,9 @@ def test_biases_only_where_the_model_has_them() -> None:
     assert biased(llm()) == set()
     assert biased(llm(attention_bias=True)) == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert biased(llm(mlp_bias=True)) == {"gate_proj", "up_proj", "down_proj"}
+    apart = llm(attention_bias=True, attention_output_bias=False)
+    assert biased(apart) == {"q_proj", "k_proj", "v_proj"}  # as in Qwen2
+    assert biased(llm(attention_output_bias=True)) == {"o_proj"}
 
 
 def test_head_dim_need_not_divide_the_hidden_size() -> None:
@@ -176,6 +179,34 @@ def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
     assert plain.tokens == 9
     assert [op.name for op in stem.ops] == ["patch_embedding", "position_embedding"]
     assert stem.ops[1].vectors == 9 * 8
+
+
+@pytest.mark.parametrize(("function", "flops"), [("quick_gelu", 5), ("gelu", 5), ("gelu_tanh", 9)])
+def test_the_activation_of_a_block_is_the_encoder_s(function: str, flops: int) -> None:
+    # 1 image of 10 tokens, 16 wide
+    _, block = vision.encode(
+        tower(hidden_act=function), [LayerGroup(3, 10.0)], images=1.0, attention="flash"
+    )
+
+    (op,) = (op for op in block.ops if op.kind == "activation")
+    assert (op.function, op.vector_flops) == (function, flops * 160)
+
+
+def test_what_is_left_at_the_edges_of_an_image_is_no_patch() -> None:
+    # 14 px hold 3 patches of 4 px a side, as SigLIP's 384 hold 27 of 14
+    assert tower(image_size_px=14).patches == 9
+    assert tower(image_size_px=384, patch_size_px=14, class_token=False).tokens == 27**2
+    with pytest.raises(ValueError, match="at least one patch"):
+        tower(image_size_px=3)
+
+
+def test_a_bias_of_the_patch_embedding() -> None:
+    # 2 images × 9 patches × 8; a vector of 8
+    stem, *_ = vision.encode(
+        tower(patch_bias=True), [LayerGroup(3, 10.0)], images=2.0, attention="flash"
+    )
+
+    assert (stem.ops[0].vector_flops, stem.ops[0].vectors) == (144, 8)
 
 
 def test_every_linear_of_a_block_has_a_bias() -> None:

@@ -13,6 +13,7 @@ from roofline.engine.compare import Saving, reducer_share, saving
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import OpTotals
 from roofline.engine.scenario import MOST
+from roofline.specs.hardware import Hardware
 
 _BATCHES = 33
 """That are tried at a time."""
@@ -36,6 +37,13 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def hardware(self) -> str:
         return str(self.estimate.inputs["hardware"])
+
+    @property
+    def device(self) -> Hardware:
+        """The spec of that."""
+        hardware = self.estimate.scenario.hardware
+        assert hardware is not None
+        return hardware
 
     @property
     def quant(self) -> str:
@@ -118,8 +126,7 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def energy_at_tdp_j(self) -> float | None:
         """Prefill time × TDP: what it takes at most, if the time is right; None without a TDP."""
-        hardware = self.estimate.scenario.hardware
-        tdp_w = hardware.tdp_w if hardware else None
+        tdp_w = self.device.tdp_w
         return None if tdp_w is None else self.predicted_time_s * tdp_w.value
 
     @cached_property

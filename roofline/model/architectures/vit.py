@@ -1,11 +1,14 @@
-"""The vision tower: a CLIP-style ViT, up to the block whose output becomes the visual features.
+"""The vision tower: a pre-norm ViT, up to the block whose output becomes the visual features.
 
-Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included.
+Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included, and its
+`SiglipVisionModel`, which shares them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from roofline.model.architectures import VISION_ENCODERS, AttentionKind
 from roofline.model.block import Block, LayerGroup, labelled
@@ -43,8 +46,11 @@ def encode(
         rows=images * vision.patches,
         in_features=vision.patch_width,
         out_features=d,
+        bias=vision.patch_bias,
     )
     rows = images * vision.tokens
+    pixels = images * (vision.num_channels * vision.image_size_px**2)
+    patches = replace(patches, reads={"pixel_values": pixels})  # edges that are no patch, too
     stem = [patches, _position_embedding(vision, images)]
     if vision.pre_norm:
         stem.append(layer_norm("pre_layrnorm", "hidden", "hidden", rows=rows, width=d))
@@ -127,7 +133,7 @@ def _layer(
             "activated",
             rows=mlp_rows,
             width=vision.intermediate_size,
-            function="quick_gelu",
+            function=vision.hidden_act,
         ),
         linears["fc2"],
         residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from textwrap import fill
 from typing import Any
 
 from roofline.records.measurement import WHOLE, Record
-from roofline.report.text.grid import Style, definitions, grid
+from roofline.report.text.grid import Style, definitions, filled, grid
 from roofline.report.text.record import share, shown
 from roofline.units import significant
 
@@ -62,7 +61,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
     asked = [_asked(record) for record in records]
     common = {key for key in asked[0] if len({each[key] for each in asked}) == 1}
     shared = _said({key: asked[0][key] for key in asked[0] if key in common})
-    parts = [fill(shared, 80) if style == "simple" else shared]
+    parts = [filled(shared) if style == "simple" else shared]
     if len(common) < len(asked[0]):
         own = [_said({k: v for k, v in each.items() if k not in common}) for each in asked]
         parts.append(definitions(list(zip(names, own, strict=True)), style))

@@ -10,7 +10,7 @@ from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
-from roofline.report.text.estimates import ORIGINS
+from roofline.report.text.estimate_words import ORIGINS
 from roofline.units import percent, si, significant
 
 MOST_TOLD, MOST_BRIEF = 6, 24
@@ -101,7 +101,7 @@ def faster(saving: Saving | None) -> str:
     if saving is None or saving.speedup is None:
         return "no faster"
     if saving.tie:
-        return "a tie: the difference is inside the error band"
+        return "a tie inside the error band"
     text = times(float(saving.speedup))
     if saving.attainable_speedup is None or saving.roofline_speedup is None:
         return text

@@ -19,14 +19,15 @@ from roofline.explore.study import (
 )
 from roofline.records.published import unpriced
 from roofline.report.document import Table, table
-from roofline.report.text.estimates import FULL_TOO_LARGE
+from roofline.report.text.estimate_words import FULL_TOO_LARGE
 from roofline.report.text.record import share, shown
 from roofline.report.text.study_answers import band, method, ratio
 from roofline.units import percent, si, significant
 
 FASTER = (
-    " Faster: than with all visual tokens, by the predicted time and, in brackets, at the roofline; "
-    f"tie: the difference is inside the error band; {FULL_TOO_LARGE}: all visual tokens do not fit."
+    " Faster: than with all visual tokens, by the predicted time and, in brackets, at the "
+    "roofline; tie: the difference is inside the error band; "
+    f"{FULL_TOO_LARGE}: all visual tokens do not fit."
 )
 _WORDS = ("Device", "Quant", "Reducer", "Bound", "Fits")
 _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")

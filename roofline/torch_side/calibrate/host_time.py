@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import torch
 from msgspec.structs import replace
 
+from roofline.device.laws.host import HostLaw
 from roofline.engine.analysis import analyze
 from roofline.records.statistics import StoppingRule
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.measure.pipeline import build_pipeline
 from roofline.torch_side.measure.timing import (

@@ -30,7 +30,8 @@ def short_of_memory(request: Request, device: torch.device) -> MemoryShortError:
     """The error, with the first alternative that fits."""
     free, needed = machine.free_bytes(device), request.peak_memory_bytes()
     text = (
-        f"{request.spec.name} in {request.scenario.quant.name} at batch {request.count('batch')} needs "
+        f"{request.spec.name} in {request.scenario.quant.name} at batch "
+        f"{request.count('batch')} needs "
         f"{'more than there is' if needed is None else si(needed, 'B')}, and "
         f"{machine.device_name(device)} has {si(free, 'B')} free"
     )

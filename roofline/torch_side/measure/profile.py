@@ -38,8 +38,7 @@ from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.per_op import achieved, measure_ops
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.request import ATTENTIONS, Request
-from roofline.torch_side.measure.telemetry import Telemetry as NvmlTelemetry
-from roofline.torch_side.measure.telemetry import open_telemetry, telemetry_warnings
+from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry, telemetry_warnings
 from roofline.torch_side.measure.timing import (
     Clock,
     Mark,
@@ -155,7 +154,7 @@ class _Run:
         try:
             return build_pipeline(
                 self.spec,
-                reducer=request.scenario.inputs["reducer"],
+                reducer=request.scenario.reducer,
                 visual_tokens=request.visual_tokens,
                 batch=request.count("batch"),
                 text_tokens=request.count("text_tokens"),

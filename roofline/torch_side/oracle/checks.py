@@ -22,7 +22,8 @@ from roofline.model.architectures import AttentionKind
 from roofline.model.counted import TRAFFIC
 from roofline.model.polynomial import Point, Polynomial
 from roofline.model.variables import IMAGES
-from roofline.specs.models import Model
+from roofline.specs.catalog import load_model
+from roofline.specs.models import DEFAULT_ARCHITECTURE, Lmm, Model
 from roofline.torch_side.oracle.fusion import group, rules_for
 from roofline.torch_side.oracle.reduced import AND, reduced_flops
 from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
@@ -82,7 +83,7 @@ def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
 
     Raises what `analyze` raises.
     """
-    return _traced(count(model, **scenario))
+    return _traced(count(model, **scenario), _architecture(model))
 
 
 def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
@@ -99,7 +100,7 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     counts depend on the picture, or one inside the LLM behind the prefill.
     """
     estimate = count(model, **scenario)
-    traced = _traced(estimate)
+    traced = _traced(estimate, _architecture(model))
     counted = {name: cost.flops for name, cost in traced.items()}
     if estimate.reducer is not None and estimate.scenario.stage != "decode":
         counted = reduced_flops(model, estimate)
@@ -115,7 +116,13 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     return checks
 
 
-def _traced(estimate: Counts) -> dict[str, TracedCost]:
+def _architecture(model: str | Model) -> str:
+    """Whose modules are traced: an LMM's own, and for a part by itself those of the default."""
+    spec = load_model(model)
+    return spec.architecture if isinstance(spec, Lmm) else DEFAULT_ARCHITECTURE
+
+
+def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
     """Costs of the components that a stage runs and no reducer acts in."""
     scenario = estimate.scenario
     layout = Run(scenario).layout
@@ -125,7 +132,8 @@ def _traced(estimate: Counts) -> dict[str, TracedCost]:
     place = layout.reducer.site if layout.reducer else None
     if layout.reducer and place == "llm" and scenario.stage != "prefill":
         raise ScenarioError(
-            f"layers behind {layout.reducer.name} have caches of two lengths, which are not traced: "
+            f"layers behind {layout.reducer.name} have caches of two lengths, which are not "
+            "traced: "
             "compare the stage prefill"
         )
     point = Point(scenario.counts, layout.derived)
@@ -134,15 +142,22 @@ def _traced(estimate: Counts) -> dict[str, TracedCost]:
     if layout.vision and scenario.stage != "decode" and place != "vision":
         blocks = sum(group.layers for group in layout.vision_groups)
         images = int(point(IMAGES))
-        vision = partial(trace_vision, layout.vision, attention, blocks=blocks, images=images)
-        passes["vision"] = [vision]
+        vision = partial(trace_vision, layout.vision, attention, architecture=architecture)
+        passes["vision"] = [partial(vision, blocks=blocks, images=images)]
     if layout.vision and layout.llm and layout.connector and scenario.stage != "decode":
         tokens = int(point(Polynomial.of(layout.connected))) // batch
         passes["connector"] = [
-            partial(trace_connector, layout.vision, layout.llm, samples=batch, tokens=tokens)
+            partial(
+                trace_connector,
+                layout.vision,
+                layout.llm,
+                samples=batch,
+                tokens=tokens,
+                architecture=architecture,
+            )
         ]
     if layout.llm and place != "llm":
-        llm = partial(trace_llm, layout.llm, attention, batch=batch)
+        llm = partial(trace_llm, layout.llm, attention, batch=batch, architecture=architecture)
         prompt = [] if scenario.stage == "decode" else [partial(llm, text=text, visual=visual)]
         steps = range(int(point["steps"]))
         passes["llm"] = [

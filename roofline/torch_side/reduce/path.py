@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roofline.errors import InputError, UnknownNameError
-from roofline.torch_side.families.tower import Encoded, encode, queries_and_keys
-from roofline.torch_side.reduce.methods.base import Reducer, Reduction, check_count
-from roofline.torch_side.reduce.splice import Prompt, Run, Side, Splice, splice
+from roofline.errors import InputError
+from roofline.torch_side.families import family_of
+from roofline.torch_side.families.base import VisualInput
+from roofline.torch_side.families.tower import queries_and_keys
+from roofline.torch_side.reduce.encode import Encoded, encode
+from roofline.torch_side.reduce.methods.base import BoundMethod, Reduction, check_count
+from roofline.torch_side.reduce.splice import PlaceholderRun, Side, Splice, TokenizedPrompt, splice
 
 Step = tuple[str, Callable[[Any], Any]]
 """A component's name, and what it makes of the result of the one before it."""
@@ -25,65 +28,23 @@ class AttachError(InputError):
     """A model that no reducer can be put on, or a call that cannot be made with one."""
 
 
-@dataclass(frozen=True)
-class VisualInput:
-    """One kind of visual input that a model takes, and how it becomes tokens."""
-
-    arguments: tuple[str, ...]
-    """Names of the keyword that carries its pixels."""
-    tower: Any
-    placeholder: int
-    blocks: int
-    """ViT blocks behind the features."""
-    keeps_class_token: bool
-    """Whether the unreduced model feeds the class token to the LLM too."""
-
-    @property
-    def class_token(self) -> bool:
-        return hasattr(self._inner.embeddings, "class_embedding")
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one image in the ViT's blocks."""
-        return int(self._inner.embeddings.num_positions)
-
-    @property
-    def unreduced(self) -> int:
-        """Tokens of one image that the unreduced model feeds to the LLM: its placeholders."""
-        return self.tokens - (self.class_token and not self.keeps_class_token)
-
-    @property
-    def _inner(self) -> Any:
-        return getattr(self.tower, "vision_model", self.tower)
-
-    def pixels(self, given: Mapping[str, Any]) -> Tensor | None:
-        """What a call gives of it, one image or frame after the other: [B, 3, height, width]."""
-        for name in self.arguments:
-            if given.get(name) is not None:
-                pixels: Tensor = given[name]
-                return pixels.flatten(0, -4)  # videos are [B, frames, 3, height, width]
-        return None
-
-
-class VisualPath:
+class ReductionPath:
     """A model's visual side with a reducer, or without.
 
-    Without one, `count` is the only option: so many tokens of each image, the first ones, go to the
-    connector, as views that cost nothing. Left out, all that the unreduced model feeds.
+    count: without a reducer, so many tokens of each image, the first ones, go to the connector, as
+    views that cost nothing. Left out, all that the unreduced model feeds.
 
     The tower runs up to the features; blocks behind them would change nothing and never run.
-    Raises InputError where model, reducer and options do not go together.
+    Raises InputError where model and reducer do not go together.
     """
 
-    def __init__(self, model: Any, reducer: Reducer | None, options: Mapping[str, Any]) -> None:
-        self.model, self.reducer, self.options = model, reducer, dict(options)
-        self.inputs = visual_inputs(model)
-        name = "no reducer" if reducer is None else reducer.name
-        known = ["count"] if reducer is None else list(reducer.options)
-        allowed = [option for option in known if option not in _SETTLED_BY_THE_TOWER]
-        for option in options:
-            if option not in allowed:
-                raise UnknownNameError(f"option of {name}", option, allowed)
+    def __init__(self, model: Any, bound: BoundMethod | None, count: int | None = None) -> None:
+        self.model, self.bound, self.count = model, bound, count
+        self.family = family_of(model)
+        self.inputs = self.family.inputs(model)
+        for argument in () if bound is None else bound.given:
+            if argument in _SETTLED_BY_THE_TOWER:
+                raise AttachError(f"`{argument}` is settled by the model's tower: leave it out")
         for visual in self.inputs:
             self._try(visual)
 
@@ -96,9 +57,9 @@ class VisualPath:
         """
         vision = ("vision", partial(self._encode, visual))
         reducer = ("reducer", partial(self._reduce, visual))
-        if self.reducer is None or self.reducer.reduce is None:
+        if self.bound is None or self.bound.reducer.site != "features":
             return [vision, ("connector", self._project)]
-        if self.reducer.after_connector:
+        if self.bound.reducer.connects_all:
             return [vision, ("connector", partial(self._project_patches, visual)), reducer]
         return [vision, reducer, ("connector", self._project)]
 
@@ -110,55 +71,63 @@ class VisualPath:
         reduction: Reduction = state
         return reduction
 
+    def lay_out(
+        self,
+        prompt: TokenizedPrompt,
+        visuals: Sequence[VisualInput],
+        reductions: Sequence[Reduction],
+        side: Side | None = None,
+    ) -> PromptLayout:
+        """Give each image's run the length of its reduction; pad on `side` (see `splice`)."""
+        runs = [
+            PlaceholderRun(visual.placeholder, visual.unreduced, reduction.counts)
+            for visual, reduction in zip(visuals, reductions, strict=True)
+        ]
+        spliced = splice(prompt, runs, self.family.pad_id(self.model.config), side)
+        return PromptLayout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
+
     def _try(self, visual: VisualInput) -> None:
         """Reduce an empty image, so that options which cannot work do not wait for a real one."""
-        reducer = self.reducer
-        if reducer is None:
-            check_count(self.options.get("count", visual.unreduced), visual.unreduced)
+        bound = self.bound
+        if bound is None:
+            check_count(visual.unreduced if self.count is None else self.count, visual.unreduced)
             return
-        if (
-            not visual.class_token
-            and reducer.site != "llm"
-            and "class_token" not in reducer.options
-        ):
-            raise AttachError(
-                f"{reducer.name} needs a class token, which {type(visual.tower).__name__} has not"
-            )
-        heads = visual.tower.config.num_attention_heads
-        if reducer.reduce is not None:
-            empty = torch.zeros(1, visual.tokens, heads, device="cpu")
-            reducer.reduce(empty, empty, empty, **self._options(visual))
-        if reducer.blocks is not None:
-            width = visual.tower.config.hidden_size
-            empty = torch.zeros(1, visual.tokens, width, device="cpu")
-            reducer.blocks(**self.options).start(empty, visual.blocks)
+        site, tower = bound.reducer.site, visual.tower
+        ranks_without = site == "llm" or "class_token" in bound.method.arguments
+        if not tower.class_token and not ranks_without:
+            kind = type(tower.module).__name__
+            raise AttachError(f"{bound.reducer.name} needs a class token, which {kind} has not")
+        if site == "features":
+            empty = torch.zeros(1, tower.tokens, tower.heads, device="cpu")
+            bound.reduce(empty, empty, empty, **self._tower_facts(visual))
+        if site == "vision":
+            empty = torch.zeros(1, tower.tokens, tower.width, device="cpu")
+            bound.blocks().start(empty, visual.blocks)
 
     def _encode(self, visual: VisualInput, pixels: Tensor) -> Encoded | Reduction:
-        reducer, attended = self.reducer, self._attended(visual)
-        driver = None
-        if reducer is not None and reducer.blocks is not None:
-            driver = reducer.blocks(**self.options)
+        attended = self._attended(visual)
+        site = None if self.bound is None else self.bound.reducer.site
+        driver = self.bound.blocks() if self.bound is not None and site == "vision" else None
         if self._attends_ahead(visual):
             attended = None
         encoded = encode(visual.tower, pixels, visual.blocks, reducer=driver, attention_of=attended)
         if encoded.reduction is not None:
             return encoded.reduction
-        if reducer is not None and reducer.reduce is not None:
+        if site == "features":
             return encoded
-        kept = encoded.features[:, visual.tokens - visual.unreduced :]
-        if reducer is None:  # one inside the LLM is to see everything
-            kept = kept[:, : self.options.get("count")]
+        kept = encoded.features[:, visual.tower.tokens - visual.unreduced :]
+        if self.bound is None:  # one inside the LLM is to see everything
+            kept = kept[:, : self.count]
         return Reduction(list(kept), [])
 
     def _reduce(self, visual: VisualInput, encoded: Encoded) -> Reduction:
-        assert self.reducer is not None
-        assert self.reducer.reduce is not None
+        assert self.bound is not None
         features, queries, keys = encoded.features, encoded.queries, encoded.keys
         if self._attends_ahead(visual):
             queries, keys = queries_and_keys(visual.tower, features, visual.blocks)
         if queries is not None:  # of the class token alone, where no other is needed
             queries = queries.expand(-1, features.shape[1], -1)
-        return self.reducer.reduce(features, queries, keys, **self._options(visual))
+        return self.bound.reduce(features, queries, keys, **self._tower_facts(visual))
 
     def _project(self, reduction: Reduction) -> Reduction:
         """The connector over all images' tokens at once."""
@@ -167,38 +136,35 @@ class VisualPath:
 
     def _project_patches(self, visual: VisualInput, encoded: Encoded) -> Encoded:
         """Projected patches, behind an empty row for the class token: nobody reads that one."""
-        features, skipped = encoded.features, int(visual.class_token)
+        features, skipped = encoded.features, int(visual.tower.class_token)
         patches = self._connector(features[:, skipped:])
         return replace(encoded, features=nn.functional.pad(patches, (0, 0, skipped, 0)))
 
     @property
-    def _connector(self) -> Any:
-        return self.model.model.multi_modal_projector
+    def _connector(self) -> nn.Module:
+        return self.family.connector(self.model)
 
     def _attended(self, visual: VisualInput) -> int | None:
         """The ViT block that the reducer ranks by; the nearest, where the tower has no such one."""
-        if self.reducer is None or not self.reducer.needs_attention:
+        if self.bound is None or not self.bound.method.needs_attention:
             return None
-        last: int = visual.tower.config.num_hidden_layers - 1
-        return min(max(visual.blocks + self.reducer.attention_block, 0), last)
+        last = visual.tower.blocks - 1
+        return min(max(visual.blocks + self.bound.method.attention_block, 0), last)
 
     def _attends_ahead(self, visual: VisualInput) -> bool:
         """Whether it ranks features by a block that does not run: that much is its own work."""
-        reducer = self.reducer
         return (
-            reducer is not None
-            and not reducer.after_connector
+            self.bound is not None
+            and not self.bound.reducer.connects_all
             and self._attended(visual) == visual.blocks
         )
 
-    def _options(self, visual: VisualInput) -> dict[str, Any]:
-        """What was asked for, and what the tower settles."""
-        assert self.reducer is not None
-        settled = {
-            "heads": visual.tower.config.num_attention_heads,
-            "class_token": visual.class_token,
+    def _tower_facts(self, visual: VisualInput) -> dict[str, Any]:
+        """What the tower settles."""
+        return {
+            "heads": visual.tower.heads,
+            "class_token": visual.tower.class_token,
         }
-        return {k: v for k, v in settled.items() if k in self.reducer.options} | self.options
 
 
 @dataclass(frozen=True)
@@ -217,22 +183,6 @@ class PromptLayout:
         return here
 
 
-def lay_out(
-    model: Any,
-    prompt: Prompt,
-    visuals: Sequence[VisualInput],
-    reductions: Sequence[Reduction],
-    side: Side | None = None,
-) -> PromptLayout:
-    """Give each image's run the length of its reduction; pad on `side` (see `splice`)."""
-    runs = [
-        Run(visual.placeholder, visual.unreduced, reduction.counts)
-        for visual, reduction in zip(visuals, reductions, strict=True)
-    ]
-    spliced = splice(prompt, runs, _pad_id(model.config), side)
-    return PromptLayout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
-
-
 def embed(model: Any, ids: Tensor, places: Tensor, reductions: Sequence[Reduction]) -> Tensor:
     """Embeddings [B, n, d] of ids [B, n], visual tokens in their `places` [all of them].
 
@@ -244,53 +194,3 @@ def embed(model: Any, ids: Tensor, places: Tensor, reductions: Sequence[Reductio
     flat = embeddings.flatten(0, 1).index_copy(0, index, tokens.to(embeddings))
     filled: Tensor = flat.view_as(embeddings)
     return filled
-
-
-def _pad_id(config: Any) -> int:
-    ids = (getattr(owner, "pad_token_id", None) for owner in (config, config.text_config))
-    return next((int(pad) for pad in ids if pad is not None), 0)
-
-
-def visual_inputs(model: Any) -> list[VisualInput]:
-    """What pixels a model takes. Raises AttachError for classes that are not supported."""
-    config: Any = getattr(model, "config", None)
-    inner: Any = getattr(model, "model", None)
-    kind = getattr(config, "model_type", None)
-    if kind == "llava" and hasattr(inner, "vision_tower"):
-        towers = {"image": inner.vision_tower}
-    elif kind == "video_llava" and hasattr(inner, "video_tower"):
-        towers = {"image": inner.image_tower, "video": inner.video_tower}
-    else:
-        raise AttachError(
-            f"cannot attach a reducer to {type(model).__name__}: give a "
-            "LlavaForConditionalGeneration or a VideoLlavaForConditionalGeneration"
-        )
-    return [_visual_input(modality, tower, config) for modality, tower in towers.items()]
-
-
-_ARGUMENTS = {
-    "image": ("pixel_values", "pixel_values_images"),  # the second is Video-LLaVA's old name
-    "video": ("pixel_values_videos",),
-}
-
-
-def _visual_input(modality: str, tower: Any, config: Any) -> VisualInput:
-    embeddings = getattr(getattr(tower, "vision_model", tower), "embeddings", None)
-    if not hasattr(embeddings, "num_positions"):
-        raise AttachError(f"{type(tower).__name__} is not laid out like CLIP's or SigLIP's tower")
-    layer, states = config.vision_feature_layer, tower.config.num_hidden_layers + 1
-    if not isinstance(layer, int):
-        raise AttachError("features from several ViT layers are not supported: name one layer")
-    visual = VisualInput(
-        _ARGUMENTS[modality],
-        tower,
-        placeholder=getattr(config, f"{modality}_token_id"),
-        blocks=layer % states,  # hidden state 0 is the embeddings' output
-        keeps_class_token=modality == "video" or config.vision_feature_select_strategy == "full",
-    )
-    if not visual.class_token and not visual.keeps_class_token:
-        raise AttachError(
-            f"{type(tower).__name__} has no class token: the config's "
-            '`vision_feature_select_strategy` must be "full"'
-        )
-    return visual

@@ -9,11 +9,11 @@ from made_up import lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.errors import InputError, ScenarioError
 from roofline.records.validation import TimedCell, Validation
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.torch_side.measure import validate as module
 from roofline.torch_side.measure.timing import Measurement
 from roofline.torch_side.measure.validate import (

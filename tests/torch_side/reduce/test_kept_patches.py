@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,24 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
+from roofline import reducers
 from roofline.errors import RooflineError
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.load import load_model
 from roofline.torch_side.pictures import PictureError, crop, normalise, read
 from roofline.torch_side.reduce.attach import attach, detach
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.kept_patches import (
-    BY_POSITION,
     inspect_tokens,
     look,
     look_by_position,
 )
-from roofline.torch_side.reduce.methods import MERGED, find, reduce_tokens, reducer_names, register
+from roofline.torch_side.reduce.methods import MERGED, bind, find, reduce_tokens, register
 from roofline.torch_side.reduce.methods.base import ReducerError, Reduction, class_attention
 
 SIDE, PIXELS, PLACEHOLDER = 6, 84, 500
 PATCHES = SIDE**2
-DRAWABLE = [name for name in reducer_names() if find(name).site != "llm"]
+DRAWABLE = [name for name in reducers.names() if reducers.find(name).site != "llm"]
 COUNTED = {"sequential", "spatial", "fastervlm", "visionzip", "divprune"}
 
 
@@ -73,7 +75,7 @@ def photo(tmp_path: Path) -> Path:
 
 def ranking(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """PruMerge's attention [N] and keys [N, C], from the encoder itself."""
-    encoded = encode(model.model.vision_tower, pixels, 3, attention_of=3)
+    encoded = encode(ClipTower(model.model.vision_tower), pixels, 3, attention_of=3)
     assert encoded.queries is not None
     assert encoded.keys is not None
     queries = encoded.queries.expand_as(encoded.keys)
@@ -83,32 +85,33 @@ def ranking(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 @contextmanager
 def recording(name: str) -> Iterator[list[Reduction]]:
     """All that a reducer returns, whoever calls it."""
-    reducer, reductions = find(name), []
+    method, reductions = find(name), []
 
     def record(function: Callable[..., Reduction]) -> Callable[..., Reduction]:
+        @wraps(function)
         def recorded(*args: Any, **options: Any) -> Reduction:
             reductions.append(function(*args, **options))
             return reductions[-1]
 
         return recorded
 
-    def blocks(**options: Any) -> Any:
-        assert reducer.blocks is not None
-        driver: Any = reducer.blocks(**options)
+    def blocks(reducer: Any, *, count: int | None = None) -> Any:
+        assert method.blocks is not None
+        driver: Any = method.blocks(reducer, count=count)
         driver.finish = record(driver.finish)
         return driver
 
     register(
         replace(
-            reducer,
-            reduce=reducer.reduce and record(reducer.reduce),
-            blocks=reducer.blocks and blocks,
+            method,
+            reduce=method.reduce and record(method.reduce),
+            blocks=method.blocks and blocks,
         )
     )
     try:
         yield reductions
     finally:
-        register(reducer)
+        register(method)
 
 
 @torch.inference_mode()
@@ -193,10 +196,8 @@ def test_prumerge_merges_by_attention_patch_by_patch(
 @torch.inference_mode()
 def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
     kept = look(model, pixels, "tome")
-    blocks = find("tome").blocks
-    assert blocks is not None
-    driver: Any = blocks()
-    encode(model.model.vision_tower, pixels, 3, reducer=driver)
+    driver: Any = bind("tome").blocks()
+    encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver)
     into = driver.positions[0].tolist()
 
     shares = [
@@ -206,20 +207,63 @@ def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
 
 
 @torch.inference_mode()
-def test_what_only_prunes_merges_nothing(model: Any, pixels: torch.Tensor) -> None:
-    for name in ("fastervlm", "divprune", "sequential", "spatial", "ats"):
+@pytest.mark.parametrize(
+    "name", [name for name in DRAWABLE if reducers.find(name).site == "features"]
+)
+def test_what_merges_hands_on_other_tokens_than_the_encoder_s(
+    name: str, model: Any, pixels: torch.Tensor
+) -> None:
+    """What only prunes hands on rows of the features as they are: then nothing may be drawn."""
+    features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][0, 1:]
+    if reducers.find(name).connects_all:
+        features = model.model.multi_modal_projector(features)
+    with recording(name) as reductions:
         kept = look(model, pixels, name)
-        assert kept.merging is None
-        assert not kept.merges
+
+    tokens, patches = reductions[0].tokens[0], reductions[0].indices[0]
+    own = patches != MERGED
+    as_they_are = bool(own.all()) and torch.allclose(tokens, features[patches], atol=1e-5)
+    assert kept.merges != as_they_are
+    assert (kept.merging is None) == as_they_are
+    assert as_they_are == (name in {"sequential", "spatial", "fastervlm", "divprune"})
+
+
+def driven(name: str, model: Any, pixels: torch.Tensor) -> tuple[Any, Reduction]:
+    """A fresh driver of a reducer inside the ViT behind its pass, and what it left."""
+    driver: Any = bind(name).blocks()
+    reduction = encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver).reduction
+    assert reduction is not None
+    return driver, reduction
+
+
+@torch.inference_mode()
+def test_sampling_inside_the_vit_merges_nothing(model: Any, pixels: torch.Tensor) -> None:
+    """Every token of ATS is a patch of its own, and fewer tokens than patches are left."""
+    _, reduction = driven("ats", model, pixels)
+
+    kept = look(model, pixels, "ats")
+
+    patches = reduction.indices[0].tolist()
+    assert MERGED not in patches
+    assert len(set(patches)) == len(patches) == kept.tokens < PATCHES
+    assert (kept.merging, kept.merges) == (None, False)
 
 
 @torch.inference_mode()
 def test_merging_that_leaves_no_record_is_said_to_be_there(
     model: Any, pixels: torch.Tensor
 ) -> None:
+    """EViT fuses the rest into one token; CrossGET's tokens hold more than one patch."""
+    _, fused = driven("evit", model, pixels)
+    cross, _ = driven("crossget", model, pixels)
+    assert fused.indices[0].tolist().count(MERGED) == 1
+    assert cross.sizes.sum() == 1 + PATCHES + 1  # class token, patches, cross token
+    assert cross.sizes.max() > 1
+
     for name in ("evit", "crossget"):
         kept = look(model, pixels, name)
         assert (kept.merging, kept.merges) == (None, True)
+        assert sum(kept.others.values()) == 1
 
 
 @torch.inference_mode()
@@ -227,7 +271,7 @@ def test_fastervlm_ranks_by_the_mean_over_heads(model: Any, pixels: torch.Tensor
     kept = look(model, pixels, "fastervlm", 5)
 
     tower = model.model.vision_tower
-    encoded = encode(tower, pixels, 3, attention_of=2)
+    encoded = encode(ClipTower(tower), pixels, 3, attention_of=2)
     assert encoded.queries is not None
     assert encoded.keys is not None
     attention = class_attention(encoded.queries, encoded.keys, heads=4)[0]
@@ -253,7 +297,9 @@ def test_video_llava_is_looked_at_through_its_image_tower() -> None:
     assert kept.of == (size // video.config.vision_config.patch_size) ** 2
 
 
-@pytest.mark.parametrize("name", sorted(BY_POSITION))
+@pytest.mark.parametrize(
+    "name", [name for name in reducers.names() if reducers.find(name).by_position]
+)
 def test_positions_need_no_checkpoint(name: str, photo: Path) -> None:
     inspection = inspect_tokens(photo, [name], model="llava-tiny", count=9)
 
