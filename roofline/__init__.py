@@ -2,49 +2,60 @@
 
 >>> import roofline
 >>> estimate = roofline.analyze(model="vicuna-7b", hardware="v100", quant="int4", visual_tokens=40)
->>> print(f"{estimate.time_s * 1e3:.1f} ms, {estimate.bound}-bound")
+>>> print(f"{estimate.llm.roofline_time_s * 1e3:.1f} ms, {estimate.llm.bound}-bound")
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from roofline.version import __version__
+
 if TYPE_CHECKING:
     from roofline.device.kernel_times import attention_time, matmul_time
-    from roofline.engine.analysis import analyze, sweep
-    from roofline.engine.result import Estimate
+    from roofline.engine.analysis import analyze, count
+    from roofline.engine.estimate import Counts, Estimate
     from roofline.errors import RooflineError
+    from roofline.explore.sweep import stream, sweep
     from roofline.specs.catalog import load_hardware, load_quantization
+    from roofline.specs.quantization import register_quantization
     from roofline.torch_side.load import load_model
     from roofline.torch_side.reduce.attach import attach, detach
     from roofline.torch_side.reduce.methods import reduce_tokens
 
-__version__ = "0.1.0"
 __all__ = [
+    "Counts",
     "Estimate",
     "RooflineError",
     "__version__",
     "analyze",
     "attach",
     "attention_time",
+    "count",
     "detach",
     "load_hardware",
     "load_model",
     "load_quantization",
     "matmul_time",
     "reduce_tokens",
+    "register_quantization",
+    "stream",
     "sweep",
 ]
 
 _HOMES = {
     "analyze": "roofline.engine.analysis",
-    "sweep": "roofline.engine.analysis",
-    "Estimate": "roofline.engine.result",
+    "count": "roofline.engine.analysis",
+    "sweep": "roofline.explore.sweep",
+    "stream": "roofline.explore.sweep",
+    "Counts": "roofline.engine.estimate",
+    "Estimate": "roofline.engine.estimate",
     "RooflineError": "roofline.errors",
     "matmul_time": "roofline.device.kernel_times",
     "attention_time": "roofline.device.kernel_times",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
+    "register_quantization": "roofline.specs.quantization",
     "attach": "roofline.torch_side.reduce.attach",
     "detach": "roofline.torch_side.reduce.attach",
     "load_model": "roofline.torch_side.load",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import floor, log10
 from typing import SupportsFloat
 
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
@@ -37,3 +38,19 @@ def percent(share: SupportsFloat, *, signed: bool = False) -> str:
     """Two significant digits: `percent(0.0034)` is `0.34 %`; `signed` shows a plus as well."""
     sign = "+" if signed and float(share) > 0 else ""
     return f"{sign}{significant(100 * float(share), 2)} %"
+
+
+def share(part: SupportsFloat, error: SupportsFloat = 0.0) -> str:
+    """Percent, with as many digits as its relative `error` allows; three where it is exact.
+
+    The last digit shown is that of the error's first, or a whole percent: 13.8 % known to ±15 % is
+    `14 %`.
+    """
+    percents = 100 * float(part)
+    off = abs(percents) * float(error)
+    if not percents or not off:
+        return f"{significant(percents)} %"
+    decimals = max(-floor(log10(off)), 0)
+    if round(percents, decimals) == 0:
+        return f"{significant(percents, 1)} %"
+    return f"{percents:.{decimals}f} %"

@@ -11,15 +11,14 @@ from msgspec.structs import replace
 from roofline.records.measurement import (
     Achieved,
     HostOverhead,
-    Inputs,
     Record,
     Snapshot,
     Telemetry,
     TimedSpan,
 )
-from roofline.records.validation import Cell, Count, Validation
+from roofline.records.validation import Count, TimedCell, Validation
 
-INPUTS = Inputs(
+INPUTS: dict[str, Any] = dict(
     model="llava-1.5-7b",
     reducer="prumerge",
     visual_tokens=40,
@@ -60,7 +59,7 @@ def record() -> Callable[..., Record]:
         whole = Record(
             created="2026-01-02T03:04:05+00:00",
             complete=True,
-            inputs=replace(INPUTS, **inputs or {}),
+            inputs=INPUTS | (inputs or {}),
             specs={"llava-1.5-7b": "0" * 64},
             environment={
                 "device": "NVIDIA H200",
@@ -126,13 +125,13 @@ def record() -> Callable[..., Record]:
 def validation() -> Callable[..., Validation]:
     """A validation with errors that are easy to tell."""
 
-    def cell(component: str, tokens: int, predicted_s: float, batch: int = 1) -> Cell:
-        return Cell(
+    def cell(component: str, tokens: int, attainable_time_s: float, batch: int = 1) -> TimedCell:
+        return TimedCell(
             component=component,
             tokens=tokens,
             batch=batch,
-            predicted_s=predicted_s,
-            roofline_s=2e-3,
+            attainable_time_s=attainable_time_s,
+            roofline_time_s=2e-3,
             samples_s=[12e-3, 10e-3, 11e-3],
         )
 

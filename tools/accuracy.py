@@ -1,7 +1,7 @@
 """Write `reports/accuracy.md`: `python tools/accuracy.py FOLDER [--check]`.
 
 FOLDER holds the measurements that the laws of attained time were fitted to. For each law another is
-fitted to three quarters of its shapes and asked for the rest; that takes minutes. `--check` refits
+fitted to three quarters of its shapes and predicts the rest; that takes minutes. `--check` refits
 nothing: it says whether the part of the report that rests on the laws that ship is fresh.
 """
 
@@ -10,22 +10,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from measured import Array, Measured, measured_kernels, measurements
+from measured import Array, MeasuredRun, measured_kernels, measurements
 
 from roofline import matmul_time
-from roofline.device.borrowed import carry_over, laws_of
+from roofline.device.borrowed import borrowing_errors, laws_of
 from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws import pointwise_seconds
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.matmul import MatmulLaw
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.fitting import fit_attention, fit_matmul
-from roofline.fitting.tables import Kind
 from roofline.report.text.grid import grid
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, MatmulLaw
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "accuracy.md"
@@ -33,7 +34,7 @@ LAYER = "llama2_7b_layer_a100_80gb.csv"
 REFITTED = "\n## On shapes that a fit did not see\n"
 """Heading of the part that takes minutes: the report's last."""
 
-SIZES: dict[Kind, tuple[str, tuple[tuple[str, float, float], ...]]] = {
+SIZES: dict[str, tuple[str, tuple[tuple[str, float, float], ...]]] = {
     "matmul": ("m", (("m 1–16", 1, 16), ("m 17–256", 17, 256), ("m over 256", 257, np.inf))),
     "attention": (
         "tokens",
@@ -67,11 +68,11 @@ COLUMNS = ["Rows", "Signed median", "Median", "Mean", "p90"]
 
 
 class Pair(NamedTuple):
-    """The law of one device, asked for the kernels of another."""
+    """The law of a source device on the kernels of a device that borrows it."""
 
-    lender: str
+    source: str
     borrower: str
-    kind: Kind
+    family: str
     kernel: str
     same: bool
     """Whether both are of one compute capability."""
@@ -96,26 +97,26 @@ def devices() -> list[Hardware]:
     return [device for device in all_hardware() if device.kernel_laws is not None]
 
 
-def own_law(hardware: Hardware, one: Measured) -> MatmulLaw | AttentionLaw | None:
+def own_law(hardware: Hardware, one: MeasuredRun) -> MatmulLaw | AttentionLaw | None:
     """The law of that kernel in the device's file."""
     assert hardware.kernel_laws is not None
-    laws = hardware.kernel_laws.matmul if one.kind == "matmul" else hardware.kernel_laws.attention
-    return laws.get(one.kernel)  # type: ignore[attr-defined,no-any-return]
+    laws: dict[str, Any] = hardware.kernel_laws.families.get(one.family, {})
+    return laws.get(one.kernel)
 
 
-def carried(tables: list[pd.DataFrame], names: Sequence[str]) -> list[Pair]:
+def borrowed(tables: list[pd.DataFrame], names: Sequence[str]) -> list[Pair]:
     """Each device's laws on the others' kernels of the same name."""
     fitted = [load_hardware(name) for name in names]
     measured = {device.name: list(measured_kernels(tables, device)) for device in fitted}
     pairs = []
     for borrower in fitted:
-        for lender in fitted:
-            for one in measured[borrower.name] if lender is not borrower else ():
-                law = own_law(lender, one)
+        for source in fitted:
+            for one in measured[borrower.name] if source is not borrower else ():
+                law = own_law(source, one)
                 if law is not None:
-                    same = lender.compute_capability == borrower.compute_capability
+                    same = source.compute_capability == borrower.compute_capability
                     errors = Errors.of(one.times(borrower, law)[0], one.seconds)
-                    names_ = (lender.name, borrower.name, one.kind, one.kernel, same)
+                    names_ = (source.name, borrower.name, one.family, one.kernel, same)
                     pairs.append(Pair(*names_, errors))
     return pairs
 
@@ -149,14 +150,16 @@ def layer(folder: Path) -> Layer:
     kernels = {op: matmul_time(a100, tokens, n, k, "fp16") for op, (n, k) in shapes.items()}
     roof = kernel_roof(a100, "fp32")
     vector = {
-        op: pointwise_seconds(laws.pointwise["default"], roof, traffic_bytes=2 * tokens * elements)
+        op: pointwise_seconds(
+            laws.of(PointwiseLaw)["default"], roof, traffic_bytes=2 * tokens * elements
+        )
         for op, elements in moved.items()
     }
     seconds = {op: table[f"{op}_ms"].to_numpy() / 1e3 for op in (*shapes, *moved)}
     linear = sum(kernel.attainable_time_s for kernel in kernels.values())
     predicted = linear + sum(vector.values())
     measured = sum(seconds.values())
-    bound = sum(kernel.time_s for kernel in kernels.values()) + sum(
+    bound = sum(kernel.roofline_time_s for kernel in kernels.values()) + sum(
         roof.seconds(0.0, 2 * tokens * elements) for elements in moved.values()
     )
     return Layer(
@@ -180,14 +183,14 @@ def shipped(tables: list[pd.DataFrame], folder: Path) -> str:
             predicted, bound = one.times(device, law)
             plain = Errors.of(bound, one.seconds).mean
             errors = Errors.of(predicted, one.seconds)
-            names = [device.name, one.kind, one.kernel]
+            names = [device.name, one.family, one.kernel]
             stated = [f"{v:.1f} %" for v in (law.median_error_percent, law.p90_error_percent)]
             fits.append([*names, *errors.cells(), f"{plain:.1f} %", *stated])
-    for pair in carried(tables, [device.name for device in devices()]):
+    for pair in borrowed(tables, [device.name for device in devices()]):
         capability = "same" if pair.same else "other"
-        who = [pair.lender, pair.borrower, pair.kind, pair.kernel, capability]
+        who = [pair.source, pair.borrower, pair.family, pair.kernel, capability]
         pairs.append([*who, *(f"{v:.1f} %" for v in pair.errors[2:])])
-    on_layer, typical = layer(folder), carry_over()
+    on_layer, borrowing = layer(folder), borrowing_errors()
     layers = [
         ["linear ops", *on_layer.linear.cells()],
         ["each vector op (typical law)", *on_layer.vector_ops.cells()],
@@ -195,14 +198,14 @@ def shipped(tables: list[pd.DataFrame], folder: Path) -> str:
         ["the layer, one GPU", *on_layer.alone.cells()],
         ["the layer, plain roofline", *on_layer.bound.cells()],
     ]
-    lent = [
+    by_relation = [
         [op, capability, f"{errors.median_percent:.1f} %", f"{errors.p90_percent:.1f} %"]
         for op, capability, errors in (
-            ("matmul", "the same", typical.same_capability.matmul),
-            ("matmul", "another", typical.other_capability.matmul),
-            ("matmul w8a8, w8a16, w4a16", "any", typical.quantized_matmul),
-            ("attention", "the same", typical.same_capability.attention),
-            ("attention", "another", typical.other_capability.attention),
+            ("matmul", "the same", borrowing.same_capability.matmul),
+            ("matmul", "another", borrowing.other_capability.matmul),
+            ("matmul w8a8, w8a16, w4a16", "any", borrowing.quantized_matmul),
+            ("attention", "the same", borrowing.same_capability.attention),
+            ("attention", "another", borrowing.other_capability.attention),
         )
     ]
     return "\n".join(
@@ -238,7 +241,7 @@ def shipped(tables: list[pd.DataFrame], folder: Path) -> str:
             "and cache. `typical for this architecture` states the means of these, by whether the",
             "two devices are of one compute capability:",
             "",
-            _table(lent, ["Of", "Capability", "Median", "p90"]),
+            _table(by_relation, ["Of", "Capability", "Median", "p90"]),
             "",
             _table(pairs, ["Law of", "On", "Op", "Kernel", "Capability", "Median", "Mean", "p90"]),
             "",
@@ -251,24 +254,24 @@ def refitted(tables: list[pd.DataFrame]) -> str:
     whole, classes = [], []
     for device in devices():
         for one in measured_kernels(tables, device):
-            print(f"{device.name}: {one.kind} {one.kernel}", file=sys.stderr, flush=True)
-            roof, test = kernel_roof(device, one.kernel), one.asked
-            rest, asked = one.where(~test), one.where(test)
+            print(f"{device.name}: {one.family} {one.kernel}", file=sys.stderr, flush=True)
+            roof, test = kernel_roof(device, one.kernel), one.held_out
+            rest, others = one.where(~test), one.where(test)
             law: MatmulLaw | AttentionLaw = (
                 fit_matmul(rest.rows, roof, kernel=one.kernel)
-                if one.kind == "matmul"
+                if one.family == "matmul"
                 else fit_attention(rest.rows, roof)
             )
-            names = [device.name, one.kind, one.kernel]
-            whole.append([*names, *_on(asked, device, law)])
-            classes += [[*names, name, *_on(part, device, law)] for name, part in _sized(asked)]
+            names = [device.name, one.family, one.kernel]
+            whole.append([*names, *_on(others, device, law)])
+            classes += [[*names, name, *_on(part, device, law)] for name, part in _sized(others)]
     columns = [*COLUMNS, PLAIN]
     return "\n".join(
         [
             REFITTED,
             "A quarter of the (n, k) shapes of matmuls and of the (tokens, heads) pairs of",
             "attention, drawn by a hash, is kept out (not the one behind the errors that the files",
-            "state); a law fitted to the rest is asked for it.",
+            "state); a law fitted to the rest predicts it.",
             "",
             _table(whole, ["Device", "Op", "Kernel", *columns]),
             "",
@@ -280,19 +283,19 @@ def refitted(tables: list[pd.DataFrame]) -> str:
     )
 
 
-def _on(asked: Measured, device: Hardware, law: MatmulLaw | AttentionLaw) -> list[str]:
-    predicted, bound = asked.times(device, law)
-    plain = Errors.of(bound, asked.seconds).mean
-    return [*Errors.of(predicted, asked.seconds).cells(), f"{plain:.1f} %"]
+def _on(rows: MeasuredRun, device: Hardware, law: MatmulLaw | AttentionLaw) -> list[str]:
+    predicted, bound = rows.times(device, law)
+    plain = Errors.of(bound, rows.seconds).mean
+    return [*Errors.of(predicted, rows.seconds).cells(), f"{plain:.1f} %"]
 
 
-def _sized(asked: Measured) -> Iterator[tuple[str, Measured]]:
-    column, spans = SIZES[asked.kind]
-    size = asked.column(column)
+def _sized(rows: MeasuredRun) -> Iterator[tuple[str, MeasuredRun]]:
+    column, spans = SIZES[rows.family]
+    size = rows.column(column)
     for name, low, high in spans:
         mask = (size >= low) & (size <= high)
         if mask.any():
-            yield name, asked.where(mask)
+            yield name, rows.where(mask)
 
 
 def _table(rows: list[list[str]], headers: list[str]) -> str:

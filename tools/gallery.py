@@ -25,7 +25,8 @@ from matplotlib.image import imread
 from docs import ROOT, output_of
 from roofline.records.validation import Validation
 from roofline.reducers.costs import REDUCERS
-from roofline.report.plots import prediction, render
+from roofline.report.charts.prediction import validation_chart
+from roofline.report.plots import draw, render
 from roofline.report.text.validation import render_validation
 
 REPORTS = ROOT / "reports"
@@ -102,7 +103,7 @@ def generated() -> dict[Path, bytes]:
     for file in REPORTS.glob("*/validation.json"):
         validation = msgspec.json.decode(file.read_bytes(), type=Validation)
         files[file.with_suffix(".md")] = render_validation(validation, "md").encode()
-        files[file.with_suffix(".png")] = render(prediction.draw(validation), "png")
+        files[file.with_suffix(".png")] = render(draw(validation_chart(validation)), "png")
     with ThreadPoolExecutor() as pool:
         for study, content in zip(STUDIES, pool.map(written, STUDIES), strict=True):
             files |= {REPORTS / study.name / name: data for name, data in content.items()}

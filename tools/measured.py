@@ -11,24 +11,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from roofline.device.kernel_types import ATTENTION_BYTES, kernel_roof
-from roofline.device.laws.attention import attention_flops, attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
-from roofline.fitting.rows import KERNELS, FitError, of_one_source
-from roofline.fitting.tables import Kind, by_kind, kernels, of_device, read_table
+from roofline.device.kernel_types import ATTENTION_BYTES, MATMUL_KERNELS, kernel_roof
+from roofline.device.laws.attention import AttentionLaw, attention_flops, attention_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
+from roofline.fitting.rows import FitError, of_one_source
+from roofline.fitting.tables import by_family, by_kernel, of_device, read_table
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, MatmulLaw
 
 Array = NDArray[np.float64]
 ONE_IN = 4
-"""One shape in so many is asked for."""
+"""One shape in so many is held out."""
 ATTENTION = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
 
 
 class MeasuredRun(NamedTuple):
     """The rows of one kernel on one device, of the one library that its law is fitted to."""
 
-    kind: Kind
+    family: str
     kernel: str
     rows: pd.DataFrame
 
@@ -37,11 +36,11 @@ class MeasuredRun(NamedTuple):
         return self.column("time_ms") / 1e3
 
     @property
-    def asked(self) -> NDArray[np.bool_]:
+    def held_out(self) -> NDArray[np.bool_]:
         """Rows of a quarter of the shapes, by a hash; another than that by which a fit keeps some
         out, so that the fit to the rest still knows its own error.
         """
-        names = ("n", "k") if self.kind == "matmul" else ("tokens", "num_heads")
+        names = ("n", "k") if self.family == "matmul" else ("tokens", "num_heads")
         shapes = zip(*(self.column(name) for name in names), strict=True)
         return np.array([_hash(shape) % ONE_IN == 0 for shape in shapes])
 
@@ -56,7 +55,7 @@ class MeasuredRun(NamedTuple):
         roof = kernel_roof(hardware, self.kernel)
         if isinstance(law, MatmulLaw):
             m, n, k = map(self.column, ("m", "n", "k"))
-            width = KERNELS[self.kernel]
+            width = MATMUL_KERNELS[self.kernel]
             weights, activations = width.weight * n * k, m * (width.input * k + width.output * n)
             sizes = {"weight_bytes": weights, "activation_bytes": activations}
             bound = roof.seconds(2 * m * n * k, weights + activations)
@@ -80,22 +79,22 @@ def measurements(folder: Path) -> list[pd.DataFrame]:
     return [table for table in map(read_table, files) if "hardware" in table]
 
 
-def of_hardware(tables: list[pd.DataFrame], hardware: Hardware) -> dict[Kind, pd.DataFrame]:
-    """What was measured on a device, by kind."""
-    found: dict[Kind, pd.DataFrame] = {}
+def of_hardware(tables: list[pd.DataFrame], hardware: Hardware) -> dict[str, pd.DataFrame]:
+    """What was measured on a device, by family of kernels."""
+    found: dict[str, pd.DataFrame] = {}
     for table in tables:
         try:
             rows, _ = of_device(table, (hardware.name, *hardware.aliases))
         except FitError:  # it is in another table
             continue
-        found |= by_kind(rows)
+        found |= by_family(rows)
     return found
 
 
 def measured_kernels(tables: list[pd.DataFrame], hardware: Hardware) -> Iterator[MeasuredRun]:
     """The rows that each law of the device is fitted to."""
-    for kind, rows in of_hardware(tables, hardware).items():
-        named = kernels(rows) if kind == "matmul" else {"bf16": rows}
+    for family, rows in of_hardware(tables, hardware).items():
+        named = by_kernel(rows) if family == "matmul" else {"bf16": rows}
         for kernel, some in named.items():
             columns = {str(name): np.asarray(some[name]) for name in some}
-            yield MeasuredRun(kind, kernel, pd.DataFrame(of_one_source(columns)))
+            yield MeasuredRun(family, kernel, pd.DataFrame(of_one_source(columns)))

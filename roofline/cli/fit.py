@@ -46,8 +46,8 @@ def fit(
     found = fitted(
         load_hardware(base),
         measurements,
-        called=hardware,
-        like=like,
+        measured_as=hardware,
+        laws_from=like,
         source=source or ", ".join(Path(file).name for file in measurements),
         date=date or datetime.now(UTC).date().isoformat(),
         origin="measured" if measured_here else "fitted",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import warnings
 from importlib import import_module
@@ -24,6 +25,11 @@ _COMMANDS = {
     "tokens": "Draw the visual tokens that reducers keep of a picture.",
     "reproduce": "Recompute a published table, cell by cell.",
 }
+
+_IMMEDIATE = ("analyze", "hardware", "models", "reproduce")
+"""Commands that answer and end, most of whose time are imports: nothing of these is garbage."""
+_NO_GARBAGE_BELOW = 100_000
+"""Objects at which the collector starts to look for some."""
 
 
 class _LazyGroup(click.Group):
@@ -66,6 +72,8 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point. Every deliberate error is one line on stderr and an exit code, no traceback."""
+    if len(sys.argv) > 1 and sys.argv[1] in _IMMEDIATE:
+        gc.set_threshold(_NO_GARBAGE_BELOW)
     warnings.showwarning = _warn  # type: ignore[assignment]  # category and line are for developers
     try:
         code = cli.main(prog_name="roofline", standalone_mode=False)
@@ -78,6 +86,8 @@ def main() -> None:
         _fail("interrupted", 130)
     except RooflineError as error:
         _fail(str(error), error.exit_code)
+    finally:
+        gc.freeze()  # nothing to collect at the end: it would take a tenth of a short command
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
+from roofline.cli.options import scenario_options
+
 
 @click.command()
-@click.option("--model", "models", multiple=True, help="Name or YAML file. Repeatable.")
-@click.option("--hw", "hardware", multiple=True, help="Name or YAML file. Repeatable.")
-@click.option("--quant", "quants", multiple=True, help="Default: fp16. Repeatable.")
-@click.option(
-    "--visual-tokens",
-    multiple=True,
-    type=int,
-    help="Visual tokens that reach the LLM; default: as many as is typical of each reducer. "
-    "Repeatable.",
-)
-@click.option(
-    "--reducer",
-    "reducers",
-    multiple=True,
-    help="Who leaves so few, or `none`; default: prumerge, for an LMM. All visual tokens are "
-    "priced without. Repeatable.",
-)
-@click.option("--text-tokens", type=int, help="Default: 40.")
-@click.option("--batch", type=int, help="Sequences at once; default: 1.")
-@click.option(
-    "--output-tokens",
-    type=int,
-    default=256,
-    show_default=True,
-    help="The longest answer to look at.",
+@scenario_options(
+    omit=("stage", "attention", "accounting"),
+    helps={
+        "visual_tokens": "Visual tokens that reach the LLM. Default: as many as is typical of each "
+        "reducer.",
+        "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "
+        "are priced without.",
+        "output_tokens": "The longest answers to look at. Default: 256.",
+    },
 )
 @click.option(
     "--record",
@@ -60,31 +47,23 @@ import click
     help="Write even if FOLDER holds other files; the figures of a report before go.",
 )
 def report(
-    models: tuple[str, ...],
-    hardware: tuple[str, ...],
-    quants: tuple[str, ...],
-    visual_tokens: tuple[int, ...],
-    reducers: tuple[str, ...],
-    text_tokens: int | None,
-    batch: int | None,
-    output_tokens: int,
     records: tuple[str, ...],
     accuracy: bool,
     figure_width: str,
     output: str,
     force: bool,
+    **given: Any,
 ) -> None:
     """Write a study: report.md, one self-contained report.html, and figures as PNG and SVG.
 
-    Every --model, --hw, --quant, --visual-tokens and --reducer is combined with every other; all
-    visual tokens, unreduced, stand beside them. What is not named is as in the records.
+    Every value of every axis is combined with every other; all visual tokens, unreduced, stand
+    beside them. What is not named is as in the records.
     """
     from pathlib import Path
 
     from roofline import __version__
     from roofline.cli.measuring import require
     from roofline.cli.output import write_folder
-    from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
     from roofline.explore.study import MeasuredRun, study
     from roofline.records.measurement import load_record
 
@@ -94,17 +73,13 @@ def report(
     runs = [record.inputs for record in found]
     stems = [Path(file).stem for file in records]
     names = stems if len(set(stems)) == len(stems) else records
+    if runs:
+        given["model"] = given["model"] or [run["model"] for run in runs]
+        given["hardware"] = given["hardware"] or _devices(run["hardware"] for run in runs)
+        for name in ("quant", "text_tokens", "batch"):
+            given[name] = given[name] or _of_all(name, [run[name] for run in runs])
     result = study(
-        models or [run.model for run in runs],
-        hardware or _devices(run.hardware for run in runs),
-        quants or [run.quant for run in runs] or ["fp16"],
-        visual_tokens,
-        reducers,
-        text_tokens=_given(
-            "text-tokens", text_tokens, {run.text_tokens for run in runs}, DEFAULT_TEXT_TOKENS
-        ),
-        batch=_given("batch", batch, {run.batch for run in runs}, 1),
-        output_tokens=output_tokens,
+        **given,
         records=[MeasuredRun(name, record) for name, record in zip(names, found, strict=True)],
         with_accuracy=accuracy,
     )
@@ -155,16 +130,16 @@ def _devices(names: Iterable[str | None]) -> list[str]:
     return found
 
 
-def _given(option: str, value: int | None, of_records: set[int], default: int) -> int:
-    """What was typed, else what all records have. Raises InputError where they differ."""
+def _of_all(name: str, values: Sequence[Any]) -> list[Any]:
+    """What all records have. Raises InputError for counts in which they differ."""
+    from roofline.engine.axes import BY_NAME
     from roofline.errors import InputError
 
-    if value is not None:
-        return value
-    if len(of_records) > 1:
-        differing = " and ".join(map(str, sorted(of_records)))
-        raise InputError(f"the records have {differing} as --{option}: name one")
-    return next(iter(of_records), default)
+    distinct = list(dict.fromkeys(values))
+    if BY_NAME[name].is_count and len(distinct) > 1:
+        differing = " and ".join(map(str, sorted(distinct)))
+        raise InputError(f"the records have {differing} as {BY_NAME[name].option}: name one")
+    return distinct
 
 
 def _command(context: click.Context) -> str:

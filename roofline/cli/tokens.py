@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from roofline.cli.options import scenario_options
+from roofline.engine.axes import AXES, NO_REDUCER
+
 NEEDS = ("torch", "transformers", "PIL", "matplotlib")
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -18,25 +21,16 @@ SUFFIXES = (".png", ".svg", ".pdf")
     help="Weights of the model: a folder or a Hugging Face id. Needed by all reducers but "
     "sequential and spatial.",
 )
-@click.option(
-    "--model",
-    default="llava-1.5-7b",
-    show_default=True,
-    help="LMM by name or YAML file; see `roofline models`.",
-)
-@click.option(
-    "--reducer",
-    "reducers",
-    multiple=True,
-    default=("prumerge", "prumerge+"),
-    show_default="prumerge and prumerge+",
-    help="prumerge, prumerge+, sequential, spatial, fastervlm, visionzip, divprune, tome, ats, "
-    "evit or crossget. Repeatable.",
-)
-@click.option(
-    "--visual-tokens",
-    type=int,
-    help="Tokens to come out. Default: the method's own rule, or a quarter if it has none.",
+@scenario_options(
+    several=("reducer",),
+    omit=[axis.name for axis in AXES if axis.name not in ("model", "reducer", "visual_tokens")],
+    helps={
+        "model": "LMM by name or YAML file; see `roofline models`. Default: llava-1.5-7b.",
+        "reducer": "prumerge, prumerge+, sequential, spatial, fastervlm, visionzip, divprune, "
+        "tome, ats, evit or crossget. Default: prumerge and prumerge+.",
+        "visual_tokens": "Tokens to come out. Default: the method's own rule, or a quarter if it "
+        "has none.",
+    },
 )
 @click.option(
     "-o",
@@ -49,8 +43,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 def tokens(
     photo: str,
     checkpoint: str | None,
-    model: str,
-    reducers: tuple[str, ...],
+    model: str | None,
+    reducer: tuple[str, ...],
     visual_tokens: int | None,
     output: str,
     force: bool,
@@ -64,19 +58,26 @@ def tokens(
     from roofline.cli.output import check, write_bytes
     from roofline.errors import OutputError
 
+    if NO_REDUCER in reducer:
+        raise click.BadParameter(f"--reducer {NO_REDUCER} keeps every token: nothing to draw")
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
     check(output, force=force)
     require(*NEEDS)
 
-    from roofline.report.plots import kept_tokens, render
+    from roofline.report.charts.kept_tokens import kept_tokens_chart
+    from roofline.report.plots import draw, render
     from roofline.torch_side.reduce.kept_patches import inspect_tokens
 
     inspection = inspect_tokens(
-        photo, reducers, model=model, checkpoint=checkpoint, count=visual_tokens
+        photo,
+        reducer or ("prumerge", "prumerge+"),
+        model=model or "llava-1.5-7b",
+        checkpoint=checkpoint,
+        count=visual_tokens,
     )
-    write_bytes(render(kept_tokens.draw(inspection), suffix[1:]), output, force=force)
+    write_bytes(render(draw(kept_tokens_chart(inspection)), suffix[1:]), output, force=force)
     width = max(len(one.reducer) for one in inspection.kept)
     for one in inspection.kept:
         note = f"  ({one.note})" if one.note else ""

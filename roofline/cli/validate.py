@@ -72,13 +72,14 @@ def validate(
             progress=progress,
         )
     if output is not None:
-        from roofline.report.plots import prediction, render
+        from roofline.report.charts.prediction import validation_chart
+        from roofline.report.plots import draw, render
         from roofline.specs.writing import hardware_yaml
 
         content = {
             "validation.md": render_validation(found, "md").encode(),
             "validation.json": found.to_json(),
-            "validation.png": render(prediction.draw(found), "png"),
+            "validation.png": render(draw(validation_chart(found)), "png"),
         }
         if calibration is not None:
             text = hardware_yaml(calibration.hardware, comment=calibration.comment)

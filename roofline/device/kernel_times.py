@@ -16,12 +16,16 @@ from msgspec import Struct
 from numpy.typing import ArrayLike
 
 from roofline.device.borrowed import laws_of
-from roofline.device.kernel_types import ATTENTION_BYTES, OTHER_NAMES, kernel_roof
+from roofline.device.kernel_types import (
+    ATTENTION_BYTES,
+    MATMUL_KERNELS,
+    OTHER_NAMES,
+    kernel_roof,
+)
 from roofline.device.law_choice import for_type
-from roofline.device.laws.attention import attention_flops, attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
+from roofline.device.laws.attention import AttentionLaw, attention_flops, attention_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.errors import ScenarioError
-from roofline.fitting.rows import KERNELS
 from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
@@ -33,20 +37,20 @@ _Law = TypeVar("_Law", bound=Law)
 class KernelTime(Struct, frozen=True, eq=False):
     """Seconds of one kernel, float64 in the arguments' common shape.
 
-    All but `time_s` is None for a device without laws of attained time.
+    All but `roofline_time_s` is None for a device without laws.
     """
 
-    time_s: Array
-    """The roofline: the slower of computing and DRAM traffic, each at its peak."""
+    roofline_time_s: Array
+    """Roofline time in s: the slower of computing and DRAM traffic, each at its peak."""
     attainable_time_s: Array | None = None
-    """What the device's law says; never below `time_s`."""
+    """Time in s by the device's law; never below `roofline_time_s`."""
     median_error_percent: float | None = None
-    """Median of that law's absolute errors on kernels that it was not fitted to."""
+    """Median of the law's absolute errors on kernels that it was not fitted to."""
     p90_error_percent: float | None = None
-    """Their 90th percentile."""
+    """90th percentile of the law's absolute errors on kernels that it was not fitted to."""
     origin: Origin | None = None
-    """Whether kernels were `measured` on this machine or `fitted` from public measurements, or the
-    law is `typical` for the architecture."""
+    """Where the law comes from: kernels `measured` on this machine, `fitted` from public
+    measurements, or `typical` for the architecture."""
 
 
 def matmul_time(
@@ -60,19 +64,19 @@ def matmul_time(
     ScenarioError for sizes that are not above zero and for other types.
     """
     device, kernel = load_hardware(hardware), OTHER_NAMES.get(dtype, dtype)
-    if kernel not in KERNELS:
-        raise ScenarioError(f"no matmul in {dtype!r}: choose one of {', '.join(KERNELS)}")
+    if kernel not in MATMUL_KERNELS:
+        raise ScenarioError(f"no matmul in {dtype!r}: choose one of {', '.join(MATMUL_KERNELS)}")
     m, n, k = _sizes(m=m, n=n, k=k)
-    width, roof = KERNELS[kernel], kernel_roof(device, kernel)
+    width, roof = MATMUL_KERNELS[kernel], kernel_roof(device, kernel)
     weights = width.weight * n * k
     activations = m * (width.input * k + width.output * n)
     bound = roof.seconds(2 * m * n * k, weights + activations)
     laws = laws_of(device)
     if laws is None:
         return KernelTime(bound)
-    law = _law(laws.matmul, kernel)
+    law = _law(laws.of(MatmulLaw), kernel)
     seconds = matmul_seconds(law, roof, m, n, k, weight_bytes=weights, activation_bytes=activations)
-    return _told(bound, seconds, law, laws)
+    return _kernel_time(bound, seconds, law, laws)
 
 
 def attention_time(
@@ -97,7 +101,7 @@ def attention_time(
     Raises UnknownNameError, UnsupportedModeError, ScenarioError.
     """
     device = load_hardware(hardware)
-    if dtype not in ATTENTION_BYTES and OTHER_NAMES.get(dtype, dtype) in KERNELS:
+    if dtype not in ATTENTION_BYTES and OTHER_NAMES.get(dtype, dtype) in MATMUL_KERNELS:
         dtype = "bf16" if device.matmul_peak("bf16") else "fp16"
     if dtype not in ATTENTION_BYTES:
         raise ScenarioError(
@@ -115,17 +119,17 @@ def attention_time(
     laws = laws_of(device)
     if laws is None:
         return KernelTime(bound)
-    law = _law(laws.attention, dtype)
+    law = _law(laws.of(AttentionLaw), dtype)
     shape = (batch, tokens, tokens, heads, kv_heads, head_dim)
     seconds = attention_seconds(law, roof, *shape, causal=causal, traffic_bytes=traffic)
-    return _told(bound, seconds, law, laws)
+    return _kernel_time(bound, seconds, law, laws)
 
 
 def _law(laws: Mapping[str, _Law], kernel: str) -> _Law:
     return laws.get(kernel) or for_type(laws, kernel)
 
 
-def _told(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:
+def _kernel_time(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:
     return KernelTime(
         bound,
         seconds[()],

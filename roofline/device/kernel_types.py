@@ -1,9 +1,11 @@
-"""What kernels are called, and which of a device's peaks they run at."""
+"""What kernels are called, how wide operands are, and which of a device's peaks they run at."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import get_args
+
+import msgspec
 
 from roofline.device.roof import Roof
 from roofline.errors import UnsupportedModeError
@@ -11,6 +13,29 @@ from roofline.specs.hardware import DataType, Hardware
 
 OTHER_NAMES = {"nvfp4": "fp4", "int8": "w8a8"}
 """Matmul kernels by other names than ours."""
+
+
+class OperandBytes(msgspec.Struct, frozen=True):
+    """Bytes per element of a matmul's operands."""
+
+    weight: float
+    input: float
+    output: float
+
+
+MATMUL_KERNELS: dict[str, OperandBytes] = {
+    "fp32": OperandBytes(4, 4, 4),
+    "fp16": OperandBytes(2, 2, 2),
+    "bf16": OperandBytes(2, 2, 2),
+    "fp8": OperandBytes(1, 1, 2),
+    # 4 bits and an 8-bit scale to 16 elements
+    "fp4": OperandBytes(0.5 + 1 / 16, 0.5 + 1 / 16, 2),
+    "w8a8": OperandBytes(1, 1, 2),
+    "w8a16": OperandBytes(1, 2, 2),
+    # 4 bits and a 16-bit scale to 128 elements
+    "w4a16": OperandBytes(0.5 + 2 / 128, 2, 2),
+}
+"""Operand widths by kernel, as public tables of measurements have them."""
 
 COMPUTES_IN: Mapping[str, tuple[DataType, ...]] = {
     "w8a16": ("bf16", "fp16"),

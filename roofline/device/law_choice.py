@@ -8,17 +8,17 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
-from roofline.device.laws.pointwise import pointwise_seconds
-from roofline.device.peaks import Rates
+from roofline.device.laws.attention import AttentionLaw, attention_seconds
+from roofline.device.laws.host import HostLaw, host_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
+from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
+from roofline.device.peaks import ComponentPeaks
 from roofline.device.roof import Number, Roof
-from roofline.engine.memo import all_equal
-from roofline.model.counted import ComponentCost, CostRow
+from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.op import AttentionShape, MatmulShape
-from roofline.model.polynomial import Array, Point, Polynomial
+from roofline.model.polynomial import Array, Point, Polynomial, all_equal
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AttentionLaw, KernelLaws, Law, MatmulLaw, PointwiseLaw
+from roofline.specs.kernel_laws import KernelLaws, Law
 from roofline.units import MIB, MICRO
 
 Seconds: TypeAlias = Callable[[Point], Array]
@@ -31,13 +31,17 @@ _MOST_KNOWN = 4096
 """Matmuls of one shape that are remembered at a time."""
 
 
-class Laws:
+class LawChoice:
     """The laws of a device, as they go for one component."""
 
     def __init__(
-        self, hardware: Hardware, attained: KernelLaws, cost: ComponentCost, rates: Rates
+        self,
+        hardware: Hardware,
+        kernel_laws: KernelLaws,
+        counts: ComponentCounts,
+        peaks: ComponentPeaks,
     ) -> None:
-        self.attained, self.cost, self.rates = attained, cost, rates
+        self.kernel_laws, self.counts, self.peaks = kernel_laws, counts, peaks
         self.serial = hardware.kind == "cpu"
         """Whether kernels run on what issues them."""
         self._units = hardware.sm_count.value if hardware.sm_count else 1.0
@@ -46,7 +50,7 @@ class Laws:
         """Times of matmuls of one shape: totals, a table of ops and every decode step ask for the
         same ones."""
 
-    def law(self, row: CostRow) -> Law | None:
+    def law(self, row: CountedOp) -> Law | None:
         """The law that goes for a row, with its origin; None where there is none."""
         law: Law | None = None
         if row.unit == "vector":
@@ -57,13 +61,29 @@ class Laws:
             law = self._attention_law()
         if law is None or law.origin is not None:
             return law
-        return replace(law, origin=self.attained.origin)
+        return replace(law, origin=self.kernel_laws.origin)
 
-    def seconds(self, row: CostRow) -> Seconds | None:
-        """Time of one occurrence of a row; None where no law goes for it."""
+    def seconds(self, row: CountedOp) -> Seconds | None:
+        """Time of one occurrence of a row; None where no law goes for it.
+
+        An op that several kernels do pays a launch for each: t = law(op) + (launches − 1) · launch.
+        """
+        once = self._once(row)
+        if once is None or row.launches == 1:
+            return once
+        further_s = (row.launches - 1) * self._launch_s
+        return lambda point: once(point) + further_s
+
+    @property
+    def _launch_s(self) -> float:
+        """What a kernel takes that does next to nothing."""
+        return self.kernel_laws.of(PointwiseLaw)["default"].launch_us * MICRO
+
+    def _once(self, row: CountedOp) -> Seconds | None:
+        """The same for an op of one kernel."""
         roof = Roof(
-            flops_per_s=self.rates.flops_per_s(row.unit),
-            bytes_per_s=self.rates.memory_bytes_per_s,
+            flops_per_s=self.peaks.flops_per_s(row.unit),
+            bytes_per_s=self.peaks.memory_bytes_per_s,
             units=self._units,
             cache_bytes=self._cache_bytes,
         )
@@ -77,23 +97,23 @@ class Laws:
 
     def host_seconds(self, point: Point) -> Array:
         """What the framework takes beside the kernels, over the whole stage."""
-        hosts = self.attained.host
+        hosts = self.kernel_laws.of(HostLaw)
         seconds: Array = np.zeros(())
-        phases = {row.phase for row in self.cost.rows}
-        for phase, runs in (("prefill", np.ones(())), ("decode", point.values["steps"])):
-            law = hosts.get("decode" if phase == "decode" else self.cost.component)
+        phases = {row.phase for row in self.counts.rows}
+        for phase, runs in (("prefill", np.ones(())), ("decode", point["steps"])):
+            law = hosts.get("decode" if phase == "decode" else self.counts.component)
             if phase in phases and law:
-                seconds = seconds + runs * (law.fixed_us + self.cost.layers * law.layer_us) * MICRO
+                seconds = seconds + runs * host_seconds(law, self.counts.layers)
         return seconds
 
-    def _vector(self, row: CostRow, roof: Roof) -> Seconds:
+    def _vector(self, row: CountedOp, roof: Roof) -> Seconds:
         law = self._vector_law(row)
         traffic, flops = row.traffic, row.amounts.flops + row.amounts.vector_flops
         return lambda point: pointwise_seconds(
             law, roof, traffic_bytes=point(traffic), flops=point(flops)
         )
 
-    def _matmul(self, row: CostRow, shape: MatmulShape, roof: Roof) -> Seconds:
+    def _matmul(self, row: CountedOp, shape: MatmulShape, roof: Roof) -> Seconds:
         law = self._matmul_law(row)
         m, k, n = map(Polynomial.of, (shape.rows, shape.in_features, shape.out_features))
         weights = row.amounts.weight_read_bytes
@@ -119,7 +139,7 @@ class Laws:
 
         return remembered
 
-    def _attention(self, row: CostRow, shape: AttentionShape, roof: Roof) -> Seconds:
+    def _attention(self, row: CountedOp, shape: AttentionShape, roof: Roof) -> Seconds:
         law = self._attention_law()
         batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
         traffic = row.traffic
@@ -136,17 +156,17 @@ class Laws:
             traffic_bytes=point(traffic),
         )
 
-    def _vector_law(self, row: CostRow) -> PointwiseLaw:
-        laws = self.attained.pointwise
+    def _vector_law(self, row: CountedOp) -> PointwiseLaw:
+        laws = self.kernel_laws.of(PointwiseLaw)
         return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
 
-    def _matmul_law(self, row: CostRow) -> MatmulLaw:
-        laws = self.attained.matmul
-        data_type = self.rates.attention_type if row.unit == "attention" else self.rates.matmul_type
+    def _matmul_law(self, row: CountedOp) -> MatmulLaw:
+        laws = self.kernel_laws.of(MatmulLaw)
+        data_type = self.peaks.attention_type if row.unit == "attention" else self.peaks.matmul_type
         return laws.get(row.kernel) or for_type(laws, data_type)
 
     def _attention_law(self) -> AttentionLaw:
-        return for_type(self.attained.attention, self.rates.attention_type)
+        return for_type(self.kernel_laws.of(AttentionLaw), self.peaks.attention_type)
 
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from roofline.device.resources import RESOURCES
 from roofline.errors import UnsupportedModeError
-from roofline.model.counted import ComponentCost
+from roofline.model.counted import ComponentCounts
 from roofline.model.op import Unit
 from roofline.specs.catalog import quantization_modes
 from roofline.specs.hardware import DataType, Hardware
@@ -15,7 +16,7 @@ from roofline.specs.sourced import Peak
 from roofline.units import TERA
 
 
-class Rates(Struct, frozen=True):
+class ComponentPeaks(Struct, frozen=True):
     """The peaks of a device that a component runs at."""
 
     matmul_type: DataType
@@ -24,6 +25,7 @@ class Rates(Struct, frozen=True):
     attention: Peak
     vector_flops_per_s: float
     memory_bytes_per_s: float
+    hardware: Hardware
 
     def flops_per_s(self, unit: Unit) -> float:
         """Matmul-class FLOP/s of an op that runs on `unit`."""
@@ -31,19 +33,36 @@ class Rates(Struct, frozen=True):
             return self.vector_flops_per_s
         return (self.matmul if unit == "matmul" else self.attention).value * TERA
 
+    def per_s(self, resource: str, unit: Unit) -> float:
+        """What a resource does a second for an op that runs on `unit`: FLOPs or bytes.
+
+        Raises UnsupportedModeError for a resource that the device does not have.
+        """
+        if resource == "tensor":
+            return self.flops_per_s(unit)
+        if resource == "vector":
+            return self.vector_flops_per_s
+        return RESOURCES.find(resource).rate(self.hardware)
+
     @property
     def ridge_point(self) -> float:
         """FLOP/B above which a matmul is bound by compute."""
         return self.flops_per_s("matmul") / self.memory_bytes_per_s
 
 
-def rates(hardware: Hardware, cost: ComponentCost, mode: str) -> Rates:
+def component_peaks(hardware: Hardware, counts: ComponentCounts, mode: str) -> ComponentPeaks:
     """The first type of each preference list that the device has. Raises UnsupportedModeError."""
-    matmul_type, matmul = _first_peak(hardware, cost.matmul_types, mode)
-    attention_type, attention = _first_peak(hardware, cost.attention_types, mode)
-    vector = hardware.vector_flops_per_s if cost.vector_peak else matmul.value * TERA
-    return Rates(
-        matmul_type, matmul, attention_type, attention, vector, hardware.memory_bytes_per_s
+    matmul_type, matmul = _first_peak(hardware, counts.matmul_types, mode)
+    attention_type, attention = _first_peak(hardware, counts.attention_types, mode)
+    vector = hardware.vector_flops_per_s if counts.vector_peak else matmul.value * TERA
+    return ComponentPeaks(
+        matmul_type,
+        matmul,
+        attention_type,
+        attention,
+        vector,
+        hardware.memory_bytes_per_s,
+        hardware,
     )
 
 

@@ -1,41 +1,65 @@
-"""What runs: the parts of a model, the stage, and how many tokens each of their layers sees."""
+"""What runs: the components of a model as blocks, and how many tokens each of their layers sees."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.scenario import Stage
+from roofline.engine.axes import Stage
 from roofline.errors import ScenarioError, SpecError
-from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import LayerGroup
-from roofline.model.polynomial import Number, Polynomial
-from roofline.reducers.costs import (
-    ReducerCost,
-    ReductionTask,
-    check_kept,
-    find,
-    vision_groups,
+from roofline.model.architectures import (
+    CONNECTORS,
+    LANGUAGE_MODELS,
+    VISION_ENCODERS,
+    AttentionKind,
+    kind_of,
 )
+from roofline.model.block import Block, LayerGroup
+from roofline.model.counted import Phase
+from roofline.model.polynomial import Derived, Number, Polynomial, total
+from roofline.model.variables import (
+    BATCH,
+    IMAGES,
+    PROMPT,
+    STEP,
+    STEPS,
+    TEXT,
+    VISUAL,
+    images,
+    prompt_tokens,
+    steps,
+)
+from roofline.reducers import Reducer, ReductionTask
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
-BATCH = Polynomial.variable("batch")
-TEXT = Polynomial.variable("text")
-PROMPT = Polynomial.variable("prompt")
-"""Visual and text tokens of one sequence."""
-VISUAL = Polynomial.variable("visual")
-IMAGES = Polynomial.variable("images")
-"""Images or frames of the whole batch."""
-STEP = Polynomial.variable("step")
-"""Decode steps done when the current one ends: 1 in the first."""
-STEPS = Polynomial.variable("steps")
-"""Decode steps of the whole stage."""
-
-Layers = Sequence[tuple[int, int] | tuple[int, int, int]]
+Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
+_REMEMBERED = 64
+"""Components that are not laid out again."""
+
+
+class Component(Struct, frozen=True, eq=False):
+    """A part of the model that runs by itself; equal to no other, so that it can be a key."""
+
+    name: str
+    """vision, reducer, connector or llm."""
+    phases: Mapping[Phase, Sequence[Block]]
+    """What runs; nothing of the prompt's parts in a decode step."""
+    loaded: Sequence[Block] = ()
+    """Blocks whose parameters are resident, whether or not they run."""
+    copies: int = 1
+    """Of those parameters."""
+    cached_elements: Polynomial | None = None
+    """In the KV cache when the stage ends."""
+    layers: int = 0
+    """Transformer layers that one pass runs through."""
+    in_llm: bool = False
+    """Whether it takes the LLM's widths, where a mode has others outside."""
 
 
 class Layout(Struct, frozen=True):
@@ -53,16 +77,18 @@ class Layout(Struct, frozen=True):
     """Visual tokens of one sample before any reduction, if the model says so."""
     images_per_sample: int = 1
     vision_towers: int = 1
-    reducer: ReducerCost | None = None
+    reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do with each image."""
+    has_images: bool = True
+    """Whether the prompt has any; one of text alone runs neither tower nor connector."""
 
     @property
-    def projected(self) -> Number:
+    def connected(self) -> Number:
         """Rows that go through the connector."""
         if self.reducer is None:
             return BATCH * VISUAL
-        if self.reducer.projects_all:
+        if self.reducer.connects_all:
             return IMAGES * (self.vision.patches if self.vision else 0)
         if self.reducer.site == "llm":
             return BATCH * float(self.unreduced_visual_tokens or 0)
@@ -70,8 +96,98 @@ class Layout(Struct, frozen=True):
 
     @property
     def main(self) -> str:
-        """The component that totals are about."""
+        """The component that a model is known for: the LLM, or else all there is."""
         return "llm" if self.llm else "vision"
+
+    @property
+    def derived(self) -> tuple[Derived, ...]:
+        """Variables that are no axes, computed before polynomials see them."""
+        known = (
+            prompt_tokens(),
+            images(self.images_per_sample, self.unreduced_visual_tokens),
+            steps(self.stage),
+        )
+        if self.llm is None:
+            return known
+        return (*known, *LANGUAGE_MODELS.find(kind_of(self.llm)).derived)
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """All parts, in the order in which they run."""
+        seen = self.stage != "decode" and self.has_images
+        parts: list[Component] = []
+        if self.vision:
+            parts.append(
+                _vision(self.vision, self.vision_groups, self.attention, self.vision_towers, seen)
+            )
+        if self.reducer:
+            assert self.task
+            phases: dict[Phase, Sequence[Block]] = {}
+            if seen:
+                phases["prefill"] = self.reducer.extra_ops(self.task)
+            parts.append(Component("reducer", phases, in_llm=self.reducer.site == "llm"))
+        if self.vision and self.connector and self.llm:
+            widths = self.vision.hidden_size, self.llm.hidden_size
+            parts.append(_connector(self.connector, self.connected, *widths, seen))
+        if self.llm:
+            parts.append(_llm(self.llm, self.llm_groups, self.attention, self.stage))
+        return tuple(parts)
+
+
+# Laid out once: configurations that differ in visual tokens share all blocks but those of the
+# reducer's own work.
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _vision(
+    encoder: VisionEncoder,
+    groups: tuple[LayerGroup, ...],
+    attention: AttentionKind,
+    towers: int,
+    seen: bool,
+) -> Component:
+    encode = VISION_ENCODERS.find(kind_of(encoder))
+    blocks = encode(encoder, groups, images=IMAGES, attention=attention)
+    return Component(
+        "vision",
+        {"prefill": blocks} if seen else {},
+        loaded=blocks,
+        copies=towers,
+        layers=sum(group.layers for group in groups),
+    )
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _connector(
+    connector: MlpConnector, rows: Number, in_features: int, out_features: int, seen: bool
+) -> Component:
+    connect = CONNECTORS.find(kind_of(connector))
+    blocks = connect(connector, rows=rows, in_features=in_features, out_features=out_features)
+    return Component("connector", {"prefill": blocks} if seen else {}, loaded=blocks)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _llm(
+    llm: LanguageModel, groups: tuple[LayerGroup, ...], attention: AttentionKind, stage: Stage
+) -> Component:
+    architecture = LANGUAGE_MODELS.find(kind_of(llm))
+    prompt = architecture.prefill(llm, groups, batch=BATCH, text_tokens=TEXT, attention=attention)
+    phases: dict[Phase, Sequence[Block]] = {}
+    if stage != "decode":
+        phases["prefill"] = prompt
+    if stage != "prefill":
+        phases["decode"] = architecture.decode(
+            llm, groups, batch=BATCH, step=STEP, attention=attention
+        )
+    cached = total(group.layers * (group.tokens + STEPS) for group in groups)
+    return Component(
+        "llm",
+        phases,
+        loaded=prompt,
+        cached_elements=2 * llm.kv_width * BATCH * cached,
+        layers=llm.num_hidden_layers,
+        in_llm=True,
+    )
 
 
 def lay_out(
@@ -81,7 +197,7 @@ def lay_out(
     attention: AttentionKind = "flash",
     vision_layers: Layers | None = None,
     llm_layers: Layers | None = None,
-    reducer: str | None = None,
+    reducer: Reducer | None = None,
     visual_tokens: float | None = None,
 ) -> Layout:
     """Resolve a model and lay out its layers.
@@ -108,7 +224,7 @@ def lay_out(
             raise SpecError(f"model {spec.name}", [("kind", fault)])
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
-    work = Layout(
+    layout = Layout(
         name=spec.name,
         vision=parts.vision,
         connector=parts.connector,
@@ -122,48 +238,47 @@ def lay_out(
         vision_towers=parts.vision_towers,
     )
     if reducer is None:
-        return work
+        return layout
     if vision_layers is not None or llm_layers is not None:
         raise ScenarioError("a reducer lays out the layers itself: leave `*_layers` to it")
-    return _reduced(work, parts, find(reducer), visual_tokens)
+    return _reduced(layout, parts, reducer, visual_tokens)
 
 
 def _reduced(
-    work: Layout, parts: _Parts, reducer: ReducerCost, visual_tokens: float | None
+    layout: Layout, parts: _Parts, reducer: Reducer, visual_tokens: float | None
 ) -> Layout:
     """The same with fewer tokens where the reducer acts, and its own work."""
-    if parts.vision is None or work.llm is None or parts.visual_tokens is None:
-        raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {work.name} is none")
+    if parts.vision is None or layout.llm is None or parts.visual_tokens is None:
+        raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {layout.name} is none")
     kept = reducer.default_kept(parts.vision.patches, parts.vision_blocks)
     if visual_tokens is not None:
         kept, rest = divmod(int(visual_tokens), parts.images)
         if rest:
             raise ScenarioError(
-                f"{work.name} has {parts.images} images a sample, each of which leaves as many "
+                f"{layout.name} has {parts.images} images a sample, each of which leaves as many "
                 f"visual tokens: {visual_tokens:g} is no multiple of {parts.images}"
             )
-    llm_groups = work.llm_groups
+    llm_groups = layout.llm_groups
     if reducer.site == "llm":
-        first, rest = reducer.full_llm_layers, work.llm.num_hidden_layers - reducer.full_llm_layers
+        first = reducer.full_llm_layers
+        rest = layout.llm.num_hidden_layers - first
         if rest < 1:
-            raise ScenarioError(f"{reducer.name} needs an LLM of more than {first} layers")
-        llm_groups = (
-            LayerGroup(first, TEXT + float(parts.visual_tokens)),
-            LayerGroup(rest, PROMPT),
-        )
+            raise ScenarioError(f"{reducer.label} needs an LLM of more than {first} layers")
+        full = LayerGroup(first, TEXT + float(parts.visual_tokens))
+        llm_groups = (full, LayerGroup(rest, PROMPT))
     task = ReductionTask(
         vision=parts.vision,
         blocks=parts.vision_blocks,
         images=IMAGES,
         kept=kept,
-        llm=work.llm,
+        llm=layout.llm,
         batch=BATCH,
         prompt=llm_groups[0].tokens,
     )
-    check_kept(reducer, task)
+    reducer.check(task)
     return replace(
-        work,
-        vision_groups=vision_groups(reducer, task),
+        layout,
+        vision_groups=reducer.vision_groups(task),
         llm_groups=llm_groups,
         reducer=reducer,
         task=task,

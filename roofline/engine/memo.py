@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.model.polynomial import Array, Point
+from roofline.model.polynomial import Array, Point, all_equal
 
 Function: TypeAlias = Callable[[Point], Sequence[Array]]
 
@@ -22,11 +22,6 @@ MOST = 1 << 22
 """Table entries; beyond, everything is computed as it comes."""
 MOST_POINTS = 1 << 10
 """Single points that are remembered at a time."""
-
-
-def all_equal(numbers: Array) -> bool:
-    """Whether there are any numbers and they are one."""
-    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
 
 
 class MemoTable:
@@ -41,7 +36,7 @@ class MemoTable:
 
     def __call__(self, point: Point) -> Sequence[Array]:
         """The same as `function(point)`, to the last bit."""
-        given = [np.asarray(point.values[name]) for name in self._names]
+        given = [np.asarray(point[name]) for name in self._names]
         if given and all(map(all_equal, given)):
             shape = np.broadcast_shapes(*(numbers.shape for numbers in given))
             single = self._at(tuple(float(numbers.flat[0]) for numbers in given))

@@ -1,235 +1,207 @@
-"""Costs × device → time, bound and memory: the roofline itself (Williams et al. 2009).
+"""Counts × device → time and bound: the roofline itself (Williams et al. 2009).
 
-An op takes as long as the slower of its computing and its DRAM traffic, each at the device's peak:
-no kernel is faster. Rows of cost are merged into as few polynomials as the device tells apart, and
-those are evaluated over the scenario in chunks, so that memory stays bounded for any sweep.
+An op takes as long as the slowest of the resources that it uses, each at the device's peak: no
+kernel is faster. Ops are merged into as few polynomials as the device tells apart, and those are
+evaluated over the scenario in chunks, so that memory stays bounded for any sweep.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, partial, reduce
+from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.device.law_choice import Laws, Seconds
-from roofline.device.peaks import Rates
+from roofline.device.law_choice import LawChoice, Seconds
+from roofline.device.peaks import ComponentPeaks
+from roofline.device.resources import RESOURCES, Bound
+from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
 from roofline.engine.memo import MemoTable
-from roofline.engine.scenario import Scenario
-from roofline.model.counted import ComponentCost, CostRow, Phase
-from roofline.model.polynomial import Array, Point, Polynomial, total
+from roofline.model.counted import ComponentCounts, CountedOp, Phase
+from roofline.model.polynomial import Array, Derived, Point, Polynomial
 
-CHUNK = 16_384
-"""Configurations evaluated at a time: temporaries of this size stay in a core's L2 cache."""
-
-EVALUATED = (
-    "flops",
-    "vector_flops",
-    "memory_access_bytes",
-    "activation_store_bytes",
-    "kv_cache_bytes",
-    "peak_activation_bytes",
-    "time_s",
-    "compute_bound_time_s",
-    "attainable_time_s",
-    "attainable_error_s",
-    "host_time_s",
-)
-"""What is evaluated for every configuration, in this order; all else is derived from it."""
 FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
-"""Those that mean nothing for a device without laws of attained time."""
+"""Quantities that mean nothing for a device without laws of kernel time."""
+_BOUNDS: tuple[Bound, ...] = ("compute", "memory", "link")
+"""Of roofs that are equally high the first counts."""
 
 
-class Kernel(Struct, frozen=True):
-    """Rows of one cost: `count` × the larger of computing and memory traffic, in seconds."""
+class KernelTimes(Struct, frozen=True):
+    """Seconds over all occurrences of some kernels."""
+
+    roofline: Array
+    bound: tuple[Array, ...]
+    """Of those, in kernels that each bound of the plan holds, but for the last one."""
+    attainable: Array
+
+
+class KernelGroup(Struct, frozen=True):
+    """Ops of one time: `count` × the slowest of their resources, in seconds."""
 
     phase: Phase
     count: int
-    compute: tuple[Polynomial, ...]
-    """Times on units that work side by side: the slowest counts."""
-    memory: Polynomial
-    attained: Seconds | None = None
+    roofs: tuple[tuple[Polynomial, ...], ...]
+    """Seconds at each resource, by what they are bound by: the slowest counts."""
+    attainable: Seconds | None = None
     """What the device's law says instead; None where it has none."""
     error: float = 0.0
     """What nine in ten kernels are off it at most, as a share of it."""
 
-    def time(self, point: Point) -> tuple[Array, Array, Array]:
-        """Seconds over all occurrences, how many of them are bound by compute, seconds attained."""
+    def time(self, point: Point) -> KernelTimes:
+        """Over all occurrences of the stage."""
         if self.phase == "prefill":
             return self._times(point, self.count)
-        steps = point.values["steps"]
-        if not any(p.depends_on("step") for p in (*self.compute, self.memory)):
-            return self._times(point, self.count * steps)
-        # Each step reads a longer cache: steps get an axis of their own, a piece at a time. They
-        # are added up one after the other, so that a configuration's sum is the same to the last
-        # bit whatever longer ones stand beside it.
-        every = Point({name: value[..., None] for name, value in point.values.items()})
-        sums = np.zeros((3, *steps.shape))
-        piece = max(1, CHUNK // max(1, steps.size))
-        longest = int(steps.max(initial=0.0))
-        for first in range(1, longest + 1, piece):
-            step = np.arange(first, min(first + piece, longest + 1), dtype=np.float64)
-            weight = self.count * (step <= steps[..., None]).astype(np.float64)
-            for i, times in enumerate(self._times(every.at(step=step), weight)):
-                run = np.concatenate([sums[i][..., None], times], axis=-1)
-                sums[i] = np.cumsum(run, axis=-1)[..., -1]
-        return sums[0], sums[1], sums[2]
+        if not any(point.moves_with(name, "step") for name in self.variables):
+            return self._times(point, self.count * point["steps"])
 
-    def _times(self, point: Point, weight: Array | float) -> tuple[Array, Array, Array]:
-        compute, memory = point.maximum(self.compute), point(self.memory)
-        time = np.maximum(compute, memory) * weight
-        attained = np.broadcast_to(np.nan, np.shape(time))
-        if self.attained is not None:
-            attained = self.attained(point) * weight
-        return time, time * (compute >= memory), attained
+        def each(every: Point) -> list[Array]:
+            times = self._times(every, self.count)
+            return [times.roofline, *times.bound, times.attainable]
+
+        roofline, *bound, attainable = summed_over_steps(point, each)
+        return KernelTimes(roofline, tuple(bound), attainable)
+
+    def _times(self, point: Point, weight: Array | float) -> KernelTimes:
+        roofs = [
+            point(seconds[0]) if len(seconds) == 1 else point.maximum(seconds)
+            for seconds in self.roofs
+        ]
+        time = reduce(np.maximum, roofs) * weight
+        bound = []
+        for i in range(len(roofs) - 1):
+            lower = [roofs[i] > before for before in roofs[:i]]
+            holds = [roofs[i] >= behind for behind in roofs[i + 1 :]]
+            bound.append(time * reduce(np.logical_and, [*lower, *holds]))
+        attainable = np.broadcast_to(np.nan, np.shape(time))
+        if self.attainable is not None:
+            attainable = self.attainable(point) * weight
+        return KernelTimes(time, tuple(bound), attainable)
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Everything that its time depends on."""
-        monomials = (m for p in (*self.compute, self.memory) for m in p.terms)
-        return tuple(sorted({name for monomial in monomials for name in monomial}))
+        names = {n for seconds in self.roofs for one in seconds for n in one.variables}
+        return tuple(sorted(names))
 
 
-class Plan:
-    """A component's cost on a device, boiled down to the polynomials that matter."""
+class PricePlan:
+    """A component's counts on a device, boiled down to the polynomials that matter."""
 
-    def __init__(self, cost: ComponentCost, rates: Rates, laws: Laws | None = None) -> None:
-        self.cost = cost
-        self.rates = rates
-        self.laws = laws
+    def __init__(
+        self,
+        counts: ComponentCounts,
+        peaks: ComponentPeaks,
+        laws: LawChoice | None = None,
+        derived: Iterable[Derived] = (),
+    ) -> None:
+        self.counts, self.peaks, self.laws = counts, peaks, laws
+        point = Point({}, derived)
+        self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
+        """Variables that differ from one decode step to the next."""
+        self.count_plan = CountPlan(counts)
+        used = {RESOURCES.find(name).bound for op in counts.rows for name in op.amounts_at}
+        self.bounds = tuple(b for b in _BOUNDS if b in used or b in ("compute", "memory"))
+        """What its ops may be bound by."""
+        bound_times = (f"{bound}_bound_time_s" for bound in self.bounds[:-1])
+        self.outputs = (*self.count_plan.outputs, "roofline_time_s", *bound_times, *FROM_LAWS)
 
-    def kernel(self, row: CostRow) -> Kernel:
-        """The time of a row."""
-        amounts, rate = row.amounts, self.rates.flops_per_s(row.unit)
-        if row.unit == "vector":
-            compute = [(amounts.flops + amounts.vector_flops) / rate]
-        else:
-            compute = [amounts.flops / rate, amounts.vector_flops / self.rates.vector_flops_per_s]
-        memory = row.traffic / self.rates.memory_bytes_per_s
-        attained = self.laws.seconds(row) if self.laws else None
-        law = self.laws.law(row) if self.laws else None
-        error = law.p90_error_percent / 100 if law else 0.0
-        return Kernel(row.phase, row.count, tuple(p for p in compute if p), memory, attained, error)
+    def resource_times(self, op: CountedOp) -> dict[str, Polynomial]:
+        """Seconds of one occurrence at each resource."""
+        return {
+            name: amount / self.peaks.per_s(name, op.unit)
+            for name, amount in op.amounts_at.items()
+            if amount
+        }
+
+    def kernel(self, op: CountedOp) -> KernelGroup:
+        """The time of an op."""
+        roofs: dict[Bound, list[Polynomial]] = {bound: [] for bound in self.bounds}
+        for name, seconds in self.resource_times(op).items():
+            roofs[RESOURCES.find(name).bound].append(seconds)
+        law = self.laws.law(op) if self.laws else None
+        return KernelGroup(
+            op.phase,
+            op.count,
+            tuple(tuple(each) or (Polynomial({}),) for each in roofs.values()),
+            self.laws.seconds(op) if self.laws else None,
+            law.p90_error_percent / 100 if law else 0.0,
+        )
 
     @cached_property
-    def _kernels(self) -> list[Kernel]:
-        """One kernel for all rows of a phase that take the same time."""
-        merged: dict[Any, Kernel] = {}
-        for row in self.cost.rows:
-            kernel = self.kernel(row)
-            law = self.laws and (row.shape or row.kind, row.kernel)
-            key = (kernel.phase, kernel.compute, kernel.memory, law)
+    def _kernels(self) -> list[KernelGroup]:
+        """One group for all ops of a phase that take the same time."""
+        merged: dict[Any, KernelGroup] = {}
+        for op in self.counts.rows:
+            kernel = self.kernel(op)
+            law = self.laws and (op.shape or op.kind, op.kernel, op.launches)
+            key = (kernel.phase, kernel.roofs, law)
             known = merged.get(key)
             merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
         return list(merged.values())
 
     @cached_property
-    def _bounds(self) -> list[Kernel]:
+    def _bounds(self) -> list[KernelGroup]:
         """The same without laws."""
-        return [replace(kernel, attained=None) for kernel in self._kernels]
+        return [replace(kernel, attainable=None) for kernel in self._kernels]
 
     @cached_property
-    def _attained(self) -> list[MemoTable]:
-        """Seconds attained, and what they may be off, of kernels that share their variables."""
-        groups: dict[Any, list[Kernel]] = {}
+    def _lawful(self) -> list[MemoTable]:
+        """Attainable seconds, and what they may be off, of groups that share their variables."""
+        groups: dict[Any, list[KernelGroup]] = {}
         for kernel in self._kernels if self.laws else ():
             names = kernel.variables
             if kernel.phase == "decode":  # what differs from step to step is computed as it comes
-                names = () if "step" in names else (*names, "steps")
+                names = (*names, "steps") if self._moving.isdisjoint(names) else ()
             groups.setdefault(names, []).append(kernel)
-        return [MemoTable(names, partial(_attained, group)) for names, group in groups.items()]
-
-    @cached_property
-    def _sums(self) -> list[tuple[Polynomial, Polynomial]]:
-        """Prefill and decode-step totals of the first four quantities of `EVALUATED`."""
-        amounts: list[Callable[[CostRow], Polynomial]] = [
-            lambda row: row.amounts.flops,
-            lambda row: row.amounts.vector_flops,
-            lambda row: row.traffic,
-            lambda row: row.amounts.activation_write_bytes,
-        ]
-        prefill, decode = (
-            [row for row in self.cost.rows if row.phase == phase] for phase in ("prefill", "decode")
-        )
-        return [
-            (
-                total(amount(row) * row.count for row in prefill),
-                total(amount(row) * row.count for row in decode),
-            )
-            for amount in amounts
-        ]
+        return [MemoTable(names, partial(_attainable, group)) for names, group in groups.items()]
 
     def evaluate(self, point: Point) -> tuple[Array, ...]:
-        """The quantities of `EVALUATED` at a point."""
-        sums = [over_steps(point, *pair) for pair in self._sums]
+        """The quantities of `outputs` at a point."""
         times = [kernel.time(point) for kernel in self._bounds]
-        time, compute_bound = (sum((each[i] for each in times), np.zeros(())) for i in range(2))
-        attained, error = np.zeros(()), np.zeros(())
-        for group in self._attained:
+        roofline = sum((each.roofline for each in times), np.zeros(()))
+        bound = [
+            sum((each.bound[i] for each in times), np.zeros(()))
+            for i in range(len(self.bounds) - 1)
+        ]
+        attainable, error = np.zeros(()), np.zeros(())
+        for group in self._lawful:
             more, off = group(point)
-            attained, error = attained + more, error + off
+            attainable, error = attainable + more, error + off
         host: Array = np.full((), np.nan)
         if self.laws:
             host = self.laws.host_seconds(point)
             if self.laws.serial:  # what computes also issues: one waits for the other
-                attained, host = attained + host, np.zeros(())
-        return (*sums, *self.memory(point), time, compute_bound, attained, error, host)
-
-    def memory(self, point: Point) -> tuple[Array, Array]:
-        """Bytes of the KV cache and of activations at their peak, when the stage ends."""
-        last = point.at(step=point.values["steps"])
-        return point(self.cost.kv_cache_bytes), last.maximum(self.cost.peak_activation_bytes)
+                attainable, host = attainable + host, np.zeros(())
+        return (*self.count_plan.evaluate(point), roofline, *bound, attainable, error, host)
 
 
-def _attained(kernels: Sequence[Kernel], point: Point) -> tuple[Array, Array]:
-    """Seconds attained by all of them, and what nine in ten are off at most."""
+def _attainable(kernels: Sequence[KernelGroup], point: Point) -> tuple[Array, Array]:
+    """Attainable seconds of all of them, and what nine in ten are off at most."""
     seconds, off = np.zeros(()), np.zeros(())
     for kernel in kernels:
-        attained = kernel.time(point)[2]
-        seconds, off = seconds + attained, off + kernel.error * attained
+        attainable = kernel.time(point).attainable
+        seconds, off = seconds + attainable, off + kernel.error * attainable
     return seconds, off
 
 
-def over_steps(point: Point, once: Polynomial, per_step: Polynomial) -> Array:
-    """Add Σ per_step over the decode steps; affine in the step, it is steps × the mean step."""
-    value = point(once)
-    if per_step:
-        steps = point.values["steps"]
-        value = value + steps * point.at(step=(steps + 1) / 2)(per_step)
-    return value
+class Plan(Protocol):
+    """What can be evaluated: counts alone, or counts and times."""
+
+    counts: ComponentCounts
+    outputs: tuple[str, ...]
+
+    def evaluate(self, point: Point) -> tuple[Array, ...]: ...
 
 
-class Prompt(Struct, frozen=True):
-    """How a model's prompt is made up: what turns a scenario into variables of the formulas."""
-
-    images_per_sample: int
-    tokens_per_sample: int | None
-    """Visual tokens of one sample before reduction; None: the model has no images."""
-
-    def point(self, visual: Array, text: Array, batch: Array, steps: Array) -> Point:
-        """A prompt with more visual tokens than a sample gives holds several samples."""
-        samples = (
-            np.ceil(visual / self.tokens_per_sample) if self.tokens_per_sample else 0.0 * visual
-        )
-        return Point(
-            {
-                "visual": visual,
-                "text": text,
-                "prompt": visual + text,
-                "batch": batch,
-                "images": batch * np.maximum(samples, 1.0) * self.images_per_sample,
-                "steps": steps,
-            }
-        )
-
-
-def evaluate(plans: Sequence[Plan], prompt: Prompt, scenario: Scenario) -> list[list[Array]]:
-    """For each plan the quantities of `EVALUATED`, each of the scenario's shape."""
-    axes = scenario.axes
-    outputs = len(plans) * len(EVALUATED)
+def evaluate(
+    plans: Sequence[Plan], counts: Mapping[str, Array], derived: Iterable[Derived]
+) -> list[dict[str, Array]]:
+    """For each plan its outputs by name, each of the counts' broadcast shape."""
+    names, axes, derived = tuple(counts), tuple(counts.values()), tuple(derived)
+    outputs = sum(len(plan.outputs) for plan in plans)
     chunks = np.nditer(
         (*axes, *([None] * outputs)),  # type: ignore[arg-type]  # the stubs know no allocation
         flags=["external_loop", "buffered", "zerosize_ok"],
@@ -239,10 +211,9 @@ def evaluate(plans: Sequence[Plan], prompt: Prompt, scenario: Scenario) -> list[
     )
     with chunks:
         for arrays in chunks:
-            point = prompt.point(*arrays[: len(axes)])
+            point = Point(dict(zip(names, arrays[: len(axes)], strict=True)), derived)
             values = [value for plan in plans for value in plan.evaluate(point)]
             for target, value in zip(arrays[len(axes) :], values, strict=True):
                 target[...] = value
-        results = list(chunks.operands[len(axes) :])
-    width = len(EVALUATED)
-    return [results[i : i + width] for i in range(0, outputs, width)]
+        results = iter(chunks.operands[len(axes) :])
+    return [{name: next(results) for name in plan.outputs} for plan in plans]

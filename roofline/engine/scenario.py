@@ -1,96 +1,172 @@
-"""What is asked: how many tokens, how many sequences, which stage. Scalars or arrays alike."""
+"""What is asked, checked and with its specs read: one value, or an array, on every axis."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from collections.abc import Mapping
+from typing import Any, TypedDict, cast
 
 import numpy as np
 from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
+from roofline import reducers
+from roofline.engine.axes import ATTENTIONS, AXES, BY_NAME, COUNTS, NO_REDUCER, STAGES, Stage
+from roofline.engine.layout import Layers
 from roofline.errors import ScenarioError
+from roofline.model.architectures import AttentionKind
 from roofline.model.polynomial import Array
-
-Stage: TypeAlias = Literal["prefill", "decode", "generate"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-
-DEFAULT_TEXT_TOKENS = 40
-"""The text prompt of the LLaVA-PruMerge paper's efficiency analysis (section 4.2)."""
+from roofline.reducers import Reducer
+from roofline.specs.catalog import load_hardware, load_model, load_quantization
+from roofline.specs.hardware import Hardware
+from roofline.specs.models import Model
+from roofline.specs.quantization import Quantization
 
 MOST = 10_000_000
 """Largest count of tokens or sequences: beyond it sums would not be exact in float64."""
 
 
-class Scenario(Struct, frozen=True):
-    """Axes of one analysis; float64 arrays that broadcast against each other."""
+class Axes(TypedDict, total=False):
+    """Keywords of the axes that have defaults, as a caller writes them; `engine.axes` has the rest.
 
-    visual_tokens: Array
-    """Per sequence, all images and frames together, as they reach the LLM."""
-    text_tokens: Array
-    batch: Array
-    output_tokens: Array
-    """Decode steps after the prompt; only the stage `generate` looks at it."""
-    stage: Stage = "prefill"
+    Counts are numbers or arrays that broadcast.
+    """
+
+    text_tokens: ArrayLike | None
+    batch: ArrayLike | None
+    output_tokens: ArrayLike | None
+    reducer: str | Reducer | None
+    stage: str
+    attention: str | None
+    accounting: str
+    vision_layers: Layers | None
+    llm_layers: Layers | None
+
+
+class Scenario(Struct, frozen=True, eq=False, kw_only=True):
+    """A value on every axis."""
+
+    model: Model
+    hardware: Hardware | None
+    """None to count only."""
+    quant: Quantization
+    reducer: Reducer | None
+    counts: Mapping[str, Array]
+    """float64 arrays that broadcast, by axis; no `visual_tokens` where the model decides."""
+    stage: Stage
+    attention: AttentionKind | None
+    """None where the accounting decides."""
+    accounting: str
+    vision_layers: Layers | None = None
+    llm_layers: Layers | None = None
 
     @classmethod
     def of(
         cls,
+        model: str | Model,
+        hardware: str | Hardware | None = None,
+        quant: str | Quantization = "fp16",
         *,
-        visual_tokens: ArrayLike | None,
-        text_tokens: ArrayLike = DEFAULT_TEXT_TOKENS,
-        batch: ArrayLike = 1,
-        output_tokens: ArrayLike = 0,
+        reducer: str | Reducer | None = None,
         stage: str = "prefill",
+        attention: str | None = None,
+        accounting: str = "exact",
+        vision_layers: Layers | None = None,
+        llm_layers: Layers | None = None,
+        **counts: ArrayLike | None,
     ) -> Scenario:
-        """Check and convert. `visual_tokens` None is a prompt of text alone.
+        """Read the specs that are named, and check.
 
-        Raises ScenarioError for counts that are not whole, not positive, or do not broadcast.
+        Raises UnknownNameError, SpecError; ScenarioError for counts that are not whole, too small
+        or large, or do not broadcast, and for what does not go together.
         """
-        if stage not in STAGES:
-            raise ScenarioError(f"unknown stage {stage!r}: choose one of {', '.join(STAGES)}")
+        for name, value, known in (
+            ("stage", stage, STAGES),
+            ("attention", attention, (None, *ATTENTIONS)),
+        ):
+            if value not in known:
+                choices = ", ".join(BY_NAME[name].choices)
+                raise ScenarioError(f"unknown {name} {value!r}: choose one of {choices}")
+        if stage == "generate" and counts.get("output_tokens") is None:
+            raise ScenarioError(
+                "the stage generate needs output tokens: give --output-tokens (output_tokens)"
+            )
+        for name in counts:
+            if name not in BY_NAME or not BY_NAME[name].is_count:
+                raise TypeError(f"there is no axis {name!r}: {', '.join(BY_NAME)}")
+        checked = {axis.name: _checked(axis.name, counts.get(axis.name)) for axis in COUNTS}
         scenario = cls(
-            visual_tokens=np.zeros(())
-            if visual_tokens is None
-            else _counts("visual tokens", visual_tokens),
-            text_tokens=_counts("text tokens", text_tokens),
-            batch=_counts("batch", batch),
-            output_tokens=_counts("output tokens", output_tokens, least=0),
-            stage=stage,
+            model=load_model(model),
+            hardware=None if hardware is None else load_hardware(hardware),
+            quant=load_quantization(quant),
+            reducer=None if reducer in (None, NO_REDUCER) else reducers.find(reducer),
+            counts={name: array for name, array in checked.items() if array is not None},
+            stage=cast(Stage, stage),
+            attention=cast("AttentionKind | None", attention),
+            accounting=accounting,
+            vision_layers=vision_layers,
+            llm_layers=llm_layers,
         )
         try:
             scenario.shape  # noqa: B018  # broadcasting is the check
         except ValueError:
-            raise ScenarioError(
-                "visual tokens, text tokens, batch and output tokens do not broadcast: "
-                f"their shapes are {', '.join(str(axis.shape) for axis in scenario.axes)}"
-            ) from None
+            shapes = ", ".join(f"{n} {array.shape}" for n, array in scenario.counts.items())
+            raise ScenarioError(f"counts do not broadcast: their shapes are {shapes}") from None
         return scenario
 
     @property
-    def steps(self) -> Array:
-        """Decode steps of the stage."""
-        if self.stage == "generate":
-            return self.output_tokens
-        return np.asarray(float(self.stage == "decode"))
-
-    @property
-    def axes(self) -> tuple[Array, Array, Array, Array]:
-        """Visual tokens, text tokens, batch and decode steps."""
-        return self.visual_tokens, self.text_tokens, self.batch, self.steps
-
-    @property
     def shape(self) -> tuple[int, ...]:
-        return np.broadcast_shapes(*(axis.shape for axis in self.axes))
+        """Of every figure of its estimate."""
+        return np.broadcast_shapes(*(array.shape for array in self.counts.values()))
+
+    def with_counts(self, **counts: ArrayLike) -> Scenario:
+        """The same with other counts. Raises ScenarioError."""
+        checked = {name: cast(Array, _checked(name, value)) for name, value in counts.items()}
+        return replace(self, counts={**self.counts, **checked})
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What was asked, by axis: names of specs, counts as plain numbers or nested lists."""
+        values: dict[str, Any] = {
+            "model": self.model.name,
+            "hardware": self.hardware and self.hardware.name,
+            "quant": self.quant.name,
+            "reducer": self.reducer and self.reducer.label,
+            "stage": self.stage,
+            "attention": self.attention,
+            "accounting": self.accounting,
+        }
+        values |= {name: plain(array) for name, array in self.counts.items()}
+        return {axis.name: values.get(axis.name) for axis in AXES}
 
 
-def _counts(name: str, values: ArrayLike, least: int = 1) -> Array:
+def _checked(name: str, values: ArrayLike | None) -> Array | None:
+    """Counts as an array; None where there are none and no default is."""
+    axis = BY_NAME[name]
+    if values is None:
+        return None if axis.default is None else np.asarray(float(axis.default))
+    least = axis.least or 0
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ScenarioError(f"{name} must be whole numbers, not {values!r}") from None
+        raise ScenarioError(f"{axis.unit} must be whole numbers, not {values!r}") from None
     wrong = array[~((array >= least) & (array <= MOST) & (array == np.floor(array)))]
     if wrong.size and MOST < wrong.flat[0] < np.inf:
-        raise ScenarioError(f"{name} must be at most {MOST:,}, not {wrong.flat[0]:g}")
+        raise ScenarioError(f"{axis.unit} must be at most {MOST:,}, not {wrong.flat[0]:g}")
     if wrong.size:
-        raise ScenarioError(f"{name} must be whole numbers ≥ {least}, not {wrong.flat[0]:g}")
+        raise ScenarioError(f"{axis.unit} must be whole numbers ≥ {least}, not {wrong.flat[0]:g}")
     return array
+
+
+def plain(value: Any) -> Any:
+    """NumPy → JSON: arrays to lists, whole floats to ints, what is not finite to null."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return [plain(item) for item in value]
+    item = value.item() if isinstance(value, np.generic | np.ndarray) else value
+    if isinstance(item, str):
+        return str(item)  # NumPy's own are strings to `json` alone
+    if isinstance(item, float):
+        if not np.isfinite(item):
+            return None
+        return int(item) if item.is_integer() else item
+    return item

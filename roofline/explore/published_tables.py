@@ -8,7 +8,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from roofline.engine.analysis import analyze
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.specs.reading import DATA, build, read_yaml
 from roofline.specs.sourced import Spec
 from roofline.units import GIGA, MILLI, TERA
@@ -19,7 +19,7 @@ Status = Literal["match", "match, padded zero", "match, scaled", "slip", "mismat
 _TABLE2 = DATA / "prumerge_table2.yaml"
 _QUANTITIES: dict[Column, tuple[str, float]] = {
     "flops_t": ("flops", TERA),
-    "time_ms": ("time_s", MILLI),
+    "time_ms": ("roofline_time_s", MILLI),
     "memory_gb": ("memory_access_bytes", GIGA),
     "activation_gb": ("activation_store_bytes", GIGA),
 }
@@ -74,7 +74,7 @@ class PrintedTable(Spec, frozen=True):
     slips: tuple[Slip, ...]
 
 
-class Cell(Struct, frozen=True):
+class PrintedCell(Struct, frozen=True):
     """One printed value beside the recomputed one."""
 
     model: str
@@ -114,7 +114,7 @@ class Reproduction(Struct, frozen=True):
     """Table 2 against its recomputation."""
 
     source: str
-    cells: tuple[Cell, ...]
+    cells: tuple[PrintedCell, ...]
     stated: tuple[StatedRow, ...]
 
     @property
@@ -144,7 +144,7 @@ def prumerge_table2(table: PrintedTable | None = None) -> Reproduction:
     return Reproduction(table.source, tuple(cells), tuple(stated))
 
 
-def _cells(table: PrintedTable, row: PrintedRow) -> list[Cell]:
+def _cells(table: PrintedTable, row: PrintedRow) -> list[PrintedCell]:
     tokens = table.computed_at_tokens[row.method]
     estimate = _estimate(table, row, tokens, "llm-viewer")
     cells = []
@@ -160,7 +160,7 @@ def _cells(table: PrintedTable, row: PrintedRow) -> list[Cell]:
             ]
             if known:
                 status, why = "slip", known[0]
-        cells.append(Cell(*row.key, column, printed, recomputed, status, why))
+        cells.append(PrintedCell(*row.key, column, printed, recomputed, status, why))
     return cells
 
 
@@ -196,7 +196,7 @@ def _stated(table: PrintedTable, row: PrintedRow) -> StatedRow:
         time_ms=_in_units(estimate, "time_ms"),
         memory_gb=_in_units(estimate, "memory_gb"),
         activation_gb=_in_units(estimate, "activation_gb"),
-        bound=str(estimate.bound),
+        bound=str(estimate.llm.bound),
     )
 
 
@@ -213,4 +213,4 @@ def _estimate(table: PrintedTable, row: PrintedRow, tokens: int, accounting: str
 
 def _in_units(estimate: Estimate, column: Column) -> float:
     quantity, unit = _QUANTITIES[column]
-    return float(getattr(estimate, quantity)) / unit
+    return float(getattr(estimate.llm, quantity)) / unit

@@ -7,9 +7,12 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import pandas as pd
 
+from roofline.device.kernel_types import ATTENTION_BYTES, kernel_roof
 from roofline.device.laws.attention import (
     MOST_CORRECTION,
+    AttentionLaw,
     attention_flops,
     attention_seconds,
     correction_basis,
@@ -17,8 +20,10 @@ from roofline.device.laws.attention import (
 )
 from roofline.device.roof import Array, Roof
 from roofline.fitting.descent import descend, numeric_jacobian
+from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
+    FitError,
     check_physics,
     columns,
     errors_percent,
@@ -26,7 +31,8 @@ from roofline.fitting.rows import (
     of_one_source,
     rounded,
 )
-from roofline.specs.kernel_laws import AttentionLaw
+from roofline.fitting.tables import by_kernel
+from roofline.specs.hardware import Hardware
 
 GPU = AttentionLaw(
     rows=1,
@@ -106,7 +112,7 @@ def fit_attention(
     causal = (
         np.asarray(rows["causal"], dtype=bool) if "causal" in rows else np.full(keys.size, True)
     )
-    data = _Measured(
+    data = _AttentionTimes(
         roof, element_bytes, batch, queries, keys, heads, kv_heads, head_dim, causal, seconds
     )
     check_physics(roof, seconds, data.flops, data.traffic)
@@ -117,15 +123,36 @@ def fit_attention(
     return msgspec.structs.replace(rounded(_best(data, starts)), rows=seconds.size, **errors)
 
 
-def _best(data: _Measured, starts: Sequence[AttentionLaw]) -> AttentionLaw:
+def _kernels(hardware: Hardware, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows by data type; without that column, those of the device's 16-bit type."""
+    if "dtype" not in rows:
+        rows = rows.assign(dtype="bf16" if hardware.matmul_peak("bf16") else "fp16")
+    return by_kernel(rows)
+
+
+def _fit(hardware: Hardware, data_type: str, rows: dict[str, Any]) -> AttentionLaw:
+    if data_type not in ATTENTION_BYTES:
+        raise FitError(f"dtype must be one of {', '.join(ATTENTION_BYTES)}")
+    return fit_attention(
+        rows,
+        kernel_roof(hardware, data_type),
+        element_bytes=ATTENTION_BYTES[data_type],
+        kind=hardware.kind,
+    )
+
+
+FITTERS.register(AttentionLaw.family, Fitter(_SHAPE, _kernels, _fit))
+
+
+def _best(data: _AttentionTimes, starts: Sequence[AttentionLaw]) -> AttentionLaw:
     """The better of the laws fitted from the starts."""
-    models = [_Model(data, start) for start in starts]
+    models = [_AttentionFit(data, start) for start in starts]
     fits = [descend(model, model.measured) for model in models]
     best = min(range(len(fits)), key=lambda i: fits[i][1])
     return models[best].law(fits[best][0])
 
 
-class _Measured:
+class _AttentionTimes:
     """Shapes and times."""
 
     def __init__(self, roof: Roof, element_bytes: float, *arrays: Any) -> None:
@@ -136,8 +163,10 @@ class _Measured:
         elements = 2 * batch * head_dim * (queries * heads + keys * kv_heads)
         self.traffic = element_bytes * elements
 
-    def where(self, mask: Any) -> _Measured:
-        return _Measured(self.roof, self.element_bytes, *(array[mask] for array in self.arrays))
+    def where(self, mask: Any) -> _AttentionTimes:
+        return _AttentionTimes(
+            self.roof, self.element_bytes, *(array[mask] for array in self.arrays)
+        )
 
     def predict(self, law: AttentionLaw) -> Array:
         return attention_seconds(
@@ -145,14 +174,16 @@ class _Measured:
         )
 
 
-class _Model:
+class _AttentionFit:
     """The law's free numbers as a vector, corrections last."""
 
-    def __init__(self, data: _Measured, start: AttentionLaw) -> None:
+    def __init__(self, data: _AttentionTimes, start: AttentionLaw) -> None:
         self.data, self.template = data, start
         _, queries, keys, *_ = data.shape
-        unsaid = () if (queries < keys).any() else ("bandwidth_fraction",)
-        self.numbers = [name for name in _NUMBERS if getattr(start, name) and name not in unsaid]
+        unmeasured = () if (queries < keys).any() else ("bandwidth_fraction",)
+        self.numbers = [
+            name for name in _NUMBERS if getattr(start, name) and name not in unmeasured
+        ]
         self.measured = np.log(data.seconds)
         self.floor = np.log(data.roof.seconds(data.flops, data.traffic))
         basis = correction_basis(*data.shape)

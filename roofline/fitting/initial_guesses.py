@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
-from roofline.specs.kernel_laws import MatmulLaw, Tile
+from roofline.device.laws.matmul import MatmulLaw, Tile
 
 Limits: TypeAlias = tuple[int, int | None]
 """More than the first, up to the last; None for any number."""

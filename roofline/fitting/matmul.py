@@ -8,9 +8,11 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from roofline.device.kernel_types import MATMUL_KERNELS, kernel_roof
 from roofline.device.laws.matmul import (
     MOST_CORRECTION,
     Blocks,
+    MatmulLaw,
     blocks,
     chosen_seconds,
     correction_basis,
@@ -20,10 +22,10 @@ from roofline.device.laws.matmul import (
 )
 from roofline.device.roof import Array, Roof
 from roofline.fitting.descent import WIDTH, descend
+from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.initial_guesses import CPU, starts
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
-    KERNELS,
     FitError,
     check_physics,
     columns,
@@ -32,7 +34,8 @@ from roofline.fitting.rows import (
     of_one_source,
     rounded,
 )
-from roofline.specs.kernel_laws import MatmulLaw
+from roofline.fitting.tables import by_kernel
+from roofline.specs.hardware import Hardware
 
 _TRIAL_ROWS = 2000
 """Of more rows only some shapes try the starts."""
@@ -87,16 +90,16 @@ def fit_matmul(
 ) -> MatmulLaw:
     """A law from columns `m`, `n`, `k`, `time_ms`, one measured [m, k] @ [k, n] a row.
 
-    `kernel` is a key of `KERNELS`, which has the widths of its operands. A CPU gets fewer numbers
-    and no corrections, for it is fitted to dozens of measurements instead of thousands. The error
-    is that of first fits on (n, k) shapes held out from them. Raises FitError.
+    `kernel` is a key of `MATMUL_KERNELS`, which has the widths of its operands. A CPU gets fewer
+    numbers and no corrections, for it is fitted to dozens of measurements instead of thousands. The
+    error is that of first fits on (n, k) shapes held out from them. Raises FitError.
     """
-    if kernel not in KERNELS:
-        raise FitError(f"no matmul kernel {kernel!r}; there are {', '.join(KERNELS)}")
+    if kernel not in MATMUL_KERNELS:
+        raise FitError(f"no matmul kernel {kernel!r}; there are {', '.join(MATMUL_KERNELS)}")
     rows = of_one_source(rows)
     m, n, k, seconds = columns(rows, ("m", "n", "k", "time_ms"))
-    data = _Measured(roof, kernel, m, n, k, seconds)
-    width = KERNELS[kernel]
+    data = _MatmulTimes(roof, kernel, m, n, k, seconds)
+    width = MATMUL_KERNELS[kernel]
     check_physics(
         roof,
         seconds,
@@ -108,17 +111,26 @@ def fit_matmul(
     start, first = _most_promising(data, starts(kind, width.weight, width.input))
     last, predicted = first, []
     for test in tests:
-        model = _Model(data.where(~test), start)
+        model = _MatmulFit(data.where(~test), start)
         last = _best(model, first)
         predicted.append(data.where(test).predict(model.law(last)))
     errors = errors_percent(predicted, [seconds[test] for test in tests])
-    model = _Model(data, start)
+    model = _MatmulFit(data, start)
     x, _ = descend(model, model.measured, last)
     return msgspec.structs.replace(rounded(model.law(x)), rows=m.size, **errors)
 
 
+def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> MatmulLaw:
+    return fit_matmul(rows, kernel_roof(hardware, kernel), kernel=kernel, kind=hardware.kind)
+
+
+FITTERS.register(
+    MatmulLaw.family, Fitter(("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit)
+)
+
+
 def _most_promising(
-    data: _Measured, candidates: Sequence[MatmulLaw]
+    data: _MatmulTimes, candidates: Sequence[MatmulLaw]
 ) -> tuple[MatmulLaw, Array | None]:
     """The start that explains some of the shapes best, and how far the fit to them came.
 
@@ -131,31 +143,31 @@ def _most_promising(
     if spare:
         data = data.where(~held_out(data.n, data.k)[0])
         data = data.where(held_out(data.k, data.n)[0])
-    models = [_Model(data, candidate) for candidate in candidates]
+    models = [_MatmulFit(data, candidate) for candidate in candidates]
     fits = [descend(model, model.measured) for model in models]
     best = min(range(len(fits)), key=lambda i: fits[i][1])
     return candidates[best], fits[best][0] if spare else None
 
 
-def _best(model: _Model, first: Array | None) -> Array:
+def _best(model: _MatmulFit, first: Array | None) -> Array:
     """The better of the fits from the prior and, if there is such, from where a trial came."""
     fits = [descend(model, model.measured, x) for x in (None, first)[: 1 + (first is not None)]]
     return min(fits, key=lambda fit: fit[1])[0]
 
 
-class _Measured:
+class _MatmulTimes:
     """Shapes and times of one kernel."""
 
     def __init__(self, roof: Roof, kernel: str, m: Array, n: Array, k: Array, s: Array) -> None:
         self.roof, self.kernel = roof, kernel
         self.m, self.n, self.k, self.seconds = m, n, k, s
-        width = KERNELS[kernel]
+        width = MATMUL_KERNELS[kernel]
         self.weight_bytes = width.weight * n * k
         self.activation_bytes = m * (width.input * k + width.output * n)
 
-    def where(self, mask: Any) -> _Measured:
+    def where(self, mask: Any) -> _MatmulTimes:
         picked = (a[mask] for a in (self.m, self.n, self.k, self.seconds))
-        return _Measured(self.roof, self.kernel, *picked)
+        return _MatmulTimes(self.roof, self.kernel, *picked)
 
     def predict(self, law: MatmulLaw) -> Array:
         return matmul_seconds(
@@ -169,10 +181,10 @@ class _Measured:
         )
 
 
-class _Model:
+class _MatmulFit:
     """A law's free numbers as a vector: logarithms, log odds of fractions, corrections as such."""
 
-    def __init__(self, data: _Measured, start: MatmulLaw) -> None:
+    def __init__(self, data: _MatmulTimes, start: MatmulLaw) -> None:
         numbers = [name for name in _NUMBERS if getattr(start, name)]
         self.data, self.template, self.numbers = data, start, numbers
         self.measured = np.log(data.seconds)

@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
 import numpy as np
+import pandas as pd
+from msgspec.structs import replace
 
-from roofline.device.laws.pointwise import pointwise_seconds
+from roofline.device.kernel_types import kernel_roof
+from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.roof import Array, Roof
 from roofline.fitting.descent import descend, numeric_jacobian
-from roofline.fitting.rows import check_physics, columns, errors_percent, held_out, rounded
-from roofline.specs.kernel_laws import PointwiseLaw
+from roofline.fitting.fitters import FITTERS, Fitter, Laws
+from roofline.fitting.rows import (
+    check_physics,
+    columns,
+    errors_percent,
+    held_out,
+    of_one_source,
+    rounded,
+)
+from roofline.specs.hardware import Hardware
 from roofline.units import GIGA, MIB, MICRO
+
+PLAINEST = "residual"
+"""Vector op whose law goes for all that were not measured."""
 
 LEAST_ROWS = 6
 """The law has four numbers."""
@@ -26,24 +39,45 @@ def fit_pointwise(rows: Mapping[str, Any], roof: Roof) -> PointwiseLaw:
 
     The cache has numbers of its own where `roof` has a cache.
     """
+    rows = of_one_source(rows)
     size, seconds = columns(rows, ("bytes", "time_ms"), least=LEAST_ROWS)
     check_physics(roof, seconds, np.zeros_like(size), size)
     tests = held_out(size)
     predicted = []
     for test in tests:
-        law = _fit(roof, size[~test], seconds[~test])
+        law = _fitted(roof, size[~test], seconds[~test])
         predicted.append(pointwise_seconds(law, roof, traffic_bytes=size[test]))
     errors = errors_percent(predicted, [seconds[test] for test in tests])
-    law = _fit(roof, size, seconds)
-    return msgspec.structs.replace(rounded(law), rows=size.size, **errors)
+    law = _fitted(roof, size, seconds)
+    return replace(rounded(law), rows=size.size, **errors)
 
 
-def _fit(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:
-    model = _Model(roof, size, seconds)
+def _functions(hardware: Hardware, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows by function; without that column, all of them as `default`."""
+    if "function" not in rows:
+        return {"default": rows}
+    return {str(function): some for function, some in rows.groupby("function", sort=False)}
+
+
+def _fit(hardware: Hardware, function: str, rows: dict[str, Any]) -> PointwiseLaw:
+    roof = replace(kernel_roof(hardware, "fp32"), flops_per_s=hardware.vector_flops_per_s)
+    return fit_pointwise(rows, roof)
+
+
+def _with_default(laws: Laws) -> Laws:
+    others = laws.get("default") or laws.get(PLAINEST) or next(iter(laws.values()))
+    return {**laws, "default": others}
+
+
+FITTERS.register(PointwiseLaw.family, Fitter(("bytes",), _functions, _fit, _with_default))
+
+
+def _fitted(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:
+    model = _PointwiseFit(roof, size, seconds)
     return model.law(descend(model, model.measured)[0])
 
 
-class _Model:
+class _PointwiseFit:
     """Logarithms of launch, bandwidth, cached bandwidth and cache size."""
 
     def __init__(self, roof: Roof, size: Array, seconds: Array) -> None:

@@ -37,29 +37,6 @@ class FitError(InputError):
     """Measurements that no law can be fitted to."""
 
 
-class Format(msgspec.Struct, frozen=True):
-    """Bytes per element of a matmul's operands."""
-
-    weight: float
-    input: float
-    output: float
-
-
-KERNELS: dict[str, Format] = {
-    "fp32": Format(4, 4, 4),
-    "fp16": Format(2, 2, 2),
-    "bf16": Format(2, 2, 2),
-    "fp8": Format(1, 1, 2),
-    # 4 bits and an 8-bit scale to 16 elements
-    "fp4": Format(0.5 + 1 / 16, 0.5 + 1 / 16, 2),
-    "w8a8": Format(1, 1, 2),
-    "w8a16": Format(1, 2, 2),
-    # 4 bits and a 16-bit scale to 128 elements
-    "w4a16": Format(0.5 + 2 / 128, 2, 2),
-}
-"""Operand widths by kernel, as public tables of measurements have them."""
-
-
 def of_one_source(rows: Mapping[str, Any]) -> Mapping[str, Any]:
     """The rows of the `source` with most of them, where the table has such a column.
 

@@ -8,26 +8,17 @@ or `time_s`. What it is may stand in a column `op`; else its columns tell. Publi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from roofline.device.kernel_types import OTHER_NAMES
+from roofline.fitting.fitters import FITTERS
 from roofline.fitting.rows import FitError
 from roofline.units import MILLI
-
-Kind: TypeAlias = Literal["matmul", "attention", "pointwise"]
-
-COLUMNS: Mapping[Kind, tuple[str, ...]] = {
-    "matmul": ("m", "n", "k"),
-    "attention": ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim"),
-    "pointwise": ("bytes",),
-}
-"""What every row of a kind needs beside its time."""
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -48,28 +39,34 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise FitError(f"{file} is neither Parquet nor CSV: {reason}") from None
 
 
-def by_kind(table: pd.DataFrame, name: str = "the table") -> dict[Kind, pd.DataFrame]:
-    """The rows of each kind that there are any of, times in `time_ms`. Raises FitError.
+def by_family(table: pd.DataFrame, name: str = "the table") -> dict[str, pd.DataFrame]:
+    """The rows of each family of kernels that there are any of, times in `time_ms`.
 
-    Rows whose `op` is of no kind, such as copies that measure bandwidth, are left out.
+    Rows whose `op` is no family that can be fitted, such as copies that measure bandwidth, are left
+    out. Raises FitError.
     """
     table = _in_milliseconds(table, name)
-    kinds: dict[Kind, pd.DataFrame] = {}
-    for kind, needed in COLUMNS.items():
+    needed_by_family = {family: FITTERS.find(family).columns for family in FITTERS.names()}
+    families: dict[str, pd.DataFrame] = {}
+    for family, needed in needed_by_family.items():
         lacking = [column for column in needed if column not in table]
         if "op" in table:
-            rows = table[table["op"] == kind]
+            rows = table[table["op"] == family]
             if len(rows) and lacking:
-                raise FitError(f"{name} lacks the columns {', '.join(lacking)} of its {kind} rows")
+                raise FitError(
+                    f"{name} lacks the columns {', '.join(lacking)} of its {family} rows"
+                )
         else:
             rows = table.iloc[:0] if lacking else table[table[list(needed)].notna().any(axis=1)]
         if len(rows):
             empty = [name for name in rows if name != "time_ms" and rows[name].isna().all()]
-            kinds[kind] = rows.drop(columns=empty)
-    if not kinds:
-        forms = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in COLUMNS.items())
+            families[family] = rows.drop(columns=empty)
+    if not families:
+        forms = "; ".join(
+            f"{family}: {', '.join(names)}" for family, names in needed_by_family.items()
+        )
         raise FitError(f"{name} has none of the sets of columns that a fit takes ({forms})")
-    return kinds
+    return families
 
 
 def of_device(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, int]:
@@ -90,10 +87,8 @@ def of_device(table: pd.DataFrame, names: Sequence[str]) -> tuple[pd.DataFrame, 
     return table[mine], int((~mine).sum())
 
 
-def kernels(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def by_kernel(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Rows by kernel or data type, under our names. Raises FitError without that column."""
-    if rows.empty:
-        return {}
     if "dtype" not in rows:
         raise FitError("measurements lack the column dtype, which says what kernel they are of")
     named = rows["dtype"].astype(str).replace(OTHER_NAMES)

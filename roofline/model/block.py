@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from roofline.model.op import Op
+from roofline.model.op import Op, Role
 from roofline.model.polynomial import Number, Polynomial, total
 
 
@@ -41,6 +41,40 @@ class Block(Struct, frozen=True):
     ops: tuple[Op, ...]
     label: str = ""
     """Which layers these are, where not all layers of the model cost the same."""
+    idle: bool = False
+    """Loaded, and never run: what lies behind the layer whose output is used."""
+
+
+class Parameters(Struct, frozen=True):
+    """Elements that are resident: of weight matrices by their role, and of vectors."""
+
+    matrices: Mapping[Role, float]
+    vectors: float
+    """Biases, norm weights, position embeddings."""
+
+    @property
+    def total(self) -> float:
+        return sum(self.matrices.values()) + self.vectors
+
+
+def parameters(blocks: Sequence[Block]) -> Parameters:
+    """Count what the blocks' ops hold, those of idle blocks included."""
+    matrices: dict[Role, float] = {}
+    vectors = 0.0
+    for block in blocks:
+        for op in block.ops:
+            held = op.weights if op.resident_weights is None else op.resident_weights
+            matrices[op.role] = matrices.get(op.role, 0.0) + block.count * _plain(held)
+            vectors += block.count * _plain(op.vectors)
+    return Parameters(matrices, vectors)
+
+
+def _plain(number: Number) -> float:
+    """The number of elements that an op holds does not depend on the scenario."""
+    terms = Polynomial.of(number).terms
+    if terms.keys() - {()}:
+        raise ValueError(f"an op holds {number!r} elements: say how many in `resident_weights`")
+    return terms.get((), 0.0)
 
 
 def live_elements(blocks: Sequence[Block]) -> Iterator[Polynomial]:
@@ -50,7 +84,7 @@ def live_elements(blocks: Sequence[Block]) -> Iterator[Polynomial]:
     outputs are alive together. A repeated block is walked twice, since from its second turn on
     every turn is the same and only the last one may let go of what all turns read.
     """
-    ops = [op for block in blocks for _ in range(min(block.count, 2)) for op in block.ops]
+    ops = [op for b in blocks if not b.idle for _ in range(min(b.count, 2)) for op in b.ops]
     live: dict[str, Number] = {}
     for op, wanted in zip(ops, _wanted_after(ops), strict=True):
         for name, size in op.reads.items():

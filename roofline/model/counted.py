@@ -1,7 +1,11 @@
-"""What an accounting hands to the engine: rows of cost, polynomials in the scenario's variables."""
+"""What a model needs, counted and not yet priced: polynomials in the scenario's variables.
+
+FLOPs, bytes and memory of ops at the widths of a quantization mode, on no device.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -29,7 +33,7 @@ AMOUNTS = Amounts.__struct_fields__
 TRAFFIC = tuple(name for name in AMOUNTS if name.endswith("_bytes"))
 
 
-class CostRow(Struct, frozen=True):
+class CountedOp(Struct, frozen=True):
     """One distinct op: what it costs each time, and how often it runs in its phase.
 
     In the phase `decode` amounts are those of the step that the variable `step` counts, and
@@ -47,18 +51,35 @@ class CostRow(Struct, frozen=True):
     """Of a matmul or a fused attention kernel."""
     kernel: str = ""
     """Name of one that is unlike others of its kind: a linear w4a16, a norm rms_norm."""
+    launches: int = 1
+    """Kernels that one occurrence issues."""
+    elsewhere: Mapping[str, Polynomial] = {}
+    """Amounts at resources beside tensor and vector units and DRAM."""
 
     @property
     def traffic(self) -> Polynomial:
         """DRAM bytes of one occurrence, all kinds together."""
         return total(getattr(self.amounts, name) for name in TRAFFIC)
 
+    @property
+    def amounts_at(self) -> dict[str, Polynomial]:
+        """What one occurrence asks of each resource: FLOPs of units, bytes of memories and links.
 
-class ComponentCost(Struct, frozen=True):
+        Units work side by side; what a vector op computes with matrices, vector units do.
+        """
+        amounts = self.amounts
+        if self.unit == "vector":
+            work = {"vector": amounts.flops + amounts.vector_flops}
+        else:
+            work = {"tensor": amounts.flops, "vector": amounts.vector_flops}
+        return {**work, "dram": self.traffic, **self.elsewhere}
+
+
+class ComponentCounts(Struct, frozen=True, eq=False):
     """All rows of one component at one stage, and what it keeps in memory."""
 
     component: str
-    rows: tuple[CostRow, ...]
+    rows: tuple[CountedOp, ...]
     weight_bytes: float
     kv_cache_bytes: Polynomial
     """At the end of the stage."""

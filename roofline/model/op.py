@@ -91,12 +91,17 @@ class Op(Struct, frozen=True):
     weights: Number = 0.0
     """Elements of weight matrices read."""
     role: Role = "linear"
+    resident_weights: float | None = None
+    """Elements of those matrices in memory, where they are not what is read: a table of which rows
+    are looked up, or a matrix that another op holds."""
     vectors: Number = 0.0
     """Elements of biases, norm weights and position embeddings read."""
     kv_reads: Number = 0.0
     kv_writes: Number = 0.0
     resident: Mapping[str, Number] = {}
     """Full size of a tensor that the op writes only a part of."""
+    elsewhere: Mapping[str, Number] = {}
+    """Amounts at resources beside tensor and vector units and DRAM: bytes over a link, say."""
     shape: MatmulShape | AttentionShape | None = None
     """What the time that a kernel attains depends on, beside FLOPs and bytes."""
     launches: int = 1

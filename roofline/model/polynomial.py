@@ -8,16 +8,16 @@ coefficients that are left meet the arrays. The same formula also takes plain nu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[np.float64]
-Monomial: TypeAlias = tuple[
-    str, ...
-]  # sorted variable names, repeated for powers; () is the constant
+Monomial: TypeAlias = tuple[str, ...]
+"""Sorted variable names, repeated for powers; () is the constant."""
 
 
 class Polynomial:
@@ -82,8 +82,9 @@ class Polynomial:
             " + ".join(f"{c:g}" + "".join(f"·{v}" for v in m) for m, c in self.terms.items()) or "0"
         )
 
-    def depends_on(self, name: str) -> bool:
-        return any(name in monomial for monomial in self.terms)
+    @property
+    def variables(self) -> frozenset[str]:
+        return frozenset(name for monomial in self.terms for name in monomial)
 
     def never_exceeds(self, other: Polynomial) -> bool:
         """True if no coefficient is above the other's, so that no non-negative point is either."""
@@ -115,20 +116,58 @@ def upper_envelope(values: Iterable[Polynomial]) -> list[Polynomial]:
     return kept
 
 
-class Point:
+class Derived(Struct, frozen=True):
+    """A variable that is computed from others: `name` = `compute`(*`of`), arrays that broadcast."""
+
+    name: str
+    of: tuple[str, ...]
+    compute: Callable[..., Array]
+
+
+class Point(Mapping[str, Array]):
     """Values of the variables, scalars or arrays that broadcast, at which polynomials are read.
 
-    Monomials are computed once however many polynomials share them.
+    Monomials are computed once however many polynomials share them, derived variables when a
+    polynomial first asks for them.
     """
 
-    def __init__(self, values: Mapping[str, Array]) -> None:
-        self.values = values
+    def __init__(self, values: Mapping[str, Array], derived: Iterable[Derived] = ()) -> None:
+        self._given = dict(values)
+        self._derived = {one.name: one for one in derived if one.name not in self._given}
+        self._computed: dict[str, Array] = {}
         self._monomials: dict[Monomial, Array] = {(): np.float64(1.0)}  # type: ignore[dict-item]
+
+    def __getitem__(self, name: str) -> Array:
+        value = self._given.get(name)
+        if value is None:
+            value = self._computed.get(name)
+        if value is None:
+            one = self._derived[name]
+            value = self._computed[name] = one.compute(*(self[other] for other in one.of))
+        return value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._given, *self._derived))
+
+    def __len__(self) -> int:
+        return len(self._given) + len(self._derived)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of a figure that depends on all that is given."""
+        return np.broadcast_shapes(*(np.shape(value) for value in self._given.values()))
+
+    def moves_with(self, name: str, moved: str) -> bool:
+        """Whether a variable is `moved`, or derived from it."""
+        if name == moved:
+            return True
+        one = None if name in self._given else self._derived.get(name)
+        return one is not None and any(self.moves_with(other, moved) for other in one.of)
 
     def _monomial(self, monomial: Monomial) -> Array:
         known = self._monomials.get(monomial)
         if known is None:
-            known = self._monomial(monomial[:-1]) * self.values[monomial[-1]]
+            known = self._monomial(monomial[:-1]) * self[monomial[-1]]
             self._monomials[monomial] = known
         return known
 
@@ -144,12 +183,20 @@ class Point:
         return value
 
     def at(self, **values: Array) -> Point:
-        """The same point with some variables moved; monomials without them are kept."""
-        moved = Point({**self.values, **values})
-        moved._monomials = {
-            m: v for m, v in self._monomials.items() if not any(name in m for name in values)
-        }
+        """The same point with some variables moved; what does not depend on them is kept."""
+        moved = Point({**self._given, **values}, self._derived.values())
+
+        def stays(name: str) -> bool:
+            return not any(moved.moves_with(name, other) for other in values)
+
+        moved._computed = {n: v for n, v in self._computed.items() if stays(n)}
+        moved._monomials = {m: v for m, v in self._monomials.items() if all(map(stays, m))}
         return moved
+
+    def outer(self, **values: Array) -> Point:
+        """Every configuration with every entry of 1-d `values`, along a last axis of their own."""
+        given = {name: value[..., None] for name, value in self._given.items()}
+        return Point({**given, **values}, self._derived.values())
 
     def maximum(self, polynomials: Iterable[Polynomial]) -> Array:
         """Pointwise maximum, at least 0."""
@@ -157,3 +204,8 @@ class Point:
         for polynomial in upper_envelope(polynomials):
             highest = np.maximum(highest, self(polynomial))
         return highest
+
+
+def all_equal(numbers: Array) -> bool:
+    """Whether there are any numbers and they are one."""
+    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from roofline.engine.axes import AXES
 from roofline.errors import InputError
 from roofline.records.statistics import Summary, summarize
 from roofline.specs.hardware import Hardware
@@ -145,28 +146,9 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     """Of one run of the stage."""
 
 
-class Inputs(Struct, frozen=True, kw_only=True):
-    """What was run, defaults filled in; files by their names alone."""
-
-    model: str
-    reducer: str | None
-    visual_tokens: int
-    """Of a sequence, as they reach the LLM, or as many as a reducer inside it was to keep."""
-    text_tokens: int
-    batch: int
-    output_tokens: int
-    stage: str
-    quant: str
-    mode: str
-    attention: str
-    checkpoint: str | None
-    """None for random weights."""
-    image: str | None
-    """None for noise."""
-    device: str
-    hardware: str | None
-    """The spec that the run is compared with."""
-    seed: int
+RUN = ("mode", "attention", "checkpoint", "image", "device", "seed")
+"""What a run has been told beside its scenario; `checkpoint` is None for random weights, `image`
+None for noise, `attention` the implementation in transformers."""
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -177,7 +159,10 @@ class Record(Struct, frozen=True, kw_only=True):
     """Date and time, UTC, ISO 8601."""
     complete: bool
     """False where the run was interrupted: what had been measured by then is here."""
-    inputs: Inputs
+    inputs: dict[str, Any]
+    """What was run, defaults filled in, files by their names alone: the axes of its scenario
+    (visual tokens as they reached the LLM, or as many as a reducer inside it was to keep;
+    `hardware` the spec that the run is compared with) and `RUN`."""
     specs: dict[str, str]
     """Name of each spec that went in → SHA-256 of its content."""
     environment: Facts
@@ -200,6 +185,9 @@ class Record(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if WHOLE not in self.spans:
             raise RecordError(f"`spans` lacks `{WHOLE}`")
+        axes = (axis.name for axis in AXES if axis.name != "accounting")
+        if lacking := [name for name in (*axes, *RUN) if name not in self.inputs]:
+            raise RecordError(f"`inputs` lacks {', '.join(lacking)}")
 
     @property
     def whole(self) -> TimedSpan:

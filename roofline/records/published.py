@@ -59,7 +59,7 @@ class Row(Spec, frozen=True):
         return self.visual_tokens_on.get(benchmark, self.visual_tokens)
 
 
-class Table(Spec, frozen=True):
+class PublishedTable(Spec, frozen=True):
     """One table of the paper; rows in its order."""
 
     number: PositiveInt
@@ -72,7 +72,7 @@ class PublishedAccuracy(Spec, frozen=True):
 
     source: str
     benchmarks: dict[str, Benchmark]
-    tables: tuple[Table, ...]
+    tables: tuple[PublishedTable, ...]
 
     def __post_init__(self) -> None:
         for table in self.tables:

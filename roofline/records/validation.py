@@ -5,7 +5,7 @@ Plain data, between who measures and who renders; its JSON reloads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,7 +36,7 @@ class Count(Struct, frozen=True, kw_only=True):
         return self.analytic - self.witnessed
 
 
-class Cell(Struct, frozen=True, kw_only=True):
+class TimedCell(Struct, frozen=True, kw_only=True):
     """One component at one size: what was predicted, and what it took."""
 
     component: str
@@ -44,8 +44,8 @@ class Cell(Struct, frozen=True, kw_only=True):
     tokens: int
     """Prompt tokens of a sequence; for decode, those in the cache."""
     batch: int
-    predicted_s: float
-    roofline_s: float
+    attainable_time_s: float
+    roofline_time_s: float
     """The bound, at the calibrated peaks."""
     samples_s: list[float]
 
@@ -66,12 +66,20 @@ class Cell(Struct, frozen=True, kw_only=True):
     @property
     def error(self) -> float:
         """Predicted / measured − 1: negative where the prediction is too fast."""
-        return self.predicted_s / self.measured_s - 1
+        return self.attainable_time_s / self.measured_s - 1
 
     @property
     def roofline_error(self) -> float:
         """The same for the bound."""
-        return self.roofline_s / self.measured_s - 1
+        return self.roofline_time_s / self.measured_s - 1
+
+
+def by_component(cells: Iterable[TimedCell]) -> dict[str, list[TimedCell]]:
+    """Cells of each component that has any: in the order in which it runs, then any others."""
+    groups: dict[str, list[TimedCell]] = {name: [] for name in COMPONENTS}
+    for cell in cells:
+        groups.setdefault(cell.component, []).append(cell)
+    return {name: some for name, some in groups.items() if some}
 
 
 class Accuracy(Struct, frozen=True, kw_only=True):
@@ -86,7 +94,7 @@ class Accuracy(Struct, frozen=True, kw_only=True):
     """Of predicted / measured: 1 is unbiased."""
 
 
-def accuracy(cells: Sequence[Cell], *, roofline: bool = False) -> Accuracy:
+def accuracy(cells: Sequence[TimedCell], *, roofline: bool = False) -> Accuracy:
     """Accuracy of the predictions for at least one cell, or of the plain roofline."""
     errors: NDArray[np.float64] = np.array(
         [cell.roofline_error if roofline else cell.error for cell in cells]
@@ -113,16 +121,13 @@ class Validation(Struct, frozen=True, kw_only=True):
     took_s: float
     """All of it, calibration included where there was one."""
     counts: list[Count]
-    cells: list[Cell]
+    cells: list[TimedCell]
     notes: list[str] = []
 
     @property
-    def by_component(self) -> dict[str, list[Cell]]:
+    def by_component(self) -> dict[str, list[TimedCell]]:
         """Cells of each component that has any."""
-        groups: dict[str, list[Cell]] = {name: [] for name in COMPONENTS}
-        for cell in self.cells:
-            groups.setdefault(cell.component, []).append(cell)
-        return {name: cells for name, cells in groups.items() if cells}
+        return by_component(self.cells)
 
     def to_json(self) -> bytes:
         """The file's content: fields, and the errors that follow from them."""

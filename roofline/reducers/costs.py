@@ -75,7 +75,7 @@ def _nothing(task: ReductionTask) -> Sequence[Block]:
     return ()
 
 
-class ReducerCost(Struct, frozen=True):
+class Reducer(Struct, frozen=True):
     """A method: where it acts, what it leaves, what it costs."""
 
     name: str
@@ -87,7 +87,7 @@ class ReducerCost(Struct, frozen=True):
     """Its own work, for the features of all images."""
     schedule: Callable[[int, int, int], Schedule] | None = None
     """(tokens, blocks, visual tokens left) → tokens in attention and MLP of each ViT block."""
-    projects_all: bool = False
+    connects_all: bool = False
     """Whether the connector runs on all patches, before anything is dropped."""
     materialises: bool = False
     """Whether the blocks that reduce need attention's probabilities in memory."""
@@ -99,16 +99,33 @@ class ReducerCost(Struct, frozen=True):
     """Fewest visual tokens that it can leave."""
     on_a_grid: bool = False
     """Whether what it leaves forms rows and columns."""
+    title: str = ""
+
+    @property
+    def label(self):
+        return self.name
+
+    @property
+    def chosen(self):
+        return {}
+
+    def check(self, task):
+        check_kept(self, task)
+
+    def vision_groups(self, task):
+        return vision_groups(self, task)
 
 
-def find(name: str) -> ReducerCost:
+def find(name) -> Reducer:
+    if isinstance(name, Reducer):
+        return name
     """A method by name. Raises UnknownNameError."""
     if name not in REDUCERS:
         raise UnknownNameError("reducer", name, REDUCERS)
     return REDUCERS[name]
 
 
-def vision_groups(reducer: ReducerCost, task: ReductionTask) -> tuple[LayerGroup, ...]:
+def vision_groups(reducer: Reducer, task: ReductionTask) -> tuple[LayerGroup, ...]:
     """What the ViT's blocks see. Raises ScenarioError for counts that the method cannot reach."""
     if reducer.schedule is None:
         return (LayerGroup(task.blocks, float(task.tokens)),)
@@ -125,7 +142,7 @@ def vision_groups(reducer: ReducerCost, task: ReductionTask) -> tuple[LayerGroup
     )
 
 
-def check_kept(reducer: ReducerCost, task: ReductionTask) -> None:
+def check_kept(reducer: Reducer, task: ReductionTask) -> None:
     """Raise ScenarioError for more tokens than an image has, or fewer than the method's least."""
     if not reducer.least <= task.kept <= task.patches:
         raise ScenarioError(
@@ -409,7 +426,7 @@ _TABLE_7 = f"{_PRUMERGE}, table 7"
 REDUCERS = {
     reducer.name: reducer
     for reducer in (
-        ReducerCost(
+        Reducer(
             "prumerge",
             "features",
             default_kept=_paper_share(40),
@@ -417,7 +434,7 @@ REDUCERS = {
             extra_ops=_prumerge,
             least=2,
         ),
-        ReducerCost(
+        Reducer(
             "prumerge+",
             "features",
             default_kept=_fraction(4),
@@ -425,20 +442,20 @@ REDUCERS = {
             extra_ops=_prumerge,
             least=2,
         ),
-        ReducerCost(
+        Reducer(
             "sequential",
             "features",
             default_kept=_paper_share(40),
             default_source=f"{_PRUMERGE}, table 4",
         ),
-        ReducerCost(
+        Reducer(
             "spatial",
             "features",
             default_kept=_paper_share(40),
             default_source=f"{_PRUMERGE}, table 4",
             on_a_grid=True,
         ),
-        ReducerCost(
+        Reducer(
             "tome",
             "vision",
             default_kept=_fraction(4),
@@ -446,7 +463,7 @@ REDUCERS = {
             extra_ops=_tome,
             schedule=tome_schedule,
         ),
-        ReducerCost(
+        Reducer(
             "ats",
             "vision",
             default_kept=_fraction(4),
@@ -455,7 +472,7 @@ REDUCERS = {
             schedule=_ats_schedule,
             samples_queries=True,
         ),
-        ReducerCost(
+        Reducer(
             "evit",
             "vision",
             default_kept=_fraction(4),
@@ -463,7 +480,7 @@ REDUCERS = {
             extra_ops=_evit,
             schedule=_evit_schedule,
         ),
-        ReducerCost(
+        Reducer(
             "crossget",
             "vision",
             default_kept=_after_crossget,
@@ -472,29 +489,29 @@ REDUCERS = {
             materialises=True,
             schedule=crossget_schedule,
         ),
-        ReducerCost(
+        Reducer(
             "fastervlm",
             "features",
             default_kept=_fraction(10),
             default_source="Zhang et al., FasterVLM, arXiv:2412.01818, 10 %",
             extra_ops=_fastervlm,
         ),
-        ReducerCost(
+        Reducer(
             "visionzip",
             "features",
             default_kept=_fraction(9),
             default_source="Yang et al., VisionZip, arXiv:2412.04467, 64 of 576",
             extra_ops=_visionzip,
         ),
-        ReducerCost(
+        Reducer(
             "divprune",
             "features",
             default_kept=_fraction(10),
             default_source="Alvar et al., DivPrune, arXiv:2503.02175, 10 %",
             extra_ops=_divprune,
-            projects_all=True,
+            connects_all=True,
         ),
-        ReducerCost(
+        Reducer(
             "fastv",
             "llm",
             default_kept=_fraction(2),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.explore.study import Study
 from roofline.records import published as accuracy
+from roofline.report.charts import ReportChart, Section, report_charts
 from roofline.report.document import (
     Block,
     Bullets,
@@ -19,7 +20,7 @@ from roofline.report.document import (
     markdown,
 )
 from roofline.report.html import html
-from roofline.report.plots import DOUBLE_IN, FIGURES, Figure, render
+from roofline.report.plots import DOUBLE_IN, draw, render
 from roofline.report.text import study_tables as tables
 from roofline.report.text.record import facts
 from roofline.report.text.study_answers import answer, fronts_by_place
@@ -35,41 +36,34 @@ TERMS = (
     ("Energy at TDP.", "Prefill time × thermal design power: the device draws no more than that, "
      "so that it is an upper bound as far as the time is right."),
 )  # fmt: skip
-_SECTION_OF = {
-    "time": "costs",
-    "visual-tokens": "bounds",
-    "roofline": "bounds",
-    "memory": "memory",
-    "answer": "answers",
-    "prediction": "measured",
-    "accuracy-time": "accuracy",
-    "accuracy-energy": "accuracy",
-    "accuracy-memory": "accuracy",
-}
-"""Where a figure stands; others come before the inputs."""
 
 
 def render_study(
     study: Study,
     command: str,
     version: str,
-    figures: Mapping[str, Figure] = FIGURES,
+    charts: Mapping[str, ReportChart] | None = None,
     width_in: float = DOUBLE_IN,
 ) -> dict[str, bytes]:
     """Name → content of each file: the reports, and a PNG and an SVG file of each figure.
 
     command: what to type to have it all again; it stands in the report.
     version: of roofline.
+    charts: those to show where they apply; left out, all that are registered.
     width_in: of the figures: their type has the size of a paper's.
     """
-    chosen = {name: figure for name, figure in figures.items() if figure.applies(study)}
+    known = report_charts() if charts is None else charts
     drawn: dict[str, bytes] = {}
-    for name, figure in chosen.items():
-        page = figure.draw(study, width_in)
+    pictures: dict[Section, list[Picture]] = {}
+    for name, kind in known.items():
+        if not kind.applies(study):
+            continue
+        chart = kind.of(study)
+        page = draw(chart, width_in)
         drawn |= {f"{name}.{form}": render(page, form) for form in _FORMATS}
-    pictures = [Picture(name, f.title, f.alt(study)) for name, f in chosen.items()]
+        pictures.setdefault(kind.section, []).append(Picture(name, chart.title, chart.alt))
     document = to_document(study, command, version, pictures)
-    vectors = {name: drawn[f"{name}.svg"] for name in chosen}
+    vectors = {file.removesuffix(".svg"): drawn[file] for file in drawn if file.endswith(".svg")}
     return {
         "report.md": markdown(document).encode(),
         "report.html": html(document, vectors, width_in).encode(),
@@ -79,31 +73,39 @@ def render_study(
 
 def drawn_files() -> set[str]:
     """Names of all figures' files, whether or not a study has what they show."""
-    return {f"{name}.{form}" for name in FIGURES for form in _FORMATS}
+    return {f"{name}.{form}" for name in report_charts() for form in _FORMATS}
 
 
-def to_document(study: Study, command: str, version: str, pictures: list[Picture]) -> Document:
+def to_document(
+    study: Study,
+    command: str,
+    version: str,
+    pictures: Mapping[Section, Sequence[Picture]],
+) -> Document:
     """The report's text: the answer, tables and figures, inputs and sources."""
-    shown: dict[str, list[Block]] = {}
-    for picture in pictures:
-        shown.setdefault(_SECTION_OF.get(picture.name, "more"), []).append(picture)
-    nothing: tuple[Block, ...] = ()
-    sections = (  # key and title, tables, what comes behind the figures
-        ("answer", "Answer", answer(study), nothing),
-        ("costs", "What it costs", (*tables.costs(study), *tables.parts(study)), nothing),
-        ("bounds", "What bounds it", tables.limits(study), nothing),
-        ("memory", "Memory", tables.memory(study), nothing),
-        ("answers", "Answers", tables.answers(study), nothing),
-        ("measured", "Measured", tables.measurements(study.records), _details(study)),
-        ("accuracy", "Accuracy against cost", _choices(study), _scores(study)),
-        ("more", "More figures", nothing, nothing),
-        ("inputs", "Inputs, sources and versions", _inputs(study, command, version), nothing),
-    )
+    before: dict[Section, Iterable[Block]] = {
+        Section.ANSWER: answer(study),
+        Section.COSTS: (*tables.costs(study), *tables.parts(study)),
+        Section.BOUNDS: tables.limits(study),
+        Section.MEMORY: tables.memory(study),
+        Section.ANSWERS: tables.answers(study),
+        Section.MEASURED: tables.measurements(study.records),
+        Section.ACCURACY: _choices(study),
+        Section.INPUTS: _inputs(study, command, version),
+    }
+    behind: dict[Section, Iterable[Block]] = {
+        Section.MEASURED: _details(study),
+        Section.ACCURACY: _scores(study),
+    }
     blocks: list[Block] = []
-    for key, title, before, behind in sections:
-        content = [*before, *shown.get(key, ()), *behind]
+    for section in Section:
+        content = [
+            *before.get(section, ()),
+            *pictures.get(section, ()),
+            *behind.get(section, ()),
+        ]
         if content:
-            blocks += [Heading(title), *content]
+            blocks += [Heading(section.value), *content]
     return Document(_title(study), tuple(blocks))
 
 
@@ -125,14 +127,12 @@ def _choices(study: Study) -> Iterator[Block]:
         return
     yield Paragraph(
         f"Accuracies as published: {accuracy.published().source}. Costs are computed here, each "
-        f"method at its own number of visual tokens, with {study.inputs['text_tokens']} text "
-        "tokens. Methods were trained and tested under different conditions; the tables tell where "
-        "the paper does. One point is a hundredth of a benchmark's scale: 1 %, 20 of MME's 2000, "
-        "0.05 of a score of 5."
+        "method at its own number of visual tokens, with "
+        f"{_listed(study.inputs['text_tokens'])} text tokens. Methods were trained and tested under "
+        "different conditions; the tables tell where the paper does. One point is a hundredth of a "
+        "benchmark's scale: 1 %, 20 of MME's 2000, 0.05 of a score of 5."
     )
-    quantized = [
-        name for name in study.inputs["quants"] if load_quantization(name).weight_bits < 16
-    ]
+    quantized = [name for name in study.inputs["quant"] if load_quantization(name).weight_bits < 16]
     if quantized:
         yield Paragraph(
             "Scores are of models in 16 bit: what they become in "
@@ -187,12 +187,13 @@ def _listed(value: object) -> str:
 
 
 def _device(estimate: Estimate) -> str:
-    return f"{estimate.hardware.name} ({estimate.hardware.title})."
+    return f"{estimate.device['name']} ({estimate.device['title']})."
 
 
 def _sources(estimate: Estimate) -> str:
     """Of the device's figures, and whose measurements expected times rest on."""
-    told = [f"{key}: {text}" for key, text in estimate.hardware.sources.items()]
+    hardware = estimate.scenario.hardware
+    told = [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
     if (laws := estimate.device["kernel_laws"]) is not None:
         told.append(
             f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "

@@ -1,7 +1,8 @@
 """The catalog: names, aliases and files → specs.
 
 A name is looked up in the folders of `ROOFLINE_PATH` (separated like `PATH`), then among the specs
-that ship with the package. A folder may hold YAML files of any kind, or `hardware/` and `models/`.
+that ship with the package. A folder may hold YAML files of devices and models, or `hardware/` and
+`models/`; files of quantization modes lie in `quantization/`.
 """
 
 from __future__ import annotations
@@ -12,28 +13,28 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, Union, get_args
 
 import msgspec
+from msgspec.structs import fields
 
 from roofline.errors import SpecError, UnknownNameError
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import AnyLaw, read_kernel_laws, section_type
 from roofline.specs.models import (
+    MODEL_KINDS,
     LanguageModel,
     MlpConnector,
     Model,
     VisionEncoder,
+    kind_of,
 )
-from roofline.specs.quantization import SIXTEEN_BIT, Quantization, written_out
-from roofline.specs.reading import DATA, build, read_yaml
+from roofline.specs.quantization import MODES, SIXTEEN_BIT, Quantization, written_out
+from roofline.specs.reading import DATA, build, faults_of, read_json, read_yaml
 
 Folder = Literal["hardware", "models"]
 SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
-_KINDS: dict[Folder, frozenset[str]] = {
-    "hardware": frozenset({"gpu", "cpu"}),
-    "models": frozenset({"language-model", "vision-encoder", "connector", "lmm"}),
-}
 _Component = TypeVar("_Component", LanguageModel, VisionEncoder, MlpConnector)
 
 
@@ -42,7 +43,14 @@ def load_hardware(name: str | Hardware) -> Hardware:
     if isinstance(name, Hardware):
         return name
     file = _find("hardware", name)
-    return _load_hardware(file, _modified(file))
+    modified = _modified(file)
+    laws = _device_data(file, modified).get("kernel_laws")
+    if not isinstance(laws, str):
+        return _load_hardware(file, modified)
+    laws_file = file.parent / laws
+    if not laws_file.is_file():
+        raise SpecError(file, [("kernel_laws", f"names {laws_file}, which does not exist")])
+    return _load_hardware(file, modified, laws_file, _modified(laws_file))
 
 
 def load_model(name: str | Model) -> Model:
@@ -59,46 +67,89 @@ def load_component(spec: str | _Component, expected: type[_Component]) -> _Compo
     if not isinstance(model, expected):
         raise SpecError(
             f"model {model.name}",
-            [
-                (
-                    "kind",
-                    f"expected {expected.__struct_config__.tag}, got {model.__struct_config__.tag}",
-                )
-            ],
+            [("kind", f"expected {kind_of(expected)}, got {kind_of(model)}")],
         )
     return model
 
 
 def load_quantization(name: str | Quantization) -> Quantization:
-    """A mode by name, or any `wXaYkvZ` written out. Raises UnknownNameError."""
+    """A mode by name, in a YAML file, or any `wXaYkvZ` written out.
+
+    Raises UnknownNameError, SpecError.
+    """
     if isinstance(name, Quantization):
         return name
+    if _is_file(name):
+        return _load_quantization(Path(name), _modified(Path(name)))
+    wanted = name.lower()
+    _report_if_broken(wanted)
     modes = quantization_modes()
-    mode = modes.get(name.lower()) or written_out(name.lower(), modes)
+    mode = modes.get(wanted) or written_out(wanted, _shipped_modes())
     if mode is None:
-        remedy = "or write it out as wXaYkvZ with 1 to 32 bits each, such as w4a8kv8"
+        remedy = (
+            "or write it out as wXaYkvZ with 1 to 32 bits each, such as w4a8kv8, or give a YAML "
+            "file of your own"
+        )
         raise UnknownNameError("quantization mode", name, modes, remedy)
     return mode
 
 
 def mode_outside_llm(mode: Quantization) -> Quantization:
-    """The mode of vision tower and connector where a mode quantizes only the LLM."""
+    """The mode of vision tower and connector where a mode quantizes only the LLM.
+
+    Raises UnknownNameError where `outside_llm` names none.
+    """
     if mode.outside_llm is None:
         return mode
-    outside = quantization_modes()[mode.outside_llm]
-    if outside.activation_bits == 16:  # nobody asked for one of the two 16-bit types
+    outside = load_quantization(mode.outside_llm)
+    if outside.activation_bits == 16:  # either of the two 16-bit types will do
         outside = msgspec.structs.replace(outside, compute=SIXTEEN_BIT)
     return outside
 
 
-@lru_cache(maxsize=1)
 def quantization_modes() -> dict[str, Quantization]:
-    """The named modes."""
+    """The named modes by lower-case name: registered ones before those of the search path, and
+    these before what ships.
+
+    Files of the search path that cannot be read are left out, with a warning.
+    """
+    modes = dict(_shipped_modes())
+    for file in reversed(_mode_files()):
+        try:
+            mode = _load_quantization(file, _modified(file))
+        except SpecError as error:
+            _warn_left_out(error)
+        else:
+            modes[mode.name.lower()] = mode
+    return modes | {name: MODES.find(name) for name in MODES.names()}
+
+
+@lru_cache(maxsize=1)
+def _shipped_modes() -> dict[str, Quantization]:
     file = DATA / "quantization.yaml"
     return {
         name: build(Quantization, {"name": name, **fields}, file)
         for name, fields in read_yaml(file).items()
     }
+
+
+@lru_cache(maxsize=256)
+def _load_quantization(file: Path, modified_ns: int) -> Quantization:
+    return build(Quantization, read_yaml(file), file)
+
+
+def _mode_files() -> list[Path]:
+    """Files of modes on the search path, in order of precedence."""
+    return [
+        file for root in _user_folders() for file in sorted((root / "quantization").glob("*.yaml"))
+    ]
+
+
+def _report_if_broken(name: str) -> None:
+    """Raise SpecError for a file of that name that cannot be read."""
+    for file in _mode_files():
+        if file.stem.lower() == name:
+            _load_quantization(file, _modified(file))
 
 
 def all_hardware() -> list[Hardware]:
@@ -120,24 +171,50 @@ def _all(folder: Folder, load: Callable[[str], Any]) -> list[Any]:
         try:
             spec = load(str(file))
         except SpecError as error:
-            warnings.warn(f"left out: {str(error).splitlines()[0]}", stacklevel=3)
+            _warn_left_out(error)
         else:
             named.setdefault(spec.name, spec)
     return sorted(named.values(), key=lambda spec: str(spec.name))
 
 
+def _warn_left_out(error: SpecError) -> None:
+    warnings.warn(f"left out: {str(error).splitlines()[0]}", stacklevel=4)
+
+
 @lru_cache(maxsize=256)
-def _load_hardware(file: Path, modified_ns: int) -> Hardware:
-    return build(Hardware, read_yaml(file), file)
+def _device_data(file: Path, modified_ns: int) -> dict[str, Any]:
+    return read_yaml(file)
+
+
+@lru_cache(maxsize=256)
+def _load_hardware(
+    file: Path, modified_ns: int, laws_file: Path | None = None, laws_modified_ns: int = 0
+) -> Hardware:
+    """A device whose laws stand in its own file, or in another."""
+    data = dict(_device_data(file, modified_ns))
+    section = data.pop("kernel_laws", None)
+    if laws_file is not None:
+        data["kernel_laws"] = read_kernel_laws(read_json(laws_file), laws_file)
+    elif section is not None:
+        try:
+            data["kernel_laws"] = read_kernel_laws(section, file)
+        except SpecError as error:  # name the faults of the rest of the file, too
+            inside = [
+                ("kernel_laws" if path == "file" else f"kernel_laws.{path}", fault)
+                for path, fault in error.faults
+            ]
+            raise SpecError(file, [*faults_of(Hardware, data), *inside]) from None
+    return build(Hardware, data, file)
 
 
 @lru_cache(maxsize=256)
 def _load_model(file: Path, modified_ns: int) -> Model:
     data = read_yaml(file)
-    tags = sorted(_KINDS["models"])
-    if str(data.get("kind")) not in tags:
-        raise SpecError(file, [("kind", f"expected one of {', '.join(tags)}")])
-    return build(Model, data, file)  # type: ignore[arg-type]  # a union is no type[T]
+    tag = str(data.get("kind"))
+    if tag not in MODEL_KINDS.names():
+        raise SpecError(file, [("kind", f"expected one of {', '.join(MODEL_KINDS.names())}")])
+    model: Any = build(MODEL_KINDS.find(tag), data, file)
+    return model  # type: ignore[no-any-return]  # kinds of users are models, too
 
 
 def _modified(file: Path) -> int:
@@ -150,7 +227,7 @@ def _modified(file: Path) -> int:
 
 def _find(folder: Folder, name: str) -> Path:
     """The file that a user means: a path, a file named so, or one whose aliases hold the name."""
-    if name.endswith((".yaml", ".yml")):
+    if _is_file(name):
         return Path(name)
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
@@ -172,6 +249,11 @@ def _find(folder: Folder, name: str) -> Path:
         known,
         f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
     )
+
+
+def _is_file(name: str) -> bool:
+    """Whether a user means a file, by its ending."""
+    return name.endswith((".yaml", ".yml"))
 
 
 def _readable_names(file: Path) -> list[str]:
@@ -211,7 +293,7 @@ def _may_be(folder: Folder, file: Path) -> bool:
         kind = str(read_yaml(file).get("kind"))
     except SpecError:
         return True
-    return kind in _KINDS[folder] or not any(kind in kinds for kinds in _KINDS.values())
+    return kind in _kinds(folder) or not any(kind in _kinds(each) for each in get_args(Folder))
 
 
 def _user_folders() -> list[Path]:
@@ -229,6 +311,21 @@ def _shipped(folder: Folder) -> Path:
     return packaged if packaged.is_dir() else DATA.parents[1] / folder
 
 
+def _kinds(folder: Folder) -> tuple[str, ...]:
+    """What a folder's files give as `kind`."""
+    if folder == "models":
+        return MODEL_KINDS.names()
+    return get_args(next(f.type for f in fields(Hardware) if f.name == "kind"))
+
+
 def json_schema(folder: Folder) -> dict[str, Any]:
     """The JSON Schema of a folder's files, for editors."""
-    return msgspec.json.schema(Hardware if folder == "hardware" else Model)
+    if folder == "models":
+        models: Any = Union[tuple(MODEL_KINDS)]  # noqa: UP007  # of a list known when run
+        return msgspec.json.schema(models)
+    device, section = msgspec.json.schema(Hardware), msgspec.json.schema(section_type())
+    definitions = device["$defs"] | section["$defs"]
+    del definitions[AnyLaw.__name__]  # stands for whatever is registered
+    laws = definitions[Hardware.__name__]["properties"]["kernel_laws"]
+    laws["anyOf"].append({"type": "string"})
+    return device | {"$defs": definitions}

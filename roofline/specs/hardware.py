@@ -1,10 +1,8 @@
 """A device: its memory, its peak rates per data type, and who says so."""
 
-from __future__ import annotations
-
 from typing import Literal
 
-from roofline.specs.kernel_laws import KernelLaws
+from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, KernelLaws
 from roofline.specs.sourced import Peak, Sourced, Spec, check_sources
 from roofline.units import GIB, GIGA, TERA
 
@@ -56,9 +54,10 @@ class Hardware(Spec, frozen=True):
     launch_overhead_us: Sourced | None = None
     tdp_w: Sourced | None = None
     kernel_laws: KernelLaws | None = None
-    """What good kernels reach of the peaks above."""
+    """Laws of the kernels that were measured on the device. A file has them in place, or names the
+    JSON file that holds them, relative to itself."""
     laws_from: str | None = None
-    """A device whose laws go for the kernels that were not measured on this one."""
+    """Another device, whose laws go for the kernels that were not measured on this one."""
 
     def __hash__(self) -> int:
         """By name: sources and laws are mappings, which have no hash.
@@ -74,10 +73,10 @@ class Hardware(Spec, frozen=True):
                 f"`sources` lacks what `kernel_laws` cites: {self.kernel_laws.source!r}"
             )
         if self.kernel_laws and not self.laws_from:
-            for kind in ("matmul", "attention"):
-                if not getattr(self.kernel_laws, kind):
+            for family in ESSENTIAL_FAMILIES:
+                if not self.kernel_laws.families.get(family):
                     raise ValueError(
-                        f"`kernel_laws` has no law of {kind}: name in `laws_from` a device to "
+                        f"`kernel_laws` has no law of {family}: name in `laws_from` a device to "
                         "take it from"
                     )
 

@@ -1,12 +1,15 @@
-"""Quantization modes: how wide weights, activations and KV cache are, and what computes on them."""
+"""Quantization modes: how wide weights, activations and KV cache are, and what computes on them.
 
-from __future__ import annotations
+`roofline.specs.catalog.load_quantization` finds them: what ships is in `data/quantization.yaml`, a
+user's are files, or registered here.
+"""
 
 import re
 from typing import Annotated, Literal
 
 import msgspec
 
+from roofline.registry import Registry
 from roofline.specs.hardware import DataType
 from roofline.specs.sourced import PositiveInt, Spec
 from roofline.units import BITS_PER_BYTE
@@ -21,23 +24,31 @@ class Quantization(Spec, frozen=True):
     """One mode. A device computes in the first data type of `compute` that it has."""
 
     name: str
+    """What `--quant` calls it; case does not matter."""
     title: str
+    """The mode in words."""
     source: str
+    """Who describes the mode."""
     weight_bits: Bits
+    """Width of a weight of a linear layer, without its share of scales."""
     activation_bits: Bits
+    """Width of an activation between kernels."""
     kv_bits: Bits
+    """Width of a key or value in the cache."""
     compute: tuple[DataType, ...]
-    """For linear layers."""
+    """Data types that linear layers may compute in, the best first."""
     attention_compute: tuple[DataType, ...] = ()
-    """For QKᵀ and PV, where that differs."""
+    """Data types that QKᵀ and PV may compute in, the best first; left out, those of `compute`."""
     group_size: PositiveInt | None = None
     """Weights that share one scale; left out, scales are too few to count."""
     scale_bits: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Width of a group's scale."""
     zero_point_bits: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Width of a group's zero point; 0 for symmetric weights, which have none."""
     unquantized_bits: Bits | None = None
-    """Width of embedding, lm_head, norms and biases, where they are not quantized."""
+    """Width of embedding, lm_head, norms and biases; left out, that of the weights."""
     outside_llm: str | None = None
-    """Mode of vision tower and connector, where only the LLM is quantized."""
+    """Name of the mode of vision tower and connector; left out, this one."""
 
     @property
     def attention_types(self) -> tuple[DataType, ...]:
@@ -72,12 +83,24 @@ class Quantization(Spec, frozen=True):
         return (self.weight_bits + overhead) / BITS_PER_BYTE
 
 
+MODES: Registry[Quantization] = Registry("quantization mode")
+"""Modes that a program has registered."""
+
+
+def register_quantization(mode: Quantization) -> Quantization:
+    """Make a mode known by its name, before any other of that name; returns it.
+
+    Raises ValueError if a mode of that name has been registered already.
+    """
+    return MODES.register(mode.name.lower(), mode)
+
+
 def written_out(name: str, modes: dict[str, Quantization]) -> Quantization | None:
     """The mode that `wXaY` or `wXaYkvZ` spells, or None if `name` is not of that form.
 
     Weights narrower than 16-bit activations are a weight-only mode and follow the conventions of
     w4a16 (group scales, 16-bit embedding and lm_head); all other modes hold every tensor at the
-    widths given. KV is as wide as the activations unless said.
+    widths given. Without `kvZ`, KV is as wide as the activations.
     """
     match = WRITTEN_OUT.fullmatch(name)
     if match is None:

@@ -60,17 +60,37 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return data
 
 
+def read_json(file: Path) -> Any:
+    """Read what a JSON file holds. Raises SpecError."""
+    try:
+        return msgspec.json.decode(file.read_bytes())
+    except OSError as error:
+        raise SpecError(file, [("file", f"cannot be read: {error.strerror}")]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SpecError(file, [("file", f"is not valid JSON: {error}")]) from None
+
+
 def build(spec_type: type[T], data: Mapping[str, Any], file: object) -> T:
     """Turn plain data into a spec. Raises SpecError listing every fault with its path."""
     try:
         return msgspec.convert(data, spec_type)
     except msgspec.ValidationError as error:
-        faults = list(_faults(spec_type, data, "")) or [("file", str(error))]
+        faults = faults_of(spec_type, data) or [("file", str(error))]
         raise SpecError(file, faults) from None
+
+
+def faults_of(spec_type: type[Any], data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Every fault of plain data that should be a spec, with its path; none if it is one."""
+    return list(_faults(spec_type, data, ""))
 
 
 def _faults(expected: Any, data: Any, path: str) -> Iterator[tuple[str, str]]:
     """Walk type and data side by side and yield a fault per field that does not fit."""
+    if get_origin(expected) is dict and isinstance(data, dict):
+        _, value = get_args(expected)
+        for key, inner in data.items():
+            yield from _faults(value, inner, _join(path, str(key)))
+        return
     struct = _struct_for(expected, data)
     if struct is None:
         try:

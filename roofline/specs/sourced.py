@@ -1,7 +1,5 @@
 """Numbers that carry their source, and the bibliography they refer to."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -12,7 +10,11 @@ PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Base of everything read from YAML: immutable, and strict about its keys."""
+    """Base of everything read from YAML: immutable, and strict about its keys.
+
+    Modules of specs do not import `annotations` from `__future__`: msgspec would evaluate every
+    field's at each start, which takes longer than reading the file.
+    """
 
 
 class Sourced(Spec, frozen=True):

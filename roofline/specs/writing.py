@@ -1,35 +1,47 @@
-"""Specs → YAML that reads back as the same spec."""
+"""Specs → files that read back as the same spec."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
 import yaml
 
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import KernelLaws
+from roofline.specs.kernel_laws import KernelLaws, kernel_laws_section
+
+_LINE_PER_NUMBER = 3
+"""Depth at which a file of laws has a line for each entry: a kernel's numbers."""
 
 
 def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
-    """The file of a device, without the fields that are as they would be if left out."""
-    return "".join(f"# {line}\n" for line in comment.splitlines()) + _dumped(_lean(hardware))
-
-
-def attained_yaml(attained: KernelLaws) -> str:
-    """The section `kernel_laws` of a device's file, likewise."""
-    return _dumped({"kernel_laws": _lean(attained)})
-
-
-def _dumped(value: Any) -> str:
+    """The file of a device, its laws in place, without the fields that are as they would be if left
+    out.
+    """
     text = yaml.safe_dump(
-        value, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
+        _lean(hardware), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )
-    return str(text)
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + str(text)
+
+
+def laws_json(laws: KernelLaws) -> str:
+    """A file of laws, which a device's file names in `kernel_laws`, likewise."""
+    return _json(_lean(laws), depth=0) + "\n"
+
+
+def _json(value: Any, depth: int) -> str:
+    if not isinstance(value, dict) or depth == _LINE_PER_NUMBER:
+        return json.dumps(value, ensure_ascii=False)
+    indent = " " * (depth + 1)
+    entries = (f"{json.dumps(key)}: {_json(inner, depth + 1)}" for key, inner in value.items())
+    return "{\n" + ",\n".join(indent + entry for entry in entries) + "\n" + " " * depth + "}"
 
 
 def _lean(value: Any) -> Any:
     """Structs as mappings without their defaults, sequences as lists."""
+    if isinstance(value, KernelLaws):
+        return _lean(kernel_laws_section(value))
     if isinstance(value, msgspec.Struct):
         return {
             field.encode_name: _lean(getattr(value, field.name))

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from roofline.errors import InputError, SpecError, UnsupportedModeError
-from roofline.specs.catalog import load_component, load_quantization
 from roofline.specs.catalog import load_model as load_spec
-from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
+from roofline.specs.catalog import load_quantization
+from roofline.specs.models import Lmm
+from roofline.torch_side.families import Family, families
 
 SEED = 0
 _INITIAL_STD = 0.02
@@ -54,87 +55,33 @@ def load_model(
     if attention not in ATTENTIONS:
         known = ", ".join(ATTENTIONS)
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
+    family = families.find(spec.architecture)
     place = place_of(device)
     quantize = _quantizer(quant, place)
     number = _dtype(dtype, quant, place)
     try:
         if checkpoint is None:
-            built = _random(spec, number, place, attention, seed)
+            built = _random(family, spec, number, place, attention, seed)
         else:
-            built = _pretrained(spec, checkpoint, number, attention).to(place)
+            built = _pretrained(family, spec, checkpoint, number, attention).to(place)
     except ImportError as error:  # of an attention kernel
         raise UnsupportedModeError(f"{_first_line(error)} Use sdpa or eager attention.") from None
     if quantize is not None:
-        quantize(built.model.language_model)
+        quantize(family.decoder(built).module)
     return built.eval()
 
 
-def config_of(spec: Lmm, attention: str = "sdpa") -> Any:
-    """The Hugging Face config that a spec describes."""
-    import transformers
-
-    vision = load_component(spec.vision, VisionEncoder)
-    llm = load_component(spec.llm, LanguageModel)
-    shared: dict[str, Any] = {
-        "vision_config": transformers.CLIPVisionConfig(
-            hidden_size=vision.hidden_size,
-            intermediate_size=vision.intermediate_size,
-            num_hidden_layers=vision.num_hidden_layers,
-            num_attention_heads=vision.num_attention_heads,
-            num_channels=vision.num_channels,
-            image_size=vision.image_size_px,
-            patch_size=vision.patch_size_px,
-            layer_norm_eps=vision.layer_norm_eps,
-        ),
-        "text_config": transformers.LlamaConfig(
-            hidden_size=llm.hidden_size,
-            intermediate_size=llm.intermediate_size,
-            num_hidden_layers=llm.num_hidden_layers,
-            num_attention_heads=llm.num_attention_heads,
-            num_key_value_heads=llm.kv_heads,
-            head_dim=llm.head_size,
-            vocab_size=spec.llm_vocab_size or llm.vocab_size,
-            max_position_embeddings=llm.max_position_embeddings or 4096,
-            rms_norm_eps=llm.rms_norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": llm.rope_theta},
-            attention_bias=llm.attention_bias,
-            mlp_bias=llm.mlp_bias,
-            tie_word_embeddings=llm.tie_word_embeddings,
-            pad_token_id=spec.pad_token_id,
-        ),
-        "image_token_index": spec.image_token_index,
-        "vision_feature_layer": spec.vision_feature_layer,
-        "attn_implementation": attention,
-    }
-    if spec.architecture == "video-llava":
-        # images drop the class token whatever videos do: the released model's default
-        return transformers.VideoLlavaConfig(
-            **shared,
-            vision_feature_select_strategy="default",
-            video_token_index=spec.video_token_index,
-            image_seq_length=vision.patches,
-            video_seq_length=spec.images * vision.tokens,
-        )
-    return transformers.LlavaConfig(
-        **shared,
-        vision_feature_select_strategy=spec.vision_feature_select_strategy,
-        image_seq_length=vision.patches,
-    )
-
-
-def _class_of(spec: Lmm) -> Any:
-    import transformers
-
-    if spec.architecture == "video-llava":
-        return transformers.VideoLlavaForConditionalGeneration
-    return transformers.LlavaForConditionalGeneration
-
-
-def _random(spec: Lmm, dtype: torch.dtype, device: torch.device, attention: str, seed: int) -> Any:
+def _random(
+    family: Family,
+    spec: Lmm,
+    dtype: torch.dtype,
+    device: torch.device,
+    attention: str,
+    seed: int,
+) -> Any:
     """Seeded normal weights made on the device itself: 7B parameters take seconds, not minutes."""
-    config = config_of(spec, attention)
     with torch.device("meta"):
-        model = _class_of(spec)(config)
+        model = family.model_class()(family.config_of(spec, attention))
     model = model.to(dtype).to_empty(device=device)
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():
@@ -160,7 +107,9 @@ def _restore_buffers(model: nn.Module, device: torch.device) -> None:
             module.position_ids = torch.arange(ids.shape[-1], device=device).expand(ids.shape)
 
 
-def _pretrained(spec: Lmm, checkpoint: str | Path, dtype: torch.dtype, attention: str) -> Any:
+def _pretrained(
+    family: Family, spec: Lmm, checkpoint: str | Path, dtype: torch.dtype, attention: str
+) -> Any:
     """Real weights. Raises LoadError for what is missing or does not match the spec."""
     import transformers
     from safetensors import SafetensorError
@@ -170,11 +119,11 @@ def _pretrained(spec: Lmm, checkpoint: str | Path, dtype: torch.dtype, attention
     name = str(checkpoint)
     try:
         config = transformers.AutoConfig.from_pretrained(name)
-        differences = _differences(config_of(spec), config)
+        differences = _differences(family, spec, config)
         if differences:
             more = f"; {len(differences) - 2} more differences" if len(differences) > 2 else ""
             raise LoadError(f"{name} is not a {spec.name}: {'; '.join(differences[:2])}{more}")
-        model, report = _class_of(spec).from_pretrained(
+        model, report = family.model_class().from_pretrained(
             name,
             dtype=dtype,
             attn_implementation=attention,
@@ -203,20 +152,14 @@ def _is_path(checkpoint: str | Path) -> bool:
     return isinstance(checkpoint, Path) or text.startswith((".", "/", "~")) or text.count("/") > 1
 
 
-_SIZES = {
-    "vision_config": ("image_size", "patch_size"),
-    "text_config": ("num_key_value_heads",),
-}
-_SHARED_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-
-
-def _differences(expected: Any, actual: Any) -> list[str]:
+def _differences(family: Family, spec: Lmm, actual: Any) -> list[str]:
     """In what a checkpoint's config departs from the spec's: class, or sizes."""
+    expected = family.config_of(spec)
     if actual.model_type != expected.model_type:
         return [f"it holds a {actual.model_type} model, the spec describes {expected.model_type}"]
     found = []
-    for part, names in _SIZES.items():
-        for name in (*_SHARED_SIZES, *names):
+    for part, names in family.sizes.items():
+        for name in names:
             wanted = getattr(getattr(expected, part), name)
             got = getattr(getattr(actual, part), name, None)
             if wanted != got:

@@ -9,21 +9,15 @@ import pytest
 from msgspec.structs import replace
 
 import roofline
-from roofline.device.laws.attention import attention_seconds
-from roofline.device.laws.matmul import matmul_seconds
-from roofline.device.laws.pointwise import pointwise_seconds
+from roofline.device.laws.attention import AttentionLaw, attention_seconds
+from roofline.device.laws.host import HostLaw
+from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
+from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.roof import Roof
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Estimate
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import (
-    AttentionLaw,
-    HostLaw,
-    KernelLaws,
-    MatmulLaw,
-    PointwiseLaw,
-    Tile,
-)
+from roofline.specs.kernel_laws import KernelLaws
 
 FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
 MICRO = 1e-6
@@ -49,17 +43,19 @@ LAWS = KernelLaws(
     source="test",
     date="2026-01-01",
     conditions="made up",
-    matmul={"bf16": matmul_law(2.0), "w4a16": matmul_law(5.0)},
-    attention={"bf16": ATTENTION},
-    pointwise={
-        "default": PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=900.0),
-        "norm": PointwiseLaw(**FIT, launch_us=10.0, bandwidth_gb_per_s=500.0),
-        "layer_norm": PointwiseLaw(**FIT, launch_us=20.0, bandwidth_gb_per_s=700.0),
-    },
-    host={
-        "vision": HostLaw(fixed_us=100.0, layer_us=10.0),
-        "llm": HostLaw(fixed_us=1000.0, layer_us=50.0),
-        "decode": HostLaw(fixed_us=200.0, layer_us=40.0),
+    families={
+        "matmul": {"bf16": matmul_law(2.0), "w4a16": matmul_law(5.0)},
+        "attention": {"bf16": ATTENTION},
+        "pointwise": {
+            "default": PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=900.0),
+            "norm": PointwiseLaw(**FIT, launch_us=10.0, bandwidth_gb_per_s=500.0),
+            "layer_norm": PointwiseLaw(**FIT, launch_us=20.0, bandwidth_gb_per_s=700.0),
+        },
+        "host": {
+            "vision": HostLaw(fixed_us=100.0, layer_us=10.0),
+            "llm": HostLaw(fixed_us=1000.0, layer_us=50.0),
+            "decode": HostLaw(fixed_us=200.0, layer_us=40.0),
+        },
     },
 )
 
@@ -91,7 +87,7 @@ def test_each_kernel_takes_what_its_own_law_says() -> None:
     a100 = Roof.of(device(), "bf16")
     # up_proj: [80, 4096] @ [4096, 11008] in 2 bytes, 32 times
     up = matmul_seconds(
-        LAWS.matmul["bf16"],
+        LAWS.of(MatmulLaw)["bf16"],
         a100,
         80,
         11008,
@@ -104,7 +100,9 @@ def test_each_kernel_takes_what_its_own_law_says() -> None:
         ATTENTION, a100, 1, 80, 80, 32, 32, 128, causal=True, traffic_bytes=2 * 4 * 80 * 4096
     )
     vector = replace(a100, flops_per_s=19.5e12)
-    norm = pointwise_seconds(LAWS.pointwise["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096)
+    norm = pointwise_seconds(
+        LAWS.of(PointwiseLaw)["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096
+    )
 
     assert op(found, "up_proj")["attainable_time_s"] == pytest.approx(32 * float(up), rel=1e-12)
     assert op(found, "attention")["attainable_time_s"] == pytest.approx(32 * float(attention))
@@ -165,7 +163,7 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
 
 
 def test_a_cpu_waits_for_itself() -> None:
-    kernels = estimate(device(replace(LAWS, host={}), kind="cpu"))
+    kernels = estimate(device(LAWS.updated(host={}), kind="cpu"))
     everything = estimate(device(kind="cpu"))
 
     spent = (1000 + 32 * 50) * MICRO

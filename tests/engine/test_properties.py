@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from roofline import analyze
-from roofline.engine.result import Estimate, Totals
+from roofline.engine.estimate import Estimate
+from roofline.engine.result import Totals
 from roofline.specs.catalog import (
     all_hardware,
     all_models,

@@ -11,6 +11,7 @@ from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
 from roofline.explore.study import (
     COSTS,
@@ -26,7 +27,6 @@ from roofline.records.measurement import Record
 from roofline.records.published import Benchmark, Score
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import HostLaw
 
 HOST = {name: HostLaw(fixed_us=100, layer_us=10) for name in ("vision", "llm", "decode")}
 

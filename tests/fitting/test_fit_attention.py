@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from roofline.device.laws import Roof, attention_seconds, pointwise_seconds
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.fitting import FitError, fit_attention, fit_pointwise
-from roofline.specs.kernel_laws import AttentionLaw, PointwiseLaw
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=3e7)

@@ -9,10 +9,10 @@ import pytest
 from msgspec.structs import replace
 
 from roofline.device.laws import Roof, matmul_seconds
+from roofline.device.laws.matmul import MatmulLaw, Tile
 from roofline.errors import InputError
 from roofline.fitting import FitError, fit_matmul
 from roofline.fitting.rows import held_out
-from roofline.specs.kernel_laws import MatmulLaw, Tile
 
 GPU_ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=0.0)

@@ -1,4 +1,4 @@
-"""What tests of figures share: how to find artists, and a study with a record."""
+"""What tests of figures share: how to find artists, and charts of studies."""
 
 from __future__ import annotations
 
@@ -15,6 +15,34 @@ from matplotlib.text import Text
 
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
+from roofline.report.charts import PanelChart, report_charts
+from roofline.report.charts.chart import Panel, Series
+from roofline.report.plots import DOUBLE_IN, draw
+
+
+def charted(name: str, found: Study) -> PanelChart:
+    """The chart of this name that a report of the study shows."""
+    kind = report_charts()[name]
+    assert kind.applies(found)
+    chart = kind.of(found)
+    assert isinstance(chart, PanelChart)
+    return chart
+
+
+def drawn(name: str, found: Study, width_in: float = DOUBLE_IN) -> Page:
+    return draw(charted(name, found), width_in)
+
+
+def the_series(panel: Panel, role: str, of: str = "", variant: str = "") -> Series:
+    (series,) = (
+        one for one in panel.series if (one.role, one.of, one.variant) == (role, of, variant)
+    )
+    return series
+
+
+def labels(chart: PanelChart) -> list[str]:
+    """Of the legend."""
+    return [entry.label for entry in chart.legend]
 
 
 def lines(page: Page | Axes, gid: str) -> list[Line2D]:

@@ -7,16 +7,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.host import HostLaw
+from roofline.device.laws.matmul import MatmulLaw, Tile
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import (
-    AttentionLaw,
-    HostLaw,
-    KernelLaws,
-    MatmulLaw,
-    PointwiseLaw,
-    Tile,
-)
+from roofline.specs.kernel_laws import KernelLaws
 
 
 def bare(name: str) -> Hardware:
@@ -54,28 +51,30 @@ def toy_laws(
         source="test",
         date="2026-01-01",
         conditions="made up",
-        matmul={
-            data_type: MatmulLaw(
-                **fit,
-                launch_us=2.0,
-                tiles=(Tile(rows=tile, columns=tile, efficiency=0.5),),
-                bandwidth_fraction=0.5,
-            )
+        families={
+            "matmul": {
+                data_type: MatmulLaw(
+                    **fit,
+                    launch_us=2.0,
+                    tiles=(Tile(rows=tile, columns=tile, efficiency=0.5),),
+                    bandwidth_fraction=0.5,
+                )
+            },
+            "attention": {
+                data_type: AttentionLaw(
+                    **fit,
+                    launch_us=3.0,
+                    block_us=1.0,
+                    efficiency=0.4,
+                    head_dim_power=0.5,
+                    longest_share=0.0,
+                    fill_keys=0.0,
+                    bandwidth_fraction=0.5,
+                )
+            },
+            "pointwise": {
+                "default": PointwiseLaw(**fit, launch_us=1.0, bandwidth_gb_per_s=vector_gb_per_s)
+            },
+            "host": dict(host or {}),
         },
-        attention={
-            data_type: AttentionLaw(
-                **fit,
-                launch_us=3.0,
-                block_us=1.0,
-                efficiency=0.4,
-                head_dim_power=0.5,
-                longest_share=0.0,
-                fill_keys=0.0,
-                bandwidth_fraction=0.5,
-            )
-        },
-        pointwise={
-            "default": PointwiseLaw(**fit, launch_us=1.0, bandwidth_gb_per_s=vector_gb_per_s)
-        },
-        host=dict(host or {}),
     )

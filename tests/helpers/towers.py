@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from roofline.torch_side.families.tower import Encoded, encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import Encoded, encode
 from roofline.torch_side.reduce.methods.base import VisionBlocks
 
 PATCH = 2
@@ -54,7 +55,7 @@ def pixels_for(tower: CLIPVisionModel, images: int = 2, seed: int = 1) -> Tensor
 
 def run(tower: CLIPVisionModel, driver: VisionBlocks, blocks: int, pixels: Tensor) -> Encoded:
     with torch.no_grad():
-        return encode(tower, pixels, blocks, reducer=driver)
+        return encode(ClipTower(tower), pixels, blocks, reducer=driver)
 
 
 def assert_alike(tokens: Tensor, expected: list[Token]) -> None:

@@ -1,6 +1,6 @@
 """LLM, vision tower and connector as lists of ops: FLOPs, weights and order by hand."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pytest
 
@@ -8,7 +8,7 @@ from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.architectures.mlp import project
-from roofline.model.block import Block, LayerGroup
+from roofline.model.block import Block, LayerGroup, parameters
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
 from roofline.specs.models import LanguageModel, MlpConnector, VisionEncoder
@@ -41,11 +41,19 @@ def tower(**changes: object) -> VisionEncoder:
 
 
 def summed(blocks: Iterable[Block], name: str) -> Number:
-    return sum(block.count * getattr(op, name) for block in blocks for op in block.ops)
+    """Over what runs."""
+    running = [block for block in blocks if not block.idle]
+    return sum(block.count * getattr(op, name) for block in running for op in block.ops)
 
 
 def ops(blocks: Iterable[Block]) -> dict[str, Op]:
     return {op.name: op for block in blocks for op in block.ops}
+
+
+def held(blocks: Sequence[Block]) -> tuple[dict[str, float], float]:
+    """Elements of matrices by their role, without those there are none of; and of vectors."""
+    found = parameters(blocks)
+    return {role: n for role, n in found.matrices.items() if n}, found.vectors
 
 
 @pytest.mark.parametrize("attention", ATTENTION)
@@ -106,6 +114,9 @@ def test_biases_only_where_the_model_has_them() -> None:
     assert biased(llm()) == set()
     assert biased(llm(attention_bias=True)) == {"q_proj", "k_proj", "v_proj", "o_proj"}
     assert biased(llm(mlp_bias=True)) == {"gate_proj", "up_proj", "down_proj"}
+    apart = llm(attention_bias=True, attention_output_bias=False)
+    assert biased(apart) == {"q_proj", "k_proj", "v_proj"}  # as in Qwen2
+    assert biased(llm(attention_output_bias=True)) == {"o_proj"}
 
 
 def test_head_dim_need_not_divide_the_hidden_size() -> None:
@@ -170,8 +181,36 @@ def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
     assert stem.ops[1].vectors == 9 * 8
 
 
+@pytest.mark.parametrize(("function", "flops"), [("quick_gelu", 5), ("gelu", 5), ("gelu_tanh", 9)])
+def test_the_activation_of_a_block_is_the_encoder_s(function: str, flops: int) -> None:
+    # 1 image of 10 tokens, 16 wide
+    _, block = vision.encode(
+        tower(hidden_act=function), [LayerGroup(3, 10.0)], images=1.0, attention="flash"
+    )
+
+    (op,) = (op for op in block.ops if op.kind == "activation")
+    assert (op.function, op.vector_flops) == (function, flops * 160)
+
+
+def test_what_is_left_at_the_edges_of_an_image_is_no_patch() -> None:
+    # 14 px hold 3 patches of 4 px a side, as SigLIP's 384 hold 27 of 14
+    assert tower(image_size_px=14).patches == 9
+    assert tower(image_size_px=384, patch_size_px=14, class_token=False).tokens == 27**2
+    with pytest.raises(ValueError, match="at least one patch"):
+        tower(image_size_px=3)
+
+
+def test_a_bias_of_the_patch_embedding() -> None:
+    # 2 images × 9 patches × 8; a vector of 8
+    stem, *_ = vision.encode(
+        tower(patch_bias=True), [LayerGroup(3, 10.0)], images=2.0, attention="flash"
+    )
+
+    assert (stem.ops[0].vector_flops, stem.ops[0].vectors) == (144, 8)
+
+
 def test_every_linear_of_a_block_has_a_bias() -> None:
-    _, block = vision.encode(tower(), [LayerGroup(3, 10.0)], images=1.0, attention="flash")
+    _, block, *_ = vision.encode(tower(), [LayerGroup(3, 10.0)], images=1.0, attention="flash")
 
     widths = {op.name: op.vectors for op in block.ops if op.kind == "linear"}
     assert widths == {
@@ -208,3 +247,55 @@ def test_a_connector_has_an_activation_between_any_two_linears(layers: int, name
     assert [op.kind for op in block.ops] == (["linear", "activation"] * layers)[:-1]
     assert summed([block], "weights") == 4 * 6 + (layers - 1) * 36
     assert summed([block], "vectors") == 0
+
+
+# Parameters by hand. A layer of `llm()`: q and o 8·8, k and v 8·4, MLP 3·8·24, two norms of 8.
+LAYER = 2 * 64 + 2 * 32 + 3 * 192
+
+
+@pytest.mark.parametrize("attention", ATTENTION)
+def test_parameters_of_an_llm(attention: AttentionKind) -> None:
+    # however many tokens there are, of which group: the whole table, all layers, the head
+    for groups in ([LayerGroup(3, 5.0)], [LayerGroup(1, 50.0, 7.0), LayerGroup(2, 7.0)]):
+        blocks = language.prefill(llm(), groups, batch=2.0, text_tokens=3.0, attention=attention)
+        assert held(blocks) == (
+            {"linear": 3 * LAYER, "embedding": 100 * 8, "lm_head": 8 * 100},
+            (3 * 2 + 1) * 8,
+        )
+        assert parameters(blocks).total == 3 * LAYER + 2 * 800 + 56
+
+
+def test_a_tied_head_is_held_once() -> None:
+    blocks = language.prefill(
+        llm(tie_word_embeddings=True),
+        [LayerGroup(3, 5.0)],
+        batch=1.0,
+        text_tokens=2.0,
+        attention="flash",
+    )
+
+    assert held(blocks)[0] == {"linear": 3 * LAYER, "embedding": 100 * 8}
+    assert ops(blocks)["lm_head"].weights == 8 * 100  # read all the same
+
+
+@pytest.mark.parametrize("used", [1, 2, 3])
+def test_blocks_behind_the_features_are_held_and_do_not_run(used: int) -> None:
+    # patches [48 → 8], class token and position embedding of 11·8, norms before, after and twice
+    # a block with weight and bias; a block: q, k, v, out 8·8 + 8, fc1 8·16 + 16, fc2 16·8 + 8
+    blocks = vision.encode(tower(), [LayerGroup(used, 10.0)], images=2.0, attention="flash")
+    block_flops = 2 * 20 * (4 * 64 + 2 * 128) + 2 * (2 * 400 * 4)
+
+    assert held(blocks) == (
+        {"linear": 48 * 8 + 3 * (4 * 64 + 2 * 128)},
+        11 * 8 + 2 * 16 + 3 * (2 * 16 + 4 * 8 + 16 + 8),
+    )
+    assert summed(blocks, "flops") == 2 * 18 * 48 * 8 + used * block_flops
+
+
+def test_parameters_of_a_connector() -> None:
+    spec = MlpConnector(name="toy", title="Toy", source="made up")
+
+    assert held(project(spec, rows=7.0, in_features=4, out_features=6)) == (
+        {"linear": 4 * 6 + 6 * 6},
+        12,
+    )

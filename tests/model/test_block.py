@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import Block, LayerGroup, labelled, live_elements
+from roofline.model.block import Block, LayerGroup, labelled, live_elements, parameters
 from roofline.model.op import Op
+from roofline.model.polynomial import Polynomial
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 
@@ -19,7 +20,8 @@ def op(reads: dict[str, float], writes: dict[str, float], **more: object) -> Op:
 
 
 def unrolled(blocks: Sequence[Block]) -> list[Op]:
-    return [op for block in blocks for _ in range(block.count) for op in block.ops]
+    running = [block for block in blocks if not block.idle]
+    return [op for block in running for _ in range(block.count) for op in block.ops]
 
 
 def naive_peak(ops: Sequence[Op]) -> float:
@@ -112,6 +114,30 @@ def test_a_repeated_block_peaks_like_the_unrolled_one(
     blocks = [start, Block(count, turn), Block(1, after)]
 
     assert peak(blocks) == naive_peak(unrolled(blocks))
+
+
+def test_idle_blocks_hold_no_tensors() -> None:
+    runs, idle = op({"a": 3.0}, {"b": 5.0}), op({"b": 5.0}, {"huge": 1e9})
+
+    assert [p.terms for p in live_elements([Block(1, (runs,)), Block(4, (idle,), idle=True)])] == [
+        {(): 8.0}
+    ]
+
+
+def test_parameters_are_what_all_turns_hold() -> None:
+    layer = (op({}, {}, weights=12.0, vectors=5.0), op({}, {}, weights=8.0, role="lm_head"))
+    table = (op({}, {}, weights=99.0, role="embedding", resident_weights=700.0),)
+    found = parameters([Block(3, layer), Block(2, layer, idle=True), Block(1, table)])
+
+    assert found.matrices == {"linear": 5 * 12, "lm_head": 5 * 8, "embedding": 700}
+    assert (found.vectors, found.total) == (25, 60 + 40 + 700 + 25)
+
+
+def test_what_is_read_says_nothing_of_what_is_held_if_it_depends_on_the_prompt() -> None:
+    looked_up = op({}, {}, weights=8 * Polynomial.variable("text_tokens"))
+
+    with pytest.raises(ValueError, match="resident_weights"):
+        parameters([Block(1, (looked_up,))])
 
 
 LLM = LanguageModel(

@@ -38,7 +38,9 @@ MAKERS: dict[str, Make] = {
     "linear to the cache": lambda b, q, k: (
         linear("o", "a", None, rows=b * q, in_features=3, out_features=5),
     ),
-    "embedding": lambda b, q, k: (embedding("o", "c", rows=b * q, width=6, prompt_rows=b * k),),
+    "embedding": lambda b, q, k: (
+        embedding("o", "c", rows=b * q, width=6, prompt_rows=b * k, table_rows=50),
+    ),
     "rms_norm": lambda b, q, k: (rms_norm("o", "a", "c", rows=b * q, width=6),),
     "layer_norm": lambda b, q, k: (layer_norm("o", "a", "c", rows=b * q, width=6),),
     "residual": lambda b, q, k: (residual("o", "a", "c", rows=b * q, width=6),),
@@ -150,9 +152,10 @@ def test_linear_without_bias_to_the_cache() -> None:
 
 def test_embedding_reads_the_rows_it_needs() -> None:
     # 4 of 7 rows of width 6 are looked up; the tensor has all 7
-    op = embedding("o", "c", rows=4, width=6, prompt_rows=7)
+    op = embedding("o", "c", rows=4, width=6, prompt_rows=7, table_rows=50)
 
     assert amounts(op) == {"weights": 24, "writes": {"c": 24}, "resident": {"c": 42}}
+    assert op.resident_weights == 50 * 6
     assert (op.unit, op.role) == ("vector", "embedding")
 
 

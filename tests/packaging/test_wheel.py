@@ -46,8 +46,15 @@ def test_the_wheel_holds_data_types_and_license(wheel: Path) -> None:
         for kind in ("hardware", "models")
         for path in (ROOT / kind).glob("*.yaml")
     }
-    data |= {f"roofline/data/{path.name}" for path in (ROOT / "roofline/data").glob("*.yaml")}
-    assert {"roofline/data/hardware/v100.yaml", "roofline/data/quantization.yaml"} < data
+    laws = {f"roofline/data/hardware/laws/{p.name}" for p in (ROOT / "hardware/laws").iterdir()}
+    package = ROOT / "roofline/data"
+    data |= laws | {f"roofline/data/{path.name}" for path in package.iterdir() if path.is_file()}
+    assert {
+        "roofline/data/hardware/v100.yaml",
+        "roofline/data/hardware/laws/a100-80gb.json",
+        "roofline/data/quantization.yaml",
+        "roofline/data/borrowing_errors.json",
+    } < data
 
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -62,6 +69,7 @@ def test_the_wheel_analyzes_anywhere(installed: Path, tmp_path: Path) -> None:
     record = json.loads(run(roofline, *arguments, "--format", "json", cwd=tmp_path))
 
     assert "Prefill time" in table
+    assert "typical for this architecture" in table  # laws are found, those of relatives too
     assert record["totals"]["time_s"] > 0
 
 

@@ -8,18 +8,18 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from roofline.records.validation import Cell, Count, Validation, accuracy
+from roofline.records.validation import Count, TimedCell, Validation, accuracy
 
 Made = Callable[..., Validation]
 
 
-def cell(predicted_s: float, *samples_s: float, component: str = "llm") -> Cell:
-    return Cell(
+def cell(attainable_time_s: float, *samples_s: float, component: str = "llm") -> TimedCell:
+    return TimedCell(
         component=component,
         tokens=80,
         batch=1,
-        predicted_s=predicted_s,
-        roofline_s=predicted_s / 2,
+        attainable_time_s=attainable_time_s,
+        roofline_time_s=attainable_time_s / 2,
         samples_s=list(samples_s),
     )
 

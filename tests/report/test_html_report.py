@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from roofline.explore.study import study
+from roofline.report.charts import report_charts
 from roofline.report.document import (
     Bullets,
     Code,
@@ -27,7 +28,6 @@ from roofline.report.document import (
     markdown,
 )
 from roofline.report.html import html
-from roofline.report.plots import FIGURES
 from roofline.report.study_report import render_study
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="10" height="10"><circle r="4"/></svg>'
@@ -275,8 +275,8 @@ def test_a_browser_fetches_nothing_and_complains_of_nothing(tmp_path: Path) -> N
     assert any("heard" in line for line in seen.console)
 
     file = tmp_path / "report.html"
-    figures = {name: FIGURES[name] for name in ("memory", "visual-tokens")}
-    files = render_study(study(["llava-1.5-7b"], ["h200"]), "roofline", "1.2.3", figures)
+    charts = {name: report_charts()[name] for name in ("memory", "visual-tokens")}
+    files = render_study(study(["llava-1.5-7b"], ["h200"]), "roofline", "1.2.3", charts)
     file.write_bytes(files["report.html"])
     seen = visit(file, tmp_path)
     page = Page(seen.dom)

@@ -7,17 +7,20 @@ from typing import Any
 
 import pytest
 from made_up import bare, lawful, toy_laws
-from msgspec import Struct
+from matplotlib.figure import Figure as Page
+from msgspec.structs import replace
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
+from roofline.report.charts import Chart, ReportChart, Section, report_charts
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
-from roofline.report.study_report import render_study, to_document
+from roofline.report.plots import drawing, draws
+from roofline.report.study_report import drawn_files, render_study, to_document
 from roofline.report.text import study_tables as tables
 from roofline.report.text.study_answers import MOST_BRIEF, answer, ratio, times, told
 from roofline.specs.catalog import all_hardware, load_hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.units import si, significant
 
 COMMAND = "roofline report --model llava-1.5-7b --hw h200"
@@ -204,7 +207,7 @@ def test_the_framework_is_named_where_it_is_what_takes_long() -> None:
 def test_what_a_device_lacks_is_said_in_the_answer() -> None:
     found = study(["llava-1.5-7b"], [bare("v100"), bare("h200")], ["fp8"])
     assert "v100 has no fp8 peak" in str(answer(found))
-    document = to_document(found, COMMAND, VERSION, [])
+    document = to_document(found, COMMAND, VERSION, {})
     assert document.title == "llava-1.5-7b on h200: fp8"
 
 
@@ -221,7 +224,7 @@ def test_a_bound_beside_attainable_times_is_marked() -> None:
 def test_scores_of_quantized_models_are_nobodys() -> None:
     def told_of(quant: str) -> str:
         found = study(["llava-1.5-7b"], [bare("h200")], [quant], with_accuracy=True)
-        return text_of(to_document(found, COMMAND, VERSION, []))
+        return text_of(to_document(found, COMMAND, VERSION, {}))
 
     assert "what they become in int4 nobody published" in told_of("int4")
     assert "nobody published" not in told_of("fp16")
@@ -229,7 +232,7 @@ def test_scores_of_quantized_models_are_nobodys() -> None:
 
 def test_places_that_choose_alike_share_a_table() -> None:
     found = study(["llava-1.5-7b"], [bare("h200"), bare("b200")], with_accuracy=True)
-    document = to_document(found, COMMAND, VERSION, [])
+    document = to_document(found, COMMAND, VERSION, {})
     assert "h200, fp16; b200, fp16" in headings(document, level=3)
 
 
@@ -310,7 +313,7 @@ def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) 
     made = record(warnings=["the clock was held down"])
     found = one(records=[MeasuredRun("run-1", made)])
     (table,) = tables.measurements(found.records)
-    document = to_document(found, COMMAND, VERSION, [])
+    document = to_document(found, COMMAND, VERSION, {})
 
     assert column(table, "TimedSpan") == ["vision", "reducer", "llm", "whole"]
     assert column(table, "Median")[-1] == "6.10 ms"
@@ -327,7 +330,7 @@ def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) 
 
 
 def test_accuracy_has_its_choice_its_scores_and_its_gaps(accurate: Study) -> None:
-    document = to_document(accurate, COMMAND, VERSION, [])
+    document = to_document(accurate, COMMAND, VERSION, {})
     found = [b for b in document.blocks if isinstance(b, Table)]
     choices = next(t for t in found if "within one point" in t.caption)
     on_video = next(t for t in found if t.caption.startswith("VQAv2"))
@@ -348,7 +351,7 @@ def test_accuracy_has_its_choice_its_scores_and_its_gaps(accurate: Study) -> Non
 
 
 def test_the_report_ends_with_all_that_it_rests_on(accurate: Study) -> None:
-    document = to_document(accurate, COMMAND, VERSION, [])
+    document = to_document(accurate, COMMAND, VERSION, {})
     text = text_of(document)
 
     assert headings(document) == [
@@ -370,46 +373,85 @@ def test_the_report_ends_with_all_that_it_rests_on(accurate: Study) -> None:
 def test_what_was_left_out_is_said() -> None:
     found = study(["llava-1.5-7b"], ["v100", "h200"], ["fp8"])
 
-    assert "v100 has no fp8 peak" in text_of(to_document(found, COMMAND, VERSION, []))
+    assert "v100 has no fp8 peak" in text_of(to_document(found, COMMAND, VERSION, {}))
 
 
-class Drawing(Struct):
-    """A figure in the shape of those of `roofline.report.plots`, for where it ends up."""
+@pytest.fixture
+def a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A drawing of no study, for where it ends up."""
+    monkeypatch.setattr(drawing, "_REGISTERED", {})
 
-    title: str = "A line"
-    wanted: bool = True
-
-    def alt(self, study: Study) -> str:
-        return f"{len(study.deployments)} deployments"
-
-    def draw(self, study: Study, width_in: float) -> Any:
-        from matplotlib.figure import Figure
-
-        page = Figure(figsize=(width_in, 1))
+    @draws("a line")
+    def draw(chart: Chart, width_in: float) -> Page:
+        page = Page(figsize=(width_in, 1))
         page.add_subplot().plot([1, 2])
         return page
 
-    def applies(self, study: Study) -> bool:
-        return self.wanted
+
+def of_a_line(found: Study) -> Chart:
+    return Chart(name="a line", title="A line", alt=f"{len(found.deployments)} deployments")
 
 
 def test_figures_stand_in_their_sections() -> None:
-    pictures = [Picture("memory", "M", "m"), Picture("another", "A", "a")]
+    pictures = {
+        Section.MEMORY: [Picture("memory", "M", "m")],
+        Section.MORE: [Picture("another", "A", "a"), Picture("third", "T", "t")],
+    }
     blocks = list(to_document(one(), COMMAND, VERSION, pictures).blocks)
 
-    def heading_before(picture: Picture) -> str:
-        return [b.text for b in blocks[: blocks.index(picture)] if isinstance(b, Heading)][-1]
+    for section, some in pictures.items():
+        places = [blocks.index(picture) for picture in some]
+        before = [b.text for b in blocks[: places[0]] if isinstance(b, Heading)]
+        assert before[-1] == section.value
+        assert places == list(range(places[0], places[0] + len(some)))
 
-    assert heading_before(pictures[0]) == "Memory"
-    assert heading_before(pictures[1]) == "More figures"
+
+def test_every_section_of_a_report_is_under_its_title(
+    accurate: Study, record: Callable[..., Record]
+) -> None:
+    found = replace(accurate, records=(MeasuredRun("run-1", record()),))
+    pictures = {section: [Picture(section.name, "P", "p")] for section in Section}
+    document = to_document(found, COMMAND, VERSION, pictures)
+    assert headings(document) == [section.value for section in Section]
 
 
-def test_a_folder_holds_both_reports_and_every_figure_that_applies() -> None:
-    figures: Any = {"memory": Drawing(), "generation": Drawing(wanted=False)}
-    files = render_study(one(), COMMAND, VERSION, figures)
+def test_a_section_without_content_has_no_title() -> None:
+    assert "More figures" not in headings(to_document(one(), COMMAND, VERSION, {}))
+    assert "Measured" not in headings(to_document(one(), COMMAND, VERSION, {}))
+
+
+@pytest.mark.usefixtures("a_line")
+def test_a_folder_holds_both_reports_and_every_chart_that_applies() -> None:
+    charts = {
+        name: ReportChart(
+            name=name,
+            title="A line",
+            section=Section.MEMORY,
+            applies=lambda found, wanted=wanted: wanted,
+            of=of_a_line,
+        )
+        for name, wanted in (("memory", True), ("generation", False))
+    }
+    files = render_study(one(), COMMAND, VERSION, charts)
 
     assert list(files) == ["report.md", "report.html", "memory.png", "memory.svg"]
-    assert b"![1 deployments](memory.png)\n\n*A line*" in files["report.md"]
+    text = files["report.md"].decode()
+    assert "![1 deployments](memory.png)\n\n*A line*" in text
+    assert text.index("## Memory") < text.index("memory.png") < text.index("## Answers")
     assert b"data:image/svg+xml;base64," in files["report.html"]
     assert files["memory.png"].startswith(b"\x89PNG")
-    assert files == render_study(one(), COMMAND, VERSION, figures)
+    assert files == render_study(one(), COMMAND, VERSION, charts)
+
+
+def test_files_of_figures_are_those_of_all_charts() -> None:
+    names = {f"{name}.{form}" for name in report_charts() for form in ("png", "svg")}
+    assert drawn_files() == names
+    assert {"time.png", "accuracy-memory.svg"} <= names
+
+
+@pytest.mark.parametrize("width_in", [3.4, 7.0])
+def test_pictures_are_as_wide_as_asked_for(width_in: float) -> None:
+    charts = {"time": report_charts()["time"]}
+    files = render_study(study(["clip-vit-l-336"], [bare("t4")]), "", "", charts, width_in)
+    assert f'width="{width_in * 72:g}pt"'.encode() in files["time.svg"]
+    assert charts["time"].title in files["report.md"].decode()

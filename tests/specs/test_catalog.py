@@ -12,12 +12,14 @@ from roofline.errors import InputError, SpecError, UnknownNameError
 from roofline.specs.catalog import (
     all_hardware,
     all_models,
+    json_schema,
     load_component,
     load_hardware,
     load_model,
     load_quantization,
 )
-from roofline.specs.models import LanguageModel, MlpConnector
+from roofline.specs.models import LanguageModel, MlpConnector, model_kinds
+from roofline.specs.sourced import PositiveInt, Spec
 
 Data = dict[str, Any]
 SpecWriter = Callable[..., Path]
@@ -238,3 +240,29 @@ def test_loading_does_not_change_what_was_written_down(
     load_hardware(str(file))
 
     assert (device, file.read_text(encoding="utf-8")) == (before, text)
+
+
+class Resampler(Spec, frozen=True, tag_field="kind", tag="resampler"):
+    """A kind of model that does not ship."""
+
+    name: str
+    queries: PositiveInt
+
+
+def test_a_kind_of_one_s_own_is_read_like_those_that_ship(
+    write_spec: SpecWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_spec({"kind": "resampler", "name": "mine", "queries": 64}, "mine.yaml")
+    with pytest.raises(SpecError, match="kind: expected one of connector, language-model, lmm"):
+        load_model(str(file))
+    monkeypatch.setattr(model_kinds, "_entries", dict(model_kinds._entries))
+
+    model_kinds.register(Resampler)
+
+    assert load_model(str(file)) == Resampler(name="mine", queries=64)
+    assert "Resampler" in json_schema("models")["$defs"]
+    monkeypatch.setenv("ROOFLINE_PATH", str(file.parent))
+    assert load_model("mine").name == "mine"
+    wrong = write_spec({"kind": "resampler", "name": "mine", "queries": 0}, "wrong.yaml")
+    with pytest.raises(SpecError, match="queries: expected int >= 1"):
+        load_model(str(wrong))

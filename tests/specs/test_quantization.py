@@ -1,10 +1,16 @@
 """Widths, compute types and the notation wXaYkvZ."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from roofline import analyze
-from roofline.errors import UnknownNameError
+from roofline.errors import SpecError, UnknownNameError
 from roofline.specs.catalog import load_quantization, mode_outside_llm, quantization_modes
+from roofline.specs.quantization import MODES, Quantization, register_quantization
 
 SIXTEEN = ("fp16", "bf16")
 
@@ -194,3 +200,97 @@ def test_vision_tower_and_connector_are_not_quantized(name: str, bits: int) -> N
 def test_outside_the_llm_either_16_bit_type_will_do() -> None:
     assert mode_outside_llm(load_quantization("int4")).compute == SIXTEEN
     assert mode_outside_llm(load_quantization("bf16")).compute == ("bf16",)
+
+
+MODE: dict[str, object] = {
+    "name": "Toy",
+    "title": "made up",
+    "source": "made up for a test",
+    "weight_bits": 6,
+    "activation_bits": 8,
+    "kv_bits": 4,
+    "compute": ["fp8", "int8"],
+}
+Writer = Callable[..., Path]
+
+
+def bits(mode: Quantization) -> tuple[int, int, int]:
+    return mode.weight_bits, mode.activation_bits, mode.kv_bits
+
+
+def test_a_mode_in_a_file_of_the_users_own(write_spec: Writer) -> None:
+    mode = load_quantization(str(write_spec(MODE, "elsewhere.yml")))
+
+    assert bits(mode) == (6, 8, 4)
+    assert mode.weight_bytes("linear") == 6 / 8
+    peaks = analyze("vicuna-7b", "a100", str(write_spec(MODE)), 40).device["peaks"]["llm"]
+    assert peaks["matmul_type"] == "int8"  # an A100 has no fp8
+
+
+def test_an_edited_mode_is_read_again(write_spec: Writer) -> None:
+    file = str(write_spec(MODE))
+    before = load_quantization(file)
+    write_spec({**MODE, "kv_bits": 2})
+    os.utime(file, ns=(10**18, 10**18))
+
+    assert (before.kv_bits, load_quantization(file).kv_bits) == (4, 2)
+
+
+def test_a_mode_on_the_search_path_goes_by_the_name_inside(
+    write_spec: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOFLINE_PATH", str(tmp_path))
+    write_spec(MODE, "quantization/file.yaml")
+
+    assert bits(load_quantization("TOY")) == (6, 8, 4)
+    assert "toy" in quantization_modes()
+    assert load_quantization("int4").weight_bits == 4
+    with pytest.raises(UnknownNameError, match="did you mean toy"):
+        load_quantization("toyy")
+
+
+def test_the_first_mode_of_a_name_counts_and_shadows_what_ships(
+    write_spec: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    monkeypatch.setenv("ROOFLINE_PATH", f"{first}{os.pathsep}{second}")
+    write_spec({**MODE, "name": "int4", "kv_bits": 1}, "first/quantization/mine.yaml")
+    write_spec({**MODE, "name": "int4", "kv_bits": 2}, "second/quantization/mine.yaml")
+
+    assert load_quantization("int4").kv_bits == 1
+    # a mode written out still follows what ships
+    assert load_quantization("w4a4").zero_point_bits == 0
+    assert load_quantization("w4a4").kv_bits == 4
+
+
+def test_a_broken_mode_is_reported_when_it_is_meant_and_else_left_out(
+    write_spec: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOFLINE_PATH", str(tmp_path))
+    file = write_spec({**MODE, "kv_bits": 0}, "quantization/toy.yaml")
+
+    with pytest.raises(SpecError, match="kv_bits: expected") as caught:
+        load_quantization("toy")
+    assert caught.value.file == str(file)
+    with pytest.warns(UserWarning, match="left out: .*kv_bits"):
+        assert load_quantization("int4").kv_bits == 4
+
+
+def test_a_mode_outside_the_llm_that_does_not_exist_is_an_error(write_spec: Writer) -> None:
+    mode = load_quantization(str(write_spec({**MODE, "outside_llm": "fp17"})))
+
+    with pytest.raises(UnknownNameError, match="did you mean fp16"):
+        mode_outside_llm(mode)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Quantization:
+    monkeypatch.setattr(MODES, "_values", {})
+    return register_quantization(msgspec.convert({**MODE, "name": "Mine"}, Quantization))
+
+
+def test_a_registered_mode_is_found_by_its_name(registered: Quantization) -> None:
+    assert load_quantization("mine") is load_quantization("MINE") is registered
+    assert quantization_modes()["mine"] is registered
+    with pytest.raises(ValueError, match="quantization mode 'mine' is registered already"):
+        register_quantization(registered)

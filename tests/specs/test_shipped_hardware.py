@@ -1,5 +1,6 @@
 """The shipped devices. Files are read with plain PyYAML here, past the code under test."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from roofline.specs.catalog import all_hardware, load_hardware
+from roofline.specs.hardware import Hardware
 
 FILES = sorted((Path(__file__).parents[2] / "hardware").glob("*.yaml"))
 UNITS = ("_gib", "_mib", "_gb_per_s", "_mhz", "_w", "_us", "_tflops", "_tops", "_count")
@@ -56,7 +58,9 @@ def test_loaded_figures_are_those_of_the_file(file: Path) -> None:
 def test_every_figure_cites_a_source_and_every_source_is_cited(file: Path) -> None:
     data = raw(file)
     cited = {figure.get("source") for _, figure in sourced_figures(data)}
-    cited |= {data["kernel_laws"]["source"]} if "kernel_laws" in data else set()
+    if "kernel_laws" in data:
+        laws = json.loads((file.parent / data["kernel_laws"]).read_text(encoding="utf-8"))
+        cited.add(laws["source"])
 
     assert cited == set(data["sources"])
     assert all(text.strip() for text in data["sources"].values())
@@ -77,6 +81,68 @@ def test_sparse_is_twice_dense_to_the_printed_digits(file: Path) -> None:
     for key, figure in sourced_figures(raw(file)):
         if "sparse" in figure:
             assert abs(figure["sparse"] - 2 * figure["value"]) <= 1, key
+
+
+TENSOR_FLOPS_PER_CLOCK = {
+    "7.0": 8 * 64 * 2,
+    "7.5": 8 * 64 * 2,
+    "8.0": 4 * 256 * 2,
+    "8.6": 4 * 128 * 2,
+    "8.7": 4 * 256 * 2,
+    "8.9": 4 * 128 * 2,
+    "9.0": 4 * 512 * 2,
+    "10.0": 4 * 1024 * 2,
+}
+"""fp16 FLOPs of an SM in a clock: tensor cores × multiply-adds × 2, by compute capability, from
+NVIDIA's architecture whitepapers (Volta to Blackwell; GA10x and Ada at full rate)."""
+FP32_LANES = {"7.0": 64, "7.5": 64, "8.0": 64} | dict.fromkeys(
+    ("8.6", "8.7", "8.9", "9.0", "10.0"), 128
+)
+"""CUDA cores of an SM, from the same."""
+GPUS = [device for device in all_hardware() if device.kind == "gpu"]
+gpus = pytest.mark.parametrize("device", GPUS, ids=lambda device: device.name)
+
+
+@gpus
+def test_the_fp16_peak_is_what_sms_do_in_a_clock(device: Hardware) -> None:
+    assert device.sm_count is not None
+    assert device.boost_clock_mhz is not None
+    per_clock = TENSOR_FLOPS_PER_CLOCK[str(device.compute_capability)]
+    if device.name == "rtx-4090":  # GeForce: half the rate where sums are in fp32
+        per_clock //= 2
+    peak = device.matmul_peak("fp16")
+    assert peak is not None
+
+    tflops = device.sm_count.value * device.boost_clock_mhz.value * per_clock / 1e6
+    assert peak.value == pytest.approx(tflops, rel=0.015)
+
+
+@gpus
+def test_the_vector_peak_is_what_cuda_cores_do_in_a_clock(device: Hardware) -> None:
+    assert device.sm_count is not None
+    assert device.boost_clock_mhz is not None
+    lanes = device.sm_count.value * FP32_LANES[str(device.compute_capability)]
+    tflops = 2 * lanes * device.boost_clock_mhz.value / 1e6
+
+    # data sheets of Hopper and Blackwell state it at a higher clock than the tensor cores'
+    above = 0.15 if device.architecture in ("hopper", "blackwell") else 0.015
+    assert tflops * 0.985 < device.vector_peak_fp32_tflops.value < tflops * (1 + above)
+
+
+@gpus
+def test_half_the_width_is_twice_the_rate(device: Hardware) -> None:
+    def rate(data_type: str) -> float | None:
+        peak = device.matmul_peak(data_type)
+        return peak.value if peak and peak.engine == "tensor cores" else None
+
+    pairs = [("tf32", "fp16"), ("fp16", "fp8"), ("fp16", "int8"), ("fp8", "fp4"), ("int8", "int4")]
+    for wide, narrow in pairs:
+        slow, fast = rate(wide), rate(narrow)
+        if slow and fast:
+            times = 4 if (device.name, narrow) == ("rtx-4090", "int8") else 2
+            if (device.name, narrow) == ("l40s", "int4"):  # its data sheet prints one rate for both
+                times = 1
+            assert fast == pytest.approx(times * slow, rel=0.015), (wide, narrow)
 
 
 def test_names_and_aliases_are_unambiguous() -> None:

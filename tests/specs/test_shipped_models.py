@@ -74,6 +74,37 @@ def test_parts_of_an_lmm_exist(model: Model) -> None:
     assert work.llm is not None
 
 
+def part(whole: dict[str, Any], key: str) -> dict[str, Any]:
+    """A part of an LMM's file: written out there, or in the file of its name."""
+    spec = whole[key]
+    return spec if isinstance(spec, dict) else raw(FILES[0].with_name(f"{spec}.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    # numbers of parameters of the checkpoints llava-hf/NAME-hf
+    [("llava-1.5-7b", 7_063_427_072), ("llava-1.5-13b", 13_351_494_656)],
+)
+def test_the_parts_of_llava_add_up_to_its_checkpoint(name: str, parameters: int) -> None:
+    file = raw(FILES[0].with_name(f"{name}.yaml"))
+    vision, connector, llm = (part(file, key) for key in ("vision", "connector", "llm"))
+
+    c, f, patch = vision["hidden_size"], vision["intermediate_size"], vision["patch_size_px"]
+    positions = (vision["image_size_px"] // patch) ** 2 + 1  # and the class token
+    embeddings = 3 * patch**2 * c + c + positions * c
+    block = 4 * (c * c + c) + 2 * c * f + f + c + 2 * 2 * c  # attention, MLP, two norms; biases
+    tower = embeddings + vision["num_hidden_layers"] * block + 2 * 2 * c  # norms around the blocks
+
+    d, g = llm["hidden_size"], llm["intermediate_size"]
+    layer = 4 * d * d + 3 * d * g + 2 * d
+    vocabulary = file.get("llm_vocab_size", llm["vocab_size"])
+    decoder = llm["num_hidden_layers"] * layer + 2 * vocabulary * d + d
+
+    assert connector.get("num_linear_layers", 2) == 2
+    assert connector.get("bias", True)
+    assert tower + (c * d + d) + (d * d + d) + decoder == parameters
+
+
 @pytest.mark.parametrize(
     ("name", "billions"),
     # The parameter counts that are published for these models

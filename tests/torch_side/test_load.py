@@ -10,31 +10,29 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import (
-    LlamaForCausalLM,
-    LlavaForConditionalGeneration,
-    VideoLlavaForConditionalGeneration,
-)
+from transformers import LlamaForCausalLM
 
 import roofline
-from roofline.errors import InputError
-from roofline.specs.catalog import load_component, load_model
+from roofline.errors import InputError, UnknownNameError
+from roofline.specs.catalog import all_models, load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
-from roofline.torch_side.load import config_of
+from roofline.torch_side.families import Family, families
 
-KINDS = {
-    "llava": LlavaForConditionalGeneration,
-    "video_llava": VideoLlavaForConditionalGeneration,
-}
-TINY = {"llava-tiny": KINDS["llava"], "video-llava-tiny": KINDS["video_llava"]}
+LMMS = [spec.name for spec in all_models() if isinstance(spec, Lmm)]
+TINY = [name for name in LMMS if name.endswith("-tiny")]
 
 
 def spec_of(name: str) -> Lmm:
     spec = load_model(name)
     assert isinstance(spec, Lmm)
     return spec
+
+
+def built_by(name: str) -> Family:
+    return families.find(spec_of(name).architecture)
 
 
 def same(left: Any, right: Any) -> bool:
@@ -51,22 +49,21 @@ class TestRandomWeights:
             load_component(spec.llm, LanguageModel),
         )
 
-        assert type(model) is TINY[name]
+        family = built_by(name)
+        assert type(model) is family.model_class()
         assert not model.training
         assert model.config.image_token_id == spec.image_token_index
-        assert model.model.language_model.embed_tokens.weight.shape == (
-            llm.vocab_size,
-            llm.hidden_size,
-        )
-        for tower in (module for part, module in model.model.named_children() if "tower" in part):
-            assert len(tower.encoder.layers) == vision.num_hidden_layers
-            assert tower.embeddings.num_positions == vision.tokens
+        assert model.get_input_embeddings().weight.shape == (llm.vocab_size, llm.hidden_size)
+        towers = [visual.tower for visual in family.inputs(model)]
+        assert len(towers) == spec.vision_towers
+        for tower in towers:
+            assert (tower.blocks, tower.tokens) == (vision.num_hidden_layers, vision.tokens)
 
-    @pytest.mark.parametrize("name", [*TINY, "llava-1.5-7b", "llava-1.5-13b", "video-llava-7b"])
+    @pytest.mark.parametrize("name", LMMS)
     def test_it_has_the_weights_that_the_analysis_counts(self, name: str) -> None:
-        config = config_of(spec_of(name))
+        family = built_by(name)
         with torch.device("meta"):
-            model = KINDS[config.model_type](config)
+            model = family.model_class()(family.config_of(spec_of(name)))
 
         estimate = roofline.analyze(name, "v100", quant="fp32")
 
@@ -96,7 +93,8 @@ class TestRandomWeights:
 
     @pytest.mark.parametrize("name", TINY)
     def test_buffers_are_those_of_a_model_built_by_transformers(self, name: str) -> None:
-        built = dict(TINY[name](config_of(spec_of(name))).named_buffers())
+        family = built_by(name)
+        built = dict(family.model_class()(family.config_of(spec_of(name))).named_buffers())
         loaded = dict(roofline.load_model(name).named_buffers())
 
         assert loaded.keys() == built.keys()
@@ -144,7 +142,7 @@ class TestCheckpoints:
 
         loaded = roofline.load_model(name, checkpoint=tmp_path, dtype="fp32")
 
-        assert type(loaded) is TINY[name]
+        assert type(loaded) is built_by(name).model_class()
         assert not loaded.training
         assert same(loaded, model)
         half = roofline.load_model(name, str(tmp_path), dtype="bf16", attention="eager")
@@ -239,6 +237,12 @@ class TestRefusals:
             roofline.load_model("llava-tiny", **options)
 
         assert "\n" not in str(raised.value)
+
+    def test_an_architecture_that_no_family_has(self) -> None:
+        spec = replace(spec_of("llava-tiny"), architecture="lava")
+
+        with pytest.raises(UnknownNameError, match="family of models 'lava': did you mean llava"):
+            roofline.load_model(spec)
 
     @pytest.mark.parametrize("name", ["vicuna-7b", "clip-vit-l-336"])
     def test_parts_of_a_model(self, name: str) -> None:

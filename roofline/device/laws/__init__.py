@@ -1,7 +1,8 @@
-"""Attainable time of single kernels: fitted laws evaluated on arrays, never faster than the roofline.
+"""Attainable time of single kernels: fitted laws on arrays, never faster than the roofline.
 
-`matmul_seconds`, `attention_seconds` and `pointwise_seconds` are pure NumPy functions of a law
-(`roofline.specs.kernel_laws`), the device's `Roof` and the kernel's shape; arguments broadcast.
+A module is a family of laws: the numbers of a law, the function that turns them into seconds, pure
+NumPy of a law, the device's `Roof` and the kernel's shape, and the registration of both in
+`roofline.specs.kernel_laws.LAW_FAMILIES`. `smooth` has what they share.
 """
 
 from roofline.device.laws.attention import attention_seconds

@@ -10,13 +10,14 @@ result is below the roofline.
 Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
 """
 
-from __future__ import annotations
+from typing import ClassVar
 
 import numpy as np
 
 from roofline.device.laws.smooth import monomials, scaled, within_cache
 from roofline.device.roof import Array, Number, Roof
-from roofline.specs.kernel_laws import AttentionLaw
+from roofline.specs.kernel_laws import Fraction, Law, NonNegative, register_laws
+from roofline.specs.sourced import Positive, PositiveInt
 from roofline.units import MICRO
 
 BLOCK_QUERIES = 128
@@ -31,6 +32,42 @@ MOST_CORRECTION = 0.7
 """Largest correction of the logarithm of time, so that it never runs away."""
 
 
+class AttentionLaw(Law, frozen=True):
+    """Numbers of `attention_seconds`, for fused kernels of one data type."""
+
+    family: ClassVar[str] = "attention"
+    launch_us: NonNegative
+    """Time of a launch, in µs."""
+    block_us: NonNegative
+    """Fixed cost of a block of queries in µs, paid by each wave of blocks."""
+    efficiency: Fraction
+    """Share of the peak that a unit attains at head_dim 128."""
+    head_dim_power: NonNegative
+    """Power of (head_dim / 128) that the efficiency goes with."""
+    longest_share: NonNegative
+    """How much of the longest block is not hidden behind the others."""
+    fill_keys: NonNegative
+    """Keys' worth of time to fill and drain the longest block's pipeline."""
+    bandwidth_fraction: Fraction
+    """Share of the DRAM bandwidth that the traffic attains."""
+    heads_share_blocks: bool = True
+    """Whether query heads of one key head are packed into blocks together."""
+    row_keys: NonNegative = 0.0
+    """Keys' worth of time that every query takes beside its own keys."""
+    key_block: PositiveInt = 1
+    """Keys that causal attention skips together: a block of them is computed if one is visible."""
+    kv_write_passes: NonNegative = 0.0
+    """Times that new keys and values are moved once more, to their places in a paged cache."""
+    cached_bandwidth_ratio: Positive = 1.0
+    """Bandwidth of operands in the last-level cache, over DRAM bandwidth."""
+    cached_share: NonNegative = 0.0
+    """Share of the last-level cache up to which the measurement found operands there."""
+    corrections: tuple[float, ...] = ()
+    """Coefficients of `correction_basis`, added to the logarithm of time for what the physics
+    leaves over."""
+
+
+@register_laws(AttentionLaw)
 def attention_seconds(
     law: AttentionLaw,
     roof: Roof,
@@ -48,6 +85,10 @@ def attention_seconds(
 
     `traffic_bytes` is what Q, K, V and the output move. Causal attention to as many keys computes
     half of the scores; one query (decode) computes all of its row.
+
+    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), F / P, traffic_bytes / B), in s, with
+    `physical_seconds`, `corrections` c and `correction_basis` φ, F `attention_flops`, the peak P in
+    FLOP/s and the DRAM bandwidth B in B/s.
     """
     batch, queries, keys, heads, kv_heads, head_dim, traffic = (
         np.asarray(value, dtype=np.float64)
@@ -97,7 +138,20 @@ def physical_seconds(
     causal: bool | Array,
     traffic: Array,
 ) -> Array:
-    """Time without correction and clamp."""
+    """Time in s without correction and clamp.
+
+    t = launch_us + block_us·max(w, 1) + F / R + longest_share·t_longest + T·d / (B·f)
+
+    - w = batch·(heads/g)·⌈g·queries / 128⌉ / U waves of query blocks on U units, g query heads to
+      a block;
+    - R = P·efficiency·(head_dim / 128)^head_dim_power, in FLOP/s, of the peak P;
+    - F: `attention_flops` of computed scores, and `row_keys` keys more to each query;
+    - t_longest = 4·min(g·queries, 128)·head_dim·(keys + fill_keys)·U / R;
+    - T: `traffic` in bytes, new keys and values counted `kv_write_passes` times more; d < 1 as far
+      as they lie in the cache; DRAM bandwidth B in B/s, f = `bandwidth_fraction`.
+
+    Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
+    """
     # a single query leaves a block empty, so every library packs the heads of a key head then
     group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
     waves = batch * (heads / group) * np.ceil(group * queries / BLOCK_QUERIES) / roof.units
@@ -125,7 +179,11 @@ def physical_seconds(
 def correction_basis(
     batch: Array, queries: Array, keys: Array, heads: Array, kv_heads: Array, head_dim: Array
 ) -> Array:
-    """Values of the basis functions, [..., functions], in the order of `corrections`."""
+    """Values of the basis functions φ, [..., functions], in the order of `corrections`.
+
+    Monomials of degree ≤ 3 in log₂ queries, log₂ batch·heads, log₂ heads / kv_heads and head_dim,
+    times min(1, queries / keys).
+    """
     spans = zip((queries, batch * heads, heads / kv_heads), CORRECTED, strict=True)
     logarithms = [scaled(np.log2(value), span) for value, span in spans]
     variables = np.broadcast_arrays(*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM))

@@ -14,16 +14,16 @@ correction takes what physics leaves over. No result is below the roofline.
 Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background user's guide".
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from roofline.device.laws.smooth import hats, monomials, norm4, scaled, within_cache
 from roofline.device.roof import Array, Number, Roof
-from roofline.specs.kernel_laws import MatmulLaw, Tile
+from roofline.specs.kernel_laws import Fraction, Law, NonNegative, Share, register_laws
+from roofline.specs.sourced import Positive, PositiveInt, Spec
 from roofline.units import MICRO, NANO
 
 CHUNK = 512
@@ -48,6 +48,78 @@ MOST_CORRECTION = 0.4
 """Largest correction of the logarithm of time, so that it never runs away."""
 
 
+class Tile(Spec, frozen=True):
+    """A kernel by the block of the output that one unit (SM or core) computes at a time."""
+
+    rows: PositiveInt
+    """Rows of the block."""
+    columns: PositiveInt
+    """Columns of the block."""
+    efficiency: Fraction
+    """Share of the unit's peak that the loop over k attains."""
+    reluctance: float = 0.0
+    """Logarithm of how many times as fast the kernel must be for the library to choose it."""
+    m_over: NonNegative = 0
+    """The library takes the kernel only for matmuls of more rows than this."""
+    m_up_to: Positive | None = None
+    """The library takes the kernel only for matmuls of up to so many rows; left out, any number."""
+    n_over: NonNegative = 0
+    """The library takes the kernel only for matmuls of more columns than this."""
+    n_up_to: Positive | None = None
+    """The library takes the kernel only for matmuls of up to so many columns; left out, any."""
+
+
+class MatmulLaw(Law, frozen=True):
+    """Numbers of `matmul_seconds`, for one kernel of a library."""
+
+    family: ClassVar[str] = "matmul"
+    launch_us: NonNegative
+    """Time of a launch, in µs."""
+    tiles: tuple[Tile, ...]
+    """Kernels that the library chooses from."""
+    bandwidth_fraction: Fraction
+    """Share of the DRAM bandwidth that a kernel with all units busy attains."""
+    starvation: NonNegative = 0.0
+    """Extra memory time per unit of (units / blocks − 1), where blocks are fewer than units."""
+    fill_k: NonNegative = 0.0
+    """Steps in k that filling and draining a block's pipeline costs."""
+    wave_share: Share = 0.0
+    """How much of a partly filled last wave is waited for: 1 all of it, 0 units never idle."""
+    wave_overhead: NonNegative = 0.0
+    """What each wave after the first costs beside its computing, in waves."""
+    packing_passes: NonNegative = 0.0
+    """Times that weights are gone through before the product, to pack or dequantize them."""
+    quantizing_passes: NonNegative = 0.0
+    """Times that 16-bit inputs are gone through before the product, to quantize them; 0: they are
+    not quantized."""
+    quantizing_row_ns: NonNegative = 0.0
+    """Least time of quantizing a row of inputs, in ns."""
+    quantizing_k_ns: NonNegative = 0.0
+    """Time that quantizing inputs takes per step in k even if there are few rows, in ns."""
+    choice_sharpness: Positive = 20.0
+    """How surely the library takes the kernel that seems fastest: log-odds per logarithm of
+    time."""
+    splits: tuple[PositiveInt, ...] = (1,)
+    """Parts that the loop over k may be split into, their sums being added at the end."""
+    split_us: NonNegative = 0.0
+    """Fixed cost of adding the sums of a split loop, in µs."""
+    split_bandwidth_ratio: Positive | None = None
+    """Bandwidth of adding the sums of a split loop, over DRAM bandwidth; left out, unlimited."""
+    feed_bandwidth_ratio: Positive | None = None
+    """Bandwidth from the last-level cache to the units, over DRAM bandwidth; left out,
+    unlimited."""
+    cached_bandwidth_ratio: Positive = 1.0
+    """Bandwidth of operands that already lie in the last-level cache, over DRAM bandwidth."""
+    cached_weights_share: NonNegative = 0.0
+    """Share of the last-level cache up to which the measurement found weights there."""
+    cached_activations_share: NonNegative = 0.0
+    """Share of the last-level cache up to which the measurement found activations there."""
+    corrections: tuple[float, ...] = ()
+    """Coefficients of `correction_basis`, added to the logarithm of time for what the physics
+    leaves over."""
+
+
+@register_laws(MatmulLaw)
 def matmul_seconds(
     law: MatmulLaw,
     roof: Roof,
@@ -58,10 +130,26 @@ def matmul_seconds(
     weight_bytes: Number,
     activation_bytes: Number,
 ) -> Array:
-    """Seconds of one matmul with m rows (tokens), n out features, k in features.
+    """Seconds of one matmul [m, k] @ [k, n]: m rows (tokens), n out features, k in features.
 
     `weight_bytes` and `activation_bytes` are what the whole op moves: weights read, activations
     read and written. All arguments broadcast; the result has their common shape.
+
+    t = max(exp(ln(t_chosen + t_before) + min(max(c·φ, −0.4), 0.4)), t_roof), where
+
+    - t_chosen, in s, is Π t_i^p_i over the tiles i, of odds p_i ∝ exp(−s (ln t_i + r_i)) with
+      `choice_sharpness` s and `reluctance` r_i (`chosen_seconds`);
+    - t_i, in s, is the least over the splits of ‖t_compute, t_memory‖₄ + t_sum
+      (`kernel_seconds`);
+    - t_before, in s, is the launch and the passes over operands before the product
+      (`fixed_seconds`);
+    - c are `corrections`, φ is `correction_basis`, both without unit;
+    - t_roof = max(2·m·n·k / P, (weight_bytes + activation_bytes) / B), in s, with the peak P in
+      FLOP/s and the DRAM bandwidth B in B/s.
+
+    Waves and tiles: NVIDIA, "Matrix multiplication background user's guide". Odds of a choice
+    with an error of its own: McFadden, "Conditional logit analysis of qualitative choice
+    behavior", 1974. The 4-norm as a smooth maximum and the correction are ours.
     """
     arguments = np.broadcast_arrays(m, n, k, weight_bytes, activation_bytes)
     flat = [np.asarray(a, dtype=np.float64).ravel() for a in arguments]
@@ -88,6 +176,34 @@ def _seconds(
     return np.maximum(np.exp(logarithm), bound)
 
 
+class _Numbers(NamedTuple):
+    """Numbers of tiles as arrays, [tiles]; limits for m and n, [tiles, 2]."""
+
+    rows: Array
+    columns: Array
+    efficiency: Array
+    reluctance: Array
+    above: Array
+    up_to: Array
+    limited: bool
+    """Whether any tile has limits."""
+
+
+@lru_cache(maxsize=64)
+def _numbers(tiles: tuple[Tile, ...]) -> _Numbers:
+    above = np.array([(tile.m_over, tile.n_over) for tile in tiles], dtype=np.float64)
+    up_to = np.array([(tile.m_up_to or np.inf, tile.n_up_to or np.inf) for tile in tiles])
+    return _Numbers(
+        np.array([tile.rows for tile in tiles], dtype=np.float64),
+        np.array([tile.columns for tile in tiles], dtype=np.float64),
+        np.array([tile.efficiency for tile in tiles]),
+        np.array([tile.reluctance for tile in tiles]),
+        above,
+        up_to,
+        limited=bool(above.any() or np.isfinite(up_to).any()),
+    )
+
+
 class Blocks(NamedTuple):
     """What a launch of each tile and split has to do: arrays that broadcast to
     [shapes, tiles, splits].
@@ -106,7 +222,7 @@ class Blocks(NamedTuple):
     sum_bytes: Array
     """Written and read again by the addition of split sums; 0 without a split."""
 
-    def take(self, split: NDArray[np.intp]) -> Blocks:
+    def take(self, split: NDArray[np.intp]) -> "Blocks":
         """One split for each tile: index [shapes, tiles] → arrays [shapes, tiles, 1]."""
         index = split[..., None]
         return Blocks(
@@ -128,8 +244,7 @@ def blocks(
     m, n, k, weights, activations = (
         a[:, None, None] for a in (m, n, k, weight_bytes, activation_bytes)
     )
-    rows = np.array([tile.rows for tile in tiles], dtype=np.float64)[:, None]
-    columns = np.array([tile.columns for tile in tiles], dtype=np.float64)[:, None]
+    rows, columns = (size[:, None] for size in _numbers(tiles)[:2])
     parts = np.array(splits, dtype=np.float64)
     depth = k / parts
     input_bytes_per_element = activations / (m * (k + n))
@@ -148,8 +263,20 @@ def blocks(
 
 
 def kernel_seconds(law: MatmulLaw, roof: Roof, launch: Blocks) -> Array:
-    """Time of each launch of `blocks`, without what is the same for all."""
-    efficiency = np.array([tile.efficiency for tile in law.tiles])[:, None]
+    """Time of each launch of `blocks`, [shapes, tiles, splits] in s, without what is the same for
+    all: t = ‖t_compute, t_memory‖₄ + t_sum.
+
+    t_block = ‖2·r·c·(k/s + fill_k)·U / (P·e), feed_bytes·U / (B·feed_bandwidth_ratio)‖₄
+    t_compute = t_block·(1 + l·(1 + wave_overhead) + (⌈l⌉ − l)·wave_share), l = max(w − 1, 0)
+    t_memory = (bytes as DRAM would move them)·(1 + starvation·max(1/w − 1, 0))
+               / (B·bandwidth_fraction)
+    t_sum = split_us + sum_bytes / (B·split_bandwidth_ratio), of splits s > 1
+
+    for tiles of r rows, c columns and efficiency e, w = blocks / U waves, U units (SMs or cores),
+    peak P in FLOP/s, DRAM bandwidth B in B/s. Wave quantization: NVIDIA, "Matrix multiplication
+    background user's guide".
+    """
+    efficiency = _numbers(law.tiles).efficiency[:, None]
     flops = launch.flops_per_k * (launch.depth + law.fill_k)
     block = flops * (roof.units / roof.flops_per_s) / efficiency
     if law.feed_bandwidth_ratio is not None:
@@ -172,12 +299,14 @@ def kernel_seconds(law: MatmulLaw, roof: Roof, launch: Blocks) -> Array:
 
 
 def chosen_seconds(law: MatmulLaw, kernels: Array, m: Array, n: Array) -> tuple[Array, Array]:
-    """Time of the kernel that the library takes, [shapes], and the odds of each tile,
-    [shapes, tiles], from the time of each.
+    """Time of the kernel that the library takes, [shapes] in s, and the odds of each tile,
+    [shapes, tiles], from the time t_i of each, [shapes, tiles] in s.
+
+    p_i ∝ exp(−choice_sharpness·(ln t_i + reluctance_i)) among the tiles that the library has for
+    the shape; t = exp(Σ p_i ln t_i).
     """
     logarithms = np.log(kernels)
-    reluctance = np.array([tile.reluctance for tile in law.tiles])
-    appeal = -law.choice_sharpness * (logarithms + reluctance)
+    appeal = -law.choice_sharpness * (logarithms + _numbers(law.tiles).reluctance)
     appeal = np.where(_offered(law.tiles, m, n), appeal, -np.inf)
     odds = np.exp(appeal - appeal.max(axis=-1, keepdims=True))
     odds /= odds.sum(axis=-1, keepdims=True)
@@ -186,10 +315,10 @@ def chosen_seconds(law: MatmulLaw, kernels: Array, m: Array, n: Array) -> tuple[
 
 def _offered(tiles: tuple[Tile, ...], m: Array, n: Array) -> NDArray[np.bool_]:
     """Which tiles the library has for each shape: [shapes, tiles]."""
-    above = np.array([(tile.m_over, tile.n_over) for tile in tiles])
-    up_to = np.array([(tile.m_up_to or np.inf, tile.n_up_to or np.inf) for tile in tiles])
-    if not above.any() and np.isinf(up_to).all():
+    numbers = _numbers(tiles)
+    if not numbers.limited:
         return np.ones((1, len(tiles)), dtype=np.bool_)
+    above, up_to = numbers.above, numbers.up_to
     shape = np.stack([m, n], axis=-1)[:, None]
     return np.asarray(((above < shape) & (shape <= up_to)).all(axis=-1), dtype=np.bool_)
 
@@ -197,7 +326,11 @@ def _offered(tiles: tuple[Tile, ...], m: Array, n: Array) -> NDArray[np.bool_]:
 def fixed_seconds(law: MatmulLaw, roof: Roof, m: Array, k: Array, weights: Array) -> Array:
     """Launch, and what is gone through before: weights to pack or dequantize, inputs to quantize.
 
-    A single row is multiplied without packing.
+    t = launch_us + [m > 1]·packing_passes·weights / B
+        + m·‖quantizing_row_ns, quantizing_passes·2 B·k / B‖₄ + quantizing_k_ns·k
+
+    in s, for weights in bytes and DRAM bandwidth B in B/s. A single row is multiplied without
+    packing.
     """
     packing = law.packing_passes * (m > 1) * weights / roof.bytes_per_s
     seconds: Array = law.launch_us * MICRO + packing
@@ -209,20 +342,21 @@ def fixed_seconds(law: MatmulLaw, roof: Roof, m: Array, k: Array, weights: Array
 
 
 def correction_basis(roof: Roof, m: Array, n: Array, k: Array, bound_s: Array) -> Array:
-    """Values of the basis functions, [shapes, functions], in the order of `corrections`."""
+    """Values of the basis functions φ, [shapes, functions], in the order of `corrections`.
+
+    Monomials of degree ≤ 2 in log₂ m, log₂ n and log₂ k; piecewise linear functions of the waves
+    of a middling tile; the same times log₂ k; piecewise linear functions of the roofline time
+    `bound_s`.
+    """
     variables = [
         scaled(np.log2(value), span) for value, span in zip((m, n, k), CORRECTED, strict=True)
     ]
     rows, columns = WAVE_TILE
     by_waves = hats(np.ceil(m / rows) * np.ceil(n / columns) / roof.units, WAVES)
     by_bound = hats(bound_s / MICRO, BOUNDS_US)
-    functions = [
-        *monomials(variables, CORRECTION_DEGREE),
-        *by_waves,
-        *(hat * variables[2] for hat in by_waves),
-        *by_bound,
-    ]
-    return np.stack(functions, axis=-1)
+    smooth = np.stack(monomials(variables, CORRECTION_DEGREE), axis=-1)
+    by_waves_and_k = by_waves * variables[2][..., None]
+    return np.concatenate([smooth, by_waves, by_waves_and_k, by_bound], axis=-1)
 
 
 def _uncached(size: Array, share: float, law: MatmulLaw, roof: Roof) -> Array:

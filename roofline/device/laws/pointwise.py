@@ -1,21 +1,41 @@
 """Elementwise and row-wise ops: launch + bytes / bandwidth."""
 
-from __future__ import annotations
+from typing import ClassVar
 
 import numpy as np
 
 from roofline.device.laws.smooth import within_cache
 from roofline.device.roof import Array, Number, Roof
-from roofline.specs.kernel_laws import PointwiseLaw
+from roofline.specs.kernel_laws import Law, NonNegative, register_laws
+from roofline.specs.sourced import Positive
 from roofline.units import GIGA, MIB, MICRO
 
 
+class PointwiseLaw(Law, frozen=True):
+    """Numbers of `pointwise_seconds`, for one kind of op."""
+
+    family: ClassVar[str] = "pointwise"
+    launch_us: NonNegative
+    """Time of a launch, in µs."""
+    bandwidth_gb_per_s: Positive
+    """Bandwidth of an op whose bytes no cache holds, in GB/s."""
+    cached_bandwidth_gb_per_s: Positive | None = None
+    """Bandwidth of an op whose bytes fit in the cache, in GB/s; left out, as without a cache."""
+    cache_mib: Positive | None = None
+    """Size of the cache, in MiB."""
+
+
+@register_laws(PointwiseLaw)
 def pointwise_seconds(
     law: PointwiseLaw, roof: Roof, *, traffic_bytes: Number, flops: Number = 0.0
 ) -> Array:
     """Seconds of an op that moves `traffic_bytes` and computes `flops`; arguments broadcast.
 
-    Never below `roof`, whose `flops_per_s` is here the vector rate.
+    t = max(launch_us + T·(h / b_cache + (1 − h) / b), flops / P, T / B), in s, with T
+    `traffic_bytes`; h = 1 / (1 + (T / cache)⁴) the share of them found in the cache; b and b_cache
+    the law's bandwidths in B/s; P the vector peak in FLOP/s and B the DRAM bandwidth in B/s, both
+    of `roof`. Latency and bandwidth of a message, here of a launch: Hockney, "The communication
+    challenge for MPP", 1994. The smooth edge of the cache is ours.
     """
     size = np.asarray(traffic_bytes, dtype=np.float64)
     seconds_per_byte: Number = 1 / (law.bandwidth_gb_per_s * GIGA)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from itertools import combinations_with_replacement
+from operator import mul
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,7 +33,8 @@ def norm4(left: ArrayLike, right: ArrayLike) -> Array:
 def scaled(value: Array, span: tuple[float, float]) -> Array:
     """A value with its span mapped to [−1, 1], and held at the ends beyond."""
     low, high = span
-    return np.clip((2 * value - low - high) / (high - low), -1.0, 1.0)
+    mapped: Array = (2 * value - low - high) / (high - low)
+    return np.minimum(np.maximum(mapped, -1.0), 1.0)
 
 
 def monomials(variables: Sequence[Array], degree: int) -> list[Array]:
@@ -39,11 +42,14 @@ def monomials(variables: Sequence[Array], degree: int) -> list[Array]:
     products = [np.ones_like(variables[0])]
     for count in range(1, degree + 1):
         for factors in combinations_with_replacement(variables, count):
-            products.append(np.prod(factors, axis=0))
+            products.append(reduce(mul, factors))
     return products
 
 
-def hats(value: Array, nodes: Sequence[float]) -> list[Array]:
-    """For each node a function that is 1 there, 0 at the others, linear in the logarithm."""
-    position, marks = np.log(value), np.log(nodes)
-    return [np.interp(position, marks, unit) for unit in np.eye(len(nodes))]
+def hats(value: Array, nodes: Sequence[float]) -> Array:
+    """For each node a function that is 1 there, 0 at the others, linear in the logarithm of the
+    value, and held beyond the outer nodes: [..., nodes].
+    """
+    indices = np.arange(len(nodes))
+    position = np.interp(np.log(value), np.log(nodes), indices)
+    return np.maximum(1.0 - np.abs(position[..., None] - indices), 0.0)

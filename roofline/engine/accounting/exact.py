@@ -1,128 +1,40 @@
-"""`exact` accounting, the default: every kernel reads its inputs and writes its outputs once.
+"""`exact`, the default: every kernel reads its inputs and writes its outputs once.
 
-FLOPs equal those of PyTorch's `FlopCounterMode` to the last one; `costs.ops.FUSIONS` lists what is
-one kernel. Widths come from the quantization mode, tensor by tensor.
+FLOPs equal those of PyTorch's `FlopCounterMode` to the last one; `model.fusions.FUSIONS` lists what
+is one kernel. Widths come from the quantization mode, tensor by tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias
 
-from roofline.engine.layout import BATCH, IMAGES, STEP, STEPS, TEXT, Layout
-from roofline.engine.scenario import Stage
-from roofline.model.architectures import decoder as language
-from roofline.model.architectures import mlp as projection
-from roofline.model.architectures import vit as vision
-from roofline.model.architectures.decoder import AttentionKind
-from roofline.model.block import Block, LayerGroup, live_elements
-from roofline.model.counted import Amounts, ComponentCost, CostRow, Phase
+from roofline.engine.accounting import ACCOUNTINGS, Accounting
+from roofline.engine.layout import Component, Layout
+from roofline.model.block import live_elements, parameters
+from roofline.model.counted import Amounts, ComponentCounts, CountedOp
 from roofline.model.op import Op
-from roofline.model.polynomial import Number, Polynomial, total, upper_envelope
-from roofline.specs.models import LanguageModel, MlpConnector, VisionEncoder
+from roofline.model.polynomial import Polynomial, total, upper_envelope
+from roofline.specs.catalog import mode_outside_llm
 from roofline.specs.quantization import Quantization
 
-Phases: TypeAlias = dict[Phase, Sequence[Block]]
-_KNOWN = 64
-"""Components that are not priced again."""
+_REMEMBERED = 64
+"""Components that are not counted again."""
 
 
-def price(work: Layout, llm_mode: Quantization, mode: Quantization) -> list[ComponentCost]:
-    """Cost of each component; `llm_mode` for the LLM, `mode` for vision tower and connector."""
-    components = []
-    prompt = work.stage != "decode"
-    if work.vision:
-        components.append(
-            _vision(
-                work.vision,
-                work.vision_groups,
-                mode,
-                work.attention,
-                towers=work.vision_towers,
-                prompt=prompt,
-            )
-        )
-    if work.reducer:
-        assert work.task
-        phases: Phases = {"prefill": work.reducer.extra_ops(work.task)} if prompt else {}
-        width = llm_mode if work.reducer.site == "llm" else mode
-        components.append(_component("reducer", phases, width, 0.0))
-    if work.vision and work.connector and work.llm:
-        shape = {"in_features": work.vision.hidden_size, "out_features": work.llm.hidden_size}
-        components.append(_connector(work.connector, work.projected, mode, prompt=prompt, **shape))
-    if work.llm:
-        components.append(_llm(work.llm, work.llm_groups, llm_mode, work.attention, work.stage))
-    return components
+def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
+    """Each component at its own widths: of the LLM those of the mode, elsewhere what it leaves."""
+    outside = mode_outside_llm(mode) if layout.llm else mode
+    return [_counted(part, mode if part.in_llm else outside) for part in layout.components]
 
 
-# Priced once: configurations that differ in visual tokens share all formulas but those of the
-# reducer's own work.
-
-
-@lru_cache(maxsize=_KNOWN)
-def _vision(
-    encoder: VisionEncoder,
-    groups: tuple[LayerGroup, ...],
-    mode: Quantization,
-    attention: AttentionKind,
-    *,
-    towers: int,
-    prompt: bool,
-) -> ComponentCost:
-    blocks = vision.encode(encoder, groups, images=IMAGES, attention=attention)
-    weights = towers * vision_weight_bytes(encoder, mode)
-    layers = sum(group.layers for group in groups)
-    return _component("vision", {"prefill": blocks} if prompt else {}, mode, weights, layers=layers)
-
-
-@lru_cache(maxsize=_KNOWN)
-def _connector(
-    connector: MlpConnector,
-    rows: Number,
-    mode: Quantization,
-    *,
-    in_features: int,
-    out_features: int,
-    prompt: bool,
-) -> ComponentCost:
-    shape = {"in_features": in_features, "out_features": out_features}
-    blocks = projection.project(connector, rows=rows, **shape)
-    weights = connector_weight_bytes(connector, mode, **shape)
-    return _component("connector", {"prefill": blocks} if prompt else {}, mode, weights)
-
-
-@lru_cache(maxsize=_KNOWN)
-def _llm(
-    llm: LanguageModel,
-    groups: tuple[LayerGroup, ...],
-    mode: Quantization,
-    attention: AttentionKind,
-    stage: Stage,
-) -> ComponentCost:
-    phases: Phases = {}
-    if stage != "decode":
-        phases["prefill"] = language.prefill(
-            llm, groups, batch=BATCH, text_tokens=TEXT, attention=attention
-        )
-    if stage != "prefill":
-        phases["decode"] = language.decode(llm, groups, batch=BATCH, step=STEP, attention=attention)
-    cached = total(group.layers * (group.tokens + STEPS) for group in groups)
-    kv = 2 * llm.kv_width * mode.kv_bytes * BATCH * cached
-    weights = language_weight_bytes(llm, mode)
-    return _component("llm", phases, mode, weights, kv, layers=llm.num_hidden_layers)
-
-
-def _component(
-    name: str,
-    phases: Phases,
-    mode: Quantization,
-    weight_bytes: float,
-    kv_cache_bytes: Polynomial | None = None,
-    layers: int = 0,
-) -> ComponentCost:
+@lru_cache(maxsize=_REMEMBERED)
+def _counted(component: Component, mode: Quantization) -> ComponentCounts:
+    running = {
+        phase: [block for block in blocks if not block.idle]
+        for phase, blocks in component.phases.items()
+    }
     rows = tuple(
-        CostRow(
+        CountedOp(
             op.name,
             op.kind,
             op.unit,
@@ -132,23 +44,40 @@ def _component(
             block.label,
             op.shape,
             _kernel(op, mode),
+            op.launches,
+            {name: Polynomial.of(amount) for name, amount in op.elsewhere.items()},
         )
-        for phase, blocks in phases.items()
+        for phase, blocks in running.items()
         for block in blocks
         for op in block.ops
     )
     peaks = upper_envelope(
-        live * mode.activation_bytes for blocks in phases.values() for live in live_elements(blocks)
+        live * mode.activation_bytes
+        for blocks in running.values()
+        for live in live_elements(blocks)
     )
-    return ComponentCost(
-        name,
+    cached = component.cached_elements
+    return ComponentCounts(
+        component.name,
         rows,
-        weight_bytes,
-        kv_cache_bytes or Polynomial({}),
+        component.copies * _weight_bytes(component, mode),
+        Polynomial({}) if cached is None else mode.kv_bytes * cached,
         tuple(peaks),
         mode.compute,
         mode.attention_types,
-        layers,
+        component.layers,
+    )
+
+
+def _weight_bytes(component: Component, mode: Quantization) -> float:
+    """All parameters as loaded, at the width that the mode has for their role."""
+    held = parameters(component.loaded)
+    matrices = {role: n * mode.weight_bytes(role) for role, n in held.matrices.items()}
+    return (
+        matrices.get("linear", 0.0)
+        + held.vectors * mode.vector_bytes
+        + matrices.get("embedding", 0.0)
+        + matrices.get("lm_head", 0.0)
     )
 
 
@@ -171,41 +100,4 @@ def _amounts(op: Op, mode: Quantization) -> Amounts:
     )
 
 
-def language_weight_bytes(llm: LanguageModel, mode: Quantization) -> float:
-    """All parameters as loaded: layers, embedding, lm_head (once if tied), norms and biases."""
-    d = llm.hidden_size
-    matrices = llm.num_hidden_layers * sum(
-        w.in_features * w.out_features for w in llm.layer_linears
-    )
-    biases = sum(w.out_features for w in llm.layer_linears if llm.has_bias(w.name))
-    vectors = llm.num_hidden_layers * (2 * d + biases) + d
-    table = llm.vocab_size * d
-    return (
-        matrices * mode.weight_bytes("linear")
-        + vectors * mode.vector_bytes
-        + table * mode.weight_bytes("embedding")
-        + (0 if llm.tie_word_embeddings else table * mode.weight_bytes("lm_head"))
-    )
-
-
-def vision_weight_bytes(encoder: VisionEncoder, mode: Quantization) -> float:
-    """All parameters as loaded, blocks behind the feature layer and the last norm included."""
-    d, blocks = encoder.hidden_size, encoder.num_hidden_layers
-    matrices = blocks * sum(w.in_features * w.out_features for w in encoder.layer_linears)
-    biases = sum(w.out_features for w in encoder.layer_linears)
-    stem = encoder.class_token * d + encoder.tokens * d + 2 * d * encoder.pre_norm
-    vectors = blocks * (biases + 4 * d) + stem + 2 * d
-    return (matrices + encoder.patch_width * d) * mode.weight_bytes("linear") + (
-        vectors * mode.vector_bytes
-    )
-
-
-def connector_weight_bytes(
-    connector: MlpConnector, mode: Quantization, *, in_features: int, out_features: int
-) -> float:
-    """All parameters as loaded."""
-    square = (connector.num_linear_layers - 1) * out_features
-    biases = connector.num_linear_layers * out_features * connector.bias
-    return (in_features + square) * out_features * mode.weight_bytes("linear") + (
-        biases * mode.vector_bytes
-    )
+ACCOUNTINGS.register("exact", Accounting(count, has_laws=True, takes_reducers=True))

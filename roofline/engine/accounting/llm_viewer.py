@@ -13,11 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from roofline.engine.layout import BATCH, PROMPT, STEP, STEPS, Layout
+from roofline.engine.accounting import ACCOUNTINGS, Accounting
+from roofline.engine.layout import Layout
 from roofline.errors import ScenarioError
-from roofline.model.counted import Amounts, ComponentCost, CostRow, Phase
+from roofline.model.counted import Amounts, ComponentCounts, CountedOp, Phase
 from roofline.model.op import Kind
 from roofline.model.polynomial import Number, Polynomial, total
+from roofline.model.variables import BATCH, PROMPT, STEP, STEPS
 from roofline.specs.hardware import DataType
 from roofline.specs.models import LanguageModel
 from roofline.specs.quantization import Quantization
@@ -26,29 +28,29 @@ from roofline.units import BITS_PER_BYTE
 B, S = BATCH, PROMPT
 
 
-def price(work: Layout, mode: Quantization) -> list[ComponentCost]:
-    """Cost of the LLM. Raises ScenarioError for what the convention has no formula for."""
-    if work.llm is None:
-        raise ScenarioError(f"llm-viewer accounting knows LLMs only; {work.name} has none")
-    if work.attention != "eager":
+def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
+    """The LLM's counts. Raises ScenarioError for what the convention has no formula for."""
+    if layout.llm is None:
+        raise ScenarioError(f"llm-viewer accounting knows LLMs only; {layout.name} has none")
+    if layout.attention != "eager":
         raise ScenarioError("llm-viewer accounting is defined here for eager attention only")
-    if len(work.llm_groups) > 1:
+    if len(layout.llm_groups) > 1:
         raise ScenarioError("llm-viewer accounting has the same tokens in every layer")
-    llm = work.llm
-    rows: list[CostRow] = []
-    if work.stage != "decode":
+    llm = layout.llm
+    rows: list[CountedOp] = []
+    if layout.stage != "decode":
         rows += _phase("prefill", llm, mode)
-    if work.stage != "prefill":
+    if layout.stage != "prefill":
         rows += _phase("decode", llm, mode)
     w = mode.weight_bits / BITS_PER_BYTE
     layer_weights = sum(s.in_features * s.out_features for s in llm.layer_linears) * w
     cached = 2 * llm.kv_width * mode.kv_bytes * llm.num_hidden_layers * B
     # decode steps of `decode` leave no trace in its figure, those of `generate` do
-    context = S + STEPS if work.stage == "generate" else S
+    context = S + STEPS if layout.stage == "generate" else S
     narrow = max(mode.weight_bits, mode.activation_bits, mode.kv_bits) <= 8
     types: tuple[DataType, ...] = ("int8",) if narrow else ("fp16",)
     return [
-        ComponentCost(
+        ComponentCounts(
             "llm",
             tuple(rows),
             llm.num_hidden_layers * layer_weights,
@@ -61,7 +63,7 @@ def price(work: Layout, mode: Quantization) -> list[ComponentCost]:
     ]
 
 
-def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[CostRow]:
+def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[CountedOp]:
     L, d, H, e = llm.num_hidden_layers, llm.hidden_size, llm.num_attention_heads, llm.head_size
     w, a, c = mode.weight_bits / BITS_PER_BYTE, mode.activation_bytes, mode.kv_bytes
     one_token = phase == "decode"
@@ -71,8 +73,8 @@ def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[Cos
     scores = queries * keys * B * H
     kv = keys * e * B * llm.kv_heads * c
 
-    def row(name: str, kind: Kind, ops: Number, **traffic: Number) -> CostRow:
-        return CostRow(name, kind, "matmul", phase, L, _amounts(ops, **traffic))
+    def row(name: str, kind: Kind, ops: Number, **traffic: Number) -> CountedOp:
+        return CountedOp(name, kind, "matmul", phase, L, _amounts(ops, **traffic))
 
     for linear in llm.layer_linears:
         i, o = linear.in_features, linear.out_features
@@ -121,7 +123,7 @@ def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[Cos
         activation_read_bytes=d * a,
         activation_write_bytes=llm.vocab_size * a,
     )
-    yield CostRow("lm_head", "linear", "matmul", phase, 1, head)
+    yield CountedOp("lm_head", "linear", "matmul", phase, 1, head)
 
 
 def _pointwise(read: Number, written: Number) -> dict[str, Number]:
@@ -137,10 +139,13 @@ def _amounts(ops: Number, **traffic: Number) -> Amounts:
     )
 
 
-def _stored_by_one_layer(rows: list[CostRow], phase: Phase) -> Polynomial:
+def _stored_by_one_layer(rows: list[CountedOp], phase: Phase) -> Polynomial:
     """Its "peak": the activations that one layer writes, summed as if none were ever freed."""
     return total(
         row.amounts.activation_write_bytes
         for row in rows
         if row.phase == phase and row.name != "lm_head"
     )
+
+
+ACCOUNTINGS.register("llm-viewer", Accounting(count, attention="eager"))

@@ -2,7 +2,7 @@
 
 from roofline.explore.study.build import study
 from roofline.explore.study.deployment import Deployment
-from roofline.explore.study.priced_prompt import PricedPrompt, predicted_time_s
+from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.explore.study.study import MeasuredRun, Study
 from roofline.explore.study.tradeoff import COSTS, Candidate, Front
 
@@ -14,6 +14,5 @@ __all__ = [
     "MeasuredRun",
     "PricedPrompt",
     "Study",
-    "predicted_time_s",
     "study",
 ]

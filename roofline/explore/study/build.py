@@ -11,18 +11,18 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
-from roofline.errors import InputError, UnknownNameError, UnsupportedModeError
+from roofline.engine.axes import COUNTS, NO_REDUCER, VARIED, combinations
+from roofline.engine.estimate import Estimate
+from roofline.errors import InputError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.explore.study.study import MeasuredRun, Study
 from roofline.explore.study.tradeoff import Candidate, Front
-from roofline.records import published as accuracy
+from roofline.records import published
 from roofline.records.measurement import spec_hashes
-from roofline.reducers.costs import REDUCERS
 from roofline.specs.catalog import load_hardware, load_model, load_quantization
-from roofline.specs.hardware import Hardware
 from roofline.specs.models import Lmm, Model
 
 Prompt: TypeAlias = tuple[int | None, str | None]
@@ -30,7 +30,6 @@ Prompt: TypeAlias = tuple[int | None, str | None]
 T = TypeVar("T")
 
 DEFAULT_REDUCER = "prumerge"
-NO_REDUCER = "none"
 DEFAULT_OUTPUT_TOKENS = 256
 MOST_OUTPUT_TOKENS = 100_000
 """Each step is priced: longer answers would take minutes, and no model here has the context."""
@@ -38,23 +37,19 @@ _LENGTHS = 33
 
 
 def study(
-    models: Sequence[str | Model],
-    hardware: Sequence[str | Hardware],
-    quants: Sequence[str] = ("fp16",),
-    visual_tokens: Sequence[int] = (),
-    reducers: Sequence[str] = (),
     *,
-    text_tokens: int = DEFAULT_TEXT_TOKENS,
-    batch: int = 1,
-    output_tokens: int = DEFAULT_OUTPUT_TOKENS,
-    attention: str | None = None,
     records: Sequence[MeasuredRun] = (),
     with_accuracy: bool = False,
+    attention: str | None = None,
+    **axes: Any,
 ) -> Study:
     """Price every combination; what the model's images give unreduced comes beside it.
 
+    Axes are those of `analyze`, each a value or a sequence of values: model, hardware, quant,
+    visual_tokens, reducer, text_tokens, batch, output_tokens.
+
     visual_tokens: of a sequence; left out, as many as is typical of each reducer.
-    reducers: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
+    reducer: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
         applies. A count of all visual tokens is priced without.
     output_tokens: the longest answer that is looked at.
     records: of `roofline profile`. Where neither visual tokens nor reducers are given, the prompts
@@ -64,65 +59,78 @@ def study(
     A precision that one of the devices does not have is left out there, and said so.
     Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
     """
-    if not models or not hardware or not quants:
+    given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
+    if axes:
+        raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
+    if not given["model"] or not given["hardware"]:
         raise InputError("nothing to report on: give at least one model and one device")
-    if not 1 <= output_tokens <= MOST_OUTPUT_TOKENS:
-        raise InputError(
-            f"output tokens must be a whole number from 1 to {MOST_OUTPUT_TOKENS}, "
-            f"not {output_tokens}"
-        )
-    if wrong := [count for count in visual_tokens if count < 1]:
-        raise InputError(f"visual tokens must be whole numbers ≥ 1, not {wrong[0]}")
-    for name in reducers:
-        _check_reducer(name)
-    asked = _Asked(
-        prompts=_prompts(visual_tokens, reducers, records),
-        options={"text_tokens": text_tokens, "batch": batch, "attention": attention},
-        lengths=_lengths(output_tokens),
-    )
-    model_specs = _distinct(load_model(name) for name in models)
-    devices = _distinct(load_hardware(name) for name in hardware)
-    modes = list(dict.fromkeys(load_quantization(name).name for name in quants))
+    given["output_tokens"] = given["output_tokens"] or [DEFAULT_OUTPUT_TOKENS]
+    for axis in COUNTS:
+        if axis.default is not None:
+            given[axis.name] = given[axis.name] or [axis.default]
+    for length in given["output_tokens"]:
+        if not 1 <= length <= MOST_OUTPUT_TOKENS:
+            raise InputError(
+                f"output tokens must be a whole number from 1 to {MOST_OUTPUT_TOKENS}, not {length}"
+            )
+    for name in given["reducer"]:
+        if name != NO_REDUCER:
+            reducers.find(name)
+    prompts = _prompts(given["visual_tokens"], given["reducer"], records)
+    given["model"] = _distinct(load_model(name) for name in given["model"])
+    given["hardware"] = _distinct(load_hardware(name) for name in given["hardware"])
+    given["quant"] = _distinct(load_quantization(name) for name in given["quant"] or ["fp16"])
+    scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
+    given["batch"] = given["batch"] or [1]
+    deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
     fronts: list[Front] = []
     refused: list[UnsupportedModeError] = []
-    scores = accuracy.scores(spec.name for spec in model_specs) if with_accuracy else []
-    for device in devices:
-        for mode in modes:
-            try:
-                priced = {spec.name: _deployment(spec, device, mode, asked) for spec in model_specs}
-            except UnsupportedModeError as error:
-                refused.append(error)
-                continue
-            deployments += priced.values()
-            fronts += _fronts(model_specs, device, mode, scores, asked)
+    unserved: set[tuple[str, str]] = set()
+    for combination in combinations(deployed):
+        place = combination["hardware"].name, combination["quant"].name
+        if place in unserved:
+            continue
+        try:
+            asked = _Asked(prompts, combination | {"attention": attention})
+            deployments.append(_deployment(asked))
+        except UnsupportedModeError as error:
+            refused.append(error)
+            unserved.add(place)
     if not deployments:
         raise refused[0]
-    order = {spec.name: place for place, spec in enumerate(model_specs)}
+    if scores:
+        several = {n: v for n, v in deployed.items() if n != "model"}
+        for combination in combinations(several):
+            if (combination["hardware"].name, combination["quant"].name) not in unserved:
+                asked = _Asked(prompts, combination | {"attention": attention})
+                fronts += _fronts(given["model"], scores, asked)
     return Study(
-        deployments=tuple(sorted(deployments, key=lambda deployment: order[deployment.model])),
+        deployments=tuple(deployments),
         records=tuple(records),
         fronts=tuple(fronts),
         skipped=tuple(str(error) for error in refused),
         inputs={
-            "models": [spec.name for spec in model_specs],
-            "hardware": [device.name for device in devices],
-            "quants": modes,
-            "visual_tokens": _distinct_values(count for count, _ in asked.prompts),
-            "reducers": _distinct_values(reducer for _, reducer in asked.prompts),
-            "text_tokens": text_tokens,
-            "batch": batch,
-            "output_tokens": output_tokens,
-            "attention": deployments[0].prompts[0].estimate.work.attention,
+            **{
+                name: [getattr(value, "name", value) for value in values]
+                for name, values in deployed.items()
+            },
+            "visual_tokens": _distinct_values(count for count, _ in prompts),
+            "reducer": _distinct_values(reducer for _, reducer in prompts),
+            "attention": deployments[0].prompts[0].estimate.inputs["attention"],
         },
-        specs=spec_hashes([*(part for spec in model_specs for part in _parts(spec)), *devices]),
+        specs=spec_hashes(
+            [*(part for spec in given["model"] for part in _parts(spec)), *given["hardware"]]
+        ),
     )
 
 
-def _check_reducer(name: str) -> None:
-    """Raise UnknownNameError for what is neither a reducer nor `none`."""
-    if name not in (known := [NO_REDUCER, *REDUCERS]):
-        raise UnknownNameError("reducer", name, known)
+def _listed(values: Any) -> list[Any]:
+    """One value or several, each once, as a list."""
+    if values is None:
+        return []
+    single = isinstance(values, str | Struct) or not isinstance(values, Iterable)
+    return list(dict.fromkeys([values] if single else values))
 
 
 def _prompts(
@@ -131,7 +139,9 @@ def _prompts(
     """All combinations, or what the records ran."""
     runs = [measured.record.inputs for measured in records]
     if runs and not (visual_tokens or reducers):
-        return tuple(dict.fromkeys((run.visual_tokens, run.reducer or NO_REDUCER) for run in runs))
+        return tuple(
+            dict.fromkeys((run["visual_tokens"], run["reducer"] or NO_REDUCER) for run in runs)
+        )
     counts: Sequence[int | None] = visual_tokens or [None]
     names: Sequence[str | None] = reducers or [None]
     return tuple(dict.fromkeys(product(counts, names)))
@@ -146,55 +156,70 @@ def _lengths(most: int) -> NDArray[np.float64]:
     return np.unique([0.0, *np.geomspace(1, most, _LENGTHS).round(), most - 1])
 
 
-class _Asked(Struct, frozen=True, kw_only=True):
-    """What is the same in all deployments."""
+class _Asked(Struct, frozen=True):
+    """What a deployment is asked."""
 
     prompts: tuple[Prompt, ...]
-    options: dict[str, Any]
-    lengths: NDArray[np.float64]
-    """Of answers, from 0 to the longest."""
+    axes: dict[str, Any]
+    """All but visual tokens and reducer."""
+
+    def estimate(self, visual_tokens: Any, reducer: str | None, **changes: Any) -> Estimate:
+        """Of a prompt of the prefill."""
+        given = {**self.axes, "output_tokens": 0, **changes}
+        return analyze(**given, visual_tokens=visual_tokens, reducer=reducer)
+
+    def prompt(
+        self, visual_tokens: int | None, reducer: str | None, whole: PricedPrompt | None
+    ) -> PricedPrompt:
+        """Priced, compared with `whole`."""
+        prefill = self.estimate(visual_tokens, reducer)
+        generate = partial(
+            self.estimate,
+            visual_tokens,
+            reducer,
+            stage="generate",
+            output_tokens=_lengths(self.axes["output_tokens"]),
+        )
+        return PricedPrompt(
+            estimate=prefill,
+            generate=generate if "llm" in prefill.components else None,
+            whole=whole,
+        )
 
 
-def _deployment(model: Model, device: Hardware, mode: str, asked: _Asked) -> Deployment:
-    first = _prompt(model, device, mode, asked, None, None, None)
-    per_sample = first.estimate.work.unreduced_visual_tokens
+def _deployment(asked: _Asked) -> Deployment:
+    first = asked.prompt(None, None, None)
+    model, per_sample = asked.axes["model"], first.estimate.unreduced_visual_tokens
+    has_llm = "llm" in first.estimate.components
     wholes: dict[int, PricedPrompt] = {first.visual_tokens: first} if per_sample else {}
     found: dict[tuple[int, str | None], PricedPrompt] = {}
 
     def whole(count: int) -> PricedPrompt | None:
         """All visual tokens of as many samples as it takes to have so many."""
-        if not per_sample or first.estimate.work.llm is None:
+        if not per_sample or not has_llm or not count:
             return None
         full = -(-count // per_sample) * per_sample
         if full not in wholes:
-            wholes[full] = _prompt(model, device, mode, asked, full, None, None)
+            wholes[full] = asked.prompt(full, None, None)
         return wholes[full]
 
     for count, named in asked.prompts:
         reducer = _reducer(model, count, per_sample, named)
         if count is None and reducer is None:
             one = first
-        elif per_sample and count is not None and count % per_sample == 0:
+        elif per_sample and count and count % per_sample == 0:
             one = whole(count) or first
         else:
-            full = whole(count or 1)
-            one = _prompt(model, device, mode, asked, count, reducer, full)
+            one = asked.prompt(count, reducer, whole(1 if count is None else count))
         found.setdefault((one.visual_tokens, one.reducer), one)
     compared = {id(one.whole or one) for one in found.values()}
     before = (one for one in wholes.values() if id(one) in compared)
     rows = list({id(one): one for one in (*before, *found.values())}.values())
-    most = max(c.visual_tokens for c in rows)
-    curve = None
-    if most and first.estimate.work.llm is not None:
-        counts = np.arange(1, most + 1)
-        curve = analyze(model, device, mode, visual_tokens=counts, **asked.options)
-    return Deployment(
-        model=model.name,
-        hardware=device.name,
-        quant=mode,
-        prompts=tuple(rows),
-        curve=curve,
-    )
+    most = max(prompt.visual_tokens for prompt in rows)
+    curve = asked.estimate(np.arange(1, most + 1), None) if most and has_llm else None
+    names = {name: getattr(value, "name", value) for name, value in asked.axes.items()}
+    del names["attention"]
+    return Deployment(inputs=names, prompts=tuple(rows), curve=curve)
 
 
 def _reducer(
@@ -203,49 +228,28 @@ def _reducer(
     """Who leaves a count of visual tokens; None is fewer tokens by themselves."""
     if named is not None:
         return None if named == NO_REDUCER else named
-    applies = isinstance(model, Lmm) and (count is None or count < (per_sample or 0))
-    return DEFAULT_REDUCER if applies else None
-
-
-def _prompt(
-    model: Model,
-    device: Hardware,
-    mode: str,
-    asked: _Asked,
-    visual_tokens: int | None,
-    reducer: str | None,
-    whole: PricedPrompt | None,
-) -> PricedPrompt:
-    given = asked.options | {"visual_tokens": visual_tokens, "reducer": reducer}
-    prefill = analyze(model, device, mode, **given)
-    given |= {"stage": "generate", "output_tokens": asked.lengths}
-    return PricedPrompt(
-        estimate=prefill,
-        generate=partial(analyze, model, device, mode, **given) if prefill.work.llm else None,
-        whole=whole,
-    )
+    fewer = count is None or 0 < count < (per_sample or 0)
+    return DEFAULT_REDUCER if isinstance(model, Lmm) and fewer else None
 
 
 def _fronts(
-    models: Sequence[Model],
-    device: Hardware,
-    mode: str,
-    scores: Sequence[accuracy.Score],
-    asked: _Asked,
+    models: Sequence[Model], scores: Sequence[published.Score], asked: _Asked
 ) -> list[Front]:
     """One front a benchmark, for the models of one device and precision together."""
     specs = {spec.name: spec for spec in models}
-    known = accuracy.published().benchmarks
+    known = published.published().benchmarks
     priced: dict[tuple[str, int | None, str | None], PricedPrompt] = {}
     groups: dict[str, list[Candidate]] = {name: [] for name in known}
     for score in scores:
         prompt = score.visual_tokens, score.reducer
         key = (score.model, *prompt)
         if key not in priced:
-            priced[key] = _prompt(specs[score.model], device, mode, asked, *prompt, None)
+            own = _Asked(asked.prompts, asked.axes | {"model": specs[score.model]})
+            priced[key] = own.prompt(*prompt, None)
         groups[score.benchmark].append(Candidate(score, priced[key]))
+    hardware, quant = asked.axes["hardware"].name, asked.axes["quant"].name
     return [
-        Front(name, known[name], device.name, mode, tuple(candidates))
+        Front(name, known[name], hardware, quant, tuple(candidates))
         for name, candidates in groups.items()
         if candidates
     ]

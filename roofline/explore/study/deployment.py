@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from roofline.engine.result import Estimate
-from roofline.explore.study.priced_prompt import PricedPrompt, predicted_time_s
+from roofline.engine.estimate import Estimate
+from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.model.polynomial import Array
 
 NEAR_FLOOR = 0.05
@@ -17,15 +19,26 @@ NEAR_FLOOR = 0.05
 class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     """Configurations that differ in visual tokens and reducer alone."""
 
-    model: str
-    hardware: str
-    quant: str
+    inputs: dict[str, Any]
+    """By axis, what all its prompts have in common: names of specs, text tokens, batch, …"""
     prompts: tuple[PricedPrompt, ...]
     """All visual tokens that others are compared with first, as far as the model tells how many
     those are, then as asked."""
     curve: Estimate | None
     """The prefill at 1, 2, …, all visual tokens, without a reducer's own work; figures have that
     shape. None for a prompt of text alone."""
+
+    @property
+    def model(self) -> str:
+        return str(self.inputs["model"])
+
+    @property
+    def hardware(self) -> str:
+        return str(self.inputs["hardware"])
+
+    @property
+    def quant(self) -> str:
+        return str(self.inputs["quant"])
 
     @property
     def by_whole(self) -> list[tuple[PricedPrompt, tuple[PricedPrompt, ...]]]:
@@ -44,7 +57,7 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def visual_tokens(self) -> NDArray[np.float64]:
         """Axis of the curve; empty without one."""
-        return np.zeros(0) if self.curve is None else self.curve.scenario.visual_tokens
+        return np.zeros(0) if self.curve is None else self.curve.scenario.counts["visual_tokens"]
 
     @property
     def ridge_tokens(self) -> int | None:
@@ -55,18 +68,18 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         """
         if self.curve is None:
             return None
-        return _up_to(self.visual_tokens, np.asarray(self.curve.bound) == "memory")
+        return _up_to(self.visual_tokens, np.asarray(self.curve.llm.bound) == "memory")
 
     @property
     def floor_tokens(self) -> int | None:
         """The most visual tokens with which prefill takes at most 5 % longer than with one.
 
-        End to end, by the time that `predicted_time_s` prefers: below it fewer tokens no longer
+        End to end, by the predicted time: below it fewer tokens no longer
         help. None without a curve.
         """
         if self.curve is None:
             return None
-        return floor_tokens(self.visual_tokens, predicted_time_s(self.curve.end_to_end))
+        return floor_tokens(self.visual_tokens, self.curve.end_to_end.predicted_time_s)
 
 
 def floor_tokens(tokens: NDArray[np.float64], time_s: Array) -> int:

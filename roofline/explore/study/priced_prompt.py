@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from roofline.engine.result import Estimate, Totals
-from roofline.model.polynomial import Array
+from roofline.engine.compare import Saving, reducer_share, saving
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import OpTotals
+from roofline.engine.scenario import MOST
+from roofline.specs.hardware import Hardware
+
+_BATCHES = 33
+"""That are tried at a time."""
 
 
 class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
@@ -34,6 +39,13 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return str(self.estimate.inputs["hardware"])
 
     @property
+    def device(self) -> Hardware:
+        """The spec of that."""
+        hardware = self.estimate.scenario.hardware
+        assert hardware is not None
+        return hardware
+
+    @property
     def quant(self) -> str:
         return str(self.estimate.inputs["quant"])
 
@@ -45,8 +57,8 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def reducer(self) -> str | None:
         """None where visual tokens are fewer without anybody's work, or not fewer at all."""
-        reducer = self.estimate.work.reducer
-        return None if reducer is None else reducer.name
+        reducer = self.estimate.reducer
+        return None if reducer is None else reducer.label
 
     @property
     def has_laws(self) -> bool:
@@ -54,29 +66,41 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return self.estimate.end_to_end.attainable_time_s is not None
 
     @property
-    def time_s(self) -> float:
-        """Of the prefill, end to end: see `predicted_time_s`."""
-        return float(predicted_time_s(self.estimate.end_to_end))
+    def predicted_time_s(self) -> float:
+        """Of the prefill, end to end: attainable, or the roofline of a device without laws."""
+        return float(self.estimate.end_to_end.predicted_time_s)
+
+    @cached_property
+    def saving(self) -> Saving | None:
+        """Of the prefill, end to end, against all visual tokens; None without those."""
+        if self.whole is None:
+            return None
+        return saving(self.whole.estimate.end_to_end, self.estimate.end_to_end)
 
     @property
     def speedup(self) -> float | None:
-        """Of the prefill, end to end, over all visual tokens; None without those."""
-        return None if self.whole is None else self.whole.time_s / self.time_s
+        """The headline of that."""
+        return None if self.saving is None else float(self.saving.speedup or 0.0)
+
+    @property
+    def tie(self) -> bool:
+        """Whether that is inside the error band."""
+        return self.saving is not None and bool(self.saving.tie)
 
     @property
     def reducer_share(self) -> float | None:
         """Share of the time saved that the reducer itself takes; None without either."""
-        own = self.estimate.components.get("reducer")
-        if own is None or self.whole is None:
+        if self.whole is None:
             return None
-        own_s = float(predicted_time_s(own))
-        saved_s = self.whole.time_s - (self.time_s - own_s)
-        return own_s / saved_s if saved_s > 0 else None
+        share = reducer_share(
+            self.whole.estimate.end_to_end, self.estimate.components, self.estimate.end_to_end
+        )
+        return None if share is None or not np.isfinite(share) else float(share)
 
-    @cached_property
-    def ops(self) -> list[dict[str, Any]]:
-        """The prefill's `op_table`, computed once."""
-        return self.estimate.op_table()
+    @property
+    def ops(self) -> Sequence[OpTotals]:
+        """Of the prefill."""
+        return self.estimate.ops
 
     @property
     def fits(self) -> bool:
@@ -86,23 +110,24 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @cached_property
     def sequences_that_fit(self) -> int:
         """The largest batch of such prompts for which the device has the memory."""
-        fitting, beyond = 0, 1
-        while self._fits_with(beyond):
-            fitting, beyond = beyond, 2 * beyond
-        while beyond - fitting > 1:
-            middle = (fitting + beyond) // 2
-            fitting, beyond = (middle, beyond) if self._fits_with(middle) else (fitting, middle)
+        fitting, beyond = 0, MOST + 1
+        while beyond - fitting > 1:  # a few dozen batches at a time: each is hardly dearer than one
+            batches = np.unique(np.geomspace(max(fitting, 1), beyond - 1, _BATCHES).round())
+            batches = batches[(batches > fitting) & (batches < beyond)]
+            needed = Counts.of(self.estimate.scenario.with_counts(batch=batches))
+            fits = needed.end_to_end.peak_memory_bytes <= self.estimate.device["memory_bytes"]
+            most = int(np.count_nonzero(fits))
+            if most < len(batches):
+                beyond = int(batches[most])
+            if most:
+                fitting = int(batches[most - 1])
         return fitting
-
-    def _fits_with(self, batch: int) -> bool:
-        room = self.estimate.end_to_end.device_memory_bytes
-        return float(self.estimate.peak_memory_at(batch)) <= room
 
     @property
     def energy_at_tdp_j(self) -> float | None:
         """Prefill time × TDP: what it takes at most, if the time is right; None without a TDP."""
-        tdp_w = self.estimate.hardware.tdp_w
-        return None if tdp_w is None else self.time_s * tdp_w.value
+        tdp_w = self.device.tdp_w
+        return None if tdp_w is None else self.predicted_time_s * tdp_w.value
 
     @cached_property
     def generation(self) -> Estimate | None:
@@ -112,7 +137,9 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def output_tokens(self) -> NDArray[np.float64]:
         """Lengths of the answers of `generation`, from 0; empty without it."""
-        return np.zeros(0) if self.generation is None else self.generation.scenario.output_tokens
+        if self.generation is None:
+            return np.zeros(0)
+        return self.generation.scenario.counts["output_tokens"]
 
     @property
     def answer_memory_bytes(self) -> float:
@@ -123,21 +150,24 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def answer_fits(self) -> bool:
         """Whether the longest answer, too, fits into the device's memory."""
-        return self.answer_memory_bytes <= self.estimate.end_to_end.device_memory_bytes
+        room: float = self.estimate.device["memory_bytes"]
+        return self.answer_memory_bytes <= room
 
     @cached_property
     def generation_time_s(self) -> NDArray[np.float64]:
         """Of prompt and answer, end to end; shape of `output_tokens`."""
         if self.generation is None:
             return np.zeros(0)
-        return np.asarray(predicted_time_s(self.generation.end_to_end))
+        return np.asarray(self.generation.end_to_end.predicted_time_s)
+
+    @cached_property
+    def answer_saving(self) -> Saving | None:
+        """Of prompt and answer, at every length, against all visual tokens; None without those."""
+        if self.whole is None or self.whole.generation is None or self.generation is None:
+            return None
+        return saving(self.whole.generation.end_to_end, self.generation.end_to_end)
 
     @cached_property
     def decode_time_s(self) -> NDArray[np.float64]:
         """One step, on average between one length of the answer and the next; one fewer of them."""
         return np.diff(self.generation_time_s) / np.diff(self.output_tokens)
-
-
-def predicted_time_s(part: Totals) -> Array:
-    """What the device's laws expect, where there are any, or else the bound."""
-    return part.time_s if part.attainable_time_s is None else part.attainable_time_s

@@ -20,7 +20,7 @@ class MeasuredRun(Struct, frozen=True):
 
 
 class Study(Struct, frozen=True, eq=False, kw_only=True):
-    """Settings, each with its prompts; measurements and accuracies where asked for."""
+    """Deployments, each with its prompts; measurements and accuracies where asked for."""
 
     deployments: tuple[Deployment, ...]
     """By model, device and precision, as asked."""
@@ -28,7 +28,7 @@ class Study(Struct, frozen=True, eq=False, kw_only=True):
     fronts: tuple[Front, ...] = ()
     """One for each device, precision and benchmark; empty unless accuracies were asked for."""
     skipped: tuple[str, ...] = ()
-    """Settings that cannot be, each with the reason."""
+    """Deployments that cannot be, each with the reason."""
     inputs: dict[str, Any]
     """What was asked, defaults filled in."""
     specs: dict[str, str]

@@ -20,7 +20,7 @@ class Cost(Struct, frozen=True):
 
 
 COSTS = {
-    "prefill_time_s": Cost("Prefill time", "s", lambda c: c.time_s),
+    "prefill_time_s": Cost("Prefill time", "s", lambda c: c.predicted_time_s),
     "energy_at_tdp_j": Cost("Energy of the prefill at TDP", "J", lambda c: c.energy_at_tdp_j),
     "peak_memory_bytes": Cost(
         "Peak memory", "B", lambda c: float(c.estimate.end_to_end.peak_memory_bytes)

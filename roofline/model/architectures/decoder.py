@@ -7,8 +7,8 @@ kernels are assumed to do several of its steps at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
+from roofline.model.architectures import LANGUAGE_MODELS, AttentionKind, LanguageArchitecture
 from roofline.model.block import Block, LayerGroup, labelled
 from roofline.model.op import AttentionShape, Op
 from roofline.model.ops import (
@@ -24,8 +24,6 @@ from roofline.model.ops import (
 )
 from roofline.model.polynomial import Number
 from roofline.specs.models import LanguageModel
-
-AttentionKind = Literal["flash", "eager"]
 
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _TENSORS = {
@@ -61,6 +59,7 @@ def prefill(
         rows=batch * text_tokens,
         width=llm.hidden_size,
         prompt_rows=batch * prompt,
+        table_rows=llm.vocab_size,
     )
     table = rotary_table("rotary_emb", "angles", queries=prompt, head_dim=llm.head_size)
     return (Block(1, (lookup, table)), *layers, head)
@@ -87,7 +86,12 @@ def decode(
         for s, label in labelled(groups)
     ]
     lookup = embedding(
-        "embed_tokens", "hidden", rows=batch, width=llm.hidden_size, prompt_rows=batch
+        "embed_tokens",
+        "hidden",
+        rows=batch,
+        width=llm.hidden_size,
+        prompt_rows=batch,
+        table_rows=llm.vocab_size,
     )
     table = rotary_table("rotary_emb", "angles", queries=1.0, head_dim=llm.head_size)
     return (Block(1, (lookup, table)), *layers, _head(llm, batch=batch, queries=1.0))
@@ -171,5 +175,9 @@ def _head(llm: LanguageModel, *, batch: Number, queries: Number) -> Block:
         in_features=d,
         out_features=llm.vocab_size,
         role="lm_head",
+        resident=not llm.tie_word_embeddings,
     )
     return Block(1, (norm, logits))
+
+
+LANGUAGE_MODELS.register("language-model", LanguageArchitecture(prefill, decode))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from roofline.model.architectures import CONNECTORS
 from roofline.model.block import Block
 from roofline.model.op import Op
 from roofline.model.ops import activation, linear
@@ -36,3 +37,6 @@ def project(
         )
         source, width = target, out_features
     return (Block(1, tuple(ops)),)
+
+
+CONNECTORS.register("connector", project)

@@ -1,13 +1,16 @@
-"""The vision tower: a CLIP-style ViT, up to the block whose output becomes the visual features.
+"""The vision tower: a pre-norm ViT, up to the block whose output becomes the visual features.
 
-Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included.
+Names follow `transformers`' `CLIPVisionModel`, its spelling of `pre_layrnorm` included, and its
+`SiglipVisionModel`, which shares them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from roofline.model.architectures.decoder import AttentionKind
+from msgspec.structs import replace
+
+from roofline.model.architectures import VISION_ENCODERS, AttentionKind
 from roofline.model.block import Block, LayerGroup, labelled
 from roofline.model.op import AttentionShape, Op
 from roofline.model.ops import (
@@ -43,8 +46,11 @@ def encode(
         rows=images * vision.patches,
         in_features=vision.patch_width,
         out_features=d,
+        bias=vision.patch_bias,
     )
     rows = images * vision.tokens
+    pixels = images * (vision.num_channels * vision.image_size_px**2)
+    patches = replace(patches, reads={"pixel_values": pixels})  # edges that are no patch, too
     stem = [patches, _position_embedding(vision, images)]
     if vision.pre_norm:
         stem.append(layer_norm("pre_layrnorm", "hidden", "hidden", rows=rows, width=d))
@@ -52,7 +58,23 @@ def encode(
         Block(s.layers, _layer(vision, s, images, attention), label)
         for s, label in labelled(groups)
     ]
-    return (Block(1, tuple(stem)), *layers)
+    return (Block(1, tuple(stem)), *layers, *_behind(vision, groups, images, attention))
+
+
+def _behind(
+    vision: VisionEncoder, groups: Sequence[LayerGroup], images: Number, attention: AttentionKind
+) -> tuple[Block, ...]:
+    """What is loaded and never runs: blocks behind the features, and the last norm."""
+    left = vision.num_hidden_layers - sum(group.layers for group in groups)
+    layer = _layer(vision, LayerGroup(left, float(vision.tokens)), images, attention)
+    norm = layer_norm(
+        "post_layernorm",
+        "hidden",
+        "hidden",
+        rows=images * vision.tokens,
+        width=vision.hidden_size,
+    )
+    return Block(left, layer, idle=True), Block(1, (norm,), idle=True)
 
 
 def _position_embedding(vision: VisionEncoder, images: Number) -> Op:
@@ -111,8 +133,11 @@ def _layer(
             "activated",
             rows=mlp_rows,
             width=vision.intermediate_size,
-            function="quick_gelu",
+            function=vision.hidden_act,
         ),
         linears["fc2"],
         residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),
     )
+
+
+VISION_ENCODERS.register("vision-encoder", encode)

@@ -16,8 +16,12 @@ def linear(
     out_features: int,
     bias: bool = False,
     role: Role = "linear",
+    resident: bool = True,
 ) -> Op:
-    """[rows, in] @ [in, out] → [rows, out]; a `target` of None is the KV cache."""
+    """[rows, in] @ [in, out] → [rows, out]: 2·rows·in·out FLOPs, in·out weights.
+
+    A `target` of None is the KV cache. Weights that are not `resident` are another op's.
+    """
     out = rows * out_features
     return Op(
         name,
@@ -30,6 +34,7 @@ def linear(
         vector_flops=out if bias else 0.0,
         weights=in_features * out_features,
         role=role,
+        resident_weights=None if resident else 0.0,
         vectors=out_features if bias else 0.0,
         shape=MatmulShape(rows, in_features, out_features),
     )

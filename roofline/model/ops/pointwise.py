@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
+from roofline.specs.models import HiddenAct
 
 RMS_NORM_FLOPS = 4  # square, accumulate, scale by 1/rms, scale by the weight
 LAYER_NORM_FLOPS = 7  # mean; centre, square, accumulate; scale by 1/σ; weight, bias
 ROTARY_FLOPS = 3  # two multiplies and an add per rotated element
 SWIGLU_FLOPS = 5  # negate, exp, add one, divide: SiLU; then the product with the up projection
-Pointwise = Literal["quick_gelu", "gelu"]
-POINTWISE_FLOPS: Mapping[Pointwise, int] = {
+POINTWISE_FLOPS: Mapping[HiddenAct, int] = {
     "quick_gelu": 5,  # scale by 1.702, then x·sigmoid as above
     "gelu": 5,  # scale, erf, add one, halve, multiply
+    # ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))): square, cube, scale, add x; scale, tanh, add one;
+    # multiply by x, halve
+    "gelu_tanh": 9,
 }
 
 
-def embedding(name: str, target: str, *, rows: Number, width: int, prompt_rows: Number) -> Op:
-    """Copy `rows` rows of the table, one per token, into a prompt of `prompt_rows` rows."""
+def embedding(
+    name: str, target: str, *, rows: Number, width: int, prompt_rows: Number, table_rows: int
+) -> Op:
+    """Copy `rows` of the table's rows, one per token, into a prompt of `prompt_rows` rows."""
     return Op(
         name,
         "embedding",
@@ -30,6 +34,7 @@ def embedding(name: str, target: str, *, rows: Number, width: int, prompt_rows: 
         resident={target: prompt_rows * width},
         weights=rows * width,
         role="embedding",
+        resident_weights=float(table_rows * width),
     )
 
 
@@ -77,7 +82,7 @@ def residual(name: str, stream: str, branch: str, *, rows: Number, width: int) -
 
 
 def activation(
-    name: str, source: str, target: str, *, rows: Number, width: int, function: Pointwise
+    name: str, source: str, target: str, *, rows: Number, width: int, function: HiddenAct
 ) -> Op:
     """Pointwise on [rows, width]."""
     size = rows * width

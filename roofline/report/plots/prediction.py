@@ -1,47 +1,53 @@
-"""A figure of predicted against measured times: on the diagonal, and by how much beside it.
+"""Predicted against measured times: on the diagonal, and by how much beside it.
 
-The left or upper panel has all cells of a validation on logarithmic axes, the roofline bound's as
-faint open markers; the other one the signed error over the number of tokens, with the noise.
+The left or upper panel has the roofline bound's points as faint open markers; the other one the
+noise as bars.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.records.validation import Cell, Validation
-from roofline.report.plots.style import DOUBLE_IN, INK, NORMAL, SINGLE_IN, SMALL, component
-from roofline.units import MILLI
+from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, Series
+from roofline.report.charts.prediction import NAME, TOLERANCES, tolerance_name
+from roofline.report.plots.drawing import draws
+from roofline.report.plots.style import (
+    DOUBLE_IN,
+    INK,
+    NORMAL,
+    SINGLE_IN,
+    SMALL,
+    component_look,
+    floats,
+    say_why_empty,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BANDS = ((0.25, "#EFEFEF"), (0.10, "#D9D9D9"))
-"""Relative error and shade, the wider one first."""
-_FAINT = 0.45
+_SHADES = dict(zip(map(tolerance_name, TOLERANCES), ("#EFEFEF", "#D9D9D9"), strict=True))
 _SIZE = 4.5
 """Points."""
+_OPEN: dict[str, Any] = {"markerfacecolor": "none", "alpha": 0.45}
 _DODGE = 1.03
 """Ratio between neighbours' positions, so that components of one size stand side by side."""
-_LEAST_PERCENT = 30
 _MOST_TICKS = 8
-_MARGIN, _LEAST_RANGE = 1.6, 20
-"""Ratios of times: beyond the outermost points, and between the ends of an axis."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 0.60, 0.14, 0.08, 0.38
 _LEGEND_LINE, _LEGEND_COLUMNS = 0.15, 3
 """Inches, as all lengths of the page."""
 
 
-def draw(validation: Validation, width_in: float = DOUBLE_IN) -> Figure:
-    """The figure itself: panels side by side, or one above the other in a single column."""
+@draws(NAME)
+def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Figure:
+    """Panels side by side, or one above the other in a single column."""
     from matplotlib.figure import Figure
 
-    groups = validation.by_component
-    handles = _handles(groups)
+    handles = [_handle(entry) for entry in chart.legend]
     beside = width_in > 1.5 * SINGLE_IN
     columns = len(handles) if beside else _LEGEND_COLUMNS
     legend_in = _LEGEND_LINE * -(-len(handles) // columns) + 0.06
@@ -57,9 +63,14 @@ def draw(validation: Validation, width_in: float = DOUBLE_IN) -> Figure:
 
     floor = legend_in + _BOTTOM
     over = panel(_LEFT, floor if beside else floor + lower + _TOP + _BOTTOM, side)
-    _draw_diagonal(over, groups)
     errors = panel(2 * _LEFT + side + _RIGHT if beside else _LEFT, floor, lower)
-    _draw_errors(errors, groups)
+    for axes, shown, draw_into in zip(
+        (over, errors), chart.panels, (_draw_times, _draw_errors), strict=True
+    ):
+        if shown.empty_because:
+            say_why_empty(axes, shown)
+        else:
+            draw_into(axes, shown)
     figure.legend(
         handles=handles,
         loc="lower center",
@@ -78,94 +89,87 @@ def draw(validation: Validation, width_in: float = DOUBLE_IN) -> Figure:
     return figure
 
 
-def _draw_diagonal(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
+def _draw_times(axes: Axes, panel: Panel) -> None:
     """Predicted over measured, within bands around equality."""
     from matplotlib.ticker import EngFormatter, NullFormatter
 
-    cells = [cell for group in groups.values() for cell in group]
-    times = [t for c in cells for t in (c.measured_s, c.predicted_s, c.roofline_s) if t > 0]
-    low, high = min(times, default=MILLI), max(times, default=MILLI)
-    margin = max(_MARGIN, (_LEAST_RANGE * low / high) ** 0.5)
-    line = np.array([low / margin, high * margin])
-    for width, shade in _BANDS:
-        axes.fill_between(line, (1 - width) * line, (1 + width) * line, color=shade, lw=0)
-    axes.plot(line, line, color=INK, lw=0.7, gid="equality")
-    for name, group in groups.items():
-        measured = [cell.measured_s for cell in group]
-        style = _style(name)
-        bound = [cell.roofline_s for cell in group]
-        open_style = style | {"markerfacecolor": "none", "alpha": _FAINT}
-        axes.plot(measured, bound, gid=f"roofline {name}", **open_style)
-        predicted = [cell.predicted_s for cell in group]
-        axes.plot(measured, predicted, gid=f"predicted {name}", **style)
-    axes.set(xscale="log", yscale="log", xlim=line, ylim=line, aspect="equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(EngFormatter(unit="s"))
+    for series in panel.series:
+        _draw_series(axes, series)
+    x, y = panel.x, panel.y
+    axes.set(xscale=x.scale, yscale=y.scale, xlim=x.limits, ylim=y.limits, aspect="equal")
+    for axis, unit in ((axes.xaxis, x.unit), (axes.yaxis, y.unit)):
+        axis.set_major_formatter(EngFormatter(unit=unit))
         axis.set_minor_formatter(NullFormatter())
-    _label(axes, "measured time", "predicted time")
+    _label(axes, panel)
 
 
-def _draw_errors(axes: Axes, groups: Mapping[str, Sequence[Cell]]) -> None:
-    """Signed error over tokens. Bars end where the error against the median sample would be."""
+def _draw_series(axes: Axes, series: Series) -> None:
+    """A band, the diagonal, or the points of a component, open where they are the bound's."""
+    if series.role == "tolerance":
+        shade = _SHADES[series.of]
+        axes.fill_between(series.x, series.low, series.high, color=shade, lw=0)
+    elif series.role == "equality":
+        axes.plot(series.x, floats(series.y), color=INK, lw=0.7, gid="equality")
+    else:
+        style = _style(series.of) | (_OPEN if series.role == "roofline" else {})
+        axes.plot(series.x, floats(series.y), gid=f"{series.role} {series.of}", **style)
+
+
+def _draw_errors(axes: Axes, panel: Panel) -> None:
+    """Signed error over tokens, with the noise as bars."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    errors = [abs(100 * _against_median(cell)) for group in groups.values() for cell in group]
-    errors += [abs(100 * cell.error) for group in groups.values() for cell in group]
-    limit = max(_LEAST_PERCENT, 1.1 * max(errors, default=0.0))
-    for width, shade in _BANDS:
-        axes.axhspan(-100 * width, 100 * width, color=shade, lw=0)
-    axes.axhline(0, color=INK, lw=0.7)
-    for place, (name, group) in enumerate(groups.items()):
-        dodge = _DODGE ** (place - (len(groups) - 1) / 2)
+    for line in panel.lines:
+        if line.to is None:
+            axes.axhline(line.at, color=INK, lw=0.7)
+        else:
+            axes.axhspan(line.at, line.to, color=_SHADES[line.label], lw=0)
+    for place, series in enumerate(panel.series):
+        dodge = _DODGE ** (place - (len(panel.series) - 1) / 2)
+        y, low, high = np.array(floats(series.y)), np.array(series.low), np.array(series.high)
         bars = axes.errorbar(
-            [dodge * cell.tokens * cell.batch for cell in group],
-            [100 * cell.error for cell in group],
-            yerr=[[100 * (c.error - _against_median(c)) for c in group], [0.0] * len(group)],
+            [dodge * tokens for tokens in series.x],
+            y,
+            yerr=[y - low, high - y],
             elinewidth=0.8,
-            **_style(name),
+            **_style(series.of),
         )
-        bars.lines[0].set_gid(f"error {name}")
-    axes.set(xscale="log", ylim=(-limit, limit))
-    counts = [cell.tokens * cell.batch for group in groups.values() for cell in group]
+        bars.lines[0].set_gid(f"error {series.of}")
+    axes.set(xscale=panel.x.scale, ylim=panel.y.limits)
+    counts = [tokens for series in panel.series for tokens in series.x]
     axes.xaxis.set_major_locator(FixedLocator(_apart(counts)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f"{tokens:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
-    _label(axes, "tokens (prompt × batch)", "predicted / measured − 1, %")
+    _label(axes, panel)
 
 
-def _apart(counts: Iterable[int]) -> list[int]:
+def _apart(counts: Iterable[float]) -> list[float]:
     """Of the counts those that have room for their number on a logarithmic axis."""
     known = sorted(set(counts))
     room = (known[-1] / known[0]) ** (1 / _MOST_TICKS) if known else 1.0
-    kept: list[int] = []
+    kept: list[float] = []
     for count in known:
         if not kept or count >= room * kept[-1]:
             kept.append(count)
     return kept
 
 
-def _against_median(cell: Cell) -> float:
-    """Error if the median counted as what was measured, and not the fastest sample."""
-    return cell.predicted_s / cell.median_s - 1
-
-
-def _handles(groups: Mapping[str, object]) -> list[Artist]:
+def _handle(entry: LegendEntry) -> Artist:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    points = [Line2D([], [], label=component(name)[2], **_style(name)) for name in groups]
-    bound = Line2D(
-        [],
-        [],
-        label="roofline bound",
-        **_style("") | {"markerfacecolor": "none", "alpha": _FAINT, "marker": "o"},
-    )
-    bands = [Patch(color=shade, label=f"±{100 * width:.0f} %") for width, shade in _BANDS]
-    return [*points, bound, *reversed(bands)]
+    match entry.role:
+        case "component":
+            return Line2D([], [], label=entry.label, **_style(entry.of))
+        case "tolerance":
+            return Patch(color=_SHADES[entry.of], label=entry.label)
+        case _:
+            style = _style("") | _OPEN | {"marker": "o"}
+            return Line2D([], [], label=entry.label, **style)
 
 
 def _style(name: str) -> dict[str, Any]:
-    marker, colour, _ = component(name)
+    marker, colour = component_look(name)
     return {
         "linestyle": "none",
         "marker": marker,
@@ -175,9 +179,9 @@ def _style(name: str) -> dict[str, Any]:
     }
 
 
-def _label(axes: Axes, x: str, y: str) -> None:
-    axes.set_xlabel(x, fontsize=NORMAL, color=INK, labelpad=2)
-    axes.set_ylabel(y, fontsize=NORMAL, color=INK, labelpad=2)
+def _label(axes: Axes, panel: Panel) -> None:
+    axes.set_xlabel(panel.x.label, fontsize=NORMAL, color=INK, labelpad=2)
+    axes.set_ylabel(panel.y.label, fontsize=NORMAL, color=INK, labelpad=2)
     axes.tick_params(labelsize=SMALL, colors=INK, length=2.5, pad=2)
     axes.tick_params(which="minor", length=1.5)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,20 +1,15 @@
-"""Roofline charts (Williams et al. 2009): each op a dot, moved by fewer visual tokens.
-
-A dot stands at the op's matmul FLOPs, or vector FLOPs where it has no others, per byte of DRAM
-traffic and per second: at the bound on the roof itself, attainable below it. Its area goes with its
-share of the time.
-"""
+"""Roofline charts: dots whose areas go with their share of the time, under the device's roofs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from roofline.explore.study import Deployment, PricedPrompt, Study
-from roofline.report.plots.naming import ends, listed, prompt_name, setting_name
-from roofline.report.plots.roofline_points import Ceiling, Dot, Place, ceilings, dots, measured
+from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, Series
+from roofline.report.charts.rooflines import NAME
+from roofline.report.plots.drawing import draws
 from roofline.report.plots.sheet import Sheet
 from roofline.report.plots.style import (
     DOUBLE_IN,
@@ -24,205 +19,165 @@ from roofline.report.plots.style import (
     RULE,
     SMALL,
     THIN,
-    component,
+    component_look,
     dress,
-    first,
+    floats,
     key,
     prefixed,
 )
-from roofline.units import GIGA, TERA, percent, significant
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_MOST, _COLUMNS = 6, 2
 _HEIGHT_IN, _AROUND_IN, _WORD_IN = 2.3, 0.6, 0.085
 """Of a panel, of the words around it, and of a line of words in it."""
 _LEAST, _MORE = 5.0, 90.0
 """Area of a dot in square points: of no time, and what all of the time adds."""
 _SHAFT_IN = 0.007
-_CACHE_DASH = (0, (4, 2))
 _TINY = SMALL - 1
-_MARGIN = 2.5
-"""Ratio of an axis's end to the outermost dot."""
+_SLOPES: dict[str, dict[str, Any]] = {
+    "DRAM": {"color": INK, "lw": LINE},
+    "L2": {"color": PALE, "lw": THIN, "ls": (0, (4, 2))},
+}
+_KEYS: dict[str, dict[str, Any]] = {
+    "moved": {
+        "marker": "o",
+        "markersize": 3.0,
+        "markerfacecolor": "white",
+        "markeredgewidth": 0.7,
+    },
+    "op": {"marker": "o"},
+    "measured": {"marker": "x"},
+    "ceiling": {"linestyle": "-", "color": INK, "lw": LINE},
+    "other ceiling": {"linestyle": "-", "color": RULE, "lw": LINE},
+    "slope": {"linestyle": _SLOPES["L2"]["ls"], "lw": THIN},
+}
 
 
-def alt(study: Study) -> str:
-    """How much of the time goes to ops that are bound by memory, deployment by deployment."""
-    said = []
-    for deployment in study.deployments:
-        shares = [
-            f"{percent(_memory_share(one))} with {prompt_name(one)}" for one in ends(deployment)
-        ]
-        said.append(f"{setting_name(deployment)}: {', '.join(shares)}")
-    moved = any(deployment.reduced for deployment in study.deployments)
-    arrows = "; arrows lead from all visual tokens to the fewest" if moved else ""
-    return (
-        "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
-        f"device's ceilings{arrows}. Share of time in ops that are bound by memory: {listed(said)}."
-    )
-
-
-def draw(study: Study, width_in: float = DOUBLE_IN) -> Page:
+@draws(NAME)
+def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
     """A panel for each deployment."""
-    deployments, note = first(study.deployments, _MOST, "deployments")
-    left = sum(len(deployment.prompts) - len(ends(deployment)) for deployment in deployments)
-    note = "; ".join(filter(None, (note, f"{left} more prompts not shown" if left else "")))
-    ops = [dots(deployment) for deployment in deployments]
-    timed = [measured(study, deployment) for deployment in deployments]
-    handles = _handles(deployments, [dot for some in ops for dot in some], any(timed))
-    sheet = Sheet(width_in, len(deployments), _COLUMNS, _HEIGHT_IN, handles, note)
-    for i, axes in enumerate(sheet.panels):
-        _draw_deployment(axes, deployments[i], ops[i], timed[i])
+    handles = [_handle(entry) for entry in chart.legend]
+    sheet = Sheet(chart, width_in, _HEIGHT_IN, handles)
+    for axes, panel in sheet.filled:
+        _draw_panel(axes, panel)
     for axes in sheet.inner_panels:
         axes.set_ylabel("")
     return sheet.finished()
 
 
-def _draw_deployment(
-    axes: Axes, deployment: Deployment, ops: Sequence[Dot], timed: Sequence[tuple[str, Place]]
-) -> None:
-    places = [place for dot in ops for place in (dot.place, dot.before) if place]
-    _draw_roofs(axes, deployment, places + [place for _, place in timed])
-    for name in dict.fromkeys(dot.component for dot in ops):
-        _draw_ops(axes, name, [dot for dot in ops if dot.component == name])
-    for name, place in timed:
-        axes.scatter(
-            *place, s=16, marker="x", color=component(name)[1], lw=0.9, zorder=4, gid="measured"
-        )
-    dress(axes, "FLOP per byte of DRAM traffic", "FLOP/s", _title(deployment))
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    axes.set(xscale="log", yscale="log", xlim=panel.x.limits, ylim=panel.y.limits)
+    _draw_slopes(axes, [series for series in panel.series if series.role == "slope"])
+    _draw_ceilings(axes, [series for series in panel.series if series.role.endswith("ceiling")])
+    for series in panel.series:
+        match series.role:
+            case "moved":
+                _draw_moved(axes, series)
+            case "op":
+                _draw_ops(axes, series)
+            case "measured":
+                colour = component_look(series.of)[1]
+                cross: dict[str, Any] = {"s": 16, "marker": "x", "color": colour, "lw": 0.9}
+                axes.scatter(series.x, floats(series.y), zorder=4, gid="measured", **cross)
+    dress(axes, panel.x.label, panel.y.label, panel.title)
     axes.xaxis.set_major_formatter("{x:g}")
-    prefixed(axes, "y")
+    prefixed(axes, "y", panel.y.unit)
 
 
-def _draw_ops(axes: Axes, name: str, ops: Sequence[Dot]) -> None:
-    """Filled dots, and arrows to them from the open ones where they were."""
-    marker, colour, _ = component(name)
-    moved = [(dot.before, dot.place) for dot in ops if dot.before]
-    if moved:
-        before, after = (np.array(places).T for places in zip(*moved, strict=True))
-        axes.quiver(
-            *before,
-            *(after - before),
-            angles="xy",
-            scale_units="xy",
-            scale=1,
-            units="inches",
-            width=_SHAFT_IN,
-            headwidth=6,
-            headlength=6,
-            headaxislength=6,
-            minlength=0,
-            color=colour,
-            alpha=0.6,
-            zorder=2,
-            gid=f"arrows {name}",
-        )
-        axes.scatter(
-            before[0],
-            before[1],
-            s=_LEAST,
-            marker=marker,
-            facecolor="white",
-            edgecolor=colour,
-            linewidth=0.5,
-            zorder=2.5,
-            gid=f"before {name}",
-        )
+def _draw_moved(axes: Axes, series: Series) -> None:
+    """Open dots where ops were, and arrows to where they are."""
+    marker, colour = component_look(series.of)
+    before, after = np.array(series.origins).T, np.array([series.x, floats(series.y)])
+    axes.quiver(
+        *before,
+        *(after - before),
+        angles="xy",
+        scale_units="xy",
+        scale=1,
+        units="inches",
+        width=_SHAFT_IN,
+        headwidth=6,
+        headlength=6,
+        headaxislength=6,
+        minlength=0,
+        color=colour,
+        alpha=0.6,
+        zorder=2,
+        gid=f"arrows {series.of}",
+    )
     axes.scatter(
-        [dot.place[0] for dot in ops],
-        [dot.place[1] for dot in ops],
-        s=[_LEAST + _MORE * dot.share for dot in ops],
+        before[0],
+        before[1],
+        s=_LEAST,
+        marker=marker,
+        facecolor="white",
+        edgecolor=colour,
+        linewidth=0.5,
+        zorder=2.5,
+        gid=f"before {series.of}",
+    )
+
+
+def _draw_ops(axes: Axes, series: Series) -> None:
+    marker, colour = component_look(series.of)
+    axes.scatter(
+        series.x,
+        floats(series.y),
+        s=[_LEAST + _MORE * share for share in series.shares],
         marker=marker,
         facecolor=colour,
         edgecolor="white",
         linewidth=0.15,
         zorder=3,
-        gid=f"after {name}",
+        gid=f"after {series.of}",
     )
 
 
-def _draw_roofs(axes: Axes, deployment: Deployment, places: Sequence[Place]) -> None:
-    """Slopes of DRAM and cache, and ceilings; the axes hold all places and the highest ridge."""
-    device = deployment.prompts[0].estimate.hardware
-    peaks = ceilings(deployment)
-    bandwidth, top = device.memory_bytes_per_s, peaks[0].flops_per_s
-    left = min((x for x, _ in places), default=1.0) / _MARGIN
-    right = max([top / bandwidth, *(x for x, _ in places)]) * _MARGIN
-    bottom = min([left * bandwidth, *(y for _, y in places)]) / _MARGIN
-    axes.set(xscale="log", yscale="log", xlim=(left, right), ylim=(bottom, _MARGIN * top))
-    axes.plot(
-        [bottom / bandwidth, top / bandwidth], [bottom, top], color=INK, lw=LINE, gid="DRAM roof"
-    )
-    slopes = f"DRAM {bandwidth / GIGA:g} GB/s"
-    if device.l2_bandwidth_gb_per_s is not None:
-        cache = device.l2_bandwidth_gb_per_s.value * GIGA
-        across = [bottom / cache, top / cache]
-        axes.plot(across, [bottom, top], color=PALE, lw=THIN, ls=_CACHE_DASH, gid="L2 roof")
-        slopes = f"L2 {cache / GIGA:g} GB/s\n{slopes}"
-    axes.text(0.02, 1, slopes, fontsize=_TINY, color=INK, va="top", transform=axes.transAxes)
-    _draw_ceilings(axes, peaks, bandwidth, right)
+def _draw_slopes(axes: Axes, slopes: Sequence[Series]) -> None:
+    """Lines, and their names in the corner, the steepest above."""
+    for series in slopes:
+        style = _SLOPES[series.of]
+        axes.plot(series.x, floats(series.y), gid=f"{series.of} roof", **style)
+    words = "\n".join(series.label for series in reversed(slopes))
+    axes.text(0.02, 1, words, fontsize=_TINY, color=INK, va="top", transform=axes.transAxes)
 
 
-def _draw_ceilings(axes: Axes, peaks: Sequence[Ceiling], bandwidth: float, right: float) -> None:
-    """Lines from the slope on; names beside those in use, and others where there is room."""
+def _draw_ceilings(axes: Axes, ceilings: Sequence[Series]) -> None:
+    """Names stand beside those in use, and beside others where there is room."""
     bottom, top = axes.get_ylim()
     room = (top / bottom) ** (_WORD_IN / (_HEIGHT_IN - _AROUND_IN))
     named = [top * room]
-    for one in sorted(peaks, key=lambda peak: (not peak.used, -peak.flops_per_s)):
-        rate, colour = one.flops_per_s, INK if one.used else PALE
+    for series in ceilings:
+        used = series.role == "ceiling"
+        rate, right = floats(series.y)[0], series.x[-1]
         axes.plot(
-            [rate / bandwidth, right],
-            [rate, rate],
-            color=colour if one.used else RULE,
-            lw=LINE if one.used else THIN,
+            series.x,
+            floats(series.y),
+            color=INK if used else RULE,
+            lw=LINE if used else THIN,
             zorder=1.5,
-            gid=f"ceiling {' '.join(one.names)}",
+            gid=f"ceiling {series.of}",
         )
-        place = min(rate, named[-1] / room) if one.used else rate
-        if one.used or all(max(place / other, other / place) > room for other in named):
+        place = min(rate, named[-1] / room) if used else rate
+        if used or all(max(place / other, other / place) > room for other in named):
             named.append(place)
             axes.annotate(
-                f"{', '.join(one.names)} {significant(rate / TERA)} T",
+                series.label,
                 (right, place),
                 xytext=(2, 0),
                 textcoords="offset points",
                 ha="left",
                 va="center",
                 fontsize=_TINY,
-                color=colour,
+                color=INK if used else PALE,
             )
 
 
-def _title(deployment: Deployment) -> str:
-    """What the dots are: `llava-1.5-7b, v100, fp16` and `576 to 40 prumerge`."""
-    return f"{setting_name(deployment)}\n{' to '.join(map(prompt_name, ends(deployment)))}"
-
-
-def _memory_share(one: PricedPrompt) -> float:
-    whole = one.estimate.end_to_end
-    return 1 - float(whole.compute_bound_time_s / whole.time_s)
-
-
-def _handles(deployments: Sequence[Deployment], ops: Sequence[Dot], timed: bool) -> list[Artist]:
-    marks = []
-    for name in dict.fromkeys(dot.component for dot in ops):
-        marker, colour, title = component(name)
-        marks.append(key(marker=marker, color=colour, label=title))
-    if any(dot.before for dot in ops):
-        small = {"markersize": 3.0, "markerfacecolor": "white", "markeredgewidth": 0.7}
-        marks.append(key(marker="o", label="all visual tokens", **small))
-        marks.append(key(marker="o", label="fewest; area: share of time"))
-    else:
-        marks.append(key(marker="o", label="area: share of time"))
-    if timed:
-        marks.append(key(marker="x", label="measured"))
-    marks.append(key(linestyle="-", color=INK, lw=LINE, label="roofs in use"))
-    if any(not ceiling.used for deployment in deployments for ceiling in ceilings(deployment)):
-        marks.append(key(linestyle="-", color=RULE, lw=LINE, label="other types"))
-    devices = [deployment.prompts[0].estimate.hardware for deployment in deployments]
-    if any(device.l2_bandwidth_gb_per_s for device in devices):
-        marks.append(key(linestyle=_CACHE_DASH, lw=THIN, label="L2 cache"))
-    return marks
+def _handle(entry: LegendEntry) -> Artist:
+    if entry.role == "component":
+        marker, colour = component_look(entry.of)
+        return key(marker=marker, color=colour, label=entry.label)
+    return key(label=entry.label, **_KEYS[entry.role])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roofline.report.plots.style import INK, PALE, SMALL
+from roofline.report.charts.chart import Panel, PanelChart
+from roofline.report.plots.style import INK, PALE, SMALL, say_why_empty
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -27,28 +28,38 @@ class Sheet:
 
     def __init__(
         self,
+        chart: PanelChart,
         width_in: float,
-        panels: int,
-        columns: int,
         height_in: float,
         handles: Sequence[Artist],
-        note: str = "",
     ) -> None:
-        """At most `columns` panels in a row, each `height_in` high; `handles` are the legend."""
+        """Each panel is `height_in` high; `handles` are the legend."""
         from matplotlib.figure import Figure
 
-        self.columns = min(columns, panels, max(1, int(width_in / _LEAST_IN)))
+        self._chart = chart
+        count = len(chart.panels)
+        self.columns = min(chart.columns, count, max(1, int(width_in / _LEAST_IN)))
         self._handles = handles
         self._legend_columns = _legend_columns([str(h.get_label()) for h in handles], width_in)
-        rows = -(-panels // self.columns)
+        note = "; ".join(filter(None, (chart.subtitle, *chart.left_out)))
+        rows = -(-count // self.columns)
         lines = -(-len(handles) // self._legend_columns)
         below = lines * _LINE_IN + _PAD_IN + (_NOTE_IN if note else 0)
         self.drawing: Page = Figure(figsize=(width_in, rows * height_in + below), facecolor="white")
         if note:
             self.drawing.suptitle(note, fontsize=SMALL, color=PALE, x=0.99, ha="right")
         self.panels: list[Axes] = [
-            self.drawing.add_subplot(rows, self.columns, i + 1) for i in range(panels)
+            self.drawing.add_subplot(rows, self.columns, i + 1) for i in range(count)
         ]
+
+    @property
+    def filled(self) -> Iterator[tuple[Axes, Panel]]:
+        """Axes to draw into and what; a panel without content says why instead."""
+        for axes, panel in zip(self.panels, self._chart.panels, strict=True):
+            if panel.empty_because:
+                say_why_empty(axes, panel)
+            else:
+                yield axes, panel
 
     @property
     def inner_panels(self) -> list[Axes]:

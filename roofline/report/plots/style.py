@@ -6,12 +6,14 @@ hatch says the same again, for prints without colour. Lengths are inches, type a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeVar
+from math import nan
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings
 
-from roofline.engine.result import Totals
+from roofline.report.charts.chart import Chart, LegendEntry, Panel, PanelAxis
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -47,17 +49,19 @@ SHAPES = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 """Markers to go with them; their number shares no factor with that of colours."""
 Look = tuple[str, str]
 """Marker and colour."""
-REDUCED_DASH, WHOLE_DASH = "-", (0, (4, 1.5))
+_LETTERS = 20
+"""Of a line within a panel."""
 _OTHER = ("X", "#6E6E6E")
-_NAMES = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
-
-T = TypeVar("T")
 
 
-def component(name: str) -> tuple[str, str, str]:
-    """Marker, colour and name of a part of the model."""
-    marker, colour = MARKERS.get(name, _OTHER)
-    return marker, colour, _NAMES.get(name, name)
+def component_look(name: str) -> Look:
+    """Marker and colour of a part of the model."""
+    return MARKERS.get(name, _OTHER)
+
+
+def legend_looks(chart: Chart, role: str) -> dict[str, Look]:
+    """Those of whatever the legend names in this role: devices, methods."""
+    return looks(entry.of for entry in chart.legend if entry.role == role)
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
@@ -74,20 +78,6 @@ def tint(colour: str, share: float) -> tuple[float, float, float]:
 
     red, green, blue = (1 - share * (1 - part) for part in to_rgb(colour))
     return red, green, blue
-
-
-def first(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
-    """As many as a page holds, and what to say of the others: nothing if there are none."""
-    left = len(items) - most
-    return items[:most], f"{left} more {what} not shown" if left > 0 else ""
-
-
-def spread(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
-    """As `first`, but those that are shown lie at even distances, from the first to the last."""
-    if len(items) <= most:
-        return items, ""
-    shown = [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
-    return shown, f"{len(items) - most} {what} between these not shown"
 
 
 def dress(axes: Axes, x: str, y: str, title: str = "") -> None:
@@ -119,10 +109,12 @@ def logarithmic(axes: Axes, which: str = "y") -> None:
     axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
 
 
-def counted(axes: Axes, most: float) -> None:
-    """A logarithmic axis of tokens from 1 to `most`, or 2, with plain numbers at its ticks."""
+def counted(axes: Axes, tokens: PanelAxis) -> None:
+    """A logarithmic x axis from 1 to the most tokens, or 2, with plain numbers at its ticks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+    _, most = tokens.limits
+    assert most is not None
     ticks = [float(4**k) for k in range(12) if 4**k < most / 2.2] + [most]
     axes.set(xscale="log", xlim=(1, max(2.0, most)))
     axes.xaxis.set_major_locator(FixedLocator(ticks))
@@ -130,11 +122,18 @@ def counted(axes: Axes, most: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def band(axes: Axes, x: Any, part: Totals, colour: Any) -> None:
-    """What the attainable time of `part` may be off, where somebody tells."""
-    low, high = part.attainable_time_low_s, part.attainable_time_high_s
-    if low is not None and high is not None:
-        axes.fill_between(x, low, high, color=colour, alpha=BAND_ALPHA, lw=0, gid="band")
+def floats(values: Iterable[float | None]) -> list[float]:
+    """With NaN, at which a line breaks, for None."""
+    return [nan if value is None else value for value in values]
+
+
+def say_why_empty(axes: Axes, panel: Panel) -> None:
+    """In place of axes without content; a title stays."""
+    axes.axis("off")
+    axes.set_title(panel.title, fontsize=NORMAL, color=INK, loc="left", pad=4)
+    words = fill(panel.empty_because, _LETTERS)
+    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, words, fontsize=SMALL, color=PALE, **place)
 
 
 def key(**style: Any) -> Artist:
@@ -143,6 +142,12 @@ def key(**style: Any) -> Artist:
 
     usual: dict[str, Any] = {"color": PALE, "linestyle": "none", "markersize": 4.5}
     return Line2D([], [], **usual | style)
+
+
+def device_key(entry: LegendEntry, looks: Mapping[str, Look]) -> Artist:
+    """The line of a device, which has a marker as well."""
+    marker, colour = looks[entry.of]
+    return key(linestyle="-", marker=marker, color=colour, lw=LINE, label=entry.label)
 
 
 def swatch(**style: Any) -> Artist:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.matmul import MatmulLaw
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.report.text.grid import definitions
 from roofline.specs.hardware import Hardware
 from roofline.units import GIGA, MICRO, TERA, si
@@ -26,9 +29,9 @@ def render_ceilings(hardware: Hardware, notes: Sequence[str]) -> str:
     if hardware.launch_overhead_us is not None:
         lines.append(("Launch", si(hardware.launch_overhead_us.value * MICRO, "s")))
     for title, laws in (
-        ("Matmul", attained.matmul),
-        ("Attention", attained.attention),
-        ("Vector", attained.pointwise),
+        ("Matmul", attained.of(MatmulLaw)),
+        ("Attention", attained.of(AttentionLaw)),
+        ("Vector", attained.of(PointwiseLaw)),
     ):
         errors = ", ".join(f"{name} {law.median_error_percent:.0f} %" for name, law in laws.items())
         lines.append((f"{title} error", f"{errors} (median on sizes left out of the fit)"))

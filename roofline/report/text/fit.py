@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from roofline.report.text.grid import grid
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Law
 
 _WORDS = ("Kernel",)
 
@@ -14,14 +15,15 @@ def law_table(hardware: Hardware) -> str:
     assert laws is not None
     rows = [
         [
-            kind,
-            name,
+            family,
+            kernel,
             law.rows,
             f"{law.median_error_percent:.1f} %",
             f"{law.p90_error_percent:.1f} %",
         ]
-        for kind in ("matmul", "attention", "pointwise")
-        for name, law in getattr(laws, kind).items()
+        for family, fitted in laws.families.items()
+        for kernel, law in fitted.items()
+        if isinstance(law, Law)
     ]
     return grid(rows, ["Op", "Kernel", "Rows", "Median error", "90th percentile"], words=_WORDS)
 

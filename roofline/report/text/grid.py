@@ -5,12 +5,17 @@ Written here because start-up time is a feature: see docs/log.md for what a libr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import zip_longest
 from textwrap import fill, wrap
 from typing import Any, Literal
 
 Style = Literal["simple", "github"]
+WIDTH = 80
+"""Columns of a terminal."""
+_BEHIND_A_NUMBER = re.compile(r"(?<=\d) (?=\S)")
+_HELD = "\N{NO-BREAK SPACE}"
 
 
 def grid(
@@ -53,10 +58,17 @@ def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> st
     if style == "github":
         return "\n".join(f"- {label}: {text}" for label, text in pairs)
     width = max(len(label) for label, _ in pairs) + 2
-    return "\n".join(
-        fill(text, 80, initial_indent=f"{label:<{width}}", subsequent_indent=" " * width)
-        for label, text in pairs
-    )
+    return "\n".join(filled(text, f"{label:<{width}}", " " * width) for label, text in pairs)
+
+
+def filled(text: str, first: str = "", further: str = "") -> str:
+    """Lines of a terminal's width, the first and all further ones indented so.
+
+    No number ends a line that what it counts would follow.
+    """
+    held = _BEHIND_A_NUMBER.sub(_HELD, text)
+    lines = fill(held, WIDTH, initial_indent=first, subsequent_indent=further)
+    return lines.replace(_HELD, " ")
 
 
 def _lines(cell: Any, limit: int | None) -> list[str]:

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from math import isfinite
 from statistics import median
-from textwrap import fill
 
 from roofline.records.measurement import Achieved, Record, Telemetry, TimedSpan
-from roofline.report.text.grid import Style, definitions, grid
+from roofline.report.text.grid import Style, definitions, filled, grid
 from roofline.units import percent, si, significant
 
 _STAGES = {"prefill": "prefill", "decode": "one decode step"}
@@ -32,17 +31,19 @@ def render_record(record: Record, form: str) -> str:
 
 def _heading(record: Record) -> str:
     given = record.inputs
-    reducer = f" with {given.reducer}" if given.reducer else ""
-    stage = _STAGES.get(given.stage, f"prefill and {given.output_tokens} output tokens")
-    weights = f"weights of {given.checkpoint}" if given.checkpoint else "random weights"
+    reducer = f" with {given['reducer']}" if given["reducer"] else ""
+    stage = _STAGES.get(given["stage"], f"prefill and {given['output_tokens']} output tokens")
+    weights = f"weights of {given['checkpoint']}" if given["checkpoint"] else "random weights"
+    device = record.environment.get("device", given["device"])
+    tokens = f"{given['visual_tokens']} visual + {given['text_tokens']} text tokens"
     lines = [
-        f"{given.model}{reducer}, {stage}, on {record.environment.get('device', given.device)}",
-        f"{given.visual_tokens} visual + {given.text_tokens} text tokens, batch {given.batch}, "
-        f"{given.quant}, {given.mode}, {given.attention} attention, {weights}",
+        f"{given['model']}{reducer}, {stage}, on {device}",
+        f"{tokens}, batch {given['batch']}, {given['quant']}, {given['mode']}, "
+        f"{given['attention']} attention, {weights}",
     ]
     if not record.complete:
         lines.append("Interrupted: this is what had been measured by then.")
-    return "\n".join(fill(line, 80) for line in lines)
+    return "\n".join(map(filled, lines))
 
 
 Column = tuple[str, Callable[[TimedSpan], str]]
@@ -124,9 +125,9 @@ def _pace(record: Record) -> str | None:
     span = record.spans.get("decode")
     if span is None or not span.summary.p50_s:
         return None
-    steps = record.inputs.output_tokens if record.inputs.stage == "generate" else 1
+    steps = record.inputs["output_tokens"] if record.inputs["stage"] == "generate" else 1
     step_s = span.summary.p50_s / steps
-    return f"{si(step_s, 's')} a step, {significant(record.inputs.batch / step_s)} tokens/s"
+    return f"{si(step_s, 's')} a step, {significant(record.inputs['batch'] / step_s)} tokens/s"
 
 
 def _state(telemetry: Telemetry) -> str:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from textwrap import fill
 from typing import Any
 
-from msgspec.structs import asdict
-
 from roofline.records.measurement import WHOLE, Record
-from roofline.report.text.grid import Style, definitions, grid
+from roofline.report.text.grid import Style, definitions, filled, grid
 from roofline.report.text.record import share, shown
 from roofline.units import significant
 
@@ -64,7 +61,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
     asked = [_asked(record) for record in records]
     common = {key for key in asked[0] if len({each[key] for each in asked}) == 1}
     shared = _said({key: asked[0][key] for key in asked[0] if key in common})
-    parts = [fill(shared, 80) if style == "simple" else shared]
+    parts = [filled(shared) if style == "simple" else shared]
     if len(common) < len(asked[0]):
         own = [_said({k: v for k, v in each.items() if k not in common}) for each in asked]
         parts.append(definitions(list(zip(names, own, strict=True)), style))
@@ -73,9 +70,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
 
 def _asked(record: Record) -> dict[str, Any]:
     """Values of `_TOLD`."""
-    facts = asdict(record.inputs) | {
-        key: record.environment.get(key) for key in ("device", "torch")
-    }
+    facts = record.inputs | {key: record.environment.get(key) for key in ("device", "torch")}
     return {key: facts[key] for key in _TOLD}
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from textwrap import fill
 
-from roofline.explore.published_tables import Cell, Reproduction
-from roofline.report.text.grid import Style, grid
+from roofline.explore.published_tables import PrintedCell, Reproduction
+from roofline.report.text.grid import Style, filled, grid
 from roofline.units import significant
 
 _MARKS = {
@@ -31,7 +30,7 @@ def render_reproduction(result: Reproduction, form: str) -> str:
 def _title(result: Reproduction) -> str:
     matches = sum(cell.matches for cell in result.cells)
     return (
-        f"{fill(result.source, 80)}\n\n"
+        f"{filled(result.source)}\n\n"
         f"{matches} of {len(result.cells)} cells match at printed precision; printed→recomputed,\n"
         "in llm-viewer accounting at prompts of 700 and 70 tokens"
     )
@@ -46,7 +45,7 @@ def _cells(result: Reproduction, style: Style) -> str:
     return grid([[*key, *cells] for key, cells in rows.items()], headers, style, words=headers)
 
 
-def _digits(cell: Cell) -> str:
+def _digits(cell: PrintedCell) -> str:
     """One digit more than printed; two where the one is a 5 that hides which way it rounds."""
     printed = len(cell.printed.partition(".")[2])
     shown = f"{cell.recomputed:.{printed + 1}f}"
@@ -65,9 +64,7 @@ def _legend(result: Reproduction, style: Style) -> str:
         else:
             lines.append(f"{mark}  {cells[0].why}")
     bullet = "- " if style == "github" else ""
-    return "\n".join(
-        fill(bullet + line, 80, subsequent_indent=" " * len(bullet) + "   ") for line in lines
-    )
+    return "\n".join(filled(bullet + line, further=" " * len(bullet) + "   ") for line in lines)
 
 
 def _stated(result: Reproduction, style: Style) -> str:

@@ -65,7 +65,7 @@ def _laws(device: Hardware) -> list[str]:
     """Errors of its laws of attained time, and whose go for what was not measured."""
     laws, lines = device.kernel_laws, []
     if laws is not None:
-        head = f"KernelLaws, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
+        head = f"Laws, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
         lines += [*wrap(head, 80), "", law_table(device), ""]
     if device.laws_from is not None:
         others = "Other kernels" if laws else "Kernels"

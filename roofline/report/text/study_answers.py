@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from roofline.engine.axes import COUNTS
+from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
-from roofline.report.text.estimates import ORIGINS
+from roofline.report.text.estimate_words import ORIGINS
 from roofline.units import percent, si, significant
 
 MOST_TOLD, MOST_BRIEF = 6, 24
@@ -25,9 +27,11 @@ def answer(study: Study) -> list[Block]:
         blocks.append(Paragraph(_span(study)))
     if len(study.deployments) <= MOST_BRIEF:
         say = told if len(study.deployments) <= MOST_TOLD else brief
-        said += [(f"{name(deployment)}.", say(deployment)) for deployment in study.deployments]
+        said += [
+            (f"{name(deployment, study)}.", say(deployment)) for deployment in study.deployments
+        ]
     said += [("Left out.", f"{reason}.") for reason in study.skipped]
-    said += [(f"MeasuredRun, {m.name}.", measured(m.record)) for m in study.records]
+    said += [(f"Measured, {m.name}.", measured(m.record)) for m in study.records]
     agreed: dict[str, list[str]] = {}
     for place, group in fronts_by_place(study).items():
         agreed.setdefault(_choices(group), []).append(place)
@@ -38,19 +42,25 @@ def answer(study: Study) -> list[Block]:
     return blocks
 
 
-def name(deployment: Deployment) -> str:
+def name(deployment: Deployment, study: Study) -> str:
     """What tells a deployment from others."""
-    return f"{deployment.model} on {deployment.hardware}, {deployment.quant}"
+    inputs = deployment.inputs
+    more = [
+        f"{axis.unit} {inputs[axis.name]}"
+        for axis in COUNTS
+        if axis.name in inputs and len(set(map(str, study.inputs[axis.name]))) > 1
+    ]
+    return ", ".join([f"{deployment.model} on {deployment.hardware}", deployment.quant, *more])
 
 
 def told(deployment: Deployment) -> str:
     """All answers of one deployment, in a paragraph."""
     groups = deployment.by_whole
     if len(groups) > _MOST_WAYS:
-        ranked = sorted(groups, key=lambda group: group[0].time_s)
+        ranked = sorted(groups, key=lambda group: group[0].predicted_time_s)
         groups = [ranked[-1], ranked[0]]
     sentences = [say for whole, reduced in groups for say in (_costs(whole), _saves(reduced))]
-    quickest = min(deployment.prompts, key=lambda c: c.time_s)
+    quickest = min(deployment.prompts, key=lambda c: c.predicted_time_s)
     who = _subject(quickest) if len(deployment.prompts) > 1 else "the prompt"
     sentences += [_stops(deployment), _waits(quickest), _grows(quickest, who), _fits(quickest, who)]
     return " ".join(sentence for sentence in sentences if sentence)
@@ -58,12 +68,12 @@ def told(deployment: Deployment) -> str:
 
 def brief(deployment: Deployment) -> str:
     """Time and bound before and after, and where fewer tokens stop paying, on one line."""
-    last = min(deployment.reduced, key=lambda c: c.time_s, default=None)
+    last = min(deployment.reduced, key=lambda c: c.predicted_time_s, default=None)
     first = last.whole if last is not None and last.whole else deployment.prompts[0]
     text = f"{duration(first)} ({first.estimate.end_to_end.bound})"
     if last is not None:
         after = last.estimate.end_to_end.bound
-        text += f", with {how(last)} {duration(last)} ({after}): {times(last.speedup or 1)}"
+        text += f", with {how(last)} {duration(last)} ({after}): {faster(last.saving)}"
     if deployment.floor_tokens is not None:
         text += f"; fewer stop paying at {deployment.floor_tokens}"
     needed, room = (si(amount, "B") for amount in _memory(last or first))
@@ -74,7 +84,7 @@ def brief(deployment: Deployment) -> str:
 
 def duration(prompt: PricedPrompt) -> str:
     """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where only the bound is known."""
-    return _at_least(prompt, prompt.time_s)
+    return _at_least(prompt, prompt.predicted_time_s)
 
 
 def _at_least(prompt: PricedPrompt, time_s: float) -> str:
@@ -84,6 +94,18 @@ def _at_least(prompt: PricedPrompt, time_s: float) -> str:
 def ratio(value: float) -> str:
     """`4.1`, `12.6`, and, where two digits would hide it, `1.04`."""
     return significant(value, 2 if 1.1 <= value < 10 else 3)
+
+
+def faster(saving: Saving | None) -> str:
+    """`4.1 times as fast (7.9 at the roofline)`; a saving that rounds to nothing is none."""
+    if saving is None or saving.speedup is None:
+        return "no faster"
+    if saving.tie:
+        return "a tie inside the error band"
+    text = times(float(saving.speedup))
+    if saving.attainable_speedup is None or saving.roofline_speedup is None:
+        return text
+    return f"{text} ({ratio(float(saving.roofline_speedup))} at the roofline)"
 
 
 def times(speedup: float) -> str:
@@ -118,7 +140,7 @@ def _basis(prompt: PricedPrompt) -> str:
     whole, laws = prompt.estimate.end_to_end, prompt.estimate.device["kernel_laws"]
     if whole.attainable_time_s is None or laws is None:
         return ""
-    origin, bound_s = ORIGINS[laws["origin"]], si(whole.time_s, "s")
+    origin, bound_s = ORIGINS[laws["origin"]], si(whole.roofline_time_s, "s")
     return f" ({band(whole)}, {origin}; {bound_s} at the device's peaks)"
 
 
@@ -132,7 +154,7 @@ def _saves(reduced: Sequence[PricedPrompt]) -> str:
     """All prompts that were reduced, or the quickest and the slowest of many."""
     if not reduced:
         return ""
-    ranked = sorted(reduced, key=lambda c: c.time_s)
+    ranked = sorted(reduced, key=lambda c: c.predicted_time_s)
     first, last = ranked[0], ranked[-1]
     gain = f"{_gain(first)}, bound by {first.estimate.end_to_end.bound}"
     if len(ranked) > _MOST_WAYS:
@@ -152,7 +174,7 @@ def _saves(reduced: Sequence[PricedPrompt]) -> str:
 
 def _gain(prompt: PricedPrompt) -> str:
     """`50.2 ms, 2.8 times as fast`."""
-    return f"{duration(prompt)}, {times(prompt.speedup or 1)}"
+    return f"{duration(prompt)}, {faster(prompt.saving)}"
 
 
 def _stops(deployment: Deployment) -> str:
@@ -180,7 +202,7 @@ def _stops(deployment: Deployment) -> str:
 def _waits(one: PricedPrompt) -> str:
     """Where the framework takes longer to issue kernels than the device to run them."""
     host_s = one.estimate.end_to_end.host_time_s
-    if host_s is None or not host_s > one.time_s:
+    if host_s is None or not host_s > one.predicted_time_s:
         return ""
     return (
         f"Eager PyTorch takes {si(host_s, 's')} to issue the kernels of {how(one)}, longer than "
@@ -203,10 +225,11 @@ def _grows(one: PricedPrompt, who: str) -> str:
     text = f"With an answer of {length} token{'s' if length > 1 else ''}, {who} takes {total}"
     if one.whole is None:
         return f"{text}, {step} a decode step."
-    whole = one.whole
+    whole, saved = one.whole, one.answer_saving
+    assert saved is not None
     return (
-        f"{text}, {times(float(whole.generation_time_s[-1] / one.generation_time_s[-1]))}: a "
-        f"decode step takes {step}, {si(whole.decode_time_s[-1], 's')} with all visual tokens."
+        f"{text}, {faster(saved.at(-1))}: a decode step takes {step}, "
+        f"{si(whole.decode_time_s[-1], 's')} with all visual tokens."
     )
 
 
@@ -236,7 +259,7 @@ def _memory(prompt: PricedPrompt) -> tuple[float, float]:
 
 def _span(study: Study) -> str:
     """The whole grid in two sentences."""
-    by_time = sorted(study.prompts, key=lambda c: c.time_s)
+    by_time = sorted(study.prompts, key=lambda c: c.predicted_time_s)
     first, last = by_time[0], by_time[-1]
     text = (
         f"{len(by_time)} prompts: prefill takes from {duration(first)} "
@@ -263,11 +286,11 @@ def _full(prompt: PricedPrompt) -> str:
 def measured(record: Record) -> str:
     """What a record says of the whole run, beside the bound and the prediction."""
     given, whole = record.inputs, record.whole
-    device = record.environment.get("device", given.device)
-    reducer = f" with {given.reducer}" if given.reducer else ""
+    device = record.environment.get("device", given["device"])
+    reducer = f" with {given['reducer']}" if given["reducer"] else ""
     text = (
-        f"{given.model}{reducer}, {given.visual_tokens} visual tokens, {given.stage}, "
-        f"{given.quant}, {given.mode}, on {device}: {si(whole.summary.p50_s, 's')}"
+        f"{given['model']}{reducer}, {given['visual_tokens']} visual tokens, {given['stage']}, "
+        f"{given['quant']}, {given['mode']}, on {device}: {si(whole.summary.p50_s, 's')}"
     )
     if whole.roofline_share is not None:
         text += f", {percent(whole.roofline_share)} of the roof"

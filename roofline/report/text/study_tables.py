@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from roofline.engine.axes import COUNTS
+from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import (
     COSTS,
@@ -14,14 +16,19 @@ from roofline.explore.study import (
     MeasuredRun,
     PricedPrompt,
     Study,
-    predicted_time_s,
 )
 from roofline.records.published import unpriced
 from roofline.report.document import Table, table
+from roofline.report.text.estimate_words import FULL_TOO_LARGE
 from roofline.report.text.record import share, shown
 from roofline.report.text.study_answers import band, method, ratio
 from roofline.units import percent, si, significant
 
+FASTER = (
+    " Faster: than with all visual tokens, by the predicted time and, in brackets, at the "
+    "roofline; tie: the difference is inside the error band; "
+    f"{FULL_TOO_LARGE}: all visual tokens do not fit."
+)
 _WORDS = ("Device", "Quant", "Reducer", "Bound", "Fits")
 _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 
@@ -40,14 +47,14 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Traffic": si(whole.memory_access_bytes, "B"),
                 "FLOP/B": significant(whole.arithmetic_intensity),
                 "Bound": str(whole.bound),
-                "Roofline": si(whole.time_s, "s"),
+                "Roofline": si(whole.roofline_time_s, "s"),
             }
             | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
-            | ({"Faster": _ratio(c.speedup)} if compared else {})
+            | ({"Faster": _faster(c.saving, c)} if compared else {})
         )
     caption = "Prefill end to end."
     if compared:
-        caption += " Faster: than with all visual tokens."
+        caption += FASTER
     if attainable:
         caption += (
             " Within: if all kernels were off by as much as one in ten is, all to one side; never "
@@ -66,21 +73,23 @@ def parts(study: Study) -> tuple[Table, ...]:
     for c, who in _identified(study):
         row = dict(who)
         for part in order:
-            row[_PARTS[part]] = _part(c.estimate.components.get(part), c.time_s)
+            row[_PARTS[part]] = _part(c.estimate.components.get(part), c.predicted_time_s)
         rows.append(row)
     kind = "Attainable" if _has_laws(study) else "Roofline"
     caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
     return table(caption, rows, words=_WORDS)
 
 
-_PARTS = {"vision": "Vision", "reducer": "Reduction", "connector": "MlpConnector", "llm": "LLM"}
+_PARTS = {"vision": "Vision", "reducer": "Reduction", "connector": "Connector", "llm": "LLM"}
 
 
 def limits(study: Study) -> tuple[Table, ...]:
     """Where each deployment turns from memory to compute, and where fewer tokens stop paying."""
     deployments = [s for s in study.deployments if s.curve is not None]
     rows = []
-    for deployment, who in zip(deployments, _without_constants(deployments, _SETTING), strict=True):
+    for deployment, who in zip(
+        deployments, _without_constants(deployments, _DEPLOYMENT), strict=True
+    ):
         assert deployment.curve is not None
         peaks = deployment.curve.device["peaks"]["llm"]
         rows.append(
@@ -132,15 +141,15 @@ def answers(study: Study) -> tuple[Table, ...]:
         if c.generation is None:
             continue
         total_s = c.generation_time_s[-1]
-        speedup = None if c.whole is None else c.whole.generation_time_s[-1] / total_s
+        saved = None if c.answer_saving is None else c.answer_saving.at(-1)
         rows.append(
             who
             | {
                 "First step": _time(c, c.decode_time_s[0]),
                 "Last step": _time(c, c.decode_time_s[-1]),
-                "Prefill": percent(c.time_s / total_s),
+                "Prefill": percent(c.predicted_time_s / total_s),
                 "Prompt and answer": _time(c, total_s),
-                "Faster": _ratio(speedup),
+                "Faster": _faster(saved, c),
                 "Memory": si(c.answer_memory_bytes, "B"),
                 "Fits": "yes" if c.answer_fits else "no",
             }
@@ -171,9 +180,7 @@ def measurements(records: Sequence[MeasuredRun]) -> tuple[Table, ...]:
         for one in records
         for span_name, span in one.record.spans.items()
     ]
-    caption = (
-        "MeasuredRun. Of roof: roofline time over median; error: predicted over median, less 1."
-    )
+    caption = "Measured. Of roof: roofline time over median; error: predicted over median, less 1."
     return table(caption, rows, words=("TimedSpan",))
 
 
@@ -200,7 +207,7 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
 def candidates(front: Front) -> tuple[Table, ...]:
     """All methods with a score on one benchmark, the cheapest prefill first."""
     fronts = {key: front.pareto(key) for key in COSTS}
-    ranked = sorted(front.candidates, key=lambda c: c.prompt.time_s)
+    ranked = sorted(front.candidates, key=lambda c: c.prompt.predicted_time_s)
     rows = [
         {
             "Method": one.score.method,
@@ -208,7 +215,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
             "Trained": one.score.training or "-",
             "Tokens": str(one.prompt.visual_tokens),
             "Score": one.score.printed,
-            "Prefill": si(one.prompt.time_s, "s"),
+            "Prefill": si(one.prompt.predicted_time_s, "s"),
             "Energy at TDP": _energy(one.prompt),
             "Memory": si(one.prompt.estimate.end_to_end.peak_memory_bytes, "B"),
             "Fits": "yes" if one.prompt.fits else "no",
@@ -234,15 +241,31 @@ def left_out() -> tuple[Table, ...]:
 
 
 _SHORT = {"prefill_time_s": "time", "energy_at_tdp_j": "energy", "peak_memory_bytes": "memory"}
-_SETTING: dict[str, Callable[[Deployment], str]] = {
+
+
+def _input(name: str) -> Callable[[Deployment], str]:
+    return lambda deployment: str(deployment.inputs[name])
+
+
+def _asked(name: str) -> Callable[[PricedPrompt], str]:
+    return lambda prompt: str(prompt.estimate.inputs[name])
+
+
+_DEPLOYMENT: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
+    **{axis.title: _input(axis.name) for axis in COUNTS if axis.name != "visual_tokens"},
 }
-_CONFIGURATION: dict[str, Callable[[PricedPrompt], str]] = {
+_PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
+    **{
+        axis.title: _asked(axis.name)
+        for axis in COUNTS
+        if axis.name not in ("visual_tokens", "output_tokens")
+    },
     "Visual": lambda c: str(c.visual_tokens),
     "Reducer": lambda c: c.reducer or "-",
 }
@@ -250,7 +273,7 @@ _CONFIGURATION: dict[str, Callable[[PricedPrompt], str]] = {
 
 def _identified(study: Study) -> list[tuple[PricedPrompt, dict[str, str]]]:
     found = list(study.prompts)
-    return list(zip(found, _without_constants(found, _CONFIGURATION), strict=True))
+    return list(zip(found, _without_constants(found, _PROMPT), strict=True))
 
 
 def _without_constants(
@@ -290,13 +313,20 @@ def _time(prompt: PricedPrompt, time_s: float) -> str:
 def _part(part: Totals | None, whole_s: float) -> str:
     if part is None:
         return "-"
-    time_s = float(predicted_time_s(part))
+    time_s = float(part.predicted_time_s)
     bound = "≥ " if part.attainable_time_s is None else ""
     return f"{bound}{si(time_s, 's')}, {percent(time_s / whole_s)}"
 
 
-def _ratio(speedup: float | None) -> str:
-    return "-" if speedup is None else f"{ratio(speedup)}x"
+def _faster(saving: Saving | None, prompt: PricedPrompt) -> str:
+    """`2.1x`; `tie` inside the error band; marked where all visual tokens do not fit."""
+    if saving is None or saving.speedup is None:
+        return "-"
+    text = "tie" if saving.tie else f"{ratio(float(saving.speedup))}x"
+    if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
+        text += f" ({ratio(float(saving.roofline_speedup))}x)"
+    whole = prompt.whole
+    return text + (FULL_TOO_LARGE if whole is not None and not whole.fits else "")
 
 
 def _energy(prompt: PricedPrompt) -> str:

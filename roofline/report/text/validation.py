@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
 
-from roofline.records.validation import Accuracy, Cell, Count, Validation, accuracy
-from roofline.report.text.grid import Style, definitions, grid
+from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
+from roofline.report.text.grid import Style, definitions, filled, grid
 from roofline.units import percent, si, significant
 
 LLM = "llm"
@@ -51,7 +50,7 @@ def _title(validation: Validation, style: Style) -> str:
         lines.append("Interrupted: this is what had been measured by then.")
     if style == "github":
         return "\n\n".join([f"# {title}", *lines])
-    return "\n".join(fill(line, 80) for line in (title, *lines))
+    return "\n".join(map(filled, (title, *lines)))
 
 
 def headline(validation: Validation) -> str:
@@ -74,7 +73,7 @@ def _section(title: str, text: str, body: str, style: Style) -> list[str]:
         return []
     if style == "github":
         return [f"## {title}", *([text] if text else []), body]
-    return [*([fill(f"{title}: {text}", 80)] if text else []), body]
+    return [*([filled(f"{title}: {text}")] if text else []), body]
 
 
 def _layers(counts: Sequence[Count]) -> tuple[list[Count], list[Count]]:
@@ -129,7 +128,7 @@ def _cells(validation: Validation, style: Style) -> str:
             cell.component,
             cell.tokens,
             cell.batch,
-            si(cell.predicted_s, "s"),
+            si(cell.attainable_time_s, "s"),
             si(cell.measured_s, "s"),
             percent(cell.error, signed=True),
             percent(cell.noise),
@@ -150,7 +149,7 @@ def _accuracies(validation: Validation, style: Style) -> str:
     return grid(rows, headers, style) if rows else ""
 
 
-def _accuracy(name: str, cells: Sequence[Cell]) -> list[str]:
+def _accuracy(name: str, cells: Sequence[TimedCell]) -> list[str]:
     found, bound = accuracy(cells), accuracy(cells, roofline=True)
 
     def both(quantity: str) -> str:

@@ -124,6 +124,8 @@ def calibrate(
     Raises InputError for what the device cannot do, KeyboardInterrupt on Ctrl-C: half a calibration
     is none.
     """
+    if not 0 < seconds < np.inf:
+        raise InputError(f"a calibration needs some time: seconds must be above 0, got {seconds:g}")
     return _Calibrator(place_of(device or machine.default_device()), clock, progress).run(
         name, modes, seconds
     )
@@ -171,7 +173,7 @@ class _Calibrator:
             progress=self._part("host"),
         )
         assert hardware.kernel_laws is not None
-        hardware = replace(hardware, kernel_laws=replace(hardware.kernel_laws, host=hosts))
+        hardware = replace(hardware, kernel_laws=hardware.kernel_laws.updated(host=hosts))
         return Calibration(hardware, self.rows, self.notes)
 
     def _kernels(self, modes: Sequence[str] | None) -> tuple[list[str], list[str]]:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 import torch
 from msgspec.structs import replace
 
+from roofline.device.laws.host import HostLaw
 from roofline.engine.analysis import analyze
 from roofline.records.statistics import StoppingRule
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.measure.pipeline import build_pipeline
 from roofline.torch_side.measure.timing import (
@@ -100,7 +100,9 @@ def _kernels_s(spec: Lmm, hardware: Hardware, quant: str, component: str) -> flo
     if hardware.kind != "cpu":
         return 0.0
     stage = "decode" if component == "decode" else "prefill"
-    estimate = analyze(spec, hardware, quant, _VISUAL, _TEXT, stage=stage, reducer=_REDUCER)
+    estimate = analyze(
+        spec, hardware, quant, _VISUAL, text_tokens=_TEXT, stage=stage, reducer=_REDUCER
+    )
     part = estimate.components["llm" if component == "decode" else component]
     return float(part.attainable_time_s or 0.0)
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from roofline.errors import InputError
 from roofline.fitting.device import fit_device
-from roofline.fitting.tables import by_kind
+from roofline.fitting.tables import by_family
 from roofline.specs.hardware import Hardware, MatmulPeaks
 from roofline.specs.sourced import Peak, Sourced
 from roofline.torch_side.load import DTYPES
@@ -71,7 +71,7 @@ def measured_hardware(
         l2_bandwidth_gb_per_s=_figure(cache / GIGA),
         launch_overhead_us=_figure(min(r["fastest_s"] for r in _of(rows, "launch")) / MICRO),
     )
-    measured = by_kind(pd.DataFrame(rows))
+    measured = by_family(pd.DataFrame(rows))
     laws = fit_device(hardware, measured, source=SOURCE, date=today, origin="measured")
     return replace(hardware, kernel_laws=replace(laws, conditions=conditions))
 

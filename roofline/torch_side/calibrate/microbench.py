@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from roofline.torch_side.families.llama_decoder import rms_norm, rotation
 from roofline.torch_side.load import DTYPES
 
 Run = Callable[[], object]
@@ -225,9 +226,7 @@ _HEAD = 64
 
 
 def _rms_norm(x: Tensor) -> Run:
-    from transformers.models.llama.modeling_llama import LlamaRMSNorm
-
-    norm = LlamaRMSNorm(x.shape[-1]).to(x)
+    norm = rms_norm(x.shape[-1]).to(x)
     return lambda: norm(x)
 
 
@@ -238,15 +237,14 @@ def _layer_norm(x: Tensor) -> Run:
 
 def _rotary(x: Tensor) -> Run:
     """Queries and keys of one width, and keys and values into the cache."""
-    from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
-
+    rotate = rotation()
     head = min(_HEAD, x.shape[-1])
     heads = x.view(1, x.shape[1], -1, head).transpose(1, 2)
     angles = torch.randn(1, x.shape[1], head, device=x.device, dtype=x.dtype)
     keys, values = torch.empty_like(heads), torch.empty_like(heads)
 
     def run() -> None:
-        _, rotated = apply_rotary_pos_emb(heads, heads, angles, angles)
+        _, rotated = rotate(heads, heads, angles, angles)
         keys.copy_(rotated)
         values.copy_(heads)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from roofline.torch_side.measure.telemetry import Telemetry
+from roofline.torch_side.measure.telemetry import NvmlTelemetry
 
 _STANDSTILL_S = 1.0
 """Ten times the longest known step of a counter."""
@@ -13,7 +13,7 @@ _STANDSTILL_S = 1.0
 
 def energy_per_run(
     run: Callable[[], object],
-    telemetry: Telemetry,
+    telemetry: NvmlTelemetry,
     *,
     synchronize: Callable[[], None],
     clock: Callable[[], float] = time.perf_counter,

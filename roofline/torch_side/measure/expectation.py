@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.result import Estimate, Totals
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import OpTotals, Quantities, Totals
 from roofline.errors import InputError
 from roofline.records.measurement import WHOLE
 from roofline.specs.hardware import Hardware
-from roofline.torch_side.measure.request import ANY_DEVICE, Request
+from roofline.torch_side.measure.request import Request
 
 
-class Figures(Struct, frozen=True):
-    """The fields of a `record.TimedSpan` that are not measured."""
+class ExpectedFigures(Struct, frozen=True):
+    """The fields of a `records.TimedSpan` that are not measured."""
 
     flops: float
     memory_access_bytes: float
     roofline_time_s: float | None
     attainable_time_s: float | None
 
-    def plus(self, other: Figures, sign: int = 1) -> Figures:
+    def plus(self, other: ExpectedFigures, sign: int = 1) -> ExpectedFigures:
         """Figure by figure; what one does not know, the sum does not."""
-        return Figures(
+        return ExpectedFigures(
             flops=self.flops + sign * other.flops,
             memory_access_bytes=self.memory_access_bytes + sign * other.memory_access_bytes,
             roofline_time_s=_sum(self.roofline_time_s, other.roofline_time_s, sign),
@@ -45,47 +45,50 @@ class Expectation:
     """
 
     def __init__(self, request: Request, hardware: Hardware | None) -> None:
-        self._hardware, self._graphed = hardware, request.mode == "cuda-graph"
-        device = hardware or ANY_DEVICE
-        self._whole = request.estimate(device)
+        self._graphed = request.mode == "cuda-graph"
+        scenario = replace(request.scenario, hardware=hardware)
+        run = Counts.of if hardware is None else Estimate.of
+        self._whole: Counts = run(scenario)
         self._prefill = self._whole
-        if request.stage == "generate":
-            self._prefill = replace(request, stage="prefill").estimate(device)
+        if scenario.stage == "generate":
+            self._prefill = run(replace(scenario, stage="prefill"))
 
     @property
     def estimate(self) -> Estimate | None:
         """The whole run's; None without hardware."""
-        return self._whole if self._hardware else None
+        return self._whole if isinstance(self._whole, Estimate) else None
 
     @property
-    def op_table(self) -> list[dict[str, Any]]:
-        """Ops of the whole run."""
-        return self._whole.op_table() if self._hardware else []
+    def ops(self) -> Sequence[OpTotals]:
+        """Of the whole run; none without hardware."""
+        return self.estimate.ops if self.estimate else ()
 
-    def of(self, span: str, spans: Iterable[str]) -> Figures:
+    def of(self, span: str, spans: Iterable[str]) -> ExpectedFigures:
         """What is expected of one of the spans of a run."""
         if span == WHOLE:
             return self._figures(self._whole.end_to_end)
         if span == "decode":
-            steps = self._figures(self._whole.components["llm"])
+            steps = self._figures(self._whole.llm)
             if self._prefill is self._whole:
                 return steps
-            return steps.plus(self._figures(self._prefill.components["llm"]), -1)
+            return steps.plus(self._figures(self._prefill.llm), -1)
         parts = self._prefill.components
-        figures, reducer = self._figures(parts[span]), self._prefill.work.reducer
+        figures, reducer = self._figures(parts[span]), self._prefill.reducer
         if reducer is None or "reducer" in spans:
             return figures
         inside = "llm" if reducer.site == "llm" else "vision"
         return figures.plus(self._figures(parts["reducer"])) if span == inside else figures
 
-    def _figures(self, totals: Totals) -> Figures:
-        predicted = totals.attainable_time_s if self._graphed else totals.eager_time_s
-        timed = self._hardware is not None
-        return Figures(
-            flops=float(totals.flops),
-            memory_access_bytes=float(totals.memory_access_bytes),
-            roofline_time_s=float(totals.time_s) if timed else None,
-            attainable_time_s=float(predicted) if timed and predicted is not None else None,
+    def _figures(self, part: Quantities) -> ExpectedFigures:
+        roofline = predicted = None
+        if isinstance(part, Totals):
+            roofline = part.roofline_time_s
+            predicted = part.attainable_time_s if self._graphed else part.eager_time_s
+        return ExpectedFigures(
+            flops=float(part.flops),
+            memory_access_bytes=float(part.memory_access_bytes),
+            roofline_time_s=None if roofline is None else float(roofline),
+            attainable_time_s=None if predicted is None else float(predicted),
         )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from msgspec.structs import replace
 
 from roofline.errors import InputError
+from roofline.specs.catalog import load_quantization
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.request import Request
 from roofline.units import si
@@ -30,7 +30,8 @@ def short_of_memory(request: Request, device: torch.device) -> MemoryShortError:
     """The error, with the first alternative that fits."""
     free, needed = machine.free_bytes(device), request.peak_memory_bytes()
     text = (
-        f"{request.spec.name} in {request.quant} at batch {request.batch} needs "
+        f"{request.spec.name} in {request.scenario.quant.name} at batch "
+        f"{request.count('batch')} needs "
         f"{'more than there is' if needed is None else si(needed, 'B')}, and "
         f"{machine.device_name(device)} has {si(free, 'B')} free"
     )
@@ -43,9 +44,9 @@ def short_of_memory(request: Request, device: torch.device) -> MemoryShortError:
 
 def _alternatives(request: Request) -> Iterator[tuple[str, Request]]:
     """Smaller batches first, then narrower weights."""
-    batch = request.batch
+    batch = request.count("batch")
     while batch > 1:
         batch //= 2
-        yield f"--batch {batch}", replace(request, batch=batch)
+        yield f"--batch {batch}", request.with_counts(batch=batch)
     for quant in _NARROWER:
-        yield f"--quant {quant}", replace(request, quant=quant)
+        yield f"--quant {quant}", request.with_scenario(quant=load_quantization(quant))

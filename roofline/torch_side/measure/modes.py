@@ -81,7 +81,7 @@ _SHAPES = 1000
 By the name that torch 2.6 has for it, too."""
 
 
-class Recorder(Protocol):
+class GraphRecorder(Protocol):
     """Records what a function does, so that it can be done again."""
 
     def warm_up(self, function: Callable[[], object]) -> None:
@@ -119,7 +119,7 @@ _WARM_UPS = 2
 
 
 def graphed(
-    prefill: Steps, decode: Steps, first: Tensor, recorder: Recorder | None = None
+    prefill: Steps, decode: Steps, first: Tensor, recorder: GraphRecorder | None = None
 ) -> tuple[Steps, Steps]:
     """Each step as a CUDA graph over tensors of its own: what is left without the host's work.
 

@@ -3,7 +3,7 @@
 `torch.profiler` times kernels; which op a kernel belongs to is read off the same trace, by the same
 rules, that hold the analysis against the model (`roofline.torch_side.oracle`). For that every aten
 call runs in a profiler range of its own, which costs the host up to 0.1 ms a call: the times of
-kernels are true, the gaps between them are not (`roofline.torch_side.measure.host_overhead` is for those).
+kernels are true, the gaps between them are not (`measure.host_overhead` is for those).
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ import torch
 from msgspec import Struct
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from roofline.engine.result import OpTotals
 from roofline.errors import InputError
 from roofline.records.measurement import Achieved
+from roofline.torch_side.families import family_of
+from roofline.torch_side.families.base import OpOwners
 from roofline.torch_side.measure.kernel_events import RANGE, Spent, spent_by_range
 from roofline.torch_side.measure.timing import Mark, synchronizer
 from roofline.torch_side.oracle.fusion import Label, labels, layer_of, rules_for
-from roofline.torch_side.oracle.trace import Recorder
+from roofline.torch_side.oracle.trace import CallRecorder
 
 OTHER = "other"
 """Name of what is no op of the analysis: it is reported all the same."""
@@ -42,14 +45,6 @@ _MARKED = {
     "connector": "connector",
     "llm": "llm",
     "decode": "llm",
-}
-_MODULES = {
-    "vision_tower": "vision",
-    "image_tower": "vision",
-    "video_tower": "vision",
-    "multi_modal_projector": "connector",
-    "language_model": "llm",
-    "lm_head": "llm",
 }
 
 
@@ -80,12 +75,13 @@ def measure_ops(
 
     run: takes a mark to call with a component's name behind its work, as `Pipeline.prefill` does.
         Without marks, work is told apart by module: `lambda mark: model(**inputs)` will do.
-    model: of `load_model`.
+    model: of a known family, as `load_model` makes them.
     device: `cpu` or a CUDA device.
     repeats: runs, behind one that is not looked at. Times are those of the run with the median
         total, so that they add up.
 
-    Raises InputError if `run` makes no aten calls, as a compiled one or a replayed graph does not.
+    Raises InputError if `run` makes no aten calls, as a compiled one or a replayed graph does not,
+    and FamilyError for a model of no known family.
     """
     if repeats < 1:
         raise InputError(f"`repeats` must be 1 or more, and is {repeats}")
@@ -95,8 +91,8 @@ def measure_ops(
     return runs[(len(runs) - 1) // 2]
 
 
-def achieved(op_times: Iterable[OpTime], op_table: Iterable[Mapping[str, Any]]) -> list[Achieved]:
-    """Put measured times beside the rows of `Estimate.op_table` for the same scenario.
+def achieved(op_times: Iterable[OpTime], expected_ops: Iterable[OpTotals]) -> list[Achieved]:
+    """Put measured times beside the analysis of the same scenario.
 
     All layers and phases together. An op that ran more often than the analysis has it (Hugging
     Face runs the ViT block behind the features, say) is compared per occurrence. Expected ops that
@@ -104,16 +100,16 @@ def achieved(op_times: Iterable[OpTime], op_table: Iterable[Mapping[str, Any]]) 
     """
     measured = {(time.component, time.name): time for time in op_times}
     expected: dict[tuple[str, str], _Expected] = {}
-    for row in op_table:
-        key = row["component"], row["name"]
-        if key not in measured and (row["component"], OTHER) in measured:
-            key = row["component"], OTHER
-        expected.setdefault(key, _Expected(row["kind"])).add(row)
+    for op in expected_ops:
+        key = op.component, op.name
+        if key not in measured and (op.component, OTHER) in measured:
+            key = op.component, OTHER
+        expected.setdefault(key, _Expected(op.kind)).add(op)
     alone = [key for key in expected if key not in measured]
     return [
         *(_beside(time, expected.get(key)) for key, time in measured.items()),
         *(
-            Achieved(*key, expected[key].kind, 0, 0, None, None, expected[key].time_s)
+            Achieved(*key, expected[key].kind, 0, 0, None, None, expected[key].roofline_time_s)
             for key in alone
         ),
     ]
@@ -126,11 +122,11 @@ class _Expected(Struct):
     count: float = 0.0
     flops: float = 0.0
     memory_access_bytes: float = 0.0
-    time_s: float = 0.0
+    roofline_time_s: float = 0.0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        for name in ("count", "flops", "memory_access_bytes", "time_s"):
-            setattr(self, name, getattr(self, name) + float(row[name]))
+    def add(self, op: OpTotals) -> None:
+        for name in ("count", "flops", "memory_access_bytes", "roofline_time_s"):
+            setattr(self, name, getattr(self, name) + float(getattr(op, name)))
 
 
 def _beside(time: OpTime, expected: _Expected | None) -> Achieved:
@@ -146,7 +142,7 @@ def _beside(time: OpTime, expected: _Expected | None) -> Achieved:
     if expected is None or not expected.count:
         return Achieved(*op, None)
     ran = 1.0 if time.name == OTHER else time.count / expected.count
-    roofline_time_s = ran * expected.time_s
+    roofline_time_s = ran * expected.roofline_time_s
     if not time.device_time_s:
         return Achieved(*op, roofline_time_s)
     return Achieved(
@@ -165,11 +161,11 @@ class _Range(NamedTuple):
     call: int
 
 
-class _Ranged(Recorder):  # type: ignore[no-untyped-call]
+class _RangedRecorder(CallRecorder):  # type: ignore[no-untyped-call]
     """A recorder that runs every call in a profiler range of its own."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, owners: OpOwners) -> None:
+        super().__init__(owners)
         self.ranges: list[_Range] = []
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -182,7 +178,8 @@ class _Ranged(Recorder):  # type: ignore[no-untyped-call]
 def _profiled(run: Callable[[Mark], object], model: Any, device: torch.device) -> list[OpTime]:
     on_cpu = device.type == "cpu"
     activities = [ProfilerActivity.CPU, *([] if on_cpu else [ProfilerActivity.CUDA])]
-    recorder = _Ranged()
+    family = family_of(model)
+    recorder = _RangedRecorder(family.owners)
     components: list[str] = []  # of the ranges up to the last mark
 
     def mark(name: str) -> None:
@@ -197,7 +194,8 @@ def _profiled(run: Callable[[Mark], object], model: Any, device: torch.device) -
     if not recorder.calls:
         raise InputError("nothing to time op by op: no aten calls are made; use the mode eager")
     attention = "eager" if model.config._attn_implementation == "eager" else "flash"
-    ops = _ops(recorder, labels(recorder.trace(model), rules_for(attention)), components)
+    named = labels(recorder.trace(model), rules_for(attention))
+    ops = _ops(recorder, named, components, family.components)
     return _summed(ops, spent_by_range(profiler.events(), on_cpu=on_cpu))
 
 
@@ -212,13 +210,16 @@ class _Op(NamedTuple):
 
 
 def _ops(
-    recorder: _Ranged, named: Mapping[int, Label], components: Sequence[str]
+    recorder: _RangedRecorder,
+    named: Mapping[int, Label],
+    components: Sequence[str],
+    component_of: Mapping[str, str],
 ) -> dict[str | None, _Op]:
     """By the name of a range, and for None, what runs in no range."""
     last = {place.call: number for number, place in enumerate(recorder.ranges)}
     ops: dict[str | None, _Op] = {None: _Op(OTHER, OTHER, OTHER, None)}
     for number, (place, marked) in enumerate(zip(recorder.ranges, components, strict=True)):
-        component = marked or _component(place.path)
+        component = marked or _component(place.path, component_of)
         # of the ranges that were to have an index the last one has it: those before were views
         recorded = place.call < len(recorder.calls) and last[place.call] == number
         label = named.get(place.call) if recorded else None
@@ -232,8 +233,9 @@ def _ops(
     return ops
 
 
-def _component(path: str) -> str:
-    parts = (_MODULES.get(part) for part in path.split("."))
+def _component(path: str, component_of: Mapping[str, str]) -> str:
+    """By the outermost module on the path that belongs to one."""
+    parts = (component_of.get(part) for part in path.split("."))
     return next((part for part in parts if part), OTHER)
 
 

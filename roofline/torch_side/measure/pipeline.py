@@ -7,7 +7,7 @@ before the first run; the KV cache is written in place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -15,10 +15,12 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
+from roofline.engine.axes import DEFAULT_TEXT_TOKENS
+from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError, SpecError
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm
+from roofline.torch_side.families import family_of
 from roofline.torch_side.load import SEED, load_model
 from roofline.torch_side.measure.kv_cache import InPlaceCache
 from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
@@ -26,8 +28,8 @@ from roofline.torch_side.measure.timing import Mark
 from roofline.torch_side.pictures import preprocessed, read
 from roofline.torch_side.reduce.methods import find
 from roofline.torch_side.reduce.methods.base import LanguageLayers, Reduction
-from roofline.torch_side.reduce.path import VisualPath, embed, lay_out, visual_inputs
-from roofline.torch_side.reduce.splice import Prompt, PromptError
+from roofline.torch_side.reduce.path import ReductionPath, embed
+from roofline.torch_side.reduce.splice import PromptError, TokenizedPrompt
 
 
 class Next(NamedTuple):
@@ -74,6 +76,7 @@ def build_pipeline(
     if not isinstance(spec, Lmm):
         raise SpecError(f"model {spec.name}", [("kind", "only an lmm has components to time")])
     Scenario.of(  # its checks
+        spec,
         visual_tokens=visual_tokens,
         text_tokens=text_tokens,
         batch=batch,
@@ -92,8 +95,9 @@ def build_pipeline(
             attention=attention,
             seed=seed,
         )
-    visual = visual_inputs(loaded)[-1]  # of Video-LLaVA's two the video
-    images, side = batch * spec.images, visual.tower.config.image_size
+    family = family_of(loaded)
+    visual = family.sample_input(loaded)
+    images, side = batch * spec.images, visual.tower.image_size
     random = torch.Generator().manual_seed(seed)
     if photo is None:
         pixels = torch.randn(images, 3, side, side, generator=random)
@@ -101,7 +105,12 @@ def build_pipeline(
         pixels = photo if isinstance(photo, Tensor) else preprocessed(photo, checkpoint, side)[1]
         pixels = pixels.expand(images if len(pixels) == 1 else -1, -1, -1, -1)
     placeholders = torch.full((batch, spec.images * visual.unreduced), visual.placeholder)
-    ids = torch.cat([placeholders, _text(loaded.config, (batch, text_tokens), random)], dim=1)
+    rows, special = (
+        loaded.get_input_embeddings().num_embeddings,
+        family.special_tokens(loaded.config),
+    )
+    text = _text(rows, special, (batch, text_tokens), random)
+    ids = torch.cat([placeholders, text], dim=1)
     return Pipeline(
         loaded,
         reducer=reducer,
@@ -127,14 +136,12 @@ def _options(spec: Lmm, reducer: str | None, visual_tokens: int | None) -> dict[
     return {"count": visual_tokens if inside_llm else per_image}
 
 
-def _text(config: Any, shape: tuple[int, int], random: torch.Generator) -> Tensor:
+def _text(
+    vocabulary: int, special: Collection[int], shape: tuple[int, int], random: torch.Generator
+) -> Tensor:
     """Ids of any tokens but those with a meaning of their own."""
-    special = ("image_token_id", "video_token_id", "pad_token_id")
-    ordinary = torch.ones(config.text_config.vocab_size, dtype=torch.bool)
-    for owner in (config, config.text_config):
-        for name in special:
-            if getattr(owner, name, None) is not None:
-                ordinary[getattr(owner, name)] = False
+    ordinary = torch.ones(vocabulary, dtype=torch.bool)
+    ordinary[[token for token in special if token < vocabulary]] = False
     ids = ordinary.nonzero().flatten()
     return ids[torch.randint(len(ids), shape, generator=random)]
 
@@ -145,7 +152,7 @@ class Pipeline:
     pixels: [images, 3, height, width], or videos [B, frames, 3, height, width].
     ids: [B, n], a placeholder for every unreduced visual token, as a processor writes them; no
         padding.
-    options: those of the reducer; without one `count`, tokens of each image (`VisualPath`).
+    options: those of the reducer; without one `count`, tokens of each image (`ReductionPath`).
     output_tokens: decode steps of `generate`.
     mode: what the steps run as (`roofline.torch_side.measure.modes`).
 
@@ -178,8 +185,8 @@ class Pipeline:
         mode: Mode = eager,
     ) -> None:
         entry, options = None if reducer is None else find(reducer), options or {}
-        path = VisualPath(model, entry, options)
-        prompt = Prompt.of(ids)
+        path = ReductionPath(model, entry, options)
+        prompt = TokenizedPrompt.of(ids)
         visual = next((v for v in path.inputs if bool((prompt.ids == v.placeholder).any())), None)
         if visual is None:
             raise PromptError("the prompt has no placeholder of a visual token")
@@ -187,7 +194,7 @@ class Pipeline:
         self._pixels = pixels.flatten(0, -4).to(model.device, model.dtype)
         prompt.check(visual.placeholder, visual.unreduced, len(self._pixels))
 
-        layout = lay_out(model, prompt, [visual], [path.tokens(visual, self._pixels)])
+        layout = path.lay_out(prompt, [visual], [path.tokens(visual, self._pixels)])
         self._layout, self._visual_here = layout.spliced, layout.visual
         self._ids, self._places = (
             tensor.to(model.device) for tensor in (layout.spliced.ids, layout.places)
@@ -199,12 +206,11 @@ class Pipeline:
             answer = torch.ones(len(ids), steps, dtype=torch.long)
             mask = torch.cat([layout.spliced.mask, answer], dim=1)
             self._mask = mask.to(model.device)
-        self._cache = InPlaceCache(
-            model.config.text_config.num_hidden_layers, self._ids.shape[1] + steps
-        )
+        decoder = path.family.decoder(model)
+        self._cache = InPlaceCache(len(decoder.layers), self._ids.shape[1] + steps)
         self._inside_llm: LanguageLayers | None = None
         if entry is not None and entry.llm is not None:
-            self._inside_llm = entry.llm(model.model.language_model, **options)
+            self._inside_llm = entry.llm(decoder, **options)
 
         self._output_tokens = output_tokens
         self._prefill: Steps = [*path.steps(visual), ("llm", self._prefill_llm)]

@@ -12,22 +12,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 
 from roofline.records.measurement import (
     WHOLE,
     Achieved,
     HostOverhead,
-    Inputs,
     Record,
     Telemetry,
     TimedSpan,
     spec_hashes,
 )
 from roofline.records.statistics import StoppingRule, quality_warnings, summarize
-from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.load import place_of
 from roofline.torch_side.measure import machine
@@ -39,8 +38,7 @@ from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.per_op import achieved, measure_ops
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.request import ATTENTIONS, Request
-from roofline.torch_side.measure.telemetry import Telemetry as NvmlTelemetry
-from roofline.torch_side.measure.telemetry import open_telemetry, telemetry_warnings
+from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry, telemetry_warnings
 from roofline.torch_side.measure.timing import (
     Clock,
     Mark,
@@ -77,7 +75,7 @@ def profile(
 ) -> Record:
     """Measure as asked. Ctrl-C ends it early: the record then says that it is not complete.
 
-    Raises InputError: what `Request.check`, `build_pipeline` and `load_model` raise, and
+    Raises InputError: what `build_pipeline` and `load_model` raise, and
     MemoryShortError.
     Raises KeyboardInterrupt if nothing at all had been measured yet.
     """
@@ -88,11 +86,9 @@ class _Run:
     """One request on its way to a record."""
 
     def __init__(self, request: Request, clock: Clock, progress: Progress | None) -> None:
-        request.check()
         self.spec, self.clock, self.progress = request.spec, clock, progress
-        self.device = place_of(request.device or machine.default_device())
-        quant = request.quant or ("fp32" if self.device.type == "cpu" else "fp16")
-        self.request = replace(request, quant=quant)
+        self.device = place_of(request.device)
+        self.request = request
         self.notes: list[str] = []
         self.hardware = self._hardware()
 
@@ -141,8 +137,8 @@ class _Run:
 
     def _hardware(self) -> Hardware | None:
         """The device's spec: the one that was named, else the one of its name in the catalog."""
-        if self.request.hardware is not None:
-            return load_hardware(self.request.hardware)
+        if self.request.scenario.hardware is not None:
+            return self.request.scenario.hardware
         found = machine.catalogued(self.device)
         if found is None:
             self.notes.append(
@@ -158,14 +154,14 @@ class _Run:
         try:
             return build_pipeline(
                 self.spec,
-                reducer=request.reducer,
+                reducer=request.scenario.inputs["reducer"],
                 visual_tokens=request.visual_tokens,
-                batch=request.batch,
-                text_tokens=request.text_tokens,
-                output_tokens=request.output_tokens,
+                batch=request.count("batch"),
+                text_tokens=request.count("text_tokens"),
+                output_tokens=request.count("output_tokens"),
                 image=request.image,
                 checkpoint=request.checkpoint,
-                quant=request.quant,
+                quant=request.scenario.quant.name,
                 device=self.device,
                 attention=ATTENTIONS[request.attention],
                 mode=request.mode,
@@ -177,7 +173,7 @@ class _Run:
     def _measured(self, pipeline: Pipeline) -> dict[str, Measurement]:
         """Samples of the run with marks and of the same without, side by side."""
         run = self._run(pipeline)
-        if self.request.stage != "prefill":
+        if self.request.scenario.stage != "prefill":
             pipeline.prefill()  # fills the cache that decode steps read
         subjects = [Subject(_MARKED, run), Subject(WHOLE, lambda _: run(ignore))]
         rule = self._rule
@@ -196,7 +192,7 @@ class _Run:
             "decode": pipeline.decode_step,
             "generate": pipeline.generate,
         }
-        return stages[self.request.stage]
+        return stages[self.request.scenario.stage]
 
     def _look_closer(
         self,
@@ -227,11 +223,13 @@ class _Run:
             )
         if self.request.per_op:
             times = measure_ops(run, pipeline.model, self.device)
-            extras.ops = achieved(times, expectation.op_table if expectation else [])
+            extras.ops = achieved(times, expectation.ops if expectation else ())
 
     def _as_run(self, pipeline: Pipeline) -> Request:
         """The request with as many visual tokens as an adaptive reducer has left."""
-        inside_llm = self.request.reducer is not None and "reducer" not in pipeline.components
+        inside_llm = (
+            self.request.scenario.reducer is not None and "reducer" not in pipeline.components
+        )
         if self.request.visual_tokens is not None or inside_llm:
             return self.request
         least, most = min(pipeline.visual_tokens), max(pipeline.visual_tokens)
@@ -240,7 +238,7 @@ class _Run:
                 f"sequences have {least} to {most} visual tokens; the estimate is for the longest, "
                 "to which the others are padded"
             )
-        return replace(self.request, visual_tokens=most)
+        return self.request.with_counts(visual_tokens=most)
 
     def _spans(
         self, measured: Mapping[str, Measurement], expectation: Expectation | None
@@ -265,19 +263,21 @@ class _Run:
             )
         return found
 
-    def _inputs(self, pipeline: Pipeline) -> Inputs:
+    def _inputs(self, pipeline: Pipeline) -> dict[str, Any]:
         """What was asked, defaults filled in; no paths."""
-        asked = asdict(self.request)
-        given = {name: asked[name] for name in Inputs.__struct_fields__}
-        named = {
-            "model": self.spec.name,
+        request = self.request
+        axes = request.scenario.inputs
+        del axes["accounting"]
+        return axes | {
             "hardware": self.hardware.name if self.hardware else None,
-            "device": str(self.device),
-            "visual_tokens": self.request.visual_tokens or max(pipeline.visual_tokens),
-            "checkpoint": _last(self.request.checkpoint),
-            "image": _last(self.request.image),
+            "visual_tokens": request.visual_tokens or max(pipeline.visual_tokens),
+            "mode": request.mode,
+            "attention": request.attention,
+            "checkpoint": _last(request.checkpoint),
+            "image": _last(request.image),
+            "device": request.device,
+            "seed": request.seed,
         }
-        return Inputs(**given | named)
 
 
 def _last(path: str | None) -> str | None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.analysis import analyze
-from roofline.engine.result import Estimate
-from roofline.engine.scenario import DEFAULT_TEXT_TOKENS
+from roofline.engine.axes import BY_NAME
+from roofline.engine.estimate import Counts
+from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, ScenarioError, UnsupportedModeError
-from roofline.specs.catalog import load_model
-from roofline.specs.hardware import Hardware
+from roofline.specs.catalog import load_quantization
 from roofline.specs.models import Lmm
-from roofline.torch_side.load import DTYPES, SEED
+from roofline.torch_side.load import DTYPES, SEED, place_of
+from roofline.torch_side.measure import machine
 
-STAGES = ("prefill", "decode", "generate")
 ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
 """Names on the command line → in transformers."""
 
@@ -22,23 +23,14 @@ ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
 class Request(Struct, frozen=True, kw_only=True):
     """What to run, and how long to measure."""
 
-    model: str | Lmm
-    reducer: str | None = None
-    visual_tokens: int | None = None
-    text_tokens: int = DEFAULT_TEXT_TOKENS
-    batch: int = 1
-    output_tokens: int = 0
-    stage: str = "prefill"
-    quant: str | None = None
-    """Left out, fp32 on a CPU and fp16 elsewhere."""
-    checkpoint: str | None = None
-    image: str | None = None
-    device: str | None = None
-    """Left out, an accelerator if there is one."""
+    scenario: Scenario
+    """Without `visual_tokens` where the model or the reducer decides; with hardware if a spec to
+    compare with was named."""
+    device: str
     mode: str = "eager"
     attention: str = "sdpa"
-    hardware: str | Hardware | None = None
-    """Left out, what the catalog has under the device's own name."""
+    checkpoint: str | None = None
+    image: str | None = None
     per_op: bool = False
     cap_s: float = 30.0
     """Longest time for samples."""
@@ -46,59 +38,82 @@ class Request(Struct, frozen=True, kw_only=True):
     """How well the median is to be known."""
     seed: int = SEED
 
-    @property
-    def spec(self) -> Lmm:
-        """The model. Raises UnknownNameError, SpecError, ScenarioError."""
-        spec = load_model(self.model)
-        if not isinstance(spec, Lmm):
-            raise ScenarioError(f"{spec.name} is no LMM: profile one, such as llava-1.5-7b")
-        return spec
+    @classmethod
+    def of(
+        cls,
+        *,
+        device: str | None = None,
+        attention: str = "sdpa",
+        mode: str = "eager",
+        per_op: bool = False,
+        **asked: Any,
+    ) -> Request:
+        """Check, and fill in the defaults of this machine.
 
-    def check(self) -> None:
-        """Raise InputError for what does not go together, before anything is loaded."""
-        for name, value, known in (
-            ("stage", self.stage, STAGES),
-            ("attention", self.attention, ATTENTIONS),
-        ):
-            if value not in known:
-                raise UnsupportedModeError(
-                    f"unknown {name} {value!r}: choose one of {', '.join(known)}"
-                )
-        if self.stage == "generate" and self.output_tokens < 1:
-            raise ScenarioError("the stage generate needs output tokens, 1 or more")
-        if self.per_op and self.mode != "eager":
+        device: left out, an accelerator if there is one. quant: left out, fp32 on a CPU and fp16
+        elsewhere. Further keywords are axes of the scenario, and fields.
+        Raises InputError for what does not go together, before anything is loaded.
+        """
+        if attention not in ATTENTIONS:
+            known = ", ".join(ATTENTIONS)
+            raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
+        if per_op and mode != "eager":
             raise UnsupportedModeError(
-                f"single ops can be told apart in mode eager only, not in {self.mode}"
+                f"single ops can be told apart in mode eager only, not in {mode}"
             )
-
-    def estimate(self, hardware: str | Hardware) -> Estimate:
-        """The analysis of the same run. Raises InputError for what it cannot price."""
-        return analyze(
-            self.spec,
-            hardware,
-            self.quant or "fp16",
-            visual_tokens=self.visual_tokens,
-            text_tokens=self.text_tokens,
-            batch=self.batch,
-            stage=self.stage,
-            output_tokens=self.output_tokens if self.stage == "generate" else 0,
-            attention="eager" if self.attention == "eager" else "flash",
-            reducer=self.reducer,
+        axes = {name: asked.pop(name) for name in list(asked) if name in BY_NAME}
+        place = place_of(device or machine.default_device())
+        axes["quant"] = axes.get("quant") or ("fp32" if place.type == "cpu" else "fp16")
+        scenario = Scenario.of(**axes, attention="eager" if attention == "eager" else "flash")
+        if not isinstance(scenario.model, Lmm):
+            name = scenario.model.name
+            raise ScenarioError(f"{name} is no LMM: profile one, such as llava-1.5-7b")
+        if scenario.stage == "generate" and not int(scenario.counts["output_tokens"]):
+            raise ScenarioError("the stage generate needs output tokens, 1 or more")
+        return cls(
+            scenario=scenario,
+            device=str(place),
+            mode=mode,
+            attention=attention,
+            per_op=per_op,
+            **asked,
         )
 
+    @property
+    def spec(self) -> Lmm:
+        """The model."""
+        model = self.scenario.model
+        assert isinstance(model, Lmm)
+        return model
+
+    @property
+    def visual_tokens(self) -> int | None:
+        """As asked; None where the model or the reducer decides."""
+        visual = self.scenario.counts.get("visual_tokens")
+        return None if visual is None else int(visual)
+
+    def count(self, name: str) -> int:
+        """What was asked on an axis of counts."""
+        return int(self.scenario.counts[name])
+
+    def with_scenario(self, **changes: Any) -> Request:
+        """The same with other values of the scenario's fields."""
+        return replace(self, scenario=replace(self.scenario, **changes))
+
+    def with_counts(self, **counts: int) -> Request:
+        """The same with other counts."""
+        return replace(self, scenario=self.scenario.with_counts(**counts))
+
     def peak_memory_bytes(self) -> float | None:
-        """What it needs of any device, loading included; None where nobody prices it.
+        """What it needs of any device, loading included; None where nobody counts it.
 
         Weights that are quantized here are loaded in 16 bit before.
         """
-        wide = self if self.quant in DTYPES else replace(self, quant="bf16")
+        scenario = self.scenario
+        wide = scenario.quant if scenario.quant.name in DTYPES else load_quantization("bf16")
         try:
-            running = self.estimate(ANY_DEVICE).end_to_end.peak_memory_bytes
-            loading = wide.estimate(ANY_DEVICE).end_to_end.weight_bytes
+            running = Counts.of(scenario).end_to_end.peak_memory_bytes
+            loading = Counts.of(replace(scenario, quant=wide)).end_to_end.weight_bytes
         except InputError:
             return None
         return float(max(running, loading))
-
-
-ANY_DEVICE = "h100-sxm"
-"""For counts, which depend on no device."""

@@ -1,7 +1,7 @@
 """What the GPU says of itself while it is measured: clocks, power, temperature, throttling, energy.
 
 NVML answers, through `pynvml` (nvidia-ml-py). A missing thermometer never stops an experiment:
-whatever cannot be read is None, and `Telemetry.notes` says what that was and how to get it.
+whatever cannot be read is None, and `NvmlTelemetry.notes` says what that was and how to get it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _CLOCK_DROP = 0.1
 _HOT_C = 85
 
 
-class Telemetry:
+class NvmlTelemetry:
     """One NVIDIA GPU as NVML sees it; without a handle everything is None. Never raises."""
 
     def __init__(
@@ -195,7 +195,7 @@ def open_telemetry(
     nvml: Any = None,
     uuid: Callable[[torch.device | str], str] | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Telemetry:
+) -> NvmlTelemetry:
     """Telemetry of the GPU that torch calls `device`, found by its UUID whatever its index is.
 
     On other devices, and wherever NVML is not to be had, one without a handle, whose note says so.
@@ -203,15 +203,17 @@ def open_telemetry(
     """
     kind = str(device).partition(":")[0]
     if kind != "cuda":
-        return Telemetry(note=f"no clocks, power or energy on {kind}: NVML reads NVIDIA GPUs alone")
+        return NvmlTelemetry(
+            note=f"no clocks, power or energy on {kind}: NVML reads NVIDIA GPUs alone"
+        )
     try:
         identity = (uuid or _uuid)(device)
         nvml = nvml or importlib.import_module("pynvml")  # optional
         nvml.nvmlInit()
         handle, note = _handle(nvml, identity)
     except Exception as error:  # of torch, the library, the driver, or the device
-        return Telemetry(note=f"no clocks, power or energy: {_reason(error)}", clock=clock)
-    return Telemetry(nvml, handle, note=note, clock=clock)
+        return NvmlTelemetry(note=f"no clocks, power or energy: {_reason(error)}", clock=clock)
+    return NvmlTelemetry(nvml, handle, note=note, clock=clock)
 
 
 def _uuid(device: torch.device | str) -> str:
@@ -249,7 +251,7 @@ def throttle_reasons(mask: int) -> list[str]:
 def telemetry_warnings(before: Snapshot, during: Sequence[Snapshot], after: Snapshot) -> list[str]:
     """What the device did that spoils a measurement; empty where nothing is known to.
 
-    before, after: right before and after it. during: from `Telemetry.sampling`. Moments at which
+    before, after: right before and after it. during: from `sampling`. Moments at which
     nothing ran say nothing of clocks.
     """
     everything = [before, *during, after]

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import torch
 from msgspec.structs import replace
 
-from roofline.engine.analysis import analyze
+from roofline.engine.analysis import analyze, count
 from roofline.engine.result import Totals
 from roofline.errors import InputError, ScenarioError
 from roofline.records.statistics import StoppingRule, WarmUpRule
-from roofline.records.validation import Cell, Count, Validation
+from roofline.records.validation import Count, TimedCell, Validation
 from roofline.specs.catalog import load_hardware
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.hardware import Hardware
@@ -269,7 +269,7 @@ class _Validator:
             progress=progress,
         )
 
-    def _cells(self, scene: Scene, measured: dict[str, Measurement]) -> Iterator[Cell]:
+    def _cells(self, scene: Scene, measured: dict[str, Measurement]) -> Iterator[TimedCell]:
         """What each component of a scene took, beside what was predicted."""
         prefill = measured[scene.name]
         estimate = self._estimate(scene, "prefill")
@@ -280,16 +280,18 @@ class _Validator:
             decode = measured[f"{scene.name}, decode"]
             yield self._cell("decode", scene, self._estimate(scene, "decode")["llm"], decode.total)
 
-    def _cell(self, component: str, scene: Scene, totals: Totals, samples: Sequence[float]) -> Cell:
+    def _cell(
+        self, component: str, scene: Scene, totals: Totals, samples: Sequence[float]
+    ) -> TimedCell:
         graphed = self.mode == "cuda-graph"
         predicted = totals.attainable_time_s if graphed else totals.eager_time_s
         assert predicted is not None
-        return Cell(
+        return TimedCell(
             component=component,
             tokens=scene.tokens,
             batch=scene.batch,
-            predicted_s=float(predicted),
-            roofline_s=float(totals.time_s),
+            attainable_time_s=float(predicted),
+            roofline_time_s=float(totals.roofline_time_s),
             samples_s=list(samples),
         )
 
@@ -309,8 +311,8 @@ class _Validator:
 
 def scenes(spec: Lmm) -> list[Scene]:
     """Prompts of all lengths, some in batches, some decoded from, one reduced; the longest last."""
-    estimate = analyze(spec, "h100-sxm")
-    most = int(estimate.scenario.visual_tokens)
+    estimate = count(spec)
+    most = int(estimate.scenario.counts["visual_tokens"])
 
     def of(tokens: int, batch: int = 1) -> Scene:
         visual = min(most, tokens - _LEAST_TEXT) // spec.images * spec.images
@@ -323,12 +325,12 @@ def scenes(spec: Lmm) -> list[Scene]:
     return [*found, *map(of, PROMPTS)]
 
 
-def merged(cells: Sequence[Cell]) -> list[Cell]:
+def merged(cells: Sequence[TimedCell]) -> list[TimedCell]:
     """Cells of one component and size together: vision sees the same images at any prompt."""
-    groups: dict[Any, Cell] = {}
+    groups: dict[Any, TimedCell] = {}
     for cell in cells:
         size = cell.batch if cell.component == "vision" else (cell.tokens, cell.batch)
-        key = (cell.component, size, cell.predicted_s)
+        key = (cell.component, size, cell.attainable_time_s)
         known = groups.get(key)
         if known is not None:
             cell = replace(cell, samples_s=[*known.samples_s, *cell.samples_s])

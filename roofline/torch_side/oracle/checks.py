@@ -14,14 +14,16 @@ from typing import Any
 from msgspec import Struct
 from torch.utils.flop_counter import FlopCounterMode
 
-from roofline.engine.analysis import analyze
-from roofline.engine.layout import IMAGES
-from roofline.engine.result import Estimate
+from roofline.engine.analysis import count
+from roofline.engine.estimate import Counts
+from roofline.engine.run import Run
 from roofline.errors import ScenarioError
-from roofline.model.architectures.decoder import AttentionKind
+from roofline.model.architectures import AttentionKind
 from roofline.model.counted import TRAFFIC
-from roofline.model.polynomial import Polynomial
-from roofline.specs.models import Model
+from roofline.model.polynomial import Point, Polynomial
+from roofline.model.variables import IMAGES
+from roofline.specs.catalog import load_model
+from roofline.specs.models import DEFAULT_ARCHITECTURE, Lmm, Model
 from roofline.torch_side.oracle.fusion import group, rules_for
 from roofline.torch_side.oracle.reduced import AND, reduced_flops
 from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
@@ -34,7 +36,6 @@ QUANTITIES = (
     "activation_store_bytes",
     "peak_activation_bytes",
 )
-_ANY_DEVICE = "h100-sxm"
 """What is counted does not depend on it."""
 
 
@@ -75,18 +76,18 @@ class CostCheck(Struct, frozen=True):
 
 
 def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
-    """Trace each component of a model in fp16, on the inputs that `analyze` prices it with.
+    """Trace each component of a model in fp16, on the inputs that `count` counts it with.
 
     scenario: arguments of `analyze` that say what runs: counts (one number each), `stage`,
         `attention`.
 
     Raises what `analyze` raises.
     """
-    return _traced(analyze(model, _ANY_DEVICE, **scenario))
+    return _traced(count(model, **scenario), _architecture(model))
 
 
 def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
-    """`QUANTITIES` of each component of a model, as `analyze` has them and as they are traced.
+    """`QUANTITIES` of each component of a model, as the analysis has them and as they are traced.
 
     A `reducer` is counted on the reduced Hugging Face model. What it does inside the vision tower
     or the LLM cannot be told apart from them there: the row is that of both, `vision + reducer`.
@@ -98,10 +99,10 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     Raises what `analyze` raises, and ScenarioError for a reducer that cannot be counted: one whose
     counts depend on the picture, or one inside the LLM behind the prefill.
     """
-    estimate = analyze(model, _ANY_DEVICE, **scenario)
-    traced = _traced(estimate)
+    estimate = count(model, **scenario)
+    traced = _traced(estimate, _architecture(model))
     counted = {name: cost.flops for name, cost in traced.items()}
-    if estimate.work.reducer is not None and estimate.scenario.stage != "decode":
+    if estimate.reducer is not None and estimate.scenario.stage != "decode":
         counted = reduced_flops(model, estimate)
         if estimate.scenario.stage == "generate":  # the steps behind the prompt are traced alone
             counted["llm"] = traced["llm"].flops
@@ -115,37 +116,50 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     return checks
 
 
-def _traced(estimate: Estimate) -> dict[str, TracedCost]:
+def _architecture(model: str | Model) -> str:
+    """Whose modules are traced: an LMM's own, and for a part by itself those of the default."""
+    spec = load_model(model)
+    return spec.architecture if isinstance(spec, Lmm) else DEFAULT_ARCHITECTURE
+
+
+def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
     """Costs of the components that a stage runs and no reducer acts in."""
-    work, scenario = estimate.work, estimate.scenario
-    attention = work.attention
+    scenario = estimate.scenario
+    layout = Run(scenario).layout
+    attention = layout.attention
     if scenario.shape:
         raise ScenarioError("one scenario is traced at a time: give one number for each count")
-    place = work.reducer.site if work.reducer else None
-    if work.reducer and place == "llm" and scenario.stage != "prefill":
+    place = layout.reducer.site if layout.reducer else None
+    if layout.reducer and place == "llm" and scenario.stage != "prefill":
         raise ScenarioError(
-            f"layers behind {work.reducer.name} have caches of two lengths, which are not traced: "
+            f"layers behind {layout.reducer.name} have caches of two lengths, which are not "
+            "traced: "
             "compare the stage prefill"
         )
-    point = estimate.prompt.point(*scenario.axes)
-    batch, text, visual = (
-        int(axis) for axis in (scenario.batch, scenario.text_tokens, scenario.visual_tokens)
-    )
+    point = Point(scenario.counts, layout.derived)
+    batch, text, visual = (int(point[name]) for name in ("batch", "text_tokens", "visual_tokens"))
     passes: dict[str, list[Callable[[], Trace]]] = {}
-    if work.vision and scenario.stage != "decode" and place != "vision":
-        blocks = sum(group.layers for group in work.vision_groups)
+    if layout.vision and scenario.stage != "decode" and place != "vision":
+        blocks = sum(group.layers for group in layout.vision_groups)
         images = int(point(IMAGES))
-        vision = partial(trace_vision, work.vision, attention, blocks=blocks, images=images)
-        passes["vision"] = [vision]
-    if work.vision and work.llm and work.connector and scenario.stage != "decode":
-        tokens = int(point(Polynomial.of(work.projected))) // batch
+        vision = partial(trace_vision, layout.vision, attention, architecture=architecture)
+        passes["vision"] = [partial(vision, blocks=blocks, images=images)]
+    if layout.vision and layout.llm and layout.connector and scenario.stage != "decode":
+        tokens = int(point(Polynomial.of(layout.connected))) // batch
         passes["connector"] = [
-            partial(trace_connector, work.vision, work.llm, samples=batch, tokens=tokens)
+            partial(
+                trace_connector,
+                layout.vision,
+                layout.llm,
+                samples=batch,
+                tokens=tokens,
+                architecture=architecture,
+            )
         ]
-    if work.llm and place != "llm":
-        llm = partial(trace_llm, work.llm, attention, batch=batch)
+    if layout.llm and place != "llm":
+        llm = partial(trace_llm, layout.llm, attention, batch=batch, architecture=architecture)
         prompt = [] if scenario.stage == "decode" else [partial(llm, text=text, visual=visual)]
-        steps = range(int(scenario.steps))
+        steps = range(int(point["steps"]))
         passes["llm"] = [
             *prompt,
             *(partial(llm, text=1, cached=visual + text + step) for step in steps),

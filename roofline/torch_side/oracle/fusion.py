@@ -124,11 +124,11 @@ def _inside(trace: Trace, *endings: str) -> list[Call]:
 
 
 def _norm(trace: Trace) -> Claims:
-    return Claims(_named(_inside(trace, "RMSNorm", "LayerNorm")))
+    return Claims(_named(_inside(trace, *trace.owners.norm)))
 
 
 def _linear(trace: Trace) -> Claims:
-    return Claims(_named(_inside(trace, "Linear", "Conv2d")))
+    return Claims(_named(_inside(trace, *trace.owners.linear)))
 
 
 def _kv_cache(trace: Trace) -> Claims:
@@ -136,18 +136,18 @@ def _kv_cache(trace: Trace) -> Claims:
 
 
 def _rotary(trace: Trace) -> Claims:
-    return Claims(_named(_inside(trace, "RotaryEmbedding", "apply_rotary_pos_emb")))
+    return Claims(_named(_inside(trace, *trace.owners.rotary)))
 
 
 def _flash(trace: Trace) -> Claims:
-    return Claims(_named(_inside(trace, "Attention"), "attention"))
+    return Claims(_named(_inside(trace, *trace.owners.attention), "attention"))
 
 
 def _eager(trace: Trace) -> Claims:
     """Split at the softmax; a copy of an operand belongs to the product that reads it."""
     labels: dict[int, str] = {}
     products: dict[tuple[str, int], str] = {}
-    for call in _inside(trace, "Attention"):
+    for call in _inside(trace, *trace.owners.attention):
         if call.op == "bmm":
             here = call.path, call.turn
             second = products.get(here) == "qk_matmul"
@@ -156,7 +156,7 @@ def _eager(trace: Trace) -> Claims:
             labels[call.index] = "softmax"
         elif call.op in ("mul", "add"):
             labels[call.index] = "qk_matmul"
-    for call in _inside(trace, "Attention"):
+    for call in _inside(trace, *trace.owners.attention):
         if call.op == "clone":
             readers = trace.consumers.get(call.writes[0].storage, [])
             labels[call.index] = next(
@@ -167,12 +167,14 @@ def _eager(trace: Trace) -> Claims:
 
 def _act_fn(trace: Trace) -> Claims:
     """A product in an MLP itself, not in a module of it, is that of gate and up projection."""
-    product = _named((call for call in _inside(trace, "MLP") if call.op == "mul"), "act_fn")
-    return Claims(_named(_inside(trace, "SiLUActivation", "GELUActivation", "SiLU")) | product)
+    product = _named(
+        (call for call in _inside(trace, *trace.owners.mlp) if call.op == "mul"), "act_fn"
+    )
+    return Claims(_named(_inside(trace, *trace.owners.activation)) | product)
 
 
 def _prompt(trace: Trace) -> Claims:
-    lookup = (call for call in trace.calls if call.path.endswith("embed_tokens"))
+    lookup = (call for call in trace.calls if call.path.endswith(trace.owners.token_embedding))
     return Claims(
         _named(lookup),
         assembled=frozenset(call.index for call in _inside(trace, "Prompted")),
@@ -181,17 +183,19 @@ def _prompt(trace: Trace) -> Claims:
 
 def _vision_embeddings(trace: Trace) -> Claims:
     inside = (
-        call for call in trace.calls if ".embeddings" in call.path and call.op != "convolution"
+        call
+        for call in trace.calls
+        if trace.owners.vision_embeddings in call.path and call.op != "convolution"
     )
     return Claims(_named(inside, "position_embedding"))
 
 
 def _index(trace: Trace) -> Claims:
-    """Whole numbers and truth values, what LlamaModel derives from them, rotary frequencies."""
-    derived = _inside(trace, "LlamaModel")
+    """Whole numbers and truth values, what the decoder derives from them, rotary frequencies."""
+    derived = _inside(trace, *trace.owners.decoder)
     frequencies = (
         r.storage
-        for call in _inside(trace, "RotaryEmbedding")
+        for call in _inside(trace, *trace.owners.rotary_table)
         for r in call.reads
         if trace.storages[r.storage].kind == "parameter"
     )
@@ -206,7 +210,7 @@ def _residual(trace: Trace) -> Claims:
     """The additions in a layer itself: first that of the attention's branch, then the MLP's."""
     labels: dict[int, str] = {}
     seen: set[tuple[str, int]] = set()
-    for call in _inside(trace, "DecoderLayer", "EncoderLayer"):
+    for call in _inside(trace, *trace.owners.layer):
         here = call.path, call.turn
         labels[call.index] = "mlp_residual" if here in seen else "attention_residual"
         seen.add(here)

@@ -5,29 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForImageTextToText
 
-from roofline.engine.result import Estimate
+from roofline.engine.estimate import Counts
 from roofline.errors import ScenarioError
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import Lmm, Model, VisionEncoder
-from roofline.torch_side.load import config_of
+from roofline.torch_side.families import Family, families
 from roofline.torch_side.reduce.attach import attach
 
 AND = " + "
 """Joins the names of components that cannot be told apart."""
 _BY_PICTURE = frozenset({"ats"})
-_TOWERS = ("vision_tower", "image_tower", "video_tower")
 
 
-def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
+def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
     """FLOPs of a prefill that yields one token's logits, with the estimate's reducer attached.
 
     All that no other component runs is the reducer's; one inside a component shares its row.
     Raises ScenarioError for a reducer that needs a picture to know what it leaves.
     """
-    spec, reducer = load_model(model), estimate.work.reducer
+    spec, reducer = load_model(model), estimate.scenario.reducer
     assert isinstance(spec, Lmm)
     assert reducer is not None
     if reducer.name in _BY_PICTURE:
@@ -35,39 +34,40 @@ def reduced_flops(model: str | Model, estimate: Estimate) -> dict[str, int]:
             f"{reducer.name} leaves as many tokens as the picture asks for: the analysis gives the "
             "most there can be, which no count on shapes alone equals"
         )
+    family = families.find(spec.architecture)
     with torch.device("meta"):
         # eager attention is matmuls, which every version of the counter sees
-        built: Any = AutoModelForImageTextToText.from_config(  # type: ignore[no-untyped-call]
-            config_of(spec, "eager")
-        )
-    built = built.half().eval()
-    tokens = int(estimate.scenario.visual_tokens)
+        built = family.model_class()(family.config_of(spec, "eager")).half().eval()
+    counts = estimate.scenario.counts
+    tokens = int(counts["visual_tokens"])
     per_image = tokens if reducer.site == "llm" else tokens // spec.images
     attach(built, reducer.name, count=per_image)
-    inputs = _inputs(spec, int(estimate.scenario.batch), int(estimate.scenario.text_tokens))
+    inputs = _inputs(family, built, spec, int(counts["batch"]), int(counts["text_tokens"]))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         built(**inputs, logits_to_keep=1)
-    return _by_component(built, counter, reducer.site)
+    return _by_component(family, built, counter, reducer.site)
 
 
-def _by_component(built: Any, counter: FlopCounterMode, place: str) -> dict[str, int]:
+def _by_component(
+    family: Family, built: Any, counter: FlopCounterMode, place: str
+) -> dict[str, int]:
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     root = type(built).__name__
+    names = {module: f"{root}.{name}" for name, module in built.named_modules()}
 
-    def within(*names: str) -> int:
-        return sum(counts.get(f"{root}.{name}", 0) for name in names)
+    def within(*modules: nn.Module) -> int:
+        return sum(counts.get(names[module], 0) for module in modules)
 
-    towers = [f"model.{tower}" for tower in _TOWERS if hasattr(built.model, tower)]
+    towers = [visual.tower for visual in family.inputs(built)]
     # blocks, not the tower: the reducer may borrow projections of one that does not run
-    blocks = range(built.config.vision_config.num_hidden_layers)
     parts = {
         "vision": within(
-            *(f"{tower}.embeddings" for tower in towers),
-            *(f"{tower}.encoder.layers.{block}" for tower in towers for block in blocks),
+            *(tower.embeddings for tower in towers),
+            *(tower.block(index).module for tower in towers for index in range(tower.blocks)),
         ),
         "reducer": 0,
-        "connector": within("model.multi_modal_projector"),
-        "llm": within("model.language_model", "lm_head"),
+        "connector": within(family.connector(built)),
+        "llm": within(family.decoder(built).module, built.get_output_embeddings()),
     }
     parts["reducer"] = counter.get_total_flops() - sum(parts.values())
     if place == "features":
@@ -79,17 +79,15 @@ def _by_component(built: Any, counter: FlopCounterMode, place: str) -> dict[str,
     }
 
 
-def _inputs(spec: Lmm, batch: int, text: int) -> dict[str, torch.Tensor]:
+def _inputs(
+    family: Family, built: Any, spec: Lmm, batch: int, text: int
+) -> dict[str, torch.Tensor]:
     """Placeholders of one sample's images or video, then text; pixels have a shape alone."""
-    vision = load_component(spec.vision, VisionEncoder)
-    side, video = vision.image_size_px, spec.images > 1
-    whole = video or spec.vision_feature_select_strategy == "full"
-    run = spec.images * (vision.tokens if whole else vision.patches)
-    placeholder = spec.video_token_index if video else spec.image_token_index
-    ids = torch.tensor([[placeholder] * run + [0] * text]).expand(batch, -1)
+    vision, visual = load_component(spec.vision, VisionEncoder), family.sample_input(built)
+    side = vision.image_size_px
+    ids = torch.tensor([[visual.placeholder] * spec.images * visual.unreduced + [0] * text])
     pixels = torch.empty(
         batch, spec.images, vision.num_channels, side, side, device="meta", dtype=torch.float16
     )
-    if video:
-        return {"input_ids": ids, "pixel_values_videos": pixels}
-    return {"input_ids": ids, "pixel_values": pixels.flatten(0, 1)}
+    given = pixels if visual.video else pixels.flatten(0, 1)
+    return {"input_ids": ids.expand(batch, -1), visual.arguments[0]: given}

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from msgspec.structs import replace
 from torch import nn
-from transformers import CLIPVisionModel, DynamicCache, LlamaForCausalLM
-from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 
-from roofline.model.architectures.decoder import AttentionKind
-from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
-from roofline.torch_side.load import config_of
+from roofline.model.architectures import AttentionKind
+from roofline.specs.models import DEFAULT_ARCHITECTURE, LanguageModel, Lmm, VisionEncoder
+from roofline.torch_side.families import families
+from roofline.torch_side.families.tower import Tower
 from roofline.torch_side.oracle.trace import Trace, record
 
 IMPLEMENTATIONS = {"flash": "sdpa", "eager": "eager"}
@@ -23,14 +23,14 @@ IMPLEMENTATIONS = {"flash": "sdpa", "eager": "eager"}
 class Prompted(nn.Module):
     """An LLM whose prompt is visual rows, if any, followed by text."""
 
-    def __init__(self, llm: LlamaForCausalLM) -> None:
+    def __init__(self, llm: Any) -> None:
         super().__init__()
         self.llm = llm
 
     def forward(
         self, text: torch.Tensor, visual: torch.Tensor, cache: DynamicCache
     ) -> torch.Tensor:
-        prompt = self.llm.model.embed_tokens(text)
+        prompt: torch.Tensor = self.llm.get_input_embeddings()(text)
         if visual.shape[1]:
             prompt = torch.cat([visual, prompt], dim=1)
         output = self.llm(inputs_embeds=prompt, past_key_values=cache, logits_to_keep=1)
@@ -41,20 +41,22 @@ class Prompted(nn.Module):
 class Features(nn.Module):
     """A vision tower up to its last block: what lies behind it yields no visual features."""
 
-    def __init__(self, tower: CLIPVisionModel) -> None:
+    def __init__(self, tower: Tower) -> None:
         super().__init__()
-        self.tower = tower
+        self.tower = tower.module
+        self._taken_apart = tower
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        embedded = self.tower.pre_layrnorm(self.tower.embeddings(pixels))
-        hidden: torch.Tensor = self.tower.encoder(inputs_embeds=embedded).last_hidden_state
+        hidden = self._taken_apart.embed(pixels)
+        for index in range(self._taken_apart.blocks):
+            hidden = self._taken_apart.block(index)(hidden)
         return hidden
 
 
 class Projection(nn.Module):
     """A connector, fed as LLaVA does it: by a view without the class token."""
 
-    def __init__(self, connector: LlavaMultiModalProjector) -> None:
+    def __init__(self, connector: nn.Module) -> None:
         super().__init__()
         self.connector = connector
 
@@ -71,6 +73,7 @@ def trace_llm(
     text: int,
     visual: int = 0,
     cached: int = 0,
+    architecture: str = DEFAULT_ARCHITECTURE,
 ) -> Trace:
     """Trace a prompt of `visual` rows and `text` tokens behind `cached` tokens in the KV cache."""
     cache = DynamicCache()
@@ -80,65 +83,83 @@ def trace_llm(
             cache.update(past, past, layer)
     ids = torch.empty(batch, text, dtype=torch.long, device="meta")
     rows = _empty(batch, visual, spec.hidden_size)
-    return record(_llm(spec, attention), ids, rows, cache=cache)
+    owners = families.find(architecture).owners
+    return record(_llm(spec, attention, architecture), ids, rows, owners=owners, cache=cache)
 
 
 def trace_vision(
-    spec: VisionEncoder, attention: AttentionKind, *, blocks: int, images: int
+    spec: VisionEncoder,
+    attention: AttentionKind,
+    *,
+    blocks: int,
+    images: int,
+    architecture: str = DEFAULT_ARCHITECTURE,
 ) -> Trace:
     """Trace the first `blocks` blocks of a vision tower."""
     side = spec.image_size_px
     pixels = _empty(images, spec.num_channels, side, side)
-    return record(_tower(spec, attention, blocks), pixels)
+    owners = families.find(architecture).owners
+    return record(_tower(spec, attention, blocks, architecture), pixels, owners=owners)
 
 
 def trace_connector(
-    vision: VisionEncoder, llm: LanguageModel, *, samples: int, tokens: int
+    vision: VisionEncoder,
+    llm: LanguageModel,
+    *,
+    samples: int,
+    tokens: int,
+    architecture: str = DEFAULT_ARCHITECTURE,
 ) -> Trace:
-    """Trace LLaVA-1.5's connector on `tokens` visual features of each sample."""
-    config = _config(vision=vision, llm=llm)
+    """Trace a connector on `tokens` visual features of each sample."""
+    family = families.find(architecture)
     with torch.device("meta"):
-        connector = LlavaMultiModalProjector(config).half()
+        connector = family.connector_class()(_config(architecture, vision=vision, llm=llm)).half()
     hidden = _empty(samples, 1 + tokens, vision.hidden_size)
-    return record(Projection(connector), hidden)
+    return record(Projection(connector), hidden, owners=family.owners)
 
 
 @functools.lru_cache(maxsize=4)
-def _llm(spec: LanguageModel, attention: AttentionKind) -> Prompted:
-    config = _config(llm=spec).text_config
-    return Prompted(_on_meta(LlamaForCausalLM, config, attention))
+def _llm(spec: LanguageModel, attention: AttentionKind, architecture: str) -> Prompted:
+    config = _config(architecture, llm=spec).text_config
+    return Prompted(_on_meta(AutoModelForCausalLM, config, attention))
 
 
 @functools.lru_cache(maxsize=4)
-def _tower(spec: VisionEncoder, attention: AttentionKind, blocks: int) -> Features:
-    config = _config(vision=replace(spec, num_hidden_layers=blocks)).vision_config
-    return Features(_on_meta(CLIPVisionModel, config, attention))
+def _tower(
+    spec: VisionEncoder, attention: AttentionKind, blocks: int, architecture: str
+) -> Features:
+    config = _config(architecture, vision=replace(spec, num_hidden_layers=blocks)).vision_config
+    return Features(families.find(architecture).tower(_on_meta(AutoModel, config, attention)))
 
 
-def _on_meta(model_class: Any, config: Any, attention: AttentionKind) -> Any:
+def _on_meta(auto_class: Any, config: Any, attention: AttentionKind) -> Any:
     implementation = IMPLEMENTATIONS[attention]
     with torch.device("meta"):
-        model = model_class._from_config(
+        model = auto_class.from_config(
             config, attn_implementation=implementation, dtype=torch.float16
         )
     return model.eval()
 
 
 def _config(
-    *, vision: str | VisionEncoder = "clip-vit-l-336", llm: str | LanguageModel = "vicuna-7b"
+    architecture: str,
+    *,
+    vision: str | VisionEncoder = "clip-vit-l-336",
+    llm: str | LanguageModel = "vicuna-7b",
 ) -> Any:
     """Hugging Face's config of an LMM with these parts; those not given do not matter."""
-    return config_of(
-        Lmm(
-            name="traced",
-            title="",
-            source="",
-            vision=vision,
-            connector="llava-connector",
-            llm=llm,
-            pad_token_id=1,
-        )
+    lmm = Lmm(
+        name="traced",
+        title="",
+        source="",
+        vision=vision,
+        connector="llava-connector",
+        llm=llm,
+        vision_feature_select_strategy="full",  # goes with any tower
+        architecture=architecture,
+        pad_token_id=1,
     )
+    return families.find(architecture).config_of(lmm)
 
 
 def _empty(*shape: int) -> torch.Tensor:

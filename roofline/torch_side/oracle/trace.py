@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 from unittest import mock
 
@@ -21,7 +22,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers.cache_utils import CacheLayerMixin, DynamicCache
-from transformers.models.llama import modeling_llama
+
+from roofline.torch_side.families.base import OpOwners
 
 Kind = Literal["parameter", "kv", "activation"]
 
@@ -69,6 +71,8 @@ class Trace:
 
     calls: tuple[Call, ...]
     storages: Mapping[int, Storage]
+    owners: OpOwners
+    """Whose calls are which op: of the family of the model that ran."""
     outputs: frozenset[int] = frozenset()
     """Storages that the model returns."""
 
@@ -87,20 +91,26 @@ class Trace:
         return readers
 
 
-def record(model: nn.Module, *inputs: torch.Tensor, cache: DynamicCache | None = None) -> Trace:
+def record(
+    model: nn.Module,
+    *inputs: torch.Tensor,
+    owners: OpOwners,
+    cache: DynamicCache | None = None,
+) -> Trace:
     """Run `model(*inputs, cache)` and return its trace."""
-    recorder = Recorder()
+    recorder = CallRecorder(owners)
     cached = _cached(cache)
     with torch.no_grad(), recorder.inside(model), recorder:
         output = model(*inputs) if cache is None else model(*inputs, cache)
     return recorder.trace(model, kv=(*cached, *_cached(cache)), output=output)
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CallRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """While active, notes all calls; they know where they run `inside` a model."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: OpOwners) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.owners = owners
         self.calls: list[Call] = []
         self._storages: dict[int, tuple[StorageWeakRef, int, torch.dtype]] = {}
         """While a reference is held, weak as it is, no other storage can take its identity."""
@@ -149,7 +159,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for key, (_, nbytes, dtype) in self._storages.items()
         }
         outputs = frozenset(map(self._identify, _tensors(output)))
-        return Trace(tuple(self.calls), storages, outputs)
+        return Trace(tuple(self.calls), storages, self.owners, outputs)
 
     @contextmanager
     def inside(self, model: nn.Module) -> Iterator[None]:
@@ -163,7 +173,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 after = module.register_forward_hook(lambda *_: self._leave(), always_call=True)
                 stack.callback(before.remove)
                 stack.callback(after.remove)
-            for place, name in _functions():
+            for place, name in _functions(self.owners):
                 function = self._as_module(getattr(place, name))
                 stack.enter_context(mock.patch.object(place, name, function))
             yield
@@ -204,10 +214,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Region(self._identify(tensor), layout, elements, tensor.itemsize)
 
 
-def _functions() -> list[tuple[Any, str]]:
-    """Functions that get a path of their own, as if they were modules: owner and name."""
+def _functions(owners: OpOwners) -> list[tuple[Any, str]]:
+    """Functions that get a path of their own, as if they were modules: where, and their names."""
     layers = [cls for cls in _subclasses(CacheLayerMixin) if "update" in vars(cls)]
-    return [(modeling_llama, "apply_rotary_pos_emb"), *((cls, "update") for cls in layers)]
+    functions = [(import_module(place), name) for place, name in owners.functions]
+    return [*functions, *((cls, "update") for cls in layers)]
 
 
 def _subclasses(cls: type) -> set[type]:

@@ -16,7 +16,7 @@ from roofline.torch_side.oracle.trace import Call, Region, Trace
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelTraffic:
     """Bytes that a kernel moves, storage by storage."""
 
     name: str
@@ -29,7 +29,7 @@ class Traffic:
     """What a trace moves under a grouping."""
 
     trace: Trace
-    kernels: tuple[Kernel, ...]
+    kernels: tuple[KernelTraffic, ...]
 
     def table(self) -> dict[str, dict[str, int]]:
         """Bytes by kernel name and column, over all layers."""
@@ -102,7 +102,7 @@ def measure(trace: Trace, grouping: Grouping) -> Traffic:
             or region.storage in trace.outputs
             or trace.storages[region.storage].kind == "kv"
         ]
-        kernel = Kernel(key[1], _sizes(trace, arriving[key]), _sizes(trace, leaving))
+        kernel = KernelTraffic(key[1], _sizes(trace, arriving[key]), _sizes(trace, leaving))
         if kernel.reads or kernel.writes:
             kernels.append(kernel)
     return Traffic(trace, tuple(kernels))

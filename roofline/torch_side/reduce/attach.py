@@ -18,18 +18,18 @@ from torch import Tensor, nn
 
 from roofline.torch_side.reduce.methods import find
 from roofline.torch_side.reduce.methods.base import LanguageLayers, Reducer
-from roofline.torch_side.reduce.path import AttachError, VisualPath, embed, lay_out
-from roofline.torch_side.reduce.splice import IGNORED_LABEL, Prompt, Side, Splice
+from roofline.torch_side.reduce.path import AttachError, ReductionPath, embed
+from roofline.torch_side.reduce.splice import IGNORED_LABEL, Side, Splice, TokenizedPrompt
 
 _STATE = "_roofline_attachment"
 _PATCHED = ("forward", "generate")
 
 
 def attach(model: nn.Module, reducer: str = "prumerge", **options: Any) -> nn.Module:
-    """Reduce the visual tokens of a LLaVA-1.5 or Video-LLaVA model from now on; returns the model.
+    """Reduce the visual tokens of a model of a known family from now on; returns the model.
 
-    Options are those of the reducer (`roofline.torch_side.reduce.methods`). A model that already has a
-    reducer gets the new one instead; one inside a PEFT wrapper is found there.
+    Options are those of the reducer (`roofline.torch_side.reduce.methods`). A model that already
+    has a reducer gets the new one instead; one inside a PEFT wrapper is found there.
 
     Raises InputError for a model or options that do not fit; the model is then as before.
     """
@@ -53,13 +53,13 @@ class Attachment:
 
     def __init__(self, model: Any, reducer: Reducer, options: Mapping[str, Any]) -> None:
         self.model = model
-        self._path = VisualPath(model, reducer, options)
+        self._path = ReductionPath(model, reducer, options)
         self.inputs = self._path.inputs
         self._originals: dict[str, Any] = {}
         self._calls: dict[str, Any] = {}
         self._inside_llm: LanguageLayers | None = None
         if reducer.llm is not None:
-            self._inside_llm = reducer.llm(model.model.language_model, **options)
+            self._inside_llm = reducer.llm(self._path.family.decoder(model), **options)
 
     def install(self) -> None:
         """Replace `forward` and `generate` on the instance, keeping what was there."""
@@ -171,10 +171,10 @@ class Attachment:
         ids, mask = given.pop("input_ids", None), given.pop("attention_mask", None)
         if ids is None:
             raise AttachError("give `input_ids` with the images: placeholders say where they go")
-        for name in ("vision_feature_layer", "vision_feature_select_strategy"):
+        for name in self._path.family.settled_arguments:
             if given.pop(name, None) not in (None, getattr(self.model.config, name)):
                 raise AttachError(f"with a reducer `{name}` is set in the model's config")
-        prompt = Prompt.of(ids, mask)
+        prompt = TokenizedPrompt.of(ids, mask)
         both = [(visual, visual.pixels(given)) for visual in self.inputs]
         images = [(visual, pixels) for visual, pixels in both if pixels is not None]
         for visual, pixels in images:
@@ -183,7 +183,7 @@ class Attachment:
                 given.pop(name, None)
 
         reductions = [self._path.tokens(visual, pixels) for visual, pixels in images]
-        layout = lay_out(self.model, prompt, [visual for visual, _ in images], reductions, side)
+        layout = self._path.lay_out(prompt, [visual for visual, _ in images], reductions, side)
         embeddings = embed(self.model, layout.spliced.ids, layout.places, reductions)
         if self._inside_llm is not None:
             self._inside_llm.expect(layout.visual, layout.spliced.mask)

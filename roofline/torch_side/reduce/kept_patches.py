@@ -22,8 +22,9 @@ from roofline.records.kept_patches import Inspection, Kept, Kind
 from roofline.specs.catalog import load_component
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm, VisionEncoder
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families import family_of
 from roofline.torch_side.pictures import PictureError, crop, preprocessed, quiet, read
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods import find, reduce_tokens
 from roofline.torch_side.reduce.methods.base import MERGED, Reducer, ReducerError, patch_attention
 from roofline.torch_side.reduce.methods.prumerge import upper_fence
@@ -75,7 +76,8 @@ def inspect_tokens(
         kept = [look_by_position(name, vision.patches, count) for name in names]
     else:
         loaded = _loaded(spec, checkpoint)
-        image, pixels = preprocessed(picture, checkpoint, loaded.config.vision_config.image_size)
+        side_px = family_of(loaded).inputs(loaded)[0].tower.image_size
+        image, pixels = preprocessed(picture, checkpoint, side_px)
         kept = [look(loaded, pixels, name, count) for name in names]
     side = round(kept[0].of ** 0.5)
     return Inspection(Path(photo).name, spec.name, image, side, tuple(kept))
@@ -83,12 +85,10 @@ def inspect_tokens(
 
 @torch.inference_mode()
 def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kept:
-    """What a reducer keeps of one image [1, 3, height, width] in a LLaVA or Video-LLaVA model."""
-    reducer = find(name)
-    inner = model.model
-    tower = inner.vision_tower if hasattr(inner, "vision_tower") else inner.image_tower
-    blocks = model.config.vision_feature_layer % (tower.config.num_hidden_layers + 1)
-    patches = (tower.config.image_size // tower.config.patch_size) ** 2
+    """What a reducer keeps of one image [1, 3, height, width] in a model of a known family."""
+    reducer, family = find(name), family_of(model)
+    visual = family.inputs(model)[0]  # images come first
+    tower, blocks, patches = visual.tower, visual.blocks, visual.tower.patches
     options = _options(reducer, patches, count)
     if reducer.blocks is not None:
         driver = reducer.blocks(**options)
@@ -102,9 +102,9 @@ def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kep
     encoded = encode(tower, pixels, blocks, attention_of=attention_of)
     features, queries, keys = encoded.features, encoded.queries, encoded.keys
     if reducer.after_connector:
-        features = inner.multi_modal_projector(features)
+        features = family.connector(model)(features)
     if "heads" in reducer.options:
-        options["heads"] = tower.config.num_attention_heads
+        options["heads"] = tower.heads
     if queries is None or keys is None:
         return _look_at_features(reducer, options, features)
     return _look_at_features(reducer, options, features, queries.expand_as(keys), keys)
@@ -236,8 +236,7 @@ def _loaded(spec: Lmm, checkpoint: str | Path) -> Any:
 
     with quiet(checkpoint):
         model = load_model(spec, checkpoint, dtype="fp16")
-    inner = model.model
-    for part in ("vision_tower", "image_tower", "multi_modal_projector"):
-        if hasattr(inner, part):
-            getattr(inner, part).float()
+    family = family_of(model)
+    family.inputs(model)[0].tower.module.float()
+    family.connector(model).float()
     return model

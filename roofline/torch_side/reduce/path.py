@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from roofline.errors import InputError, UnknownNameError
-from roofline.torch_side.families.tower import Encoded, encode, queries_and_keys
+from roofline.torch_side.families import family_of
+from roofline.torch_side.families.base import VisualInput
+from roofline.torch_side.families.tower import queries_and_keys
+from roofline.torch_side.reduce.encode import Encoded, encode
 from roofline.torch_side.reduce.methods.base import Reducer, Reduction, check_count
-from roofline.torch_side.reduce.splice import Prompt, Run, Side, Splice, splice
+from roofline.torch_side.reduce.splice import Run, Side, Splice, TokenizedPrompt, splice
 
 Step = tuple[str, Callable[[Any], Any]]
 """A component's name, and what it makes of the result of the one before it."""
@@ -25,47 +28,7 @@ class AttachError(InputError):
     """A model that no reducer can be put on, or a call that cannot be made with one."""
 
 
-@dataclass(frozen=True)
-class VisualInput:
-    """One kind of visual input that a model takes, and how it becomes tokens."""
-
-    arguments: tuple[str, ...]
-    """Names of the keyword that carries its pixels."""
-    tower: Any
-    placeholder: int
-    blocks: int
-    """ViT blocks behind the features."""
-    keeps_class_token: bool
-    """Whether the unreduced model feeds the class token to the LLM too."""
-
-    @property
-    def class_token(self) -> bool:
-        return hasattr(self._inner.embeddings, "class_embedding")
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of one image in the ViT's blocks."""
-        return int(self._inner.embeddings.num_positions)
-
-    @property
-    def unreduced(self) -> int:
-        """Tokens of one image that the unreduced model feeds to the LLM: its placeholders."""
-        return self.tokens - (self.class_token and not self.keeps_class_token)
-
-    @property
-    def _inner(self) -> Any:
-        return getattr(self.tower, "vision_model", self.tower)
-
-    def pixels(self, given: Mapping[str, Any]) -> Tensor | None:
-        """What a call gives of it, one image or frame after the other: [B, 3, height, width]."""
-        for name in self.arguments:
-            if given.get(name) is not None:
-                pixels: Tensor = given[name]
-                return pixels.flatten(0, -4)  # videos are [B, frames, 3, height, width]
-        return None
-
-
-class VisualPath:
+class ReductionPath:
     """A model's visual side with a reducer, or without.
 
     Without one, `count` is the only option: so many tokens of each image, the first ones, go to the
@@ -77,7 +40,8 @@ class VisualPath:
 
     def __init__(self, model: Any, reducer: Reducer | None, options: Mapping[str, Any]) -> None:
         self.model, self.reducer, self.options = model, reducer, dict(options)
-        self.inputs = visual_inputs(model)
+        self.family = family_of(model)
+        self.inputs = self.family.inputs(model)
         name = "no reducer" if reducer is None else reducer.name
         known = ["count"] if reducer is None else list(reducer.options)
         allowed = [option for option in known if option not in _SETTLED_BY_THE_TOWER]
@@ -110,27 +74,37 @@ class VisualPath:
         reduction: Reduction = state
         return reduction
 
+    def lay_out(
+        self,
+        prompt: TokenizedPrompt,
+        visuals: Sequence[VisualInput],
+        reductions: Sequence[Reduction],
+        side: Side | None = None,
+    ) -> PromptLayout:
+        """Give each image's run the length of its reduction; pad on `side` (see `splice`)."""
+        runs = [
+            Run(visual.placeholder, visual.unreduced, reduction.counts)
+            for visual, reduction in zip(visuals, reductions, strict=True)
+        ]
+        spliced = splice(prompt, runs, self.family.pad_id(self.model.config), side)
+        return PromptLayout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
+
     def _try(self, visual: VisualInput) -> None:
         """Reduce an empty image, so that options which cannot work do not wait for a real one."""
         reducer = self.reducer
         if reducer is None:
             check_count(self.options.get("count", visual.unreduced), visual.unreduced)
             return
-        if (
-            not visual.class_token
-            and reducer.site != "llm"
-            and "class_token" not in reducer.options
-        ):
-            raise AttachError(
-                f"{reducer.name} needs a class token, which {type(visual.tower).__name__} has not"
-            )
-        heads = visual.tower.config.num_attention_heads
+        tower = visual.tower
+        ranks_without = reducer.site == "llm" or "class_token" in reducer.options
+        if not tower.class_token and not ranks_without:
+            kind = type(tower.module).__name__
+            raise AttachError(f"{reducer.name} needs a class token, which {kind} has not")
         if reducer.reduce is not None:
-            empty = torch.zeros(1, visual.tokens, heads, device="cpu")
+            empty = torch.zeros(1, tower.tokens, tower.heads, device="cpu")
             reducer.reduce(empty, empty, empty, **self._options(visual))
         if reducer.blocks is not None:
-            width = visual.tower.config.hidden_size
-            empty = torch.zeros(1, visual.tokens, width, device="cpu")
+            empty = torch.zeros(1, tower.tokens, tower.width, device="cpu")
             reducer.blocks(**self.options).start(empty, visual.blocks)
 
     def _encode(self, visual: VisualInput, pixels: Tensor) -> Encoded | Reduction:
@@ -145,7 +119,7 @@ class VisualPath:
             return encoded.reduction
         if reducer is not None and reducer.reduce is not None:
             return encoded
-        kept = encoded.features[:, visual.tokens - visual.unreduced :]
+        kept = encoded.features[:, visual.tower.tokens - visual.unreduced :]
         if reducer is None:  # one inside the LLM is to see everything
             kept = kept[:, : self.options.get("count")]
         return Reduction(list(kept), [])
@@ -167,19 +141,19 @@ class VisualPath:
 
     def _project_patches(self, visual: VisualInput, encoded: Encoded) -> Encoded:
         """Projected patches, behind an empty row for the class token: nobody reads that one."""
-        features, skipped = encoded.features, int(visual.class_token)
+        features, skipped = encoded.features, int(visual.tower.class_token)
         patches = self._connector(features[:, skipped:])
         return replace(encoded, features=nn.functional.pad(patches, (0, 0, skipped, 0)))
 
     @property
-    def _connector(self) -> Any:
-        return self.model.model.multi_modal_projector
+    def _connector(self) -> nn.Module:
+        return self.family.connector(self.model)
 
     def _attended(self, visual: VisualInput) -> int | None:
         """The ViT block that the reducer ranks by; the nearest, where the tower has no such one."""
         if self.reducer is None or not self.reducer.needs_attention:
             return None
-        last: int = visual.tower.config.num_hidden_layers - 1
+        last = visual.tower.blocks - 1
         return min(max(visual.blocks + self.reducer.attention_block, 0), last)
 
     def _attends_ahead(self, visual: VisualInput) -> bool:
@@ -195,8 +169,8 @@ class VisualPath:
         """What was asked for, and what the tower settles."""
         assert self.reducer is not None
         settled = {
-            "heads": visual.tower.config.num_attention_heads,
-            "class_token": visual.class_token,
+            "heads": visual.tower.heads,
+            "class_token": visual.tower.class_token,
         }
         return {k: v for k, v in settled.items() if k in self.reducer.options} | self.options
 
@@ -217,22 +191,6 @@ class PromptLayout:
         return here
 
 
-def lay_out(
-    model: Any,
-    prompt: Prompt,
-    visuals: Sequence[VisualInput],
-    reductions: Sequence[Reduction],
-    side: Side | None = None,
-) -> PromptLayout:
-    """Give each image's run the length of its reduction; pad on `side` (see `splice`)."""
-    runs = [
-        Run(visual.placeholder, visual.unreduced, reduction.counts)
-        for visual, reduction in zip(visuals, reductions, strict=True)
-    ]
-    spliced = splice(prompt, runs, _pad_id(model.config), side)
-    return PromptLayout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
-
-
 def embed(model: Any, ids: Tensor, places: Tensor, reductions: Sequence[Reduction]) -> Tensor:
     """Embeddings [B, n, d] of ids [B, n], visual tokens in their `places` [all of them].
 
@@ -244,53 +202,3 @@ def embed(model: Any, ids: Tensor, places: Tensor, reductions: Sequence[Reductio
     flat = embeddings.flatten(0, 1).index_copy(0, index, tokens.to(embeddings))
     filled: Tensor = flat.view_as(embeddings)
     return filled
-
-
-def _pad_id(config: Any) -> int:
-    ids = (getattr(owner, "pad_token_id", None) for owner in (config, config.text_config))
-    return next((int(pad) for pad in ids if pad is not None), 0)
-
-
-def visual_inputs(model: Any) -> list[VisualInput]:
-    """What pixels a model takes. Raises AttachError for classes that are not supported."""
-    config: Any = getattr(model, "config", None)
-    inner: Any = getattr(model, "model", None)
-    kind = getattr(config, "model_type", None)
-    if kind == "llava" and hasattr(inner, "vision_tower"):
-        towers = {"image": inner.vision_tower}
-    elif kind == "video_llava" and hasattr(inner, "video_tower"):
-        towers = {"image": inner.image_tower, "video": inner.video_tower}
-    else:
-        raise AttachError(
-            f"cannot attach a reducer to {type(model).__name__}: give a "
-            "LlavaForConditionalGeneration or a VideoLlavaForConditionalGeneration"
-        )
-    return [_visual_input(modality, tower, config) for modality, tower in towers.items()]
-
-
-_ARGUMENTS = {
-    "image": ("pixel_values", "pixel_values_images"),  # the second is Video-LLaVA's old name
-    "video": ("pixel_values_videos",),
-}
-
-
-def _visual_input(modality: str, tower: Any, config: Any) -> VisualInput:
-    embeddings = getattr(getattr(tower, "vision_model", tower), "embeddings", None)
-    if not hasattr(embeddings, "num_positions"):
-        raise AttachError(f"{type(tower).__name__} is not laid out like CLIP's or SigLIP's tower")
-    layer, states = config.vision_feature_layer, tower.config.num_hidden_layers + 1
-    if not isinstance(layer, int):
-        raise AttachError("features from several ViT layers are not supported: name one layer")
-    visual = VisualInput(
-        _ARGUMENTS[modality],
-        tower,
-        placeholder=getattr(config, f"{modality}_token_id"),
-        blocks=layer % states,  # hidden state 0 is the embeddings' output
-        keeps_class_token=modality == "video" or config.vision_feature_select_strategy == "full",
-    )
-    if not visual.class_token and not visual.keeps_class_token:
-        raise AttachError(
-            f"{type(tower).__name__} has no class token: the config's "
-            '`vision_feature_select_strategy` must be "full"'
-        )
-    return visual

@@ -39,7 +39,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Prompt:
+class TokenizedPrompt:
     """A batch of sequences as given, on the CPU: [B, L]."""
 
     ids: Tensor
@@ -47,7 +47,7 @@ class Prompt:
     """1 where there is a token, 0 where there is padding."""
 
     @classmethod
-    def of(cls, ids: Tensor, mask: Tensor | None = None) -> Prompt:
+    def of(cls, ids: Tensor, mask: Tensor | None = None) -> TokenizedPrompt:
         """From tensors anywhere; without a mask nothing is padding. Raises PromptError."""
         if ids.ndim != 2:
             raise PromptError(f"`input_ids` must be [batch, tokens], not {list(ids.shape)}")
@@ -126,7 +126,9 @@ class Route:
         return carried
 
 
-def splice(prompt: Prompt, runs: Sequence[Run], pad_id: int, side: Side | None = None) -> Splice:
+def splice(
+    prompt: TokenizedPrompt, runs: Sequence[Run], pad_id: int, side: Side | None = None
+) -> Splice:
     """Give each image as many placeholders as its run's `counts` say.
 
     `side` is where shorter sequences are padded; None: where the mask pads already, else left.

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from roofline.device.laws import Roof, attention_seconds
-from roofline.device.laws.attention import attention_flops
-from roofline.specs.kernel_laws import AttentionLaw
+from roofline.device.laws.attention import AttentionLaw, attention_flops
 
 ROOF = Roof(flops_per_s=1e14, bytes_per_s=1e12, units=100, cache_bytes=4e7)
 LAW = AttentionLaw(

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from roofline.device.laws import Roof, matmul_seconds
-from roofline.specs.kernel_laws import MatmulLaw, Tile
+from roofline.device.laws.matmul import MatmulLaw, Tile
 
 ROOF = Roof(flops_per_s=1e14, bytes_per_s=1e12, units=100, cache_bytes=4e7)
 FIT = {"rows": 100, "median_error_percent": 4.0, "p90_error_percent": 10.0}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from roofline.device.laws import Roof, pointwise_seconds
-from roofline.specs.kernel_laws import PointwiseLaw
+from roofline.device.laws.pointwise import PointwiseLaw
 
 ROOF = Roof(flops_per_s=1e13, bytes_per_s=1e12, units=100, cache_bytes=4e7)
 FIT = {"rows": 10, "median_error_percent": 4.0, "p90_error_percent": 10.0}

@@ -1,53 +1,45 @@
-"""Decode steps and whole answers over their length."""
+"""Answers as they are drawn: lines of the chart, and a panel without content that says why."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from artists import the_line
+from artists import charted, drawn, labels, legend, lines, the_line
 from made_up import bare
 
-import roofline
 from roofline.explore.study import Study, study
-from roofline.report.plots import FIGURES
+from roofline.report.plots import draw
+from roofline.report.plots.style import DOUBLE_IN, SINGLE_IN
 
 
-def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> None:
-    page = FIGURES["answer"].draw(one)
-    device = one.prompts[0].estimate.hardware
-    found = {}
-    for name, tokens, reducer in (("576", 576, None), ("40 prumerge", 40, "prumerge")):
-        lengths, times = the_line(page, f"answer v100 {name}")
-        assert lengths[0] == 1
-        generation = roofline.analyze(
-            "llava-1.5-7b",
-            device,
-            visual_tokens=tokens,
-            reducer=reducer,
-            stage="generate",
-            output_tokens=256,
-        )
-        assert lengths[-1] == 256
-        assert times[-1] == pytest.approx(generation.end_to_end.time_s)
-        _, steps = the_line(page, f"step v100 {name}")
-        mean_s = np.average(steps[1:], weights=np.diff(lengths))
-        assert mean_s == pytest.approx((times[-1] - times[0]) / 255)
-        found[name] = times
-    _, gain = the_line(page, "gain v100 40 prumerge")
-    assert gain == pytest.approx(found["576"] / found["40 prumerge"])
-    assert [axes.get_xlabel() for axes in page.axes] == ["output tokens"] * 3
+def test_lines_are_those_of_the_chart(attainable: Study) -> None:
+    chart = charted("answer", attainable)
+    page = draw(chart)
+    for axes, panel in zip(page.axes, chart.panels, strict=True):
+        for series in panel.series:
+            x, y = the_line(axes, f"{series.role} {series.of} {series.variant}")
+            assert x.tolist() == list(series.x)
+            assert y.tolist() == list(series.y)
+        assert axes.get_ylabel() == panel.y.label
+        assert axes.get_xlabel() == "output tokens"
+        assert axes.get_xlim() == panel.x.limits
+    assert legend(page) == labels(chart)
 
 
-def test_times_of_steps_grow_evenly_up_to_the_last(one: Study) -> None:
-    middles, steps = the_line(FIGURES["answer"].draw(one), "step v100 576")
-    growth = np.diff(steps) / np.diff(middles)  # of a cache that is read whole: affine
+def test_dashes_tell_prompts_apart_as_the_legend_says(one: Study) -> None:
+    page = drawn("answer", one)
+    keys = {line.get_label(): line for line in page.legends[0].get_lines()}
+    (whole,), (kept,) = lines(page, "step v100 576"), lines(page, "step v100 40 prumerge")
 
-    assert (middles[0], middles[-1]) == (1, 256)
-    assert np.allclose(growth, growth.mean(), rtol=1e-3)
+    def dashes(line: object) -> object:
+        return line._unscaled_dash_pattern  # type: ignore[attr-defined]
+
+    assert dashes(whole) == dashes(keys["all visual tokens"])
+    assert dashes(kept) == dashes(keys["fewest visual tokens"])
+    assert dashes(whole) != dashes(kept)
 
 
 def test_steps_that_hardly_differ_look_so(one: Study) -> None:
-    axes = FIGURES["answer"].draw(one).axes[0]
+    axes = drawn("answer", one).axes[0]
     low, high = axes.get_ylim()
     _, steps = the_line(axes, "step v100 576")
 
@@ -55,7 +47,14 @@ def test_steps_that_hardly_differ_look_so(one: Study) -> None:
     assert high / low >= 2.999
 
 
-@pytest.mark.parametrize(("length", "applies"), [(1, False), (2, True)])
-def test_an_answer_of_one_word_is_no_line(length: int, applies: bool) -> None:
-    found = study(["llava-1.5-7b"], [bare("h200")], visual_tokens=[40], output_tokens=length)
-    assert FIGURES["answer"].applies(found) is applies
+@pytest.mark.parametrize("width_in", [SINGLE_IN, DOUBLE_IN])
+def test_a_panel_without_a_gain_says_so_in_place_of_axes(width_in: float) -> None:
+    found = study(["llava-1.5-7b", "llama-3-8b"], [bare("h200")])
+    *full, empty = drawn("answer", found, width_in).axes
+
+    assert [" ".join(text.get_text().split()) for text in empty.texts] == [
+        "no prompt has fewer visual tokens"
+    ]
+    assert not empty.axison
+    assert not empty.lines
+    assert all(axes.axison and axes.lines for axes in full)

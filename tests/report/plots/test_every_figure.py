@@ -1,14 +1,17 @@
-"""Of every figure: its words fit, its files are always the same, it appears where it applies."""
+"""Of every figure: its words fit, its files are always the same, and each chart has a drawing."""
 
 from __future__ import annotations
 
 import pytest
-from artists import check_words
+from artists import charted, check_words, drawn
 from made_up import bare
+from matplotlib.figure import Figure
 
 from roofline.explore.study import Study, study
-from roofline.report.plots import FIGURES, FORMATS, render
-from roofline.report.plots.style import DOUBLE_IN, SINGLE_IN
+from roofline.report.charts import Chart, report_charts
+from roofline.report.plots import FORMATS, draw, drawings, draws, render
+from roofline.report.plots import drawing as drawings_registry
+from roofline.report.plots.style import DOUBLE_IN, SERIES, SHAPES, SINGLE_IN, looks
 
 DRAWN = {
     "one": ("time", "visual-tokens", "roofline", "memory", "answer"),
@@ -21,6 +24,7 @@ DRAWN = {
     "two hundred prompts": ("time", "visual-tokens", "roofline", "memory", "answer"),
     "text": ("time", "roofline", "memory", "answer"),
     "vision": ("time", "roofline", "memory"),
+    "with text": ("visual-tokens", "answer"),
 }
 
 
@@ -31,7 +35,7 @@ DRAWN = {
 def test_words_fit_into_the_page_and_do_not_overlap(
     case: str, name: str, width_in: float, studies: dict[str, Study]
 ) -> None:
-    page = FIGURES[name].draw(studies[case], width_in)
+    page = drawn(name, studies[case], width_in)
     assert page.get_figwidth() == width_in
     assert page.get_figheight() < 13.0 * (DOUBLE_IN / width_in)
     check_words(page)
@@ -40,47 +44,52 @@ def test_words_fit_into_the_page_and_do_not_overlap(
 def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(
     studies: dict[str, Study],
 ) -> None:
-    page = FIGURES["time"].draw(studies["two hundred prompts"])
+    page = drawn("time", studies["two hundred prompts"])
     names = [label.get_text() for label in page.axes[0].get_yticklabels()]
     assert len(names) == 16
     assert (names[0], names[-1]) == ("576", "400 prumerge")
     assert page.get_suptitle() == "185 prompts between these not shown"
+    several = study(["llama-2-7b"], [bare("v100")], ["int4"], visual_tokens=[576, 144, 40])
+    assert drawn("roofline", several).get_suptitle() == "2 more prompts not shown"
 
 
-def test_what_has_nothing_to_show_does_not_apply(studies: dict[str, Study]) -> None:
-    always = {"time", "roofline", "memory"}
-
-    def applying(case: str) -> set[str]:
-        return {name for name, figure in FIGURES.items() if figure.applies(studies[case])}
-
-    assert applying("vision") == always
-    assert applying("text") == always | {"answer"}
-    assert applying("one") == always | {"answer", "visual-tokens"}
-    costs = {"accuracy-time", "accuracy-energy", "accuracy-memory"}
-    assert applying("accuracy") == always | {"answer", "visual-tokens"} | costs
-
-
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", report_charts())
 def test_a_file_is_of_its_format_and_always_the_same(
     name: str, one: Study, scored: Study, recorded: Study
 ) -> None:
-    figure = FIGURES[name]
-    study = next(found for found in (one, scored, recorded) if figure.applies(found))
+    kind = report_charts()[name]
+    chart = charted(name, next(f for f in (one, scored, recorded) if kind.applies(f)))
     starts = {"png": b"\x89PNG\r\n", "svg": b"<?xml", "pdf": b"%PDF"}
 
     assert set(FORMATS) == set(starts)
-    page, again = figure.draw(study), figure.draw(study)
+    page, again = draw(chart), draw(chart)
     files = {form: render(page, form) for form in reversed(FORMATS)}
     for form in FORMATS:
         assert files[form].startswith(starts[form])
         assert render(again, form) == files[form]  # whatever was written before
-    assert figure.alt(study).endswith(".")
-    assert figure.name == name
 
 
-def test_alt_texts_speak_of_what_is_there() -> None:
-    tower = FIGURES["roofline"].alt(study(["clip-vit-l-336"], [bare("h200")]))
-    assert "arrows" not in tower
-    several = study(["llama-2-7b"], [bare("v100")], ["int4"], visual_tokens=[576, 144, 40])
-    assert FIGURES["roofline"].draw(several).get_suptitle() == "2 more prompts not shown"
-    assert "bound by compute throughout" in FIGURES["visual-tokens"].alt(several)
+def test_every_chart_has_a_drawing_of_its_name() -> None:
+    assert set(drawings()) == {*report_charts(), "kept-tokens"}
+
+
+def test_a_drawing_of_ones_own_draws_charts_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawings_registry, "_REGISTERED", dict(drawings_registry._REGISTERED))
+
+    @draws("mine", "mine as well")
+    def mine(chart: Chart, width_in: float) -> Figure:
+        return Figure(figsize=(width_in, len(chart.title)))
+
+    page = draw(Chart(name="mine as well", title="12345", alt=""), SINGLE_IN)
+    assert page.get_size_inches() == pytest.approx([SINGLE_IN, 5])
+    with pytest.raises(ValueError, match="a drawing of mine already"):
+        draws("mine")(mine)
+    with pytest.raises(KeyError, match="nobody"):
+        draw(Chart(name="nobody", title="", alt=""))
+
+
+def test_looks_differ_longer_than_colours_do() -> None:
+    names = [str(i) for i in range(len(SERIES) * len(SHAPES))]
+    assert len(set(looks(names).values())) == len(names)
+    few = [look for _, look in zip(SERIES, looks(names).values(), strict=False)]
+    assert len({marker for marker, _ in few}) == len({colour for _, colour in few}) == len(SERIES)

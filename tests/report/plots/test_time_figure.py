@@ -1,19 +1,19 @@
-"""Where the time goes: bars add up, by component and kind of op."""
+"""Bars of time as they are drawn: from end to end, hatched where they are the bound."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
 import pytest
-from artists import legend
+from artists import charted, labels, legend
 from made_up import lawful, toy_laws
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.patches import PathPatch
 
+from roofline.device.laws.host import HostLaw
 from roofline.explore.study import Study, study
-from roofline.report.plots import FIGURES
-from roofline.specs.kernel_laws import HostLaw
+from roofline.report.plots import draw
 
 
 def parts(axes: Axes) -> list[tuple[int, float, float, str, bool]]:
@@ -26,56 +26,53 @@ def parts(axes: Axes) -> list[tuple[int, float, float, str, bool]]:
     ]
 
 
-def test_bars_of_time_add_up_to_it_and_the_bound_is_hatched(attainable: Study) -> None:
-    (axes,) = FIGURES["time"].draw(attainable).axes
+def test_every_part_is_a_rectangle_behind_the_one_before(attainable: Study) -> None:
+    chart = charted("time", attainable)
+    page = draw(chart)
+    (axes,), (panel,) = page.axes, chart.panels
     found = parts(axes)
-    expected = []
-    for one in attainable.prompts:
-        whole = one.estimate.end_to_end
-        expected += [(whole.time_s, True), (whole.attainable_time_s, False)]
 
-    assert {row for row, *_ in found} == {0, 1, 2, 3}
-    for row, (time_s, hatched) in enumerate(expected):
+    assert {row for row, *_ in found} == set(range(len(panel.bars)))
+    for row, bar in enumerate(panel.bars):
         mine = sorted(part[1:] for part in found if part[0] == row)
         assert mine[0][0] == 0
-        assert mine[-1][1] == pytest.approx(time_s)
         assert all(a[1] == pytest.approx(b[0]) for a, b in pairwise(mine))
-        assert {part[3] for part in mine} == {hatched}
+        assert [right - left for left, right, *_ in mine] == pytest.approx(
+            [part.size for part in bar.parts]
+        )
+        assert [name for *_, name, _ in mine] == [
+            f"{bar.role} {part.of} {part.group}" for part in bar.parts
+        ]
+        assert {hatched for *_, hatched in mine} == {bar.role == "bound"}
+    assert legend(page) == labels(chart)
+    assert axes.get_xlabel() == panel.x.label
+    assert axes.get_title(loc="left") == panel.title
 
 
-def test_a_part_of_the_time_is_that_of_its_ops(one: Study) -> None:
-    page = FIGURES["time"].draw(one)
-    ops = one.prompts[0].estimate.ops
-    chosen = ops[(ops.component == "llm") & (ops.kind == "linear")]
-    (width,) = (
-        right - left
-        for row, left, right, name, _ in parts(page.axes[0])
-        if (row, name) == (0, "bound llm linear")
-    )
-
-    assert width == pytest.approx(chosen.time_s.sum())
-    assert {"vision", "reducer", "connector", "LLM", "roofline bound"} <= set(legend(page))
-    assert "attainable, with its error" not in legend(page)
-    assert page.axes[0].get_xlabel() == "prefill time, end to end"
+def test_each_prompt_has_its_name_between_its_bars(attainable: Study) -> None:
+    (axes,) = draw(charted("time", attainable)).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["576", "40 prumerge"]
+    assert list(axes.get_yticks()) == [0.5, 2.5]
 
 
 def test_an_attainable_time_shows_what_it_may_be_off(attainable: Study) -> None:
-    (axes,) = FIGURES["time"].draw(attainable).axes
-    (bars,) = axes.containers
-    ends = bars.lines[2][0].get_segments()
+    chart = charted("time", attainable)
+    (axes,) = draw(chart).axes
+    (errors,) = axes.containers
+    ends = errors.lines[2][0].get_segments()
+    known = [(row, bar) for row, bar in enumerate(chart.panels[0].bars) if bar.high is not None]
 
-    assert len(ends) == len(attainable.prompts)
-    for (left, right), one in zip(ends, attainable.prompts, strict=True):
-        whole = one.estimate.end_to_end
-        assert left[0] == pytest.approx(whole.attainable_time_low_s)
-        assert right[0] == pytest.approx(whole.attainable_time_high_s)
+    assert len(ends) == len(known)
+    for (left, right), (row, bar) in zip(ends, known, strict=True):
+        assert left == pytest.approx([bar.low, row])
+        assert right == pytest.approx([bar.high, row])
 
 
 def test_what_the_framework_takes_has_the_colour_of_its_swatch() -> None:
     slow = {stage: HostLaw(fixed_us=500.0, layer_us=200.0) for stage in ("vision", "llm")}
     laws = toy_laws("fp16", tile=64, vector_gb_per_s=100.0, host=slow)
     found = study(["llava-1.5-7b"], [lawful("xeon-8480", laws)], visual_tokens=[40])
-    page = FIGURES["time"].draw(found)
+    page = draw(charted("time", found))
     (part,) = (p for p in page.axes[0].patches if "framework" in str(p.get_gid()))
     patches = dict(zip(legend(page), page.legends[0].get_patches(), strict=True))
 

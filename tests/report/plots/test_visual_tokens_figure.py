@@ -1,59 +1,61 @@
-"""Time, FLOPs and memory over visual tokens, and the places where fewer stop paying."""
+"""Lines over visual tokens as they are drawn: a colour and a shape for each device."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from artists import legend, lines, the_line
+from artists import charted, drawn, labels, legend, lines, the_line
 from made_up import bare
 from matplotlib.colors import to_rgba
 
-import roofline
 from roofline.explore.study import Study, study
-from roofline.report.plots import FIGURES
+from roofline.report.plots import draw
 from roofline.report.plots.style import SHAPES
 
 
-def test_curves_are_those_of_single_analyses(one: Study, attainable: Study) -> None:
-    page = FIGURES["visual-tokens"].draw(one)
-    tokens, times = the_line(page, "time v100 fp16")
-    _, flops = the_line(page, "flops")
-    _, memory = the_line(page, "peak memory")
-
-    assert list(tokens) == list(range(1, 577))
-    device = one.prompts[0].estimate.hardware
-    for count in (1, 40, 576):
-        whole = roofline.analyze("llava-1.5-7b", device, visual_tokens=count).end_to_end
-        assert times[count - 1] == pytest.approx(whole.time_s)
-        assert flops[count - 1] == pytest.approx(whole.flops)
-        assert memory[count - 1] == pytest.approx(whole.peak_memory_bytes)
-    page = FIGURES["visual-tokens"].draw(attainable)
-    _, predicted = the_line(page, "time a100-80gb fp16")
-    _, bound = the_line(page, "bound a100-80gb fp16")
-    assert np.all(predicted > bound)
-    assert "roofline bound" in legend(page)
-
-
-def test_the_ridge_is_where_the_llm_turns_to_compute(one: Study) -> None:
-    (x,), _ = the_line(FIGURES["visual-tokens"].draw(one), "ridge v100 fp16")
-    device = one.prompts[0].estimate.hardware
-
-    bounds = [
-        str(roofline.analyze("llava-1.5-7b", device, visual_tokens=int(x) + more).bound)
-        for more in (0, 1)
-    ]
-    assert bounds == ["memory", "compute"]
+def test_lines_and_marks_are_those_of_the_chart(attainable: Study) -> None:
+    chart = charted("visual-tokens", attainable)
+    page = draw(chart)
+    for axes, panel in zip(page.axes, chart.panels, strict=True):
+        for series in panel.series:
+            if series.role == "error":
+                continue
+            name = f"{series.role} {series.of} {series.variant}".strip()
+            x, y = the_line(axes, name)
+            assert x.tolist() == list(series.x)
+            assert y.tolist() == list(series.y)
+        asked = [line.get_xdata()[0] for line in lines(axes, "asked")]
+        assert asked == [line.at for line in panel.lines] == [40, 576]
+        assert axes.get_ylabel() == panel.y.label
+        assert axes.get_xlabel() == panel.x.label
+        assert axes.get_yscale() == panel.y.scale
+    assert legend(page) == labels(chart)
 
 
-def test_fewer_tokens_no_longer_help_within_a_twentieth_of_the_least(one: Study) -> None:
-    page = FIGURES["visual-tokens"].draw(one)
-    (x,), (y,) = the_line(page, "floor v100 fp16")
-    _, times = the_line(page, "time v100 fp16")
+def test_the_error_is_an_area_around_the_line(attainable: Study) -> None:
+    chart = charted("visual-tokens", attainable)
+    (error,) = (series for series in chart.panels[0].series if series.role == "error")
+    (area,) = (c for c in draw(chart).axes[0].collections if c.get_gid() == "band")
+    (path,) = area.get_paths()
+    corners = {tuple(corner) for corner in path.vertices.tolist()}
 
-    assert y == times[int(x) - 1]
-    assert y <= 1.05 * times[0] < times[int(x)]
-    assert [line.get_xdata()[0] for line in lines(page.axes[0], "asked")] == [40, 576]
-    assert page.axes[0].get_xlabel() == "visual tokens"
+    assert set(zip(error.x, error.low, strict=True)) <= corners
+    assert set(zip(error.x, error.high, strict=True)) <= corners
+
+
+def test_a_line_breaks_where_the_chart_has_a_gap() -> None:
+    found = study(["llava-1.5-7b"], [bare("v100")], visual_tokens=[40], batch=12)
+    axes = drawn("visual-tokens", found).axes[0]
+    (_, solid), (_, dotted) = (
+        the_line(axes, f"{kind} v100 fp16") for kind in ("time", "too large")
+    )
+
+    assert 0 < np.isnan(solid).sum() < 576
+    assert (np.isnan(solid) ^ np.isnan(dotted)).all()
+    (line,) = lines(axes, "time v100 fp16")
+    (other,) = lines(axes, "too large v100 fp16")
+    assert line.get_linestyle() == "-"
+    assert other.get_linestyle() != "-"
 
 
 @pytest.mark.parametrize(("name", "kind"), [("visual-tokens", "floor"), ("answer", "step")])
@@ -61,7 +63,7 @@ def test_seven_devices_differ_by_colour_and_by_shape(
     name: str, kind: str, studies: dict[str, Study]
 ) -> None:
     found = studies["nine"]
-    page = FIGURES[name].draw(found)
+    page = drawn(name, found)
     shown = {line.get_label(): line for line in page.legends[0].get_lines()}
     devices = [device for device in found.hardware if device in shown]
 
@@ -69,37 +71,22 @@ def test_seven_devices_differ_by_colour_and_by_shape(
     assert len({to_rgba(shown[device].get_color()) for device in devices}) == 7
     assert [shown[device].get_marker() for device in devices] == list(SHAPES[:7])
     assert page.get_suptitle() == "2 more devices not shown"
-    drawn = {
+    seen = {
         str(line.get_gid()).split()[1]: (line.get_marker(), line.get_color())
         for line in page.axes[0].lines
         if str(line.get_gid()).startswith(kind)
     }
-    assert drawn == {d: (shown[d].get_marker(), shown[d].get_color()) for d in devices}
+    assert seen == {d: (shown[d].get_marker(), shown[d].get_color()) for d in devices}
 
 
-def test_places_where_fewer_stop_paying_are_explained_where_there_are_any(one: Study) -> None:
-    page = FIGURES["visual-tokens"].draw(one)
+def test_open_and_filled_marks_are_those_of_the_legend(one: Study) -> None:
+    page = drawn("visual-tokens", one)
     (ridge,), (floor,) = lines(page, "ridge v100 fp16"), lines(page, "floor v100 fp16")
-    assert ridge.get_markerfacecolor() == "white"
+    keys = {line.get_label(): line for line in page.legends[0].get_lines()}
+    open_key = keys["LLM bound by memory up to here"]
+    filled_key = keys["within 5 % of the least: fewer no longer help"]
+
+    assert ridge.get_markerfacecolor() == open_key.get_markerfacecolor() == "white"
     assert floor.get_markerfacecolor() == floor.get_color()
+    assert filled_key.get_markerfacecolor() == filled_key.get_color()
     assert ridge.get_marker() == floor.get_marker()
-    bound = "LLM bound by memory up to here"
-    assert bound in legend(page)
-    crowd = study(["llava-1.5-7b"], [bare("v100")], visual_tokens=[40], batch=64)
-    page = FIGURES["visual-tokens"].draw(crowd)
-    assert not lines(page, "ridge v100 fp16")
-    assert bound not in legend(page)
-    assert "within 5 % of the least: fewer no longer help" in legend(page)
-
-
-def test_times_on_a_device_without_the_memory_are_dotted() -> None:
-    found = study(["llava-1.5-13b"], [bare("v100"), bare("h200")])
-    page = FIGURES["visual-tokens"].draw(found)
-    _, dotted = the_line(page, "too large v100 fp16")
-    _, solid = the_line(page, "time h200 fp16")
-    assert not np.isnan(dotted).any()
-    assert not np.isnan(solid).any()
-    assert "does not fit" in legend(page)
-    assert "does not fit" not in legend(
-        FIGURES["visual-tokens"].draw(study(["vicuna-7b"], ["h200"]))
-    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from roofline.records.validation import Validation
+from roofline.records.validation import Count, Validation
 from roofline.report.text.validation import headline, render_validation
+from roofline.units import si
 
 Made = Callable[..., Validation]
 
@@ -110,10 +113,125 @@ def test_the_table_fits_a_terminal_and_says_the_same(validation: Made) -> None:
     assert all(re.search(rf"(^|\s){re.escape(n)}(\s|$)", text, re.MULTILINE) for n in numbers)
 
 
-@pytest.mark.parametrize("form", ["table", "md", "json"])
-def test_the_same_data_give_the_same_text(form: str, validation: Made) -> None:
-    assert render_validation(validation(), form) == render_validation(validation(), form)
+def test_the_page_has_its_parts_in_order_each_explained(validation: Made) -> None:
+    parts = render_validation(validation(), "md").split("\n\n")
+    titles = [part for part in parts if part.startswith("#")]
+
+    assert titles == [
+        "# llava-small validated on A Processor",
+        "## FLOPs",
+        "## Traffic and memory",
+        "## Predicted against measured time",
+        "## Accuracy",
+        "## Conditions",
+    ]
+    said = {title: parts[parts.index(title) + 1] for title in titles}
+    assert said["## FLOPs"].startswith("Matmuls and attention, 2 FLOPs per multiply-accumulate")
+    assert "the fastest sample" in said["## Predicted against measured time"]
+    assert "In brackets the plain roofline's." in said["## Accuracy"]
 
 
-def test_json_is_the_file(validation: Made) -> None:
-    assert render_validation(validation(), "json").encode() == validation().to_json()
+def test_every_row_stands_under_its_header(validation: Made) -> None:
+    page = render_validation(validation(), "md")
+    flops, others, times, accuracies = cells(page, "Component")
+
+    assert flops == ["Component", "Analysis", "Counted", "Difference", "Counted by"]
+    assert others == ["Component", "Quantity", *flops[1:]]
+    assert times == [
+        *("Component", "Tokens", "Batch", "Predicted", "Measured", "Error", "Noise", "Roofline")
+    ]
+    assert accuracies == ["Component", "Cells", "Median", "p90", "Worst", "Bias"]
+    # measured 10 ms: 10 % too slow, and the roofline of 2 ms a fifth of it
+    assert cells(page, "vision")[1:] == [
+        ["vision", "616", "4", "11.0 ms", "10.0 ms", "+10 %", "10 %", "-80 %"],
+        ["vision", "1", "10 % (80 %)", "10 % (80 %)", "10 % (80 %)", "1.10 (0.200)"],
+    ]
+    assert cells(page, "decode") == [
+        ["decode", "80", "1", "9.70 ms", "10.0 ms", "-3.0 %", "10 %", "-80 %"],
+        ["decode", "1", "3.0 % (80 %)", "3.0 % (80 %)", "3.0 % (80 %)", "0.970 (0.200)"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("analytic", "witnessed", "said"),
+    [(10e9, 10e9, "0 B"), (3e9, 0.0, "3.00 GB"), (11e9, 10e9, "+10 %"), (9e9, 10e9, "-10 %")],
+)
+def test_a_difference_is_relative_where_it_can_be(
+    analytic: float, witnessed: float, said: str, validation: Made
+) -> None:
+    count = Count(
+        component="whole",
+        quantity="peak_memory_bytes",
+        analytic=analytic,
+        witnessed=witnessed,
+        witness="allocator",
+    )
+    (row,) = cells(render_validation(validation(counts=[count], cells=[]), "md"), "whole")
+    assert row == ["whole", "peak memory", si(analytic, "B"), si(witnessed, "B"), said, "allocator"]
+
+
+def test_conditions_are_those_of_the_run_and_no_others(validation: Made) -> None:
+    around = {
+        "device": "A Processor",
+        "device_memory_bytes": 16e9,
+        "cpu": "A CPU",
+        "threads": 2,
+        "cuda": None,
+        "system": "Linux",
+        "roofline": "1.2.3",
+        "torch": "2.13.0",
+    }
+    found = validation(environment=around, notes=["first", "second"])
+    lines = render_validation(found, "md").partition("## Conditions\n\n")[2].splitlines()
+
+    assert lines == [
+        "- Date: 2026-01-02T03:04:05+00:00",
+        "- Took: 201 s",
+        "- Model: llava-small",
+        "- Hardware: my-cpu",
+        "- Quant: fp32",
+        "- Device: A Processor",
+        "- Memory: 16.0 GB",
+        "- CPU: A CPU",
+        "- Threads: 2",
+        "- System: Linux",
+        "- Software: roofline 1.2.3, torch 2.13.0",
+        "- Note: first",
+        "- Note: second",
+    ]
+
+
+@pytest.mark.parametrize("form", ["table", "md"])
+def test_the_order_of_cells_does_not_matter(form: str, validation: Made) -> None:
+    found = validation()
+    turned = validation(cells=found.cells[::-1])
+    assert render_validation(turned, form) == render_validation(found, form)
+
+
+def test_the_headline_counts_the_llms_cells_alone(validation: Made) -> None:
+    others = [cell for cell in validation().cells if cell.component != "llm"]
+    assert headline(validation(cells=others)) == "No prefill was timed."
+    single = [*others, next(cell for cell in validation().cells if cell.component == "llm")]
+    assert headline(validation(cells=single)) == (
+        "LLM prefill of 616 to 616 tokens: predicted times are 5.0 % off in the median and 5.0 % "
+        "at worst over 1 cells; the plain roofline is 80 % off."
+    )
+
+
+def test_json_reloads_and_has_what_follows_from_the_samples(validation: Made) -> None:
+    found = validation()
+    text = render_validation(found, "json")
+    data = json.loads(text)
+    row = next(row for row in data["cells"] if row["tokens"] == 80 and row["component"] == "llm")
+
+    assert text.encode() == found.to_json()
+    assert msgspec.json.decode(text, type=Validation) == found
+    assert row["samples_s"] == [12e-3, 10e-3, 11e-3]
+    assert (row["measured_s"], row["median_s"]) == (10e-3, 11e-3)
+    assert [row["error"], row["roofline_error"], row["noise"]] == pytest.approx([0.2, -0.8, 0.1])
+    llm = data["accuracy"]["llm"]
+    assert llm["predicted"]["cells"] == 3
+    assert llm["predicted"]["median"] == pytest.approx(0.10)
+    assert llm["predicted"]["worst"] == pytest.approx(0.20)
+    assert llm["roofline"]["geometric_mean"] == pytest.approx(0.2)
+    assert list(data["accuracy"]) == ["vision", "llm", "decode", "whole"]

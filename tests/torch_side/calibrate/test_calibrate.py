@@ -12,9 +12,12 @@ import pytest
 import torch
 
 import roofline
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.host import HostLaw
+from roofline.device.laws.matmul import MatmulLaw
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.errors import InputError
 from roofline.specs.catalog import load_hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.specs.writing import hardware_yaml
 from roofline.torch_side.calibrate import calibrate as module
 from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
@@ -109,13 +112,13 @@ def test_laws_give_the_times_back(made_up: Calibration) -> None:
     assert laws is not None
 
     assert laws.origin == "measured"
-    assert laws.matmul["fp32"].median_error_percent < 15
-    for law in laws.pointwise.values():
+    assert laws.of(MatmulLaw)["fp32"].median_error_percent < 15
+    for law in laws.of(PointwiseLaw).values():
         assert law.median_error_percent < 5
-    assert laws.attention["fp32"].median_error_percent < 20
-    assert set(laws.pointwise) == {*POINTWISE_READS_AND_WRITES, "default"}
-    assert laws.host["llm"].layer_us == 2.0
-    for law in laws.pointwise.values():
+    assert laws.of(AttentionLaw)["fp32"].median_error_percent < 20
+    assert set(laws.of(PointwiseLaw)) == {*POINTWISE_READS_AND_WRITES, "default"}
+    assert laws.of(HostLaw)["llm"].layer_us == 2.0
+    for law in laws.of(PointwiseLaw).values():
         assert law.launch_us == pytest.approx(5, rel=0.2)
 
 
@@ -146,7 +149,7 @@ def test_a_real_one_in_small(small: None) -> None:
     assert laws is not None
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1.0, abs=0.02)
-    assert set(laws.host) == {"vision", "reducer", "connector", "llm", "decode"}
+    assert set(laws.of(HostLaw)) == {"vision", "reducer", "connector", "llm", "decode"}
     estimate = roofline.analyze("llava-tiny", found.hardware, "fp32")
     assert estimate.end_to_end.attainable_time_s > estimate.end_to_end.time_s
     assert found.notes == []

@@ -6,6 +6,7 @@ The clock is wound by the test, so that statistics are known; the work is a real
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attaching import hooks_on
 from PIL import Image
 
 import roofline
@@ -297,13 +299,28 @@ def test_an_interruption_behind_the_timing_keeps_all_samples(
     assert len(found.whole.samples_s) == 10
 
 
-def test_the_reducer_is_off_the_model_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed: list[Pipeline] = []
-    close = Pipeline.close
-    monkeypatch.setattr(Pipeline, "close", lambda self: (closed.append(self), close(self)))
-    run(reducer="fastv", visual_tokens=9)
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_reducer_is_off_the_model_again(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    """FastV hooks the LLM: in every prefill there are hooks, behind the last there are none."""
+    models: list[Any] = []
+    hooks: list[list[str]] = []
+    prefill = Pipeline.prefill
 
-    assert closed
+    def watched(self: Pipeline, *marks: Any) -> Any:
+        models.append(self.model)
+        hooks.append(hooks_on(self.model))
+        if fails and len(hooks) == 3:
+            raise ZeroDivisionError
+        return prefill(self, *marks)
+
+    monkeypatch.setattr(Pipeline, "prefill", watched)
+    with pytest.raises(ZeroDivisionError) if fails else nullcontext():
+        run(reducer="fastv", visual_tokens=9)
+
+    assert len(hooks) >= 3
+    assert all(hooks)
+    assert all(model is models[0] for model in models)
+    assert hooks_on(models[0]) == []
 
 
 @pytest.fixture

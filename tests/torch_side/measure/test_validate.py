@@ -9,11 +9,11 @@ from made_up import lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.errors import InputError, ScenarioError
-from roofline.records.validation import Cell, Validation
+from roofline.records.validation import TimedCell, Validation
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import HostLaw
 from roofline.torch_side.measure import validate as module
 from roofline.torch_side.measure.timing import Measurement
 from roofline.torch_side.measure.validate import (
@@ -81,8 +81,8 @@ def test_each_cell_is_what_the_analysis_predicts(found: Validation) -> None:
     cell = next(c for c in found.cells if (c.component, c.tokens, c.batch) == ("llm", 24, 1))
     estimate = roofline.analyze("llava-tiny", device(), "fp32", visual_tokens=16, text_tokens=8)
 
-    assert cell.predicted_s == pytest.approx(float(estimate.attainable_time_s))
-    assert cell.roofline_s == pytest.approx(float(estimate.time_s))
+    assert cell.attainable_time_s == pytest.approx(float(estimate.attainable_time_s))
+    assert cell.roofline_time_s == pytest.approx(float(estimate.time_s))
     assert all(sample > 0 for sample in cell.samples_s)
 
 
@@ -102,13 +102,13 @@ def test_every_component_of_every_prompt_has_its_cells(found: Validation) -> Non
     assert found.took_s > 0
 
 
-def cell(tokens: int, component: str = "vision", predicted_s: float = 1.0) -> Cell:
-    return Cell(
+def cell(tokens: int, component: str = "vision", attainable_time_s: float = 1.0) -> TimedCell:
+    return TimedCell(
         component=component,
         tokens=tokens,
         batch=1,
-        predicted_s=predicted_s,
-        roofline_s=0.5,
+        attainable_time_s=attainable_time_s,
+        roofline_time_s=0.5,
         samples_s=[float(tokens)],
     )
 

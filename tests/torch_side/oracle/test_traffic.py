@@ -18,6 +18,7 @@ from roofline.model.counted import TRAFFIC
 from roofline.model.fusions import FUSIONS
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
+from roofline.torch_side.families import families
 from roofline.torch_side.oracle.fusion import RULES, Claims, Rule, group, rules_for
 from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
 from roofline.torch_side.oracle.trace import Trace
@@ -48,6 +49,16 @@ ODD_TOWER = VisionEncoder(
     image_size_px=35,
     patch_size_px=7,
 )
+ODD_SIGLIP = changed(
+    ODD_TOWER,
+    name="odd-siglip",
+    image_size_px=38,  # 5 patches of 7 a side, and 3 pixels that are not looked at
+    class_token=False,
+    pre_norm=False,
+    patch_bias=True,
+    hidden_act="gelu_tanh",
+)
+ODD_TOWERS = {"odd-tower": ODD_TOWER, "odd-siglip": ODD_SIGLIP}
 HARDWARE = "h100-sxm"
 ATTENTIONS: tuple[AttentionKind, ...] = ("flash", "eager")
 VISUAL = {"vicuna-7b": 24, "llama-3-8b": 0, "odd-llm": 7}
@@ -159,23 +170,27 @@ def test_generate_is_prefill_and_its_steps(attention: AttentionKind) -> None:
 @attentions
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize(
-    ("name", "blocks"), [("clip-vit-l-336", 24), ("llava-1.5-7b", 23), ("odd-tower", 3)]
+    ("name", "blocks"),
+    [("clip-vit-l-336", 24), ("llava-1.5-7b", 23), ("odd-tower", 3), ("odd-siglip", 3)],
 )
 def test_vision_tower(name: str, blocks: int, images: int, attention: AttentionKind) -> None:
-    odd = name == "odd-tower"
-    trace = trace_vision(ODD_TOWER if odd else tower(), attention, blocks=blocks, images=images)
-    estimate = analyze(ODD_TOWER if odd else name, HARDWARE, batch=images, attention=attention)
+    odd = ODD_TOWERS.get(name)
+    trace = trace_vision(odd or tower(), attention, blocks=blocks, images=images)
+    estimate = analyze(odd or name, HARDWARE, batch=images, attention=attention)
     assert_same(estimate, "vision", priced(trace, rules_for(attention)))
 
 
 @pytest.mark.parametrize("images", [1, 3])
 @pytest.mark.parametrize("name", ["llava-1.5-7b", "llava-tiny"])
-def test_connector(name: str, images: int) -> None:
+@pytest.mark.parametrize("architecture", families.names())
+def test_connector(name: str, images: int, architecture: str) -> None:
     spec = load_model(name)
     assert isinstance(spec, Lmm)
     vision = load_component(spec.vision, VisionEncoder)
     language = load_component(spec.llm, LanguageModel)
-    trace = trace_connector(vision, language, samples=images, tokens=vision.patches)
+    trace = trace_connector(
+        vision, language, samples=images, tokens=vision.patches, architecture=architecture
+    )
     estimate = analyze(name, HARDWARE, batch=images)
     assert_same(estimate, "connector", priced(trace, rules_for("flash")))
 

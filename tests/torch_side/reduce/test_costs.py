@@ -18,7 +18,7 @@ from roofline.reducers.costs import REDUCERS
 from roofline.reducers.token_schedules import stages_of
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
-from roofline.torch_side.load import config_of
+from roofline.torch_side.families import families
 from roofline.torch_side.reduce import attach as attach_module
 from roofline.torch_side.reduce.methods import find as find_runtime
 from roofline.torch_side.reduce.methods import reducer_names
@@ -243,12 +243,11 @@ class TestATS:
 
 @cache
 def llava_on_meta() -> Any:
-    from transformers import LlavaForConditionalGeneration
-
     spec = load_model("llava-1.5-7b")
     assert isinstance(spec, Lmm)
+    family = families.find(spec.architecture)
     with torch.device("meta"):
-        return LlavaForConditionalGeneration(config_of(spec, "eager")).half().eval()
+        return family.model_class()(family.config_of(spec, "eager")).half().eval()
 
 
 @pytest.mark.parametrize("name", FIXED)  # ATS needs values, not shapes alone

@@ -16,10 +16,11 @@ from PIL import Image
 from transformers import CLIPImageProcessor
 
 from roofline.errors import RooflineError
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.load import load_model
 from roofline.torch_side.pictures import PictureError, crop, normalise, read
 from roofline.torch_side.reduce.attach import attach, detach
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.kept_patches import (
     BY_POSITION,
     inspect_tokens,
@@ -73,7 +74,7 @@ def photo(tmp_path: Path) -> Path:
 
 def ranking(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """PruMerge's attention [N] and keys [N, C], from the encoder itself."""
-    encoded = encode(model.model.vision_tower, pixels, 3, attention_of=3)
+    encoded = encode(ClipTower(model.model.vision_tower), pixels, 3, attention_of=3)
     assert encoded.queries is not None
     assert encoded.keys is not None
     queries = encoded.queries.expand_as(encoded.keys)
@@ -196,7 +197,7 @@ def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
     blocks = find("tome").blocks
     assert blocks is not None
     driver: Any = blocks()
-    encode(model.model.vision_tower, pixels, 3, reducer=driver)
+    encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver)
     into = driver.positions[0].tolist()
 
     shares = [
@@ -206,20 +207,63 @@ def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
 
 
 @torch.inference_mode()
-def test_what_only_prunes_merges_nothing(model: Any, pixels: torch.Tensor) -> None:
-    for name in ("fastervlm", "divprune", "sequential", "spatial", "ats"):
+@pytest.mark.parametrize("name", [name for name in DRAWABLE if find(name).site == "features"])
+def test_what_merges_hands_on_other_tokens_than_the_encoder_s(
+    name: str, model: Any, pixels: torch.Tensor
+) -> None:
+    """What only prunes hands on rows of the features as they are: then nothing may be drawn."""
+    features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][0, 1:]
+    if find(name).after_connector:
+        features = model.model.multi_modal_projector(features)
+    with recording(name) as reductions:
         kept = look(model, pixels, name)
-        assert kept.merging is None
-        assert not kept.merges
+
+    tokens, patches = reductions[0].tokens[0], reductions[0].indices[0]
+    own = patches != MERGED
+    as_they_are = bool(own.all()) and torch.allclose(tokens, features[patches], atol=1e-5)
+    assert kept.merges != as_they_are
+    assert (kept.merging is None) == as_they_are
+    assert as_they_are == (name in {"sequential", "spatial", "fastervlm", "divprune"})
+
+
+def driven(name: str, model: Any, pixels: torch.Tensor) -> tuple[Any, Reduction]:
+    """A fresh driver of a reducer inside the ViT behind its pass, and what it left."""
+    blocks = find(name).blocks
+    assert blocks is not None
+    driver: Any = blocks()
+    reduction = encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver).reduction
+    assert reduction is not None
+    return driver, reduction
+
+
+@torch.inference_mode()
+def test_sampling_inside_the_vit_merges_nothing(model: Any, pixels: torch.Tensor) -> None:
+    """Every token of ATS is a patch of its own, and fewer tokens than patches are left."""
+    _, reduction = driven("ats", model, pixels)
+
+    kept = look(model, pixels, "ats")
+
+    patches = reduction.indices[0].tolist()
+    assert MERGED not in patches
+    assert len(set(patches)) == len(patches) == kept.tokens < PATCHES
+    assert (kept.merging, kept.merges) == (None, False)
 
 
 @torch.inference_mode()
 def test_merging_that_leaves_no_record_is_said_to_be_there(
     model: Any, pixels: torch.Tensor
 ) -> None:
+    """EViT fuses the rest into one token; CrossGET's tokens hold more than one patch."""
+    _, fused = driven("evit", model, pixels)
+    cross, _ = driven("crossget", model, pixels)
+    assert fused.indices[0].tolist().count(MERGED) == 1
+    assert cross.sizes.sum() == 1 + PATCHES + 1  # class token, patches, cross token
+    assert cross.sizes.max() > 1
+
     for name in ("evit", "crossget"):
         kept = look(model, pixels, name)
         assert (kept.merging, kept.merges) == (None, True)
+        assert sum(kept.others.values()) == 1
 
 
 @torch.inference_mode()
@@ -227,7 +271,7 @@ def test_fastervlm_ranks_by_the_mean_over_heads(model: Any, pixels: torch.Tensor
     kept = look(model, pixels, "fastervlm", 5)
 
     tower = model.model.vision_tower
-    encoded = encode(tower, pixels, 3, attention_of=2)
+    encoded = encode(ClipTower(tower), pixels, 3, attention_of=2)
     assert encoded.queries is not None
     assert encoded.keys is not None
     attention = class_attention(encoded.queries, encoded.keys, heads=4)[0]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roofline.errors import InputError
-from roofline.torch_side.reduce.splice import IGNORED_LABEL, Prompt, Run, splice
+from roofline.torch_side.reduce.splice import IGNORED_LABEL, Run, TokenizedPrompt, splice
 
 IMAGE, VIDEO, PAD = 500, 502, 501
 LENGTHS = {IMAGE: 3, VIDEO: 2}
@@ -90,7 +90,7 @@ def naive(batch: Batch) -> list[list[tuple[int, int, int]]]:
 def test_splice_is_the_naive_loop(batch: Batch, side: str | None) -> None:
     expected = naive(batch)
 
-    spliced = splice(Prompt.of(batch.ids, batch.mask), batch.runs(), PAD, side)  # type: ignore[arg-type]
+    spliced = splice(TokenizedPrompt.of(batch.ids, batch.mask), batch.runs(), PAD, side)  # type: ignore[arg-type]
 
     labels, positions = (
         spliced.carry(batch.labels, IGNORED_LABEL),
@@ -120,7 +120,7 @@ def test_keeping_every_token_changes_nothing(batch: Batch) -> None:
         Run(token, LENGTHS[token], [LENGTHS[token]] * len(c)) for token, c in batch.counts.items()
     ]
 
-    spliced = splice(Prompt.of(batch.ids, batch.mask), runs, PAD)
+    spliced = splice(TokenizedPrompt.of(batch.ids, batch.mask), runs, PAD)
 
     assert torch.equal(spliced.ids, batch.ids)
     assert torch.equal(spliced.mask, batch.mask)
@@ -131,7 +131,7 @@ def test_keeping_every_token_changes_nothing(batch: Batch) -> None:
 def test_padding_that_is_the_placeholder_is_no_visual_token() -> None:
     ids = torch.tensor([[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]])
 
-    spliced = splice(Prompt.of(ids), [Run(IMAGE, 3, [1])], pad_id=IMAGE)
+    spliced = splice(TokenizedPrompt.of(ids), [Run(IMAGE, 3, [1])], pad_id=IMAGE)
 
     assert spliced.ids.tolist() == [[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]]
     assert spliced.places(IMAGE).tolist() == [2]
@@ -140,7 +140,8 @@ def test_padding_that_is_the_placeholder_is_no_visual_token() -> None:
 def test_the_type_of_the_mask_stays() -> None:
     ids = torch.tensor([[IMAGE] * 3 + [7]])
 
-    spliced = splice(Prompt.of(ids, torch.ones_like(ids).bool()), [Run(IMAGE, 3, [2])], PAD)
+    prompt = TokenizedPrompt.of(ids, torch.ones_like(ids).bool())
+    spliced = splice(prompt, [Run(IMAGE, 3, [2])], PAD)
 
     assert spliced.mask.dtype == torch.bool
 
@@ -157,7 +158,7 @@ def test_the_type_of_the_mask_stays() -> None:
 )
 def test_placeholders_must_match_the_images(ids: list[list[int]], images: int) -> None:
     with pytest.raises(InputError, match="placeholders"):
-        Prompt.of(torch.tensor(ids)).check(IMAGE, 3, images)
+        TokenizedPrompt.of(torch.tensor(ids)).check(IMAGE, 3, images)
 
 
 @pytest.mark.parametrize(
@@ -168,4 +169,4 @@ def test_shapes_must_match(
     ids: tuple[int, ...], mask: tuple[int, ...] | None, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        Prompt.of(torch.ones(ids), None if mask is None else torch.ones(mask))
+        TokenizedPrompt.of(torch.ones(ids), None if mask is None else torch.ones(mask))

@@ -9,13 +9,18 @@ the comparison in PruMerge's Table 7 uses. Stages are EViT's, for comparison at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from roofline.reducers.token_schedules import RATE, Schedule, ats_schedule, stages_of
-from roofline.torch_side.families.tower import attend, feed_forward, probabilities, split_heads
+from roofline.torch_side.families.tower import (
+    TowerBlock,
+    attend,
+    feed_forward,
+    probabilities,
+    split_heads,
+)
 from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
 
 
@@ -91,7 +96,7 @@ class ATS:
         self._valid: Tensor | None = None  # [B, T]; None if no image is padded
         return hidden
 
-    def block(self, layer: Any, hidden: Tensor, index: int) -> Tensor:
+    def block(self, layer: TowerBlock, hidden: Tensor, index: int) -> Tensor:
         before = hidden.shape[1]
         if index in self._stages:
             hidden = self._stage(layer, hidden, self._most[index][1] - 1)
@@ -111,7 +116,7 @@ class ATS:
             [row[real] for row, real in zip(patches, valid, strict=True)],
         )
 
-    def _stage(self, layer: Any, hidden: Tensor, count: int) -> Tensor:
+    def _stage(self, layer: TowerBlock, hidden: Tensor, count: int) -> Tensor:
         query, key, value = split_heads(layer, hidden)
         bias = self._bias(hidden)
         valid = None if self._valid is None else self._valid[:, 1:]

@@ -9,10 +9,11 @@ from math import sqrt
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from roofline.errors import InputError
 from roofline.reducers.costs import Site
+from roofline.torch_side.families.tower import TowerBlock
 
 MERGED = -1
 """Index of a token that is no patch of its own but made of several."""
@@ -50,7 +51,7 @@ class VisionBlocks(Protocol):
         """Called with the embeddings [B, T, C] before the first of `blocks` blocks."""
         ...
 
-    def block(self, layer: nn.Module, hidden: Tensor, index: int) -> Tensor:
+    def block(self, layer: TowerBlock, hidden: Tensor, index: int) -> Tensor:
         """Run block `index` [B, T, C] → [B, T', C]."""
         ...
 
@@ -89,7 +90,7 @@ class Reducer:
     blocks: Callable[..., VisionBlocks] | None = None
     """For `vision`: options → a fresh driver for one forward pass."""
     llm: Callable[..., LanguageLayers] | None = None
-    """For `llm`: (decoder, **options) → an installed driver."""
+    """For `llm`: (a family's `Decoder`, **options) → an installed driver."""
     needs_attention: bool = False
     """Whether queries and keys are needed."""
     attention_block: int = 0

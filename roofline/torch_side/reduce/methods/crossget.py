@@ -9,13 +9,12 @@ training-free approximation, in which the cross token is a second class token.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from roofline.reducers.token_schedules import Schedule, crossget_schedule
 from roofline.torch_side.families.tower import (
+    TowerBlock,
     attend,
     feed_forward,
     probabilities,
@@ -120,7 +119,7 @@ class CrossGET:
         self._patches = torch.cat([patches, torch.full_like(patches[:, :1], MERGED)], dim=1)
         return torch.cat([hidden, hidden[:, :1]], dim=1)
 
-    def block(self, layer: Any, hidden: Tensor, index: int) -> Tensor:
+    def block(self, layer: TowerBlock, hidden: Tensor, index: int) -> Tensor:
         before, after = self._schedule[index]
         if self.vectors is not None:
             cross = hidden[:, -1:] + self.vectors[index].to(hidden)

@@ -7,13 +7,18 @@ Reorganizations, ICLR 2022, arXiv:2202.07800.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from roofline.reducers.token_schedules import RATE, EvitRule, Schedule, evit_schedule
-from roofline.torch_side.families.tower import attend, feed_forward, probabilities, split_heads
+from roofline.torch_side.families.tower import (
+    TowerBlock,
+    attend,
+    feed_forward,
+    probabilities,
+    split_heads,
+)
 from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
 
 
@@ -66,10 +71,10 @@ class EViT:
         self._patches = torch.arange(tokens - 1, device=hidden.device).expand(batch, -1)
         return hidden
 
-    def block(self, layer: Any, hidden: Tensor, index: int) -> Tensor:
+    def block(self, layer: TowerBlock, hidden: Tensor, index: int) -> Tensor:
         before, after = self._schedule[index]
         if after == before:
-            hidden = layer(hidden, None)
+            hidden = layer(hidden)
         else:
             query, key, value = split_heads(layer, hidden)
             attention = probabilities(layer, query[:, :, :1], key).mean(dim=1)[:, 0, 1:]

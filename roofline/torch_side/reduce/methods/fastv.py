@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from roofline.torch_side.families.base import Decoder
 from roofline.torch_side.reduce.methods.base import Reducer, ReducerError
 
 
 @dataclass(frozen=True)
-class Plan:
+class PruningPlan:
     """What is known of a prompt before any attention is."""
 
     visual: Tensor
@@ -43,7 +44,7 @@ class Plan:
 
 
 class FastV:
-    """Hooks on a Llama decoder: watch layer `layer`, prune from the next one on.
+    """Hooks on a decoder: watch layer `layer`, prune from the next one on.
 
     ratio: the share of visual tokens to drop. count: how many to keep instead.
 
@@ -52,7 +53,7 @@ class FastV:
     """
 
     def __init__(
-        self, decoder: Any, *, layer: int = 2, ratio: float = 0.5, count: int | None = None
+        self, decoder: Decoder, *, layer: int = 2, ratio: float = 0.5, count: int | None = None
     ) -> None:
         layers = decoder.layers
         if not 1 <= layer < len(layers):
@@ -61,15 +62,16 @@ class FastV:
             raise ReducerError(f"`ratio` is the share to drop, between 0 and 1, not {ratio}")
         if count is not None and count < 1:
             raise ReducerError(f"`count` must be at least 1, not {count}")
-        if hasattr(layers[layer - 1].self_attn, "q_norm"):
-            raise ReducerError("fastv ranks by Llama's attention; this LLM normalises its queries")
+        if decoder.normalises_queries(layers[layer - 1]):
+            raise ReducerError("fastv ranks by rotated queries; this LLM normalises its own first")
+        self._decoder = decoder
         self.ratio, self.count = ratio, count
         self._visual: Tensor | None = None
         """[B, n] of a prompt that is to come, on the CPU."""
         self._real: Tensor | None = None
         self._prefill = False
         """Whether a prompt is between pruning and the end of the decoder."""
-        self._plan: Plan | None = None
+        self._plan: PruningPlan | None = None
         """Of the last prompt."""
         self._kept: Tensor | None = None
         """Tokens of the last prompt that stayed: [B, n'], ascending."""
@@ -120,9 +122,10 @@ class FastV:
         self._prefill = False
         self._unwatch()
         if self._visual is not None:
+            names = ("queries", "keys")
             self._watches = [
-                getattr(layer.self_attn, name).register_forward_hook(partial(self._keep, name))
-                for name in ("q_proj", "k_proj")
+                projection.register_forward_hook(partial(self._keep, name))
+                for name, projection in zip(names, self._decoder.query_and_key(layer), strict=True)
             ]
 
     def _keep(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
@@ -167,7 +170,7 @@ class FastV:
         self._cache = None if cache is None else weakref.ref(cache)
         self._projected.clear()
 
-    def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> Plan:
+    def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> PruningPlan:
         last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
         total = int(visual[0].sum())
         left = total - int(self.ratio * total) if self.count is None else self.count
@@ -178,11 +181,11 @@ class FastV:
             t.repeat_interleave(copies, dim=0).to(hidden.device, non_blocking=True)
             for t in (last, real.ne(0), stays)
         )
-        return Plan(visual, real, visual.shape[1] - total + left, *on_device)
+        return PruningPlan(visual, real, visual.shape[1] - total + left, *on_device)
 
     def _attention(self, last: Tensor, seen: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """What the `last` token [B, 1] pays to all that are `seen`, mean over heads: [B, n]."""
-        queries, keys = self._projected["q_proj"], self._projected["k_proj"]
+        queries, keys = self._projected["queries"], self._projected["keys"]
         size = angles[0].shape[-1]
         q = _rotated(_rows(queries, last), tuple(_rows(t, last) for t in angles), size)
         k = _rotated(keys, angles, size)  # [B, Hk, n, e]

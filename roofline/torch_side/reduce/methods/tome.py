@@ -6,14 +6,13 @@ Bolya et al., Token Merging: Your ViT But Faster, ICLR 2023, arXiv:2210.09461.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from roofline.reducers.token_schedules import Schedule, tome_schedule
-from roofline.torch_side.families.tower import attend, feed_forward, split_heads
+from roofline.torch_side.families.tower import TowerBlock, attend, feed_forward, split_heads
 from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
 
 
@@ -117,7 +116,7 @@ class ToMe:
         self.positions = self._patches[:, 1:]
         return hidden
 
-    def block(self, layer: Any, hidden: Tensor, index: int) -> Tensor:
+    def block(self, layer: TowerBlock, hidden: Tensor, index: int) -> Tensor:
         before, after = self._schedule[index]
         query, key, value = split_heads(layer, hidden)
         bias = self.sizes.log() if self.sizes.shape[1] <= self.positions.shape[1] else None

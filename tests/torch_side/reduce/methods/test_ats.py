@@ -21,7 +21,8 @@ from towers import (
 
 from roofline.errors import InputError
 from roofline.reducers.token_schedules import ats_schedule
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.ats import ATS, REDUCERS, packed, sample, significance
 
 
@@ -148,7 +149,7 @@ def test_llava_sized_towers_stay_within_the_budget() -> None:
 def test_without_stages_it_is_bit_equal_to_the_plain_tower() -> None:
     tower = small_tower(implementation="sdpa")
     pixels = pixels_for(tower)
-    plain = encode(tower, pixels, 4).features
+    plain = encode(ClipTower(tower), pixels, 4).features
     assert torch.equal(run(tower, ATS(stages=()), 4, pixels).features, plain)
 
 
@@ -164,7 +165,7 @@ def test_flops(options: dict[str, Any], images: int) -> None:
     tower = small_tower(layers=5, hidden=64, heads=4)
     pixels = pixels_for(tower, images)
     driver = ATS(**options)
-    measured = measured_flops(lambda: encode(tower, pixels, 4, reducer=driver))
+    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 4, reducer=driver))
 
     c, expected = 64, stem_flops(tower)
     stages = sample_points(options, 4)
@@ -181,7 +182,7 @@ def test_gradients_flow() -> None:
     tower = small_tower(layers=5)
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(tower, pixels, 4, reducer=ATS(count=4)).reduction.tokens
+    tokens = encode(ClipTower(tower), pixels, 4, reducer=ATS(count=4)).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

@@ -25,7 +25,8 @@ from towers import (
 
 from roofline.errors import InputError
 from roofline.reducers.token_schedules import crossget_schedule
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
 from roofline.torch_side.reduce.methods.crossget import (
     REDUCERS,
@@ -202,7 +203,9 @@ def test_flops(options: dict[str, int], on: str) -> None:
         for t, left in crossget_schedule(17, 5, **options)
     )
 
-    measured = measured_flops(lambda: encode(tower, pixels, 5, reducer=CrossGET(**options)))
+    measured = measured_flops(
+        lambda: encode(ClipTower(tower), pixels, 5, reducer=CrossGET(**options))
+    )
 
     assert measured == 2 * expected
 
@@ -211,7 +214,7 @@ def test_gradients_flow() -> None:
     tower = small_tower()
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(tower, pixels, 3, reducer=CrossGET(count=4)).reduction.tokens
+    tokens = encode(ClipTower(tower), pixels, 3, reducer=CrossGET(count=4)).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

@@ -23,7 +23,8 @@ from towers import (
 
 from roofline.errors import InputError
 from roofline.reducers.token_schedules import evit_schedule, stages_of
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
 from roofline.torch_side.reduce.methods.evit import REDUCERS, EViT, reorganize
 
@@ -142,7 +143,7 @@ def test_llava_sized_towers_give_144_tokens() -> None:
 def test_without_stages_it_is_bit_equal_to_the_plain_tower() -> None:
     tower = small_tower(implementation="sdpa")
     pixels = pixels_for(tower)
-    plain = encode(tower, pixels, 4).features
+    plain = encode(ClipTower(tower), pixels, 4).features
     assert torch.equal(run(tower, EViT(stages=()), 4, pixels).features, plain)
 
 
@@ -163,7 +164,7 @@ def test_flops(options: dict[str, Any], on: str) -> None:
         for t, left in evit_schedule(17, 5, **options)
     )
 
-    measured = measured_flops(lambda: encode(tower, pixels, 5, reducer=EViT(**options)))
+    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 5, reducer=EViT(**options)))
 
     assert measured == 2 * expected
 
@@ -172,7 +173,7 @@ def test_gradients_flow() -> None:
     tower = small_tower()
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(tower, pixels, 4, reducer=EViT(count=4)).reduction.tokens
+    tokens = encode(ClipTower(tower), pixels, 4, reducer=EViT(count=4)).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

@@ -19,7 +19,8 @@ from towers import (
 
 from roofline.errors import InputError
 from roofline.reducers.token_schedules import tome_schedule
-from roofline.torch_side.families.tower import encode
+from roofline.torch_side.families.clip_tower import ClipTower
+from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
 from roofline.torch_side.reduce.methods.tome import REDUCERS, ToMe, match, merge
 
@@ -172,7 +173,7 @@ def test_r_0_is_the_plain_tower() -> None:
 
     reduced = run(tower, ToMe(r=0), 4, pixels)
 
-    torch.testing.assert_close(reduced.features, encode(tower, pixels, 4).features)
+    torch.testing.assert_close(reduced.features, encode(ClipTower(tower), pixels, 4).features)
     assert reduced.reduction.indices[0].tolist() == list(range(16))
 
 
@@ -209,7 +210,7 @@ def test_flops(options: dict[str, int], images: int) -> None:
     tower = small_tower(layers=6, hidden=64, heads=4)
     pixels = pixels_for(tower, images)
 
-    measured = measured_flops(lambda: encode(tower, pixels, 5, reducer=ToMe(**options)))
+    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 5, reducer=ToMe(**options)))
 
     assert measured == images * tome_flops(tower, tome_schedule(17, 5, **options))
 
@@ -218,7 +219,7 @@ def test_flops_of_the_fused_kernel() -> None:
     tower = small_tower(layers=6, hidden=64, heads=4, implementation="sdpa").to("meta")
     pixels = torch.empty(2, 3, 8, 8, dtype=torch.float64, device="meta")
 
-    measured = measured_flops(lambda: encode(tower, pixels, 5, reducer=ToMe(count=5)))
+    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 5, reducer=ToMe(count=5)))
 
     assert measured == 2 * tome_flops(tower, tome_schedule(17, 5, 5))
 
@@ -227,7 +228,7 @@ def test_gradients_flow() -> None:
     tower = small_tower()
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(tower, pixels, 3, reducer=ToMe(count=4)).reduction.tokens
+    tokens = encode(ClipTower(tower), pixels, 3, reducer=ToMe(count=4)).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

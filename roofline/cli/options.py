@@ -1,0 +1,111 @@
+"""Options of a scenario, derived from the table of axes: every command says them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from roofline.engine.axes import AXES, VARIED, Axis
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def scenario_options(
+    *,
+    several: bool | Collection[str] = True,
+    required: Collection[str] = (),
+    omit: Collection[str] = (),
+    helps: Mapping[str, str] | None = None,
+) -> Callable[[_Command], _Command]:
+    """An option for each axis, under the axis's name.
+
+    several: whether it repeats and takes commas, or the names of those axes that do; the command
+        then gets a tuple, empty where nothing was typed. Without, a second value is an error.
+    required, omit: names of axes. helps: what a command says of an axis instead, its default
+        included.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        for axis in reversed(AXES):
+            if axis.name not in omit:
+                text = (helps or {}).get(axis.name) or _help(axis)
+                many = several if isinstance(several, bool) else axis.name in several
+                command = _option(axis, text, many, axis.name in required)(command)
+        return command
+
+    return decorate
+
+
+def _help(axis: Axis) -> str:
+    said = axis in VARIED and axis.default is not None
+    return f"{axis.help} Default: {axis.default}." if said else axis.help
+
+
+def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
+    if axis not in VARIED:
+        kind = click.Choice(axis.choices) if axis.choices else None
+        shown = axis.default is not None
+        return click.option(
+            axis.option,
+            axis.name,
+            type=kind,
+            metavar=None if axis.choices else "NAME",
+            default=axis.default,
+            show_default=shown,
+            help=text,
+        )
+    return click.option(
+        axis.option,
+        axis.name,
+        multiple=True,
+        required=required,
+        metavar="N" if axis.is_count else "NAME",
+        callback=_values if several else _single,
+        help=f"{text} Repeatable, or with commas." if several else text,
+    )
+
+
+def _values(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Any:
+    """All that was typed, each once, in order."""
+    axis = next(axis for axis in AXES if axis.name == option.name)
+    values = [value for text in given for value in _split(axis, text)]
+    return tuple(dict.fromkeys(values))
+
+
+def _single(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Any:
+    """The one value that was typed, or None."""
+    values = _values(context, option, given)
+    if len(values) > 1:
+        raise click.BadParameter(f"takes one value here, and got {len(values)}", context, option)
+    return values[0] if values else None
+
+
+def _split(axis: Axis, text: str) -> list[Any]:
+    """At commas, but for the name of a file that is there."""
+    if "," not in text or (not axis.is_count and Path(text).is_file()):
+        return [_whole(text) if axis.is_count else text]
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise click.BadParameter(f"{text!r} has an empty place beside a comma")
+    return [_whole(part) for part in parts] if axis.is_count else _whole_names(parts)
+
+
+def _whole_names(parts: list[str]) -> list[str]:
+    """Names with options put together again: in `evit:stages=6,12` the comma is the option's."""
+    names: list[str] = []
+    for part in parts:
+        if names and "=" in names[-1] and not part[0].isalpha():
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    return names
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a whole number") from None

@@ -1,0 +1,51 @@
+"""What a device has that an op can wait for: units that compute, memories and links that move.
+
+An op takes as long as its slowest resource (Williams et al. 2009, extended to any number of roofs);
+that one binds it. A further resource is an entry here, a figure of the device's spec, and an op
+that asks for an amount of it (`Op.elsewhere`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from roofline.errors import UnsupportedModeError
+from roofline.registry import Registry
+from roofline.specs.hardware import Hardware
+
+Bound: TypeAlias = Literal["compute", "memory", "link"]
+"""What an op is said to be bound by."""
+
+
+class Resource(Struct, frozen=True):
+    """One roof."""
+
+    name: str
+    bound: Bound
+    """The word for an op that waits for it."""
+    per_s: Callable[[Hardware], float | None]
+    """FLOP/s or bytes/s of a device; None of one that does not have it."""
+
+    def rate(self, hardware: Hardware) -> float:
+        """The same. Raises UnsupportedModeError for a device without."""
+        rate = self.per_s(hardware)
+        if rate is None:
+            raise UnsupportedModeError(f"{hardware.name} has no {self.name}, which this run needs")
+        return rate
+
+
+def _by_data_type(hardware: Hardware) -> float | None:
+    """The peak depends on the type that a component computes in: `ComponentPeaks` knows it."""
+    return None
+
+
+RESOURCES: Registry[Resource] = Registry("resource")
+for _resource in (
+    Resource("tensor", "compute", _by_data_type),
+    Resource("vector", "compute", lambda hardware: hardware.vector_flops_per_s),
+    Resource("dram", "memory", lambda hardware: hardware.memory_bytes_per_s),
+):
+    RESOURCES.register(_resource.name, _resource)

@@ -1,0 +1,113 @@
+"""The axes of a scenario, declared once: options, JSON keys, columns and help are derived.
+
+Nothing heavy is imported here, so that `--help` stays as quick as click.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, Literal, NamedTuple
+
+Stage = Literal["prefill", "decode", "generate"]
+STAGES: tuple[Stage, ...] = ("prefill", "decode", "generate")
+ATTENTIONS = ("flash", "eager")
+
+DEFAULT_TEXT_TOKENS = 40
+"""The text prompt of the LLaVA-PruMerge paper's efficiency analysis (section 4.2)."""
+
+
+class Axis(NamedTuple):
+    """One thing that a scenario says."""
+
+    name: str
+    """Keyword in Python, key in JSON, column of frames."""
+    title: str
+    """Heading of its column in tables."""
+    help: str
+    default: str | int | None = None
+    """None: the model, the reducer or the accounting decides, or there is none."""
+    flag: str = ""
+    """Option on the command line, where it is not the name's own."""
+    least: int | None = None
+    """The smallest count; None for what is no count."""
+    unit: str = ""
+    """What is counted, for messages."""
+    choices: tuple[str, ...] = ()
+    """All values that there are, where few are."""
+
+    @property
+    def option(self) -> str:
+        return self.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it takes whole numbers, and arrays of them in Python."""
+        return self.least is not None
+
+
+AXES = (
+    Axis("model", "Model", "Name or YAML file; see `roofline models`."),
+    Axis("hardware", "Hardware", "Name or YAML file; see `roofline hardware`.", flag="--hw"),
+    Axis(
+        "quant",
+        "Quant",
+        "fp32, fp16, bf16, fp8, int8, int4, w8a16, w4a16 or any wXaYkvZ.",
+        default="fp16",
+    ),
+    Axis(
+        "reducer",
+        "Reducer",
+        "Token reducer of an LMM, such as prumerge or fastv:k=3, priced with it, or none. Leaves "
+        "--visual-tokens, or as many as is typical of it.",
+    ),
+    Axis(
+        "visual_tokens",
+        "Visual",
+        "Visual tokens that reach the LLM.",
+        least=0,
+        unit="visual tokens",
+    ),
+    Axis(
+        "text_tokens",
+        "Text",
+        "Text tokens of each prompt.",
+        default=DEFAULT_TEXT_TOKENS,
+        least=0,
+        unit="text tokens",
+    ),
+    Axis("batch", "Batch", "Sequences at once.", default=1, least=1, unit="sequences"),
+    Axis(
+        "output_tokens",
+        "Output",
+        "Decode steps of --stage generate.",
+        default=0,
+        least=0,
+        unit="output tokens",
+    ),
+    Axis("stage", "Stage", "What runs.", default="prefill", choices=STAGES),
+    Axis(
+        "attention",
+        "Attention",
+        "Default: flash, or what the accounting is defined for.",
+        choices=ATTENTIONS,
+    ),
+    Axis(
+        "accounting",
+        "Accounting",
+        "exact, or a convention of published numbers, such as llm-viewer.",
+        default="exact",
+    ),
+)
+BY_NAME = {axis.name: axis for axis in AXES}
+COUNTS = tuple(axis for axis in AXES if axis.is_count)
+VARIED = tuple(axis for axis in AXES if not axis.choices and axis.name != "accounting")
+"""Those that a command line may give several values of, to be combined with all others."""
+NO_REDUCER = "none"
+
+
+def combinations(given: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """Every value of every axis with every other; an axis without a value keeps its default."""
+    named = {axis.name: tuple(given[axis.name]) for axis in AXES if given.get(axis.name)}
+    for combined in product(*named.values()):
+        yield dict(zip(named, combined, strict=True))

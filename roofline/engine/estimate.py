@@ -1,0 +1,227 @@
+"""The answer as a record: what a scenario needs, and what it costs on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from roofline.engine.axes import AXES
+from roofline.engine.compare import Comparison, compare
+from roofline.engine.result import (
+    OpQuantities,
+    OpTotals,
+    Quantities,
+    ReducerFacts,
+    Totals,
+)
+from roofline.engine.run import Run
+from roofline.engine.scenario import Scenario
+from roofline.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_Part = TypeVar("_Part", bound=Quantities)
+
+
+class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
+    """What a scenario needs, on no device: FLOPs, traffic and memory."""
+
+    inputs: dict[str, Any]
+    """What was asked, defaults filled in."""
+    components: Mapping[str, Quantities]
+    """vision, reducer, connector, llm: those that the model has and the accounting knows."""
+    end_to_end: Quantities
+    """All of them, one after the other."""
+    reducer: ReducerFacts | None
+    main: str
+    """The component that the model is known for: llm, or vision of an encoder alone."""
+    unreduced_visual_tokens: int | None
+    """Of one sample; None if the model does not tell."""
+    scenario: Scenario
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """Count a scenario. Raises ScenarioError, and UnsupportedModeError of one with hardware."""
+        run = Run(replace(scenario, hardware=None))
+        parts, whole = run.counted()
+        return cls(**run.facts, components=parts, end_to_end=whole)
+
+    @property
+    def llm(self) -> Quantities:
+        """The LLM's. Raises InputError for a model without one."""
+        return self._of(self.components, "llm")
+
+    def _of(self, components: Mapping[str, _Part], name: str) -> _Part:
+        if name not in components:
+            raise InputError(f"{self.inputs['model']} has no {name}: {', '.join(components)}")
+        return components[name]
+
+    @cached_property
+    def ops(self) -> Sequence[OpQuantities]:
+        """Every distinct op, computed when first asked for."""
+        return Run(self.scenario).counted_ops()
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """Against the unreduced prompt; None if the model does not tell how long that is."""
+        full = self.unreduced()
+        if full is None:
+            return None
+        return compare(
+            full.scenario.counts["visual_tokens"],
+            (full.components, full.end_to_end),
+            (self.components, self.end_to_end),
+        )
+
+    def unreduced(self) -> Self | None:
+        """The same with all visual tokens of as many samples as it needs, and no reducer.
+
+        None where nothing is reduced, or the model does not tell from what.
+        """
+        scenario, per_sample = self.scenario, self.unreduced_visual_tokens
+        if per_sample is None or "llm" not in self.components:
+            return None
+        visual = scenario.counts["visual_tokens"]
+        all_visual = np.ceil(visual / per_sample) * per_sample
+        layers = scenario.vision_layers, scenario.llm_layers
+        plain_prompt = scenario.reducer is None and layers == (None, None)
+        if plain_prompt and np.array_equal(visual, all_visual):
+            return None
+        return self.of(
+            replace(
+                scenario,
+                counts={**scenario.counts, "visual_tokens": all_visual},
+                reducer=None,
+                vision_layers=None,
+                llm_layers=None,
+            )
+        )
+
+    def __repr__(self) -> str:
+        """What was asked, and a line for each component and all together."""
+        asked = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
+        parts = {**self.components, "end_to_end": self.end_to_end}
+        lines = [f"{type(self).__name__}({_short(asked)})"]
+        for name, part in parts.items():
+            figures = ", ".join(f"{key}={_figure(getattr(part, key))}" for key in part.headline)
+            lines.append(f"  {name}: {figures}")
+        return "\n".join(lines)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of every figure."""
+        return self.scenario.shape
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each configuration and component, end to end included; axes as columns."""
+        import pandas as pd
+
+        parts = {**self.components, "end_to_end": self.end_to_end}
+        frames = []
+        for name, part in parts.items():
+            figures = {key: self._flat(getattr(part, key)) for key in part.shown}
+            frames.append(pd.DataFrame({**self._axes(), "component": name, **figures}))
+        return pd.concat(frames, ignore_index=True)
+
+    def ops_frame(self) -> pd.DataFrame:
+        """`ops` as a frame; with axes, a row for each op and configuration, axes as columns."""
+        import pandas as pd
+
+        frames = []
+        for op in self.ops:
+            names = [n for n in op.to_dict() if n != "resource_times_s"]
+            columns = {name: self._flat(getattr(op, name)) for name in names}
+            frames.append(pd.DataFrame({**(self._axes() if self.shape else {}), **columns}))
+        frame = pd.concat(frames, ignore_index=True)
+        return frame.astype({"count": int})
+
+    def _axes(self) -> dict[str, Any]:
+        """A column for each axis; of counts as whole numbers."""
+        columns: dict[str, Any] = {}
+        for axis in AXES:
+            array = self.scenario.counts.get(axis.name)
+            value = self.inputs[axis.name]
+            columns[axis.name] = (
+                [value] * int(np.prod(self.shape))
+                if array is None
+                else self._flat(array).astype(int)
+            )
+        return columns
+
+    def _flat(self, value: Any) -> NDArray[Any]:
+        return np.broadcast_to(np.asarray(value), self.shape).ravel()
+
+    def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
+        """The JSON document."""
+        comparison = self.comparison
+        document: dict[str, Any] = {
+            "inputs": self.inputs,
+            "components": {name: part.to_dict() for name, part in self.components.items()},
+            "end_to_end": self.end_to_end.to_dict(),
+            "comparison": None if comparison is None else comparison.to_dict(),
+            "reducer": None if self.reducer is None else _fields(self.reducer),
+        }
+        if per_op:
+            document["ops"] = [op.to_dict() for op in self.ops]
+        return document
+
+
+class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
+    """What a scenario costs on a device."""
+
+    device: dict[str, Any]
+    """The device's figures that the estimate rests on, and which peaks each component ran at."""
+    components: Mapping[str, Totals]
+    end_to_end: Totals
+
+    @classmethod
+    def of(cls, scenario: Scenario) -> Self:
+        """Price a scenario that has hardware. Raises ScenarioError, UnsupportedModeError."""
+        run = Run(scenario)
+        parts, whole, device = run.priced()
+        return cls(**run.facts, components=parts, end_to_end=whole, device=device)
+
+    @property
+    def llm(self) -> Totals:
+        """The LLM's. Raises InputError for a model without one."""
+        return self._of(self.components, "llm")
+
+    @cached_property
+    def ops(self) -> Sequence[OpTotals]:
+        """Every distinct op, computed when first asked for."""
+        return Run(self.scenario).priced_ops()
+
+    def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
+        """The JSON document."""
+        document = super().to_dict(per_op=per_op)
+        return {"inputs": document.pop("inputs"), "device": self.device, **document}
+
+
+def _fields(struct: Struct) -> dict[str, Any]:
+    return {name: getattr(struct, name) for name in struct.__struct_fields__}
+
+
+_LONGEST = 160
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _figure(value: Any) -> str:
+    """One number, or the range of many."""
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return f"{array.item():.4g}" if array.dtype.kind == "f" else str(array.item())
+    if not array.size:
+        return "none"
+    if array.dtype.kind != "f":
+        return "/".join(np.unique(array).tolist())
+    return f"{array.min():.4g}…{array.max():.4g}"

@@ -1,0 +1,395 @@
+"""A scenario evaluated: laid out, counted, on a device priced, component by component."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from roofline.device.borrowed import laws_of
+from roofline.device.law_choice import LawChoice
+from roofline.device.peaks import component_peaks
+from roofline.engine.accounting import ACCOUNTINGS
+from roofline.engine.axes import COUNTS
+from roofline.engine.count import COUNTED, CountPlan, over_steps
+from roofline.engine.layout import Layout, lay_out
+from roofline.engine.memo import DIRECT_BELOW
+from roofline.engine.price import FROM_LAWS, PricePlan, evaluate
+from roofline.engine.result import (
+    OpQuantities,
+    OpTotals,
+    Quantities,
+    ReducerFacts,
+    Totals,
+)
+from roofline.engine.scenario import Scenario
+from roofline.errors import ScenarioError
+from roofline.model.counted import AMOUNTS, ComponentCounts, CountedOp
+from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import KernelLaws
+from roofline.specs.quantization import Quantization
+from roofline.units import TERA
+
+
+class Case(Struct, frozen=True, eq=False):
+    """Configurations that one layout goes for: all, those of one token count of a reducer, or those
+    with images and those without.
+    """
+
+    layout: Layout
+    counts: Mapping[str, Array]
+    where: np.ndarray[Any, Any] | None
+    """Which of the flattened configurations these are; None for all."""
+    plans: Sequence[CountPlan | PricePlan]
+
+
+class Run:
+    """A scenario on its way to a record."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.accounting = ACCOUNTINGS.find(scenario.accounting)
+        if scenario.reducer is not None and not self.accounting.takes_reducers:
+            raise ScenarioError(f"{scenario.accounting} accounting knows no reducers: use exact")
+        attention = scenario.attention or self.accounting.attention
+        self.scenario = replace(scenario, attention=attention)
+        self.cases = self._cases()
+        self.layout = self.cases[0].layout
+
+    def counted(self) -> tuple[dict[str, Quantities], Quantities]:
+        """Each component, and all of them together."""
+        return self._parts(Quantities, {})
+
+    def priced(self) -> tuple[dict[str, Totals], Totals, dict[str, Any]]:
+        """The same on the scenario's hardware, and the facts of the device."""
+        hardware = self.scenario.hardware
+        assert hardware is not None
+        parts, whole = self._parts(Totals, {"device_memory_bytes": hardware.memory_bytes})
+        plans = [plan for plan in self.cases[0].plans if isinstance(plan, PricePlan)]
+        return parts, whole, _device(hardware, plans)
+
+    def counted_ops(self) -> list[OpQuantities]:
+        """Every distinct op."""
+        return _joined([_ops(case, _op_quantities) for case in self.cases], self.scenario.shape)
+
+    def priced_ops(self) -> list[OpTotals]:
+        """The same on the scenario's hardware."""
+        return _joined([_ops(case, _op_totals) for case in self.cases], self.scenario.shape)
+
+    def _cases(self) -> list[Case]:
+        """One for all configurations, or as many as there are layouts among them."""
+        visual = self.scenario.counts.get("visual_tokens")
+        if self.scenario.reducer is not None and visual is not None and visual.size > 1:
+            return self._split((self._lay_out(n), visual == n) for n in np.unique(visual))
+        layout = self._lay_out(None if visual is None or not visual.size else visual.flat[0])
+        self.scenario = _with_defaults(self.scenario, layout)
+        seen = self.scenario.counts["visual_tokens"] > 0
+        if layout.vision is None or layout.llm is None or seen.all():
+            return [Case(layout, self.scenario.counts, None, self._plans(layout))]
+        text = replace(layout, has_images=False)
+        if not seen.any():
+            return [Case(text, self.scenario.counts, None, self._plans(text))]
+        return self._split([(layout, seen), (text, ~seen)])
+
+    def _split(self, layouts: Iterable[tuple[Layout, NDArray[np.bool_]]]) -> list[Case]:
+        """A case for each layout, of those configurations whose visual tokens are marked."""
+        shape, counts = self.scenario.shape, self.scenario.counts
+        flat = {name: np.broadcast_to(array, shape).ravel() for name, array in counts.items()}
+        cases = []
+        for layout, marked in layouts:
+            where = np.flatnonzero(np.broadcast_to(marked, shape))
+            chosen = {name: array[where] for name, array in flat.items()}
+            cases.append(Case(layout, chosen, where, self._plans(layout)))
+        return cases
+
+    def _lay_out(self, visual: Array | None) -> Layout:
+        scenario = self.scenario
+        assert scenario.attention is not None
+        counted = scenario.reducer is not None and visual is not None
+        return lay_out(
+            scenario.model,
+            stage=scenario.stage,
+            attention=scenario.attention,
+            vision_layers=scenario.vision_layers,
+            llm_layers=scenario.llm_layers,
+            reducer=scenario.reducer,
+            visual_tokens=float(visual) if counted and visual is not None else None,
+        )
+
+    def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
+        scenario = self.scenario
+        counts = self.accounting.count(layout, scenario.quant)
+        hardware = scenario.hardware
+        if hardware is None:
+            return [CountPlan(each) for each in counts]
+        laws = laws_of(hardware) if self.accounting.has_laws else None
+        plan = _remembered_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
+        return [plan(hardware, laws, c, scenario.quant, layout.derived) for c in counts]
+
+    def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
+        """Each component's figures, and all of them together."""
+        outputs: dict[str, dict[str, Array]] = {}
+        shape = self.scenario.shape
+        for case in self.cases:
+            results = evaluate(case.plans, case.counts, case.layout.derived)
+            for plan, values in zip(case.plans, results, strict=True):
+                known = outputs.setdefault(plan.counts.component, {})
+                values["weight_bytes"] = np.full(values["flops"].shape, plan.counts.weight_bytes)
+                for name, value in values.items():
+                    if case.where is None:
+                        known[name] = value
+                    else:
+                        known.setdefault(name, np.zeros(prod(shape)))[case.where] = value
+        lawless = not any(
+            isinstance(plan, PricePlan) and plan.laws for c in self.cases for plan in c.plans
+        )
+        parts = {
+            component: _figures(kind, values, shape, lawless) | facts
+            for component, values in outputs.items()
+        }
+        whole = _together(list(parts.values()))
+        return {name: kind(**figures) for name, figures in parts.items()}, kind(**whole)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What an estimate says beside its figures."""
+        scenario, layout = self.scenario, self.layout
+        return {
+            "inputs": scenario.inputs | {"attention": layout.attention},
+            "reducer": _reducer_facts(layout),
+            "main": layout.main,
+            "unreduced_visual_tokens": layout.unreduced_visual_tokens,
+            "scenario": scenario,
+        }
+
+
+_WORD = "U7"
+"""What an op is bound by."""
+_Q = TypeVar("_Q", bound=Quantities)
+
+
+def _plan(
+    hardware: Hardware,
+    laws: KernelLaws | None,
+    counts: ComponentCounts,
+    mode: Quantization,
+    derived: tuple[Derived, ...],
+) -> PricePlan:
+    peaks = component_peaks(hardware, counts, mode.name)
+    choice = LawChoice(hardware, laws, counts, peaks) if laws else None
+    return PricePlan(counts, peaks, choice, derived)
+
+
+_remembered_plan = lru_cache(maxsize=64)(_plan)
+"""For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
+
+
+def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
+    """Fill in visual tokens that were not given; refuse those that contradict the model."""
+    visual = scenario.counts.get("visual_tokens")
+    if layout.llm is None and visual is not None:
+        raise ScenarioError(
+            f"{layout.name} has no LLM that visual tokens could reach: leave them out"
+        )
+    if scenario.llm_layers is not None:
+        first = float(scenario.llm_layers[0][1])
+        if visual is not None and np.any(visual != first):
+            raise ScenarioError("`visual_tokens` and the first entry of `llm_layers` differ")
+        visual = np.asarray(first)
+    if visual is None and layout.task is not None:
+        visual = np.asarray(float(layout.task.kept * layout.images_per_sample))
+    if visual is None:
+        visual = np.asarray(float(layout.unreduced_visual_tokens or 0))
+    text = scenario.counts["text_tokens"]
+    if layout.llm is not None and np.any((visual == 0) & (text == 0)):
+        raise ScenarioError("a prompt needs a token: give visual tokens, text tokens or both")
+    if np.any(text == 0) and any(min(tokens) == 0 for _, *tokens in scenario.llm_layers or ()):
+        raise ScenarioError("`llm_layers` leaves a layer without any token: give text tokens")
+    known = {**scenario.counts, "visual_tokens": visual}
+    return replace(scenario, counts={axis.name: known[axis.name] for axis in COUNTS})
+
+
+def _figures(
+    kind: type[Quantities], values: dict[str, Array], shape: tuple[int, ...], lawless: bool
+) -> dict[str, Any]:
+    """Keywords of `Quantities` or `Totals`; figures of one configuration as plain numbers."""
+    shaped = {name: value.reshape(shape)[()] for name, value in values.items()}
+    if kind is Quantities:
+        return {name: shaped[name] for name in (*COUNTED, "weight_bytes")}
+    bound = {
+        name.removesuffix("_bound_time_s"): shaped.pop(name)
+        for name in values
+        if name.endswith("_bound_time_s")
+    }
+    if lawless:
+        shaped |= dict.fromkeys(FROM_LAWS)  # type: ignore[arg-type]
+    return {**shaped, "bound_times_s": bound}
+
+
+def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Components run one after the other: costs add up, of live activations the largest counts."""
+    if len(parts) == 1:
+        return parts[0]
+    whole: dict[str, Any] = {}
+    for name, first in parts[0].items():
+        values = [part[name] for part in parts]
+        if name == "peak_activation_bytes":
+            whole[name] = np.max(np.broadcast_arrays(*values), axis=0)
+        elif name == "bound_times_s":
+            words = dict.fromkeys(word for times in values for word in times)
+            whole[name] = {w: sum(t[w] for t in values if w in t) for w in words}
+        elif name == "device_memory_bytes" or first is None:
+            whole[name] = first
+        else:
+            whole[name] = sum(values[1:], first)
+    return whole
+
+
+def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
+    """What the estimate takes from the device, with the peaks that each component ran at."""
+    return {
+        "name": hardware.name,
+        "title": hardware.title,
+        "memory_bytes": hardware.memory_bytes,
+        "memory_bytes_per_s": hardware.memory_bytes_per_s,
+        "vector_flops_per_s": hardware.vector_flops_per_s,
+        "peaks": {
+            plan.counts.component: {
+                "matmul_type": plan.peaks.matmul_type,
+                "preferred_type": plan.counts.matmul_types[0],
+                "matmul_flops_per_s": plan.peaks.matmul.value * TERA,
+                "matmul_engine": plan.peaks.matmul.engine,
+                "attention_type": plan.peaks.attention_type,
+                "attention_flops_per_s": plan.peaks.attention.value * TERA,
+                "vector_flops_per_s": plan.peaks.vector_flops_per_s,
+                "ridge_point_flops_per_byte": plan.peaks.ridge_point,
+            }
+            for plan in plans
+        },
+        "kernel_laws": _whose_laws(plans),
+    }
+
+
+def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
+    """Whose measurements the attainable times rest on; None without any."""
+    choice = plans[0].laws if plans else None
+    if choice is None:
+        return None
+    laws = choice.kernel_laws
+    return {
+        "origin": laws.origin,
+        "source": laws.source,
+        "date": laws.date,
+        "conditions": laws.conditions,
+    }
+
+
+def _reducer_facts(layout: Layout) -> ReducerFacts | None:
+    reducer, task = layout.reducer, layout.task
+    if reducer is None or task is None:
+        return None
+    return ReducerFacts(
+        reducer.name,
+        reducer.label,
+        reducer.site,
+        reducer.default_kept(task.patches, task.blocks),
+        reducer.default_source,
+    )
+
+
+_Op = TypeVar("_Op", bound=OpQuantities)
+
+
+def _ops(
+    case: Case, row_of: Callable[[CountPlan | PricePlan, CountedOp, Point], _Op]
+) -> tuple[Case, list[_Op]]:
+    point = Point(case.counts, case.layout.derived)
+    return case, [row_of(plan, op, point) for plan in case.plans for op in plan.counts.rows]
+
+
+def _op_quantities(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> OpQuantities:
+    return OpQuantities(**_op_figures(plan, op, point))
+
+
+def _op_totals(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> OpTotals:
+    assert isinstance(plan, PricePlan)
+    kernel = plan.kernel(op)
+    times, law = kernel.time(point), plan.laws.law(op) if plan.laws else None
+    bound = {**dict(zip(plan.bounds, times.bound, strict=False))}
+    last = plan.bounds[-1]
+    bound[last] = times.roofline - sum(bound.values(), np.zeros(()))
+    largest = np.argmax(np.broadcast_arrays(*bound.values()), axis=0)
+    attainable = times.attainable if plan.laws else None
+    return OpTotals(
+        **_op_figures(plan, op, point),
+        resource_times_s={
+            name: _over_all(seconds, op, point) for name, seconds in plan.resource_times(op).items()
+        },
+        roofline_time_s=times.roofline,
+        attainable_time_s=attainable,
+        attainable_error_s=None if attainable is None else kernel.error * attainable,
+        attainable_origin=law.origin if law else None,
+        bound=np.asarray(list(bound))[largest],
+    )
+
+
+def _op_figures(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> dict[str, Any]:
+    count = op.count * point["steps"] if op.phase == "decode" else np.float64(op.count)
+    return {
+        "component": plan.counts.component,
+        "phase": op.phase,
+        "name": op.name,
+        "layers": op.layers,
+        "kind": op.kind,
+        "count": count,
+        "launches": op.launches,
+        **{name: _over_all(getattr(op.amounts, name), op, point) for name in AMOUNTS},
+    }
+
+
+def _over_all(amount: Polynomial, op: CountedOp, point: Point) -> Array:
+    """Over all occurrences of the stage."""
+    scaled, nothing = amount * op.count, Polynomial({})
+    return over_steps(point, *((nothing, scaled) if op.phase == "decode" else (scaled, nothing)))
+
+
+def _joined(cases: Sequence[tuple[Case, list[_Op]]], shape: tuple[int, ...]) -> list[_Op]:
+    """The ops of all cases; one that a case does not have is nothing there."""
+    if len(cases) == 1 and cases[0][0].where is None:
+        return cases[0][1]
+    joined: dict[Any, _Op] = {}
+    for case, rows in cases:
+        for row in rows:
+            known = joined.get(row.key)
+            joined[row.key] = _scattered(row, known, case.where, shape)
+    return list(joined.values())
+
+
+def _scattered(
+    row: _Op, known: _Op | None, where: np.ndarray[Any, Any] | None, shape: tuple[int, ...]
+) -> _Op:
+    """A row's figures at their places among all configurations."""
+
+    def placed(value: Any, before: Any) -> Any:
+        if isinstance(value, dict):
+            known = before or {}
+            return {n: placed(value.get(n, 0.0), known.get(n)) for n in {**known, **value}}
+        if not isinstance(value, np.ndarray | np.generic):
+            return value
+        places = np.zeros(prod(shape), dtype=_WORD if value.dtype.kind == "U" else value.dtype)
+        if before is not None:
+            places[:] = np.ravel(before)
+        places[where] = value
+        return places.reshape(shape)
+
+    changes = {
+        name: placed(getattr(row, name), None if known is None else getattr(known, name))
+        for name in row.__struct_fields__
+    }
+    return type(row)(**changes)

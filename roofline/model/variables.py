@@ -1,0 +1,75 @@
+"""The variables of cost formulas: those that axes give, and those derived from them.
+
+A formula is a polynomial in these. What is no polynomial in the axes (how many images a prompt
+holds is a ceiling) is a derived variable: it is computed from the others before polynomials see it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from msgspec import Struct
+
+from roofline.model.polynomial import Array, Derived, Polynomial
+
+VISUAL = Polynomial.variable("visual_tokens")
+"""Visual tokens of one sequence, as they reach the LLM."""
+TEXT = Polynomial.variable("text_tokens")
+BATCH = Polynomial.variable("batch")
+PROMPT = Polynomial.variable("prompt_tokens")
+"""Visual and text tokens of one sequence."""
+IMAGES = Polynomial.variable("images")
+"""Images or frames of the whole batch."""
+STEPS = Polynomial.variable("steps")
+"""Decode steps of the whole stage."""
+STEP = Polynomial.variable("step")
+"""Decode steps done when the current one ends: 1 in the first."""
+
+
+def prompt_tokens() -> Derived:
+    """visual_tokens + text_tokens."""
+    return Derived("prompt_tokens", ("visual_tokens", "text_tokens"), np.add)
+
+
+def images(per_sample: int, tokens_per_sample: int | None) -> Derived:
+    """Batch · ⌈visual_tokens / tokens of a sample⌉ · images of a sample.
+
+    A prompt with more visual tokens than a sample gives holds several samples, one without any
+    holds none.
+    tokens_per_sample: before reduction; None for a model whose images nobody knows.
+    """
+    if not tokens_per_sample:
+        return Derived("images", ("batch",), _Scaled(per_sample))
+    return Derived("images", ("batch", "visual_tokens"), _Images(per_sample, tokens_per_sample))
+
+
+def steps(stage: str) -> Derived:
+    """Decode steps: none of a prefill, one of the stage decode, all of a generation."""
+    if stage == "generate":
+        return Derived("steps", ("output_tokens",), _itself)
+    return Derived("steps", (), _Constant(float(stage == "decode")))
+
+
+class _Scaled(Struct, frozen=True):
+    factor: float
+
+    def __call__(self, value: Array) -> Array:
+        return value * self.factor
+
+
+class _Images(Struct, frozen=True):
+    per_sample: int
+    tokens_per_sample: int
+
+    def __call__(self, batch: Array, visual: Array) -> Array:
+        return batch * np.ceil(visual / self.tokens_per_sample) * self.per_sample
+
+
+class _Constant(Struct, frozen=True):
+    value: float
+
+    def __call__(self) -> Array:
+        return np.asarray(self.value)
+
+
+def _itself(value: Array) -> Array:
+    return value

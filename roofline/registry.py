@@ -1,0 +1,60 @@
+"""Things that are found by name, in registries that stay open to users."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Generic, TypeVar
+
+from roofline.errors import UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Name → thing. What ships is registered by the modules of `package`, on first need.
+
+    kind: what is registered, for messages: `unknown KIND 'x'`. remedy: what else a name may be.
+    """
+
+    def __init__(self, kind: str, package: str | None = None, remedy: str = "") -> None:
+        self.kind, self.remedy, self._package = kind, remedy, package
+        self._things: dict[str, T] = {}
+
+    def register(self, name: str, thing: T) -> T:
+        """Make a thing known by its name; an earlier one of that name gives way."""
+        self._things[name] = thing
+        return thing
+
+    def find(self, name: str) -> T:
+        """The thing of that name. Raises UnknownNameError, with the nearest names."""
+        if name not in self._things:
+            self._discover()
+        if name not in self._things:
+            raise UnknownNameError(self.kind, name, self._things, self.remedy)
+        return self._things[name]
+
+    def names(self) -> tuple[str, ...]:
+        """All names, in the order of their registration."""
+        self._discover()
+        return tuple(self._things)
+
+    def __iter__(self) -> Iterator[T]:
+        self._discover()
+        return iter(list(self._things.values()))
+
+    def __contains__(self, name: object) -> bool:
+        if name not in self._things:
+            self._discover()
+        return name in self._things
+
+    def _discover(self) -> None:
+        """Import what ships; what a user has registered meanwhile stays."""
+        if self._package is None:
+            return
+        package, self._package = import_module(self._package), None
+        mine = dict(self._things)
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            import_module(module.name)
+        self._things = {**self._things, **mine}

@@ -1,0 +1,136 @@
+"""How long an answer takes, step by step and with its prompt, and how a reducer's gain fades."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from roofline.explore.study import Deployment, Study
+from roofline.report.charts.chart import (
+    LegendEntry,
+    Panel,
+    PanelAxis,
+    PanelChart,
+    Series,
+    listed,
+    numbers,
+)
+from roofline.report.charts.device_panels import DevicePanels, device_panels
+from roofline.report.charts.naming import deployment_name, prompt_name
+from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.selection import ends
+from roofline.units import si
+
+NAME, TITLE = "answer", "Decode steps and whole answers"
+NOT_REDUCED = "no prompt has fewer visual tokens"
+
+
+def applies(study: Study) -> bool:
+    """Whether any of the models can answer, and is to say more than a word: a line has two ends."""
+    return bool(_answering(study))
+
+
+def answer_chart(study: Study) -> PanelChart:
+    """A row of panels for each model and precision; the gain where any prompt is reduced."""
+    shown = device_panels(_answering(study))
+    with_gain = any(deployment.reduced for deployment in shown.deployments)
+    panels = tuple(panel for title, row in shown.rows for panel in _row(title, row, with_gain))
+    return PanelChart(
+        name=NAME,
+        title=TITLE,
+        alt=_alt(study),
+        panels=panels,
+        columns=3 if with_gain else 2,
+        legend=tuple(_legend(shown)),
+        left_out=shown.left_out,
+    )
+
+
+def _answering(study: Study) -> list[Deployment]:
+    return [
+        deployment
+        for deployment in study.deployments
+        if max(deployment.prompts[0].output_tokens, default=0) > 1
+    ]
+
+
+def _alt(study: Study) -> str:
+    """Time of the longest answer in every deployment, before and after."""
+    said = []
+    for deployment in _answering(study):
+        times = [
+            f"{si(prompt.generation_time_s[-1], 's')} with {prompt_name(prompt)}"
+            for prompt in ends(deployment)
+        ]
+        said.append(f"{deployment_name(deployment)}: {', '.join(times)}")
+    length = int(_answering(study)[0].prompts[0].output_tokens[-1])
+    return (
+        "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
+        "visual tokens make it, over output tokens. Prompt and "
+        f"{length} output tokens: {listed(said)}."
+    )
+
+
+def _row(title: str, deployments: Sequence[Deployment], with_gain: bool) -> Iterator[Panel]:
+    """Of steps, of whole answers and, where any prompt of the page is reduced, of the gain."""
+    longest = float(deployments[0].prompts[0].output_tokens[-1])
+    tokens = PanelAxis(label="output tokens", scale="log", limits=(1, longest))
+    found = [series for deployment in deployments for series in _series(deployment)]
+
+    def of(*roles: str) -> tuple[Series, ...]:
+        return tuple(series for series in found if series.role in roles)
+
+    yield Panel(
+        title=title,
+        x=tokens,
+        y=PanelAxis(label="time of a decode step", unit="s", scale="log"),
+        series=of("step"),
+    )
+    yield Panel(
+        x=tokens,
+        y=PanelAxis(label="prompt and answer", unit="s", scale="log"),
+        series=of("answer", "bound"),
+    )
+    if with_gain:
+        yield Panel(
+            x=tokens,
+            y=PanelAxis(label="times as fast"),
+            series=of("gain"),
+            empty_because="" if of("gain") else NOT_REDUCED,
+        )
+
+
+def _series(deployment: Deployment) -> Iterator[Series]:
+    """What is predicted; the bound of prompt and answer where it is something else."""
+    for prompt in ends(deployment):
+        lengths, times = prompt.output_tokens, prompt.generation_time_s
+        made = partial(
+            Series,
+            of=deployment.hardware,
+            variant=prompt_name(prompt),
+            reduced=prompt.whole is not None,
+        )
+        x = numbers(lengths[1:])
+        # a step's time is the mean of some: it stands in their middle
+        middles = numbers((lengths[:-1] + 1 + lengths[1:]) / 2)
+        yield made(role="step", x=middles, y=numbers(prompt.decode_time_s))
+        yield made(role="answer", x=x, y=numbers(times[1:]))
+        if prompt.has_laws and prompt.generation is not None:
+            bound_s = prompt.generation.end_to_end.roofline_time_s
+            yield made(role="bound", x=x, y=numbers(bound_s[1:]))
+        if prompt.answer_saving is not None and prompt.answer_saving.speedup is not None:
+            yield made(role="gain", x=x, y=numbers(prompt.answer_saving.speedup[1:]))
+
+
+def _legend(shown: DevicePanels) -> Iterator[LegendEntry]:
+    yield from shown.legend
+    if any(deployment.reduced for deployment in shown.deployments):
+        yield LegendEntry(role="reduced", label="fewest visual tokens")
+    yield LegendEntry(role="whole", label="all visual tokens")
+    if any(deployment.prompts[0].has_laws for deployment in shown.deployments):
+        yield LegendEntry(role="bound", label="roofline bound")
+
+
+register(
+    ReportChart(name=NAME, title=TITLE, section=Section.ANSWERS, applies=applies, of=answer_chart)
+)

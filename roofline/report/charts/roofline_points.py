@@ -1,0 +1,118 @@
+"""Where ops lie on a roofline chart, and what lies above them."""
+
+from __future__ import annotations
+
+from math import log10
+from typing import NamedTuple
+
+from msgspec.structs import asdict
+
+from roofline.engine.result import OpTotals
+from roofline.explore.study import Deployment, Study
+from roofline.report.charts.selection import ends
+from roofline.units import TERA
+
+_SAME = 50
+"""Dots closer than one part in so many of a decade are one."""
+
+Place = tuple[float, float]
+"""FLOP/B and FLOP/s."""
+
+
+class Dot(NamedTuple):
+    """Ops of one component that lie in one place."""
+
+    component: str
+    place: Place
+    share: float
+    """Of the time of all ops."""
+    before: Place | None
+    """With all visual tokens; None where nothing moved."""
+
+
+class Ceiling(NamedTuple):
+    """A peak of the device, and what computes at it."""
+
+    flops_per_s: float
+    names: tuple[str, ...]
+    used: bool
+
+
+def dots(deployment: Deployment) -> list[Dot]:
+    """Ops with the fewest visual tokens, and where they were; those in one place together."""
+    one = ends(deployment)[-1]
+    was: dict[tuple[str, str], Place] = {}
+    for op in one.whole.ops if one.whole else ():
+        if (place := _place(op)) is not None:
+            was.setdefault((op.component, op.name), place)
+    whole_s = sum(map(_time_s, one.ops))
+    found: dict[tuple[object, ...], Dot] = {}
+    for op in one.ops:
+        if (place := _place(op)) is None:
+            continue
+        before = was.get((op.component, op.name))
+        if before is not None and _cell(before) == _cell(place):
+            before = None
+        at = (op.component, _cell(place), before and _cell(before))
+        known = found.get(at, Dot(op.component, place, 0.0, before))
+        found[at] = known._replace(share=known.share + _time_s(op) / whole_s)
+    return list(found.values())
+
+
+def _place(op: OpTotals) -> Place | None:
+    """Of its matmul FLOPs, if it has any: vector units work beside them, under their own roof.
+
+    None for an op that computes nothing or moves nothing.
+    """
+    work = float(op.flops or op.vector_flops)
+    moved, time_s = float(op.memory_access_bytes), _time_s(op)
+    return (work / moved, work / time_s) if work and moved and time_s else None
+
+
+def _time_s(op: OpTotals) -> float:
+    return float(op.roofline_time_s if op.attainable_time_s is None else op.attainable_time_s)
+
+
+def _cell(place: Place) -> tuple[int, int]:
+    x, y = (round(_SAME * log10(value)) for value in place)
+    return x, y
+
+
+def measured(study: Study, deployment: Deployment) -> list[tuple[str, Place]]:
+    """Matmuls and attention of records of a prefill that `dots` shows, by component."""
+    key = (deployment.model, deployment.hardware, deployment.quant)
+    shown = {one.visual_tokens for one in ends(deployment)}
+    return [
+        (op.component, (op.flops_per_s / op.bytes_per_s, op.flops_per_s))
+        for record in (one.record for one in study.records)
+        if (record.inputs["model"], record.inputs["hardware"], record.inputs["quant"]) == key
+        and record.inputs["visual_tokens"] in shown
+        and record.inputs["stage"] == "prefill"
+        for op in record.ops
+        if op.flops_per_s and op.bytes_per_s
+    ]
+
+
+def ceilings(deployment: Deployment) -> list[Ceiling]:
+    """Dense peaks of the device by data type, and of its vector units; the highest first.
+
+    A type that is in use without a peak of its own computes on the vector units.
+    """
+    prompt = deployment.prompts[0]
+    device, peaks = prompt.device, prompt.estimate.device["peaks"].values()
+    used = {peak[f"{unit}_type"] for peak in peaks for unit in ("matmul", "attention")}
+    known = asdict(device.matmul_peaks).items()
+    own = [name.rpartition("_")[0] for name, peak in known if peak is not None]
+    rates = {
+        name: peak.value * TERA
+        for name in [*own, *sorted(used)]
+        if (peak := device.matmul_peak(name)) is not None
+    }
+    rates["vector"] = device.vector_flops_per_s
+    together: dict[float, list[str]] = {}
+    for name, rate in rates.items():
+        together.setdefault(rate, []).append(name)
+    return [
+        Ceiling(rate, tuple(names), not used.isdisjoint(names) or "vector" in names)
+        for rate, names in sorted(together.items(), reverse=True)
+    ]

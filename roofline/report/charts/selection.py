@@ -1,0 +1,34 @@
+"""Which of many deployments and prompts a page has room for, and what to say of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from roofline.explore.study import Deployment, PricedPrompt
+
+T = TypeVar("T")
+
+
+def first(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
+    """As many as a page holds, and what to say of the others: nothing if there are none."""
+    left = len(items) - most
+    return items[:most], f"{left} more {what} not shown" if left > 0 else ""
+
+
+def spread(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
+    """As `first`, but those that are shown lie at even distances, from the first to the last."""
+    if len(items) <= most:
+        return items, ""
+    shown = [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
+    return shown, f"{len(items) - most} {what} between these not shown"
+
+
+def ends(deployment: Deployment) -> list[PricedPrompt]:
+    """The fewest visual tokens, behind all of the same samples; alone, what comes first."""
+    fewest = min(
+        deployment.reduced,
+        key=lambda prompt: prompt.visual_tokens,
+        default=deployment.prompts[0],
+    )
+    return [fewest] if fewest.whole is None else [fewest.whole, fewest]

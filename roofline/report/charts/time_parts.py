@@ -1,0 +1,136 @@
+"""Where the time of a prefill goes: a bar for each prompt, by component and kind of op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from roofline.explore.study import Deployment, PricedPrompt, Study
+from roofline.records.validation import COMPONENTS
+from roofline.report.charts.chart import (
+    BarPart,
+    LegendEntry,
+    Panel,
+    PanelAxis,
+    PanelChart,
+    StackedBar,
+    listed,
+    spoken,
+)
+from roofline.report.charts.naming import component_name, deployment_name, prompt_name
+from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.selection import first, spread
+from roofline.units import percent
+
+NAME, TITLE = "time", "Where the time goes"
+GROUPS = ("linear", "attention", "other ops")
+"""Of op kinds, in the order in which a component has them."""
+FRAMEWORK = "framework"
+"""What a CPU spends beside kernels: a component without ops."""
+_GROUP_OF = {"linear": "linear", "attention": "attention", "softmax": "attention"}
+_MOST_PANELS, _MOST_BARS, _COLUMNS = 12, 16, 2
+
+Role = Literal["bound", "attainable"]
+
+
+def time_chart(study: Study) -> PanelChart:
+    """A panel for each deployment."""
+    deployments, no_panel = first(study.deployments, _MOST_PANELS, "deployments")
+    shown = [spread(deployment.prompts, _MOST_BARS, "prompts") for deployment in deployments]
+    panels = tuple(
+        _panel(deployment, prompts)
+        for deployment, (prompts, _) in zip(deployments, shown, strict=True)
+    )
+    return PanelChart(
+        name=NAME,
+        title=TITLE,
+        alt=_alt(panels, no_panel),
+        panels=panels,
+        columns=_COLUMNS,
+        legend=tuple(_legend([bar for panel in panels for bar in panel.bars])),
+        left_out=spoken(no_panel, *(no_bar for _, no_bar in shown)),
+    )
+
+
+def _alt(panels: Iterable[Panel], no_panel: str) -> str:
+    """The largest part of the first prompt in each deployment."""
+    said = []
+    for panel in panels:
+        bar = [bar for bar in panel.bars if bar.label == panel.bars[0].label][-1]
+        part = max(bar.parts, key=lambda part: part.size)
+        largest = f"{component_name(part.of)} {part.group}".strip()
+        said.append(f"{panel.title}: {largest}, {percent(part.size / bar.total)}")
+    return (
+        "Stacked bars of prefill time by component and kind of op. The largest part with most "
+        f"visual tokens: {listed(said)}." + (f" {no_panel}." if no_panel else "")
+    )
+
+
+def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
+    """Each prompt as a bound and, where its device has laws, as attainable."""
+    roles: tuple[Role, ...] = ("bound",)
+    if deployment.prompts[0].has_laws:
+        roles = ("bound", "attainable")
+    return Panel(
+        title=deployment_name(deployment),
+        x=PanelAxis(label="prefill time, end to end", unit="s", limits=(0, None)),
+        y=PanelAxis(label=""),
+        bars=tuple(_bar(prompt, role) for prompt in prompts for role in roles),
+    )
+
+
+def _bar(prompt: PricedPrompt, role: Role) -> StackedBar:
+    """Components in the order in which they run, and what an attainable time may be off."""
+    whole = prompt.estimate.end_to_end
+    low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
+    told = role == "attainable" and low is not None and high is not None
+    return StackedBar(
+        label=prompt_name(prompt),
+        role=role,
+        parts=_parts(prompt, role),
+        low=float(low) if told and low is not None else None,
+        high=float(high) if told and high is not None else None,
+    )
+
+
+def _parts(prompt: PricedPrompt, role: Role) -> tuple[BarPart, ...]:
+    """Seconds by component and group of ops; what is left of an attainable time is the host's."""
+    found: dict[tuple[str, str], float] = {}
+    for op in prompt.ops:
+        part = (op.component, _GROUP_OF.get(op.kind, "other ops"))
+        time_s = op.attainable_time_s if role == "attainable" else op.roofline_time_s
+        assert time_s is not None
+        found[part] = found.get(part, 0.0) + float(time_s)
+    whole_s = prompt.estimate.end_to_end.attainable_time_s
+    if role == "attainable" and whole_s is not None:
+        rest_s = float(whole_s) - sum(found.values())
+        if rest_s > 1e-6 * float(whole_s):
+            found[FRAMEWORK, ""] = rest_s
+    names = list(dict.fromkeys(name for name, _ in found))
+    order = sorted(found, key=lambda part: (names.index(part[0]), _group_place(part[1])))
+    return tuple(BarPart(of=name, group=group, size=found[name, group]) for name, group in order)
+
+
+def _group_place(group: str) -> int:
+    return GROUPS.index(group) if group in GROUPS else 0
+
+
+def _legend(bars: Sequence[StackedBar]) -> Iterable[LegendEntry]:
+    names = {part.of for bar in bars for part in bar.parts}
+    for name in sorted(names, key=_component_place):
+        yield LegendEntry(role="component", label=component_name(name), of=name)
+    for group in GROUPS:
+        yield LegendEntry(role="group", label=group, of=group)
+    roles = {bar.role for bar in bars}
+    if "bound" in roles:
+        yield LegendEntry(role="bound", label="roofline bound")
+    if "attainable" in roles:
+        yield LegendEntry(role="attainable", label="attainable, with its error")
+
+
+def _component_place(name: str) -> int:
+    """In the order in which components run."""
+    return COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS)
+
+
+register(ReportChart(name=NAME, title=TITLE, section=Section.COSTS, of=time_chart))

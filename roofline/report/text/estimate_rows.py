@@ -1,0 +1,142 @@
+"""Several estimates as text: a row for each, what they differ in as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import Totals
+from roofline.report.text.estimate_words import (
+    NOTES,
+    TOO_LARGE,
+    WORDS,
+    band,
+    by_origin,
+    described,
+    has_laws,
+    headline,
+    peaks,
+    times,
+    varying,
+)
+from roofline.report.text.grid import WIDTH, Style, definitions, filled, grid
+from roofline.units import si
+
+_DISPENSABLE = ("Traffic", "FLOPs")
+"""Columns that go where a line would be too long, the first one first."""
+Row = dict[str, str]
+
+
+def several(estimates: Sequence[Counts], style: Style) -> list[str]:
+    """What the figures are of, tables, notes on what is marked, and the devices, in paragraphs."""
+    rows = [_row(estimate, estimates) for estimate in estimates]
+    cells = [cell for row in rows for cell in row.values()]
+    notes = [f"{mark}  {n}" for mark, n in NOTES.items() if any(c.endswith(mark) for c in cells)]
+    if any(cell.startswith("tie ") for cell in cells):
+        notes.append("tie: the difference is inside the error band")
+    priced = [estimate for estimate in estimates if isinstance(estimate, Estimate)]
+    blocks = [definitions(_device(estimate, priced), style) for estimate in priced]
+    return [
+        filled(_caption(estimates)),
+        *_tables(estimates, rows, style),
+        *(["\n".join(notes)] if notes else []),
+        *dict.fromkeys(blocks),  # one per device and mode
+    ]
+
+
+def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> list[str]:
+    """One table; on a terminal that is too narrow for it, one under the name of each device, say.
+
+    Columns that can be spared go first, then axes from the left: their values become titles.
+    """
+    axes = varying(estimates)
+    spare = [name for name in _DISPENSABLE if any(name in row for row in rows)]
+    for titled in range(len(axes) + 1):
+        names, titles = list(axes)[:titled], list(axes.values())[:titled]
+        for left_out in range(len(spare) + 1):
+            without = {*titles, *spare[:left_out]}
+            groups: dict[str, list[Row]] = {}
+            for estimate, row in zip(estimates, rows, strict=True):
+                kept = {name: cell for name, cell in row.items() if name not in without}
+                groups.setdefault(described(estimate, names), []).append(kept)
+            tables = [part for group in groups.items() for part in _titled(*group, style)]
+            if style == "github" or _width(tables) <= WIDTH:
+                return tables
+    return tables
+
+
+def _titled(title: str, rows: Sequence[Row], style: Style) -> Iterator[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    if title:
+        yield title
+    yield grid([[row.get(c, "-") for c in columns] for row in rows], columns, style, words=WORDS)
+
+
+def _width(parts: Sequence[str]) -> int:
+    return max(len(line) for part in parts for line in part.splitlines())
+
+
+def _caption(estimates: Sequence[Counts]) -> str:
+    """What all figures are of, and what a saving is."""
+    whole = dict.fromkeys(e.inputs["model"] for e in estimates if len(e.components) > 1)
+    of: dict[str, list[str]] = {}
+    for estimate in estimates:
+        if len(estimate.components) == 1:
+            alone = of.setdefault(estimate.main, [])
+            alone += [] if estimate.inputs["model"] in alone else [estimate.inputs["model"]]
+    figures = ["end to end"] if whole else []
+    for name, models in of.items():
+        part = "the LLM's" if name == "llm" else "the vision encoder's"
+        figures.append(part if len(of) == 1 and not whole else f"of {', '.join(models)} {part}")
+    text = f"All figures are {'; '.join(figures)}."
+    comparisons = [e.comparison for e in estimates if e.comparison]
+    if not comparisons:
+        return text
+    if not isinstance(estimates[0], Estimate):
+        return f"{text} Saves: FLOPs against all visual tokens."
+    if not any(map(has_laws, estimates)):
+        return f"{text} Saves: roofline time against all visual tokens."
+    return f"{text} Saves: attainable time against all visual tokens, in brackets the roofline's."
+
+
+def _row(estimate: Counts, estimates: Sequence[Counts]) -> Row:
+    """Where it differs from the others, and its figures."""
+    whole, comparison = estimate.end_to_end, estimate.comparison
+    row = {title: _cell(estimate.inputs[name]) for name, title in varying(estimates).items()}
+    compared = any(e.comparison for e in estimates)
+    row["FLOPs"] = si(whole.flops, "")
+    if not isinstance(whole, Totals):
+        row["Traffic"] = si(whole.memory_access_bytes, "B")
+        row["Memory"] = si(whole.peak_memory_bytes, "B")
+        saved = times(comparison.end_to_end.flops) if comparison else "-"
+        return row | ({"Saves": saved} if compared else {})
+    lawful = any(map(has_laws, estimates))
+    if not lawful:
+        row["Traffic"] = si(whole.memory_access_bytes, "B")
+    row["Roofline"] = si(whole.roofline_time_s, "s")
+    if lawful:
+        row["Attainable"] = _attainable(whole)
+    row["Bound"] = str(whole.bound) if whole.roofline_time_s else "-"
+    row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
+    saved = headline(comparison, bracketed=lawful)
+    return row | ({"Saves": saved} if compared else {})
+
+
+def _cell(value: object) -> str:
+    return "none" if value is None else str(value)
+
+
+def _attainable(whole: Totals) -> str:
+    if whole.attainable_time_s is None:
+        return "-"
+    return f"{si(whole.attainable_time_s, 's')} {band(whole)}".strip()
+
+
+def _device(estimate: Estimate, estimates: Sequence[Counts]) -> list[tuple[str, str]]:
+    """Its name where the heading does not say it, its peaks, and what its laws rest on."""
+    device, lines = estimate.device, peaks(estimate)
+    if "hardware" in varying(estimates):
+        lines = [("Device", f"{device['name']} ({device['title']})"), *lines]
+    if estimate.end_to_end.attainable_time_s:
+        lines.append(("Attainable", ", ".join(sorted(by_origin(estimate)))))
+    return lines

@@ -1,0 +1,187 @@
+"""One estimate as text: totals beside those of the unreduced prompt, components, verdicts."""
+
+from __future__ import annotations
+
+from roofline.engine.compare import Comparison, Saving, ratio
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import Quantities, Totals
+from roofline.report.text.estimate_words import (
+    STAGE_TIMES,
+    WORDS,
+    band,
+    by_origin,
+    by_time,
+    error_share,
+    has_laws,
+    peaks,
+    times,
+)
+from roofline.report.text.grid import Style, definitions, grid
+from roofline.units import share, si, significant
+
+_TITLES = {"vision": "Vision", "llm": "LLM"}
+_COUNTED = (
+    ("FLOPs", "flops", "FLOP"),
+    ("Vector FLOPs", "vector_flops", "FLOP"),
+    ("Memory traffic", "memory_access_bytes", "B"),
+    ("Activations stored", "activation_store_bytes", "B"),
+    ("Weights", "weight_bytes", "B"),
+    ("KV cache", "kv_cache_bytes", "B"),
+    ("Peak activations", "peak_activation_bytes", "B"),
+    ("Peak memory", "peak_memory_bytes", "B"),
+)
+
+
+def single(estimate: Counts, style: Style) -> list[str]:
+    """All of one configuration, in paragraphs."""
+    parts = [_totals(estimate, style)]
+    if len(estimate.components) > 1:
+        parts.append(_components(estimate, style))
+    if isinstance(estimate, Estimate):
+        parts.append(definitions([*peaks(estimate), *_verdicts(estimate)], style))
+    return parts
+
+
+def _totals(estimate: Counts, style: Style) -> str:
+    """All components together, beside the unreduced prompt where there is one to compare with."""
+    comparison, part = estimate.comparison, estimate.end_to_end
+    full = comparison.full_end_to_end if comparison else None
+    rows = []
+    for label, name, unit in (*_COUNTED, *_times(estimate)):
+        row = [label, si(getattr(part, name), unit)]
+        if comparison is not None and full is not None:
+            row += [si(getattr(full, name), unit), _saved(comparison.end_to_end, full, part, name)]
+        rows.append(row)
+    both = [part] if full is None else [part, full]
+    blank = [] if full is None else [""]
+    rows.append(["FLOP per byte", *(significant(p.arithmetic_intensity) for p in both), *blank])
+    if isinstance(part, Totals):
+        rows.append(["Bound", *(_bound(p) for p in both), *blank])
+    # of one component alone, its own name
+    of = _TITLES[estimate.main] if len(estimate.components) == 1 else "End to end"
+    headers = [of, "total"]
+    if comparison is not None:
+        headers[1] = f"{estimate.inputs['visual_tokens']} visual"
+        headers += [f"all {int(comparison.visual_tokens)}", "saving"]
+    return grid(rows, headers, style)
+
+
+def _times(estimate: Counts) -> list[tuple[str, str, str]]:
+    """Rows of time; none of counts on no device."""
+    if not isinstance(estimate, Estimate):
+        return []
+    label = STAGE_TIMES[estimate.inputs["stage"]]
+    rows = [(f"{label}, roofline", "roofline_time_s", "s")]
+    if has_laws(estimate):
+        rows.append((f"{label}, attainable", "attainable_time_s", "s"))
+    return rows
+
+
+def _saved(saving: Saving, full: Quantities, part: Quantities, name: str) -> str:
+    """How many times less; what is as large in both, such as weights, saves nothing."""
+    if name == "weight_bytes":
+        return ""
+    if name == "attainable_time_s" and saving.tie:
+        return "tie"
+    return times(ratio(getattr(full, name), getattr(part, name)))
+
+
+def _components(estimate: Counts, style: Style) -> str:
+    parts: dict[str, Quantities] = {**estimate.components, "end to end": estimate.end_to_end}
+    rows = []
+    for name, part in parts.items():
+        row = [
+            name,
+            si(part.flops, "FLOP"),
+            si(part.memory_access_bytes, "B"),
+            si(part.weight_bytes, "B"),
+        ]
+        rows.append(row + _component_times(part, estimate.end_to_end))
+    headers = ["Component", "FLOPs", "Traffic", "Weights"]
+    if isinstance(estimate, Estimate):
+        headers += ["Roofline", *(["Attainable"] if has_laws(estimate) else []), "Share", "Bound"]
+    return grid(rows, headers, style, words=WORDS)
+
+
+def _component_times(part: Quantities, whole: Quantities) -> list[str]:
+    """Times, share of the predicted one, bound."""
+    if not (isinstance(part, Totals) and isinstance(whole, Totals)):
+        return []
+    lawful = whole.attainable_time_s is not None
+    total = float(whole.predicted_time_s)
+    portion = float(part.predicted_time_s) / total if total else 0.0
+    return [
+        si(part.roofline_time_s, "s"),
+        *([si(part.predicted_time_s, "s")] if lawful else []),
+        "100 %" if part is whole else share(portion, error_share(part)),
+        _bound(part),
+    ]
+
+
+def _bound(part: Quantities) -> str:
+    """What binds it; a dash where nothing runs."""
+    return str(part.bound) if isinstance(part, Totals) and part.roofline_time_s else "-"
+
+
+def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
+    """Whether it fits, what it saves, and where the time goes."""
+    whole, capacity = estimate.end_to_end, estimate.device["memory_bytes"]
+    verdict = "fits in" if whole.fits else "does not fit in"
+    lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
+    if whole.attainable_time_s:
+        lines.append(("Attainable", _laws(estimate)))
+    if estimate.comparison is not None:
+        lines.append(("Saving", _saving(estimate, estimate.comparison)))
+    if whole.roofline_time_s:
+        lines.append(("Time goes to", _shares(estimate, "kind")))
+        if estimate.inputs["stage"] == "generate":
+            lines.append(("By phase", _shares(estimate, "phase")))
+    return lines
+
+
+def _laws(estimate: Estimate) -> str:
+    """How far off the attainable time may be, and what it rests on, by shares of it."""
+    whole, ranked = estimate.end_to_end, by_origin(estimate)
+    ends = (whole.attainable_time_low_s, whole.attainable_time_high_s)
+    span = " to ".join(si(end, "s") for end in ends if end is not None)
+    total = sum(ranked.values())
+    shares = ", ".join(
+        f"{share(time / total, error_share(whole))} {name}" if len(ranked) > 1 else name
+        for name, time in ranked.items()
+    )
+    return f"{span} ({band(whole)}): {shares}"
+
+
+def _saving(estimate: Estimate, comparison: Comparison) -> str:
+    """What fewer tokens save end to end, what the reducer takes of that, how typical they are."""
+    saving, reducer = comparison.end_to_end, estimate.reducer
+    text = f"{reducer.label}: " if reducer else ""
+    if saving.tie:
+        text += "none to tell: the difference is inside the error band"
+    else:
+        ends = " end to end" if len(estimate.components) > 1 else ""
+        text += f"{times(comparison.speedup or 0.0)} as fast{ends}"
+    if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
+        text += f" ({times(saving.roofline_speedup)} at the roofline)"
+    if not comparison.fits:
+        text += f"; all {int(comparison.visual_tokens)} visual tokens do not fit this device"
+    taken = comparison.reducer_share
+    if taken is not None and float(taken) < 1 and not saving.tie:
+        own = estimate.components["reducer"]
+        text += f"; reducing takes {share(taken, error_share(own))} of the time saved"
+    kept = int(estimate.scenario.counts["visual_tokens"])
+    if reducer and kept == reducer.default_tokens_per_image:
+        text += f"; {reducer.default_tokens_per_image} tokens an image is typical "
+        text += f"({reducer.default_tokens_source})"
+    return text
+
+
+def _shares(estimate: Estimate, key: str) -> str:
+    """Shares of the predicted time, end to end, by a field of its ops."""
+    ranked = by_time(estimate, lambda op: str(getattr(op, key)))
+    total = sum(ranked.values())
+    return ", ".join(
+        f"{name} {share(time / total, error_share(estimate.end_to_end))}"
+        for name, time in ranked.items()
+        if time >= 0.0005 * total
+    )

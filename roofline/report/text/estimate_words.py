@@ -1,0 +1,141 @@
+"""Words and figures that all tables of estimates share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import SupportsFloat
+
+from roofline.engine.axes import VARIED
+from roofline.engine.compare import Comparison
+from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.result import OpTotals, Totals
+from roofline.units import GIGA, si, significant
+
+WORDS = ("Model", "Hardware", "Quant", "Reducer", "Bound")
+"""Columns that are no numbers."""
+
+ORIGINS = {
+    "measured": "measured on this machine",
+    "fitted": "fitted from public measurements",
+    "typical": "typical for this architecture",
+}
+"""Where laws of kernel time come from, in words."""
+
+TOO_LARGE = "!"
+"""Marks a memory that the device does not have."""
+FULL_TOO_LARGE = "*"
+"""Marks a saving over a prompt that does not fit the device."""
+NOTES = {
+    TOO_LARGE: "more than the device's memory",
+    FULL_TOO_LARGE: "over a prompt that does not fit the device's memory",
+}
+
+STAGE_TIMES = {
+    "prefill": "Prefill time",
+    "decode": "Time of one step",
+    "generate": "Time of prompt and output",
+}
+_DESCRIBED: Mapping[str, Callable[[str], str]] = {
+    "reducer": lambda name: f"with {name}",
+    "visual_tokens": lambda count: f"{count} visual tokens",
+    "text_tokens": lambda count: f"{count} text tokens",
+    "batch": lambda count: f"batch {count}",
+    "output_tokens": lambda count: f"{count} output tokens",
+}
+
+
+def varying(estimates: Sequence[Counts]) -> dict[str, str]:
+    """Key and column title of the axes in which the estimates differ."""
+    return {
+        axis.name: axis.title
+        for axis in VARIED
+        if len({e.inputs[axis.name] for e in estimates}) > 1
+    }
+
+
+def described(estimate: Counts, names: Collection[str]) -> str:
+    """Its values on some axes, in words: `h200, fp16, 40 visual tokens`."""
+    values = [(name, estimate.inputs[name]) for name in names]
+    return ", ".join(
+        f"no {name}" if value is None else _DESCRIBED.get(name, str)(str(value))
+        for name, value in values
+    )
+
+
+def has_laws(estimate: Counts) -> bool:
+    """Whether it is priced on a device that has laws of kernel time."""
+    return isinstance(estimate, Estimate) and estimate.end_to_end.attainable_time_s is not None
+
+
+def headline(comparison: Comparison | None, *, bracketed: bool) -> str:
+    """`2.1x (2.8x)`: attainable and, in brackets, roofline; `tie` inside the error band.
+
+    bracketed: whether the roofline's stands in brackets even where it is all that is known.
+    """
+    if comparison is None or comparison.speedup is None:
+        return "-"
+    saving = comparison.end_to_end
+    assert saving.roofline_speedup is not None
+    roofline = times(saving.roofline_speedup)
+    if saving.attainable_speedup is None:
+        text = f"({roofline})" if bracketed else roofline
+    else:
+        text = f"{'tie' if saving.tie else times(saving.attainable_speedup)} ({roofline})"
+    return text + ("" if comparison.fits else FULL_TOO_LARGE)
+
+
+def times(ratio: SupportsFloat) -> str:
+    """`7.9x`, `12.6x`, and, where two digits would hide it, `1.04x`."""
+    value = float(ratio)
+    return f"{significant(value, 3 if value >= 10 or 1 < value < 1.1 else 2)}x"
+
+
+def error_share(part: Totals) -> float:
+    """Error of the attainable time, as a share of it; 0 where it is the roofline."""
+    if not part.attainable_time_s or part.attainable_error_s is None:
+        return 0.0
+    return float(part.attainable_error_s) / float(part.attainable_time_s)
+
+
+def band(part: Totals) -> str:
+    """What nine in ten kernels stay within, as a share of the attainable time."""
+    error = error_share(part)
+    return f"±{100 * error:.0f} %" if error else ""
+
+
+def by_time(estimate: Estimate, group: Callable[[OpTotals], str]) -> dict[str, float]:
+    """Predicted seconds of groups of ops, end to end, the largest first."""
+    grouped: dict[str, float] = {}
+    for op in estimate.ops:
+        time = op.roofline_time_s if op.attainable_time_s is None else op.attainable_time_s
+        grouped[group(op)] = grouped.get(group(op), 0.0) + float(time)
+    return dict(sorted(grouped.items(), key=lambda item: -item[1]))
+
+
+def by_origin(estimate: Estimate) -> dict[str, float]:
+    """Attainable seconds by what the laws rest on, in words."""
+    ranked = by_time(estimate, lambda op: ORIGINS.get(op.attainable_origin or "", ""))
+    return {name: time for name, time in ranked.items() if name}
+
+
+def peaks(estimate: Estimate) -> list[tuple[str, str]]:
+    """Which peaks the main component ran at, and where computing and moving take equally long."""
+    used = estimate.device["peaks"][estimate.main]
+    kind = used["matmul_type"]
+    peak = f"{kind} {_rate(kind, used['matmul_flops_per_s'])} ({used['matmul_engine']})"
+    if kind != used["preferred_type"]:
+        peak += f"; no {used['preferred_type']} on this device"
+    if used["attention_type"] != kind:
+        attention = used["attention_type"]
+        peak += f"; attention {attention} {_rate(attention, used['attention_flops_per_s'])}"
+    bandwidth = f"{estimate.device['memory_bytes_per_s'] / GIGA:g} GB/s"
+    ridge = significant(used["ridge_point_flops_per_byte"])
+    return [
+        (f"Peak, {estimate.inputs['quant']}", peak),
+        ("Vector peak", si(used["vector_flops_per_s"], "FLOP/s")),
+        ("Ridge point", f"{ridge} FLOP/B, at {bandwidth}"),
+    ]
+
+
+def _rate(kind: str, per_s: float) -> str:
+    return si(per_s, "OP/s" if kind.startswith("int") else "FLOP/s")

@@ -1,0 +1,45 @@
+"""Large multimodal models: a vision encoder, a connector and an LLM."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from roofline.specs.models.connector import MlpConnector
+from roofline.specs.models.kinds import register_kind
+from roofline.specs.models.language import LanguageModel
+from roofline.specs.models.vision import VisionEncoder
+from roofline.specs.sourced import PositiveInt, Spec
+
+DEFAULT_ARCHITECTURE = "llava"
+
+
+class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
+    """Vision encoder → connector → LLM, each the name of a spec or written out in place."""
+
+    name: str
+    title: str
+    source: str
+    vision: str | VisionEncoder
+    connector: str | MlpConnector
+    llm: str | LanguageModel
+    vision_feature_layer: int = -2
+    """Index into the hidden states (0 is the embeddings' output) that become visual features."""
+    vision_feature_select_strategy: Literal["default", "full"] = "default"
+    """`default` drops the class token, `full` keeps it."""
+    llm_vocab_size: PositiveInt | None = None
+    """Rows of the LLM's embedding in this LMM, where its checkpoint pads or extends them."""
+    vision_towers: PositiveInt = 1
+    """Copies of the encoder that are loaded, for images and videos say; a prompt runs one."""
+    images: PositiveInt = 1
+    """Images or frames in one sample of the unreduced prompt."""
+    architecture: str = DEFAULT_ARCHITECTURE
+    """Name of the Hugging Face family that builds it; looked up where the model is loaded."""
+    image_token_index: PositiveInt = 32000
+    """Placeholder id of one visual token of an image."""
+    video_token_index: PositiveInt = 32001
+    """The same for videos, where the architecture has them."""
+    pad_token_id: PositiveInt = 32001
+    aliases: tuple[str, ...] = ()
+
+
+register_kind(Lmm)

@@ -1,0 +1,177 @@
+"""What a family of Hugging Face models is: all that the rest of `torch_side` knows of a class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from roofline.errors import InputError
+from roofline.specs.models import Lmm
+from roofline.torch_side.families.tower import Tower
+
+
+class FamilyError(InputError):
+    """A model of no known family, or one that its family cannot take apart."""
+
+
+@dataclass(frozen=True)
+class VisualInput:
+    """One kind of visual input that a model takes, and how it becomes tokens."""
+
+    arguments: tuple[str, ...]
+    """Names of the keyword that carries its pixels."""
+    tower: Tower
+    placeholder: int
+    """Token id that a prompt has for each of its visual tokens."""
+    blocks: int
+    """ViT blocks behind the features."""
+    keeps_class_token: bool
+    """Whether the unreduced model feeds the class token to the LLM too."""
+    video: bool = False
+    """Whether its pixels are videos, [B, frames, 3, height, width], and not images."""
+
+    @property
+    def unreduced(self) -> int:
+        """Tokens of one image that the unreduced model feeds to the LLM: its placeholders."""
+        return self.tower.tokens - (self.tower.class_token and not self.keeps_class_token)
+
+    def pixels(self, given: Mapping[str, Any]) -> Tensor | None:
+        """What a call gives of it, one image or frame after the other: [B, 3, height, width]."""
+        for name in self.arguments:
+            if given.get(name) is not None:
+                pixels: Tensor = given[name]
+                return pixels.flatten(0, -4)
+        return None
+
+
+class Decoder(ABC):
+    """The LLM of a model without its head: what reducers inside it hook."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    @property
+    @abstractmethod
+    def layers(self) -> nn.ModuleList:
+        """In the order in which they run. Each takes hidden states [B, n, d] first, and keywords
+        `position_embeddings` (cosines and sines), `position_ids`, `attention_mask` and
+        `past_key_values`.
+        """
+
+    @property
+    @abstractmethod
+    def norm(self) -> nn.Module:
+        """What runs behind the last layer."""
+
+    @abstractmethod
+    def query_and_key(self, layer: nn.Module) -> tuple[nn.Module, nn.Module]:
+        """A layer's projections, as they are now: [B, n, d] → [B, n, H·e] and [B, n, H_kv·e]."""
+
+    @abstractmethod
+    def normalises_queries(self, layer: nn.Module) -> bool:
+        """Whether something but the rotation comes between the projections and the logits."""
+
+
+@dataclass(frozen=True)
+class OpOwners:
+    """Whose aten calls are which op of the analysis.
+
+    Names are endings of the innermost class (or traced function) that a call runs in, as
+    transformers forms them; an op is named after the module itself.
+    """
+
+    norm: tuple[str, ...] = ("RMSNorm", "LayerNorm")
+    linear: tuple[str, ...] = ("Linear", "Conv2d")
+    rotary: tuple[str, ...] = ("RotaryEmbedding", "apply_rotary_pos_emb")
+    rotary_table: tuple[str, ...] = ("RotaryEmbedding",)
+    """Among `rotary`, those that hold frequencies."""
+    attention: tuple[str, ...] = ("Attention",)
+    mlp: tuple[str, ...] = ("MLP",)
+    activation: tuple[str, ...] = ("GELUActivation", "GELUTanh", "SiLUActivation", "SiLU")
+    layer: tuple[str, ...] = ("DecoderLayer", "EncoderLayer")
+    decoder: tuple[str, ...] = ()
+    """The LLM without its head: what it derives from whole numbers and masks is `index`."""
+    token_embedding: str = "embed_tokens"
+    """Ending of the path of the module that looks tokens up."""
+    vision_embeddings: str = ".embeddings"
+    """Part of the path of the module that makes tokens of pixels."""
+    functions: tuple[tuple[str, str], ...] = ()
+    """Functions that are traced as if they were modules: where they are found, and their names."""
+
+
+class Family(ABC):
+    """Models of one Hugging Face class: between a spec and a config, and inside the model.
+
+    What belongs to a model takes the model: a family has no state.
+    """
+
+    name: ClassVar[str]
+    """What specs call it in `architecture`."""
+    model_type: ClassVar[str]
+    """What its models' configs call it."""
+    owners: ClassVar[OpOwners]
+    components: ClassVar[Mapping[str, str]]
+    """Parts of module paths, and the component of the analysis that such a module belongs to."""
+    settled_arguments: ClassVar[tuple[str, ...]] = ()
+    """Arguments of a call that repeat what the config says: with a reducer they may not differ."""
+    sizes: ClassVar[Mapping[str, tuple[str, ...]]]
+    """Fields in parts of the config that must agree between a spec and a checkpoint."""
+    special_ids: ClassVar[tuple[str, ...]] = ("pad_token_id",)
+    """Fields of the config, or of its `text_config`, that name tokens which are no text."""
+
+    @abstractmethod
+    def config_of(self, spec: Lmm, attention: str = "sdpa") -> Any:
+        """The config that a spec describes. Raises SpecError for what the class cannot be."""
+
+    @abstractmethod
+    def model_class(self) -> Any:
+        """The class of a whole model."""
+
+    @abstractmethod
+    def is_whole(self, model: Any) -> bool:
+        """Whether a model whose config is of this `model_type` is one, and not a part of one."""
+
+    @abstractmethod
+    def inputs(self, model: Any) -> list[VisualInput]:
+        """What pixels a model takes, last those that a spec's sample has.
+
+        Raises FamilyError for a model that cannot be taken apart.
+        """
+
+    @abstractmethod
+    def connector(self, model: Any) -> nn.Module:
+        """Visual features [rows, C] → rows of the prompt [rows, d]."""
+
+    @abstractmethod
+    def decoder(self, model: Any) -> Decoder:
+        """The LLM without its head."""
+
+    @abstractmethod
+    def tower(self, module: nn.Module) -> Tower:
+        """A vision tower by itself, taken apart. Raises FamilyError for another layout."""
+
+    @abstractmethod
+    def connector_class(self) -> Any:
+        """The class of the connector: it is built from the whole config."""
+
+    def sample_input(self, model: Any) -> VisualInput:
+        """The input that a spec's sample consists of."""
+        return self.inputs(model)[-1]
+
+    def pad_id(self, config: Any) -> int:
+        """Token id that fills up shorter sequences; 0 where the config names none."""
+        ids = (getattr(owner, "pad_token_id", None) for owner in (config, config.text_config))
+        return next((int(pad) for pad in ids if pad is not None), 0)
+
+    def special_tokens(self, config: Any) -> set[int]:
+        """Token ids that are no text."""
+        ids = (
+            getattr(owner, name, None)
+            for owner in (config, config.text_config)
+            for name in self.special_ids
+        )
+        return {int(token) for token in ids if token is not None}

@@ -1,0 +1,110 @@
+"""Least squares: its answers against closed forms and a search of the whole range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from roofline.fitting.descent import NOISE, descend, numeric_jacobian
+
+Array = Any
+
+
+class Shift:
+    """log time = x for every row: one number."""
+
+    def __init__(self, start: float, spread: float) -> None:
+        self.start, self.spread = np.array([start]), np.array([spread])
+        self.settled: list[float] = []
+
+    def settle(self, x: Array) -> None:
+        self.settled.append(float(x[0]))
+
+    def logarithm(self, x: Array, state: None) -> Array:
+        return np.full(self.rows, x[0])
+
+    def jacobian(self, x: Array, state: None) -> Array:
+        return np.ones((self.rows, 1))
+
+    rows = 1
+
+
+def loss(x: float, measured: Array, start: float, spread: float) -> float:
+    """Soft L1 of relative errors and the prior, row by row, as the paper on robust loss has it:
+    2 s² (√(1 + (e/s)²) − 1) with the scale s of the noise.
+    """
+    total = (NOISE / spread) ** 2 * (x - start) ** 2
+    for one in measured:
+        ratio = np.exp(x - one)
+        error = ratio - 1 if ratio <= 2 else 1 + 2 * np.log(ratio / 2)
+        total += 2 * NOISE**2 * (np.sqrt(1 + (error / NOISE) ** 2) - 1)
+    return float(total)
+
+
+@pytest.mark.parametrize(
+    ("measured", "start", "spread"),
+    [
+        ([0.002], 0.0, NOISE),
+        ([0.0, 0.0, 0.0, 2.0], 1.0, 100.0),
+        ([0.0, 0.1, 0.5, 0.6, 3.0], -2.0, 0.5),
+        ([-4.0, -4.1], 3.0, 5.0),
+    ],
+)
+def test_the_least_loss_is_that_of_a_search(
+    measured: list[float], start: float, spread: float
+) -> None:
+    model = Shift(start, spread)
+    model.rows = len(measured)
+    x, best = descend(model, np.array(measured))
+    grid = np.linspace(-5, 5, 20_001)
+    losses = [loss(each, np.array(measured), start, spread) for each in grid]
+
+    assert x[0] == pytest.approx(grid[int(np.argmin(losses))], abs=2e-3)
+    assert best == pytest.approx(loss(float(x[0]), np.array(measured), start, spread), rel=1e-9)
+    assert best <= min(losses) * (1 + 1e-4)
+
+
+def test_a_prior_as_wide_as_the_noise_pulls_half_way() -> None:
+    x, _ = descend(Shift(0.0, NOISE), np.array([0.002]))
+    assert x[0] == pytest.approx(0.001, rel=0.01)
+
+
+def test_an_odd_row_moves_less_than_the_mean_would() -> None:
+    model = Shift(0.0, 100.0)
+    model.rows = 5
+    x, _ = descend(model, np.array([0.0, 0.0, 0.0, 0.0, 1.0]))
+    assert 0 < x[0] < 0.03  # the mean is at 0.2
+
+
+def test_it_starts_where_it_is_told_to() -> None:
+    model = Shift(0.0, 100.0)
+    x, _ = descend(model, np.array([0.5]), start=np.array([0.45]), steps=0)
+    assert x[0] == 0.45
+    assert model.settled == [0.45]
+
+
+def test_choices_are_made_anew_at_every_trial() -> None:
+    model = Shift(3.0, 100.0)
+    x, _ = descend(model, np.array([0.0]))
+    assert model.settled[0] == 3.0
+    assert model.settled[-1] == pytest.approx(x[0], abs=1e-3)
+    assert max(abs(np.diff(model.settled))) <= 1.0 + 1e-12  # the longest step
+
+
+def test_forward_differences_are_slopes() -> None:
+    class Bent:
+        start = spread = np.ones(2)
+
+        def settle(self, x: Array) -> None: ...
+
+        def logarithm(self, x: Array, state: None) -> Array:
+            return np.array([x[0] ** 2 + 3 * x[1], x[0] * x[1]])
+
+        def jacobian(self, x: Array, state: None) -> Array:
+            raise NotImplementedError
+
+    slopes = numeric_jacobian(Bent(), np.array([2.0, 5.0]), None, 2)
+    np.testing.assert_allclose(slopes, [[4.0, 3.0], [5.0, 2.0]], rtol=1e-4)
+    assert numeric_jacobian(Bent(), np.array([2.0, 5.0]), None, 1).shape == (2, 1)

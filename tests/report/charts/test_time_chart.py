@@ -1,0 +1,122 @@
+"""Where the time goes: bars add up, by component and kind of op; the alt text names the most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from artists import charted, labels
+from made_up import bare, lawful, toy_laws
+
+import roofline
+from roofline.explore.study import Study, study
+from roofline.specs.kernel_laws import HostLaw
+from roofline.units import percent
+
+MODEL = "llava-1.5-7b"
+
+
+def test_bars_add_up_to_the_bound_and_to_what_is_attainable(attainable: Study) -> None:
+    (panel,) = charted("time", attainable).panels
+    device = attainable.prompts[0].estimate.hardware
+    expected = []
+    for name, given in (("576", {}), ("40 prumerge", {"visual_tokens": 40, "reducer": "prumerge"})):
+        whole = roofline.analyze(MODEL, device, **given).end_to_end
+        expected += [(name, "bound", whole.time_s), (name, "attainable", whole.attainable_time_s)]
+
+    assert [(bar.label, bar.role) for bar in panel.bars] == [(n, role) for n, role, _ in expected]
+    for bar, (_, _, time_s) in zip(panel.bars, expected, strict=True):
+        assert bar.total == pytest.approx(float(time_s))
+
+
+def test_parts_are_those_of_the_ops(one: Study) -> None:
+    bar = charted("time", one).panels[0].bars[0]
+    ops = roofline.analyze(MODEL, one.prompts[0].estimate.hardware).ops
+    for part in bar.parts:
+        kinds = {"linear": ["linear"], "attention": ["attention", "softmax"]}.get(
+            part.group, sorted(set(ops.kind) - {"linear", "attention", "softmax"})
+        )
+        mine = ops[(ops.component == part.of) & ops.kind.isin(kinds)]
+        assert part.size == pytest.approx(mine.time_s.sum()), part
+    assert [part.group for part in bar.parts if part.of == "llm"] == [
+        *("linear", "attention", "other ops")
+    ]
+    assert list(dict.fromkeys(part.of for part in bar.parts)) == ["vision", "connector", "llm"]
+
+
+def test_an_attainable_time_says_what_it_may_be_off_and_a_bound_does_not(
+    attainable: Study,
+) -> None:
+    for bound, likely in zip(*[iter(charted("time", attainable).panels[0].bars)] * 2, strict=True):
+        assert (bound.low, bound.high) == (None, None)
+        assert likely.low is not None
+        assert likely.high is not None
+        # nine in ten kernels are 20 % off at most, and none is faster than the bound
+        assert likely.high == pytest.approx(1.2 * likely.total)
+        assert likely.low == pytest.approx(max(0.8 * likely.total, bound.total))
+
+
+def test_what_the_host_takes_is_the_rest() -> None:
+    slow = {stage: HostLaw(fixed_us=500.0, layer_us=200.0) for stage in ("vision", "llm")}
+    laws = toy_laws("fp16", tile=64, vector_gb_per_s=100.0, host=slow)
+    chart = charted("time", study([MODEL], [lawful("xeon-8480", laws)], visual_tokens=[40]))
+    bound, likely = chart.panels[0].bars[:2]
+    (host,) = (part for part in likely.parts if part.of == "framework")
+
+    # 24 blocks of the tower, of which 23 run, and 32 of the LLM; 2 × 500 µs besides
+    assert host.size == pytest.approx(2 * 500e-6 + (23 + 32) * 200e-6)
+    assert likely.parts[-1] is host
+    assert "framework" not in {part.of for part in bound.parts}
+    assert labels(chart)[:4] == ["vision", "reducer", "connector", "LLM"]
+    assert "framework" in labels(chart)
+
+
+def test_the_legend_explains_what_there_is(one: Study, attainable: Study) -> None:
+    parts = ["vision", "reducer", "connector", "LLM", "linear", "attention", "other ops"]
+    assert labels(charted("time", one)) == [*parts, "roofline bound"]
+    both = [*parts, "roofline bound", "attainable, with its error"]
+    assert labels(charted("time", attainable)) == both
+
+
+@pytest.mark.parametrize(
+    ("models", "name", "said"),
+    [
+        (["llava-1.5-7b"], "llm", "LLM linear"),
+        (["clip-vit-l-336"], "vision", "vision linear"),
+    ],
+)
+def test_the_alt_text_names_the_largest_part_and_its_share(
+    models: list[str], name: str, said: str
+) -> None:
+    ops: Any = roofline.analyze(models[0], bare("t4")).ops
+    sums = ops[ops.kind == "linear"].groupby("component").time_s.sum()
+    share = sums[name] / ops.time_s.sum()
+
+    assert sums.idxmax() == name
+    assert charted("time", study(models, [bare("t4")])).alt == (
+        "Stacked bars of prefill time by component and kind of op. The largest part with most "
+        f"visual tokens: {models[0]}, t4, fp16: {said}, {percent(share)}."
+    )
+
+
+def test_the_alt_text_is_about_the_first_prompt_and_attainable_times(attainable: Study) -> None:
+    ops: Any = roofline.analyze(MODEL, attainable.prompts[0].estimate.hardware).ops
+    chosen = ops[(ops.component == "llm") & (ops.kind == "linear")]
+    share = chosen.attainable_time_s.sum() / ops.attainable_time_s.sum()
+
+    assert charted("time", attainable).alt.endswith(f": LLM linear, {percent(share)}.")
+
+
+def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
+    chart = charted("time", studies["two hundred prompts"])
+    names = [bar.label for bar in chart.panels[0].bars]
+    assert len(names) == 16
+    assert (names[0], names[-1]) == ("576", "400 prumerge")
+    assert chart.left_out == ("185 prompts between these not shown",)
+
+    devices = ("v100", "t4", "a100", "l40s", "h200", "b200", "rtx-4090")
+    many = study(["vicuna-7b", "vicuna-13b"], [bare(name) for name in devices], visual_tokens=[40])
+    chart = charted("time", many)
+    assert len(chart.panels) == 12
+    assert chart.left_out == ("2 more deployments not shown",)
+    assert chart.alt.endswith("; and 6 more. 2 more deployments not shown.")

@@ -1,0 +1,143 @@
+"""Time, FLOPs and memory over visual tokens, and the places where fewer stop paying."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from artists import charted, labels, the_series
+from made_up import bare
+
+import roofline
+from roofline.explore.study import Study, study
+
+NAME, MODEL = "visual-tokens", "llava-1.5-7b"
+
+
+def test_curves_are_those_of_single_analyses(one: Study) -> None:
+    times, flops, memory = charted(NAME, one).panels
+    curve = the_series(times, "time", "v100", "fp16")
+
+    assert curve.x == tuple(range(1, 577))
+    for count in (1, 40, 576):
+        whole = roofline.analyze(MODEL, bare("v100"), visual_tokens=count).end_to_end
+        assert curve.y[count - 1] == pytest.approx(float(whole.time_s))
+        assert flops.series[0].y[count - 1] == pytest.approx(float(whole.flops))
+        assert memory.series[0].y[count - 1] == pytest.approx(float(whole.peak_memory_bytes))
+    assert [panel.title for panel in (times, flops, memory)] == [f"{MODEL}, fp16", "", ""]
+    assert [(panel.y.label, panel.y.unit) for panel in (times, flops, memory)] == [
+        ("prefill time", "s"),
+        ("FLOPs", "FLOP"),
+        ("peak memory", "B"),
+    ]
+    assert {(panel.x.label, panel.x.limits) for panel in (times, flops, memory)} == {
+        ("visual tokens", (1, 576))
+    }
+
+
+def test_where_laws_are_known_times_are_attainable_with_bound_and_error(
+    attainable: Study,
+) -> None:
+    times = charted(NAME, attainable).panels[0]
+    device = attainable.prompts[0].estimate.hardware
+    place = device.name, "fp16"
+    error = the_series(times, "error", *place)
+    for count in (1, 576):
+        whole = roofline.analyze(MODEL, device, visual_tokens=count).end_to_end
+        i = count - 1
+        assert the_series(times, "time", *place).y[i] == pytest.approx(whole.attainable_time_s)
+        assert the_series(times, "bound", *place).y[i] == pytest.approx(whole.time_s)
+        assert error.low[i] == pytest.approx(whole.attainable_time_low_s)
+        assert error.high[i] == pytest.approx(whole.attainable_time_high_s)
+        assert error.low[i] < error.y[i] < error.high[i]  # type: ignore[operator]
+    assert labels(charted(NAME, attainable))[-2:] == ["roofline bound", "error of attainable time"]
+
+
+def test_the_ridge_is_where_the_llm_turns_to_compute(one: Study) -> None:
+    (x,) = the_series(charted(NAME, one).panels[0], "ridge", "v100", "fp16").x
+    bounds = [
+        str(roofline.analyze(MODEL, bare("v100"), visual_tokens=int(x) + more).bound)
+        for more in (0, 1)
+    ]
+    assert bounds == ["memory", "compute"]
+
+
+def test_fewer_tokens_no_longer_help_within_a_twentieth_of_the_least(one: Study) -> None:
+    times = charted(NAME, one).panels[0]
+    floor = the_series(times, "floor", "v100", "fp16")
+    (x,), (y,) = floor.x, floor.y
+    found = [
+        float(roofline.analyze(MODEL, bare("v100"), visual_tokens=count).end_to_end.time_s)
+        for count in (1, int(x), int(x) + 1)
+    ]
+
+    assert y == pytest.approx(found[1])
+    assert found[1] <= 1.05 * found[0] < found[2]
+    assert [line.at for line in times.lines] == [40, 576]
+
+
+def test_the_alt_text_has_both_places(one: Study) -> None:
+    times = charted(NAME, one).panels[0]
+    (ridge,) = the_series(times, "ridge", "v100", "fp16").x
+    (floor,) = the_series(times, "floor", "v100", "fp16").x
+
+    assert ridge != floor
+    assert charted(NAME, one).alt == (
+        "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
+        f"no longer help: {MODEL}, v100, fp16: {floor:.0f} (LLM bound by memory up to {ridge:.0f})."
+    )
+
+
+def test_what_is_bound_by_compute_throughout_has_no_ridge() -> None:
+    crowd = study([MODEL], [bare("v100")], visual_tokens=[40], batch=124)
+    chart = charted(NAME, crowd)
+
+    assert "ridge" not in {series.role for series in chart.panels[0].series}
+    assert "(LLM bound by compute throughout)" in chart.alt
+    assert "LLM bound by memory up to here" not in labels(chart)
+    assert "within 5 % of the least: fewer no longer help" in labels(chart)
+    assert "LLM bound by memory up to here" in labels(charted(NAME, study([MODEL], [bare("v100")])))
+
+
+def test_times_on_a_device_without_the_memory_stand_apart() -> None:
+    chart = charted(NAME, study(["llava-1.5-13b"], [bare("v100"), bare("h200")]))
+    roles = {(series.of, series.role) for series in chart.panels[0].series}
+
+    assert ("v100", "too large") in roles
+    assert ("v100", "time") not in roles
+    assert ("h200", "time") in roles
+    assert ("h200", "too large") not in roles
+    assert "does not fit" in labels(chart)
+    assert "does not fit" not in labels(charted(NAME, study(["vicuna-7b"], [bare("h200")])))
+
+
+def test_a_line_breaks_where_the_memory_ends() -> None:
+    found = study([MODEL], [bare("v100")], visual_tokens=[40], batch=12)
+    times = charted(NAME, found).panels[0]
+    solid, dotted = (the_series(times, role, "v100", "fp16") for role in ("time", "too large"))
+    peaks = roofline.analyze(
+        MODEL, bare("v100"), visual_tokens=np.arange(1, 577), batch=12
+    ).end_to_end.peak_memory_bytes
+    fits = np.asarray(peaks) <= 16 * 2**30
+
+    assert 0 < fits.sum() < 576
+    assert [value is not None for value in solid.y] == fits.tolist()
+    assert [value is None for value in dotted.y] == fits.tolist()
+
+
+def test_seven_devices_and_four_rows_are_shown(studies: dict[str, Study]) -> None:
+    chart = charted(NAME, studies["nine"])
+    devices = [entry.of for entry in chart.legend if entry.role == "device"]
+    assert devices == list(studies["nine"].hardware[:7])
+    assert chart.left_out == ("2 more devices not shown",)
+
+    models = ["vicuna-7b", "vicuna-13b", "llava-1.5-7b"]
+    chart = charted(NAME, study(models, [bare("h200")], ["fp16", "int8"], visual_tokens=[40]))
+    assert len(chart.panels) == 4 * 3
+    assert chart.left_out == ("2 more models and precisions not shown",)
+
+
+def test_of_very_many_counts_none_is_marked(studies: dict[str, Study]) -> None:
+    chart = charted(NAME, studies["two hundred prompts"])
+    assert all(panel.lines == () for panel in chart.panels)
+    assert "counts of this report" not in labels(chart)
+    assert "counts of this report" in labels(charted(NAME, studies["one"]))

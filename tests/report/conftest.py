@@ -1,0 +1,77 @@
+"""Studies to draw: devices with laws of attained time and without, records, accuracies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from made_up import bare, lawful, toy_laws
+
+from roofline.explore.study import MeasuredRun, Study, study
+from roofline.records.measurement import Record
+from roofline.specs.hardware import Hardware
+from roofline.specs.sourced import Sourced
+
+MODEL = "llava-1.5-7b"
+MORE = ("rtx-4090", "a40", "l4")
+SIX = ("v100", "t4", "a100", "l40s", "h200", "b200")
+
+
+def halved(name: str = "a100-80gb") -> Hardware:
+    """A device that attains half of its peaks or less, with an L2 roof."""
+    laws = toy_laws("bf16", tile=64, vector_gb_per_s=900.0, errors_percent=(5.0, 20.0))
+    return lawful(name, laws, l2_bandwidth_gb_per_s=Sourced(value=5500.0, source="test"))
+
+
+@pytest.fixture(scope="session")
+def one() -> Study:
+    """One device, without laws."""
+    return study([MODEL], [bare("v100")], visual_tokens=[40])
+
+
+@pytest.fixture(scope="session")
+def attainable() -> Study:
+    """With laws."""
+    return study([MODEL], [halved()], visual_tokens=[40])
+
+
+@pytest.fixture(scope="session")
+def priced() -> Study:
+    """With published accuracies."""
+    models = [MODEL, "llava-1.5-13b", "video-llava-7b"]
+    return study(models, [bare("h200")], with_accuracy=True)
+
+
+@pytest.fixture(scope="session")
+def scored() -> Study:
+    """With those of a video model alone."""
+    return study(["video-llava-7b"], [bare("h200")], with_accuracy=True)
+
+
+@pytest.fixture(scope="session")
+def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
+    """What pages have to hold."""
+    devices = [bare(name) if i % 2 else halved(name) for i, name in enumerate(SIX)]
+    return {
+        "one": one,
+        "attainable": attainable,
+        "accuracy": priced,
+        "crowded": study(
+            [MODEL, "llava-1.5-13b"], [bare("rtx-4090"), bare("h200")], with_accuracy=True
+        ),
+        "nine": study([MODEL], [bare(name) for name in (*SIX, *MORE)], visual_tokens=[40]),
+        "six": study([MODEL, "llava-1.5-13b"], devices, visual_tokens=[40, 144, 576]),
+        "two hundred ops": study([MODEL], [halved()], visual_tokens=[144], reducers=["tome"]),
+        "two hundred prompts": study([MODEL], [bare("h200")], visual_tokens=range(2, 402, 2)),
+        "text": study(["llama-3-8b"], [bare("h200")]),
+        "with text": study([MODEL, "llama-3-8b"], [bare("h200")]),
+        "vision": study(["clip-vit-l-336"], [bare("t4")]),
+    }
+
+
+@pytest.fixture
+def recorded(record: Callable[..., Record]) -> Study:
+    """With a record of this very prompt."""
+    return study(
+        [MODEL], [bare("h200")], visual_tokens=[40], records=[MeasuredRun("r.json", record())]
+    )

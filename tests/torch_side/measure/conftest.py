@@ -1,0 +1,31 @@
+"""Pipelines that are closed in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from roofline.torch_side.measure.pipeline import Pipeline
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[..., Pipeline]]:
+    """`Pipeline`, closed in the end."""
+    pipelines = []
+
+    def make(
+        model: Any, given: dict[str, Tensor], name: str | None, options: dict[str, Any], **more: Any
+    ) -> Pipeline:
+        [pixels] = [value for key, value in given.items() if key.startswith("pixel_values")]
+        pipeline = Pipeline(
+            model, reducer=name, options=options, pixels=pixels, ids=given["input_ids"], **more
+        )
+        pipelines.append(pipeline)
+        return pipeline
+
+    yield make
+    for pipeline in pipelines:
+        pipeline.close()
