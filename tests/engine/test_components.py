@@ -29,7 +29,7 @@ def whole(estimate: Any) -> Any:
 
 
 def time_s(totals: Any) -> float:
-    return float(totals.time_s)
+    return float(totals.roofline_time_s)
 
 
 class Op(NamedTuple):
