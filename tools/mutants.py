@@ -4,7 +4,8 @@
 
 Each fault goes into a copy of the tree, never into the working tree, and is met by the tests that
 run its line, until the first one fails. Faults that change nothing are listed in
-`tools/equivalent_mutants.toml`, each with its reason. Survivors are for reading: the exit code is 0.
+`tools/equivalent_mutants.toml`, each with its reason. Survivors are for people to read: the exit
+code is 0.
 """
 
 from __future__ import annotations

@@ -224,9 +224,7 @@ DEVICE = Hardware(
     kind="gpu",
     memory_capacity_gib=sourced(1),
     memory_bandwidth_gb_per_s=sourced(BYTES_PER_S / 1e9),
-    matmul_peaks=MatmulPeaks(
-        fp16_tflops=peak(FP16), int8_tops=peak(INT8), int4_tops=peak(INT4)
-    ),
+    matmul_peaks=MatmulPeaks(fp16_tflops=peak(FP16), int8_tops=peak(INT8), int4_tops=peak(INT4)),
     vector_peak_fp32_tflops=sourced(VECTOR / 1e12),
     sources={"test": "made up"},
 )
