@@ -162,7 +162,7 @@ def expected(shape: Shape, stage: str, steps: int) -> dict[str, float]:
 
 
 def drawn(seed: int) -> Shape:
-    """A shape whose numbers are all different, KV heads shared by several query heads, d now and then not H · e."""
+    """KV heads shared by several query heads, H · e now and then another width than d."""
     pick = random.Random(seed)
     kv_heads, group = pick.randint(1, 5), pick.randint(1, 6)
     head_size = 2 * pick.randint(1, 40)
