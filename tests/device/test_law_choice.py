@@ -215,6 +215,24 @@ def test_an_op_of_several_kernels_pays_a_launch_for_each(launches: int) -> None:
     assert kinds == {"matmul", "attention", "vector"}
 
 
+def test_a_reducer_of_many_small_kernels_is_mostly_launches() -> None:
+    vector = replace(Roof.of(device(), "bf16"), flops_per_s=19.5e12)
+    law = LAWS.families["pointwise"]["default"]
+    every = [row for row in estimate(visual_tokens=144, reducer="ats").ops if row.launches > 1]
+    found = [row for row in every if row.kind == "reduction" and not row.flops]
+
+    assert max(row.launches for row in found) > 10
+    for row in found:
+        once = pointwise_seconds(
+            law,
+            vector,
+            traffic_bytes=row.memory_access_bytes / row.count,
+            flops=(row.flops + row.vector_flops) / row.count,
+        )
+        each = float(once) + (row.launches - 1) * MICRO
+        assert row.attainable_time_s == pytest.approx(row.count * each, rel=1e-12), row.name
+
+
 def test_launches_add_up_in_the_total_and_leave_the_roofline() -> None:
     laws, point = choice()
     counts = laws.counts
