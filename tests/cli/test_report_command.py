@@ -86,7 +86,7 @@ def test_what_is_not_named_is_as_in_the_records(
     def told(*words: str) -> list[str]:
         assert call(*both, *words, "-o", "out", "--force").code == 0
         text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-        keys = ("Quants", "Visual tokens", "Text tokens", "Batch")
+        keys = ("Quant", "Visual tokens", "Text tokens", "Batch")
         return [
             re.search(rf"- \*\*{key}\.\*\* (.+)", text)[1]  # type: ignore[index]
             for key in keys
