@@ -18,23 +18,23 @@ from roofline.records.measurement import (
 )
 from roofline.records.validation import Count, TimedCell, Validation
 
-INPUTS: dict[str, Any] = dict(
-    model="llava-1.5-7b",
-    reducer="prumerge",
-    visual_tokens=40,
-    text_tokens=40,
-    batch=1,
-    output_tokens=0,
-    stage="prefill",
-    quant="fp16",
-    mode="eager",
-    attention="sdpa",
-    checkpoint=None,
-    image=None,
-    device="cuda",
-    hardware="h200",
-    seed=0,
-)
+INPUTS: dict[str, Any] = {
+    "model": "llava-1.5-7b",
+    "reducer": "prumerge",
+    "visual_tokens": 40,
+    "text_tokens": 40,
+    "batch": 1,
+    "output_tokens": 0,
+    "stage": "prefill",
+    "quant": "fp16",
+    "mode": "eager",
+    "attention": "sdpa",
+    "checkpoint": None,
+    "image": None,
+    "device": "cuda",
+    "hardware": "h200",
+    "seed": 0,
+}
 MOMENT = Snapshot(
     time_s=1.0,
     sm_clock_mhz=1755.0,

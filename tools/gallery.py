@@ -23,8 +23,8 @@ import numpy as np
 from matplotlib.image import imread
 
 from docs import ROOT, output_of
+from roofline import reducers
 from roofline.records.validation import Validation
-from roofline.reducers.costs import REDUCERS
 from roofline.report.charts.prediction import validation_chart
 from roofline.report.plots import draw, render
 from roofline.report.text.validation import render_validation
@@ -33,7 +33,7 @@ REPORTS = ROOT / "reports"
 TABLE_2 = "roofline reproduce prumerge-table2"
 LLAVA = "--model llava-1.5-7b --model llava-1.5-13b"
 SIX = "--hw v100 --hw rtx-4090 --hw l40s --hw a100-80gb --hw h200 --hw b200"
-EVERY_REDUCER = " ".join(f"--reducer {name}" for name in REDUCERS)
+EVERY_REDUCER = " ".join(f"--reducer {name}" for name in reducers.names())
 
 VISIBLE, DIRECT_BELOW = 0.25, 10
 """Share of full brightness by which a pixel has to differ, and how many may."""

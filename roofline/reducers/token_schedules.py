@@ -2,8 +2,8 @@
 
 Each function returns one (tokens in attention, tokens in the MLP) per block. All counts of
 `tokens` include the class token; a `count` that is asked for, and budgets, are visual tokens, the
-class token aside. The drivers in `roofline.torch_side.reduce.methods` follow these very schedules, and
-`spatial` this very grid.
+class token aside. The drivers in `roofline.torch_side.reduce.methods` follow these very schedules,
+and `spatial` this very grid.
 """
 
 from __future__ import annotations

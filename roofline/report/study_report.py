@@ -128,9 +128,9 @@ def _choices(study: Study) -> Iterator[Block]:
     yield Paragraph(
         f"Accuracies as published: {accuracy.published().source}. Costs are computed here, each "
         "method at its own number of visual tokens, with "
-        f"{_listed(study.inputs['text_tokens'])} text tokens. Methods were trained and tested under "
-        "different conditions; the tables tell where the paper does. One point is a hundredth of a "
-        "benchmark's scale: 1 %, 20 of MME's 2000, 0.05 of a score of 5."
+        f"{_listed(study.inputs['text_tokens'])} text tokens. Methods were trained and tested "
+        "under different conditions; the tables tell where the paper does. One point is a "
+        "hundredth of a benchmark's scale: 1 %, 20 of MME's 2000, 0.05 of a score of 5."
     )
     quantized = [name for name in study.inputs["quant"] if load_quantization(name).weight_bits < 16]
     if quantized:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from roofline import reducers
 from roofline.cli import tokens as command
 from roofline.torch_side.load import load_model
-from roofline.torch_side.reduce.methods import find, reducer_names
 
 Cli = Callable[..., Any]
 
@@ -59,7 +59,7 @@ def test_a_checkpoint_by_default_shows_prumerge_and_its_plus(
 
 
 def test_all_reducers_of_a_picture_side_by_side(call: Cli, checkpoint: Path) -> None:
-    names = [name for name in reducer_names() if find(name).site != "llm"]
+    names = [name for name in reducers.names() if reducers.find(name).site != "llm"]
     asked = [word for name in names for word in ("--reducer", name)]
     code, out, _ = call(
         *TINY, *asked, "--checkpoint", checkpoint, "--visual-tokens", "12", "-o", "tokens.pdf"
@@ -167,9 +167,9 @@ def test_what_is_missing_is_named_with_its_remedy(
 def test_the_help_lists_every_reducer_that_can_be_drawn(call: Cli) -> None:
     text = call("tokens", "--help").out.replace("\n", " ")
 
-    for name in reducer_names():
+    for name in reducers.names():
         assert (f"{name}," in text or f"{name}." in text or f" {name} " in text) == (
-            find(name).site != "llm"
+            reducers.find(name).site != "llm"
         ), name
 
 

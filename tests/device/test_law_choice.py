@@ -15,6 +15,7 @@ from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.roof import Roof
 from roofline.engine.estimate import Estimate
+from roofline.engine.result import OpTotals
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws
@@ -70,16 +71,19 @@ def estimate(hardware: Hardware | None = None, quant: str = "bf16", **options: A
     return roofline.analyze("llava-1.5-7b", hardware or device(), quant, **given)
 
 
-def op(found: Estimate, name: str, component: str = "llm") -> dict[str, Any]:
-    return next(r for r in found.op_table() if (r["name"], r["component"]) == (name, component))
+def op(found: Estimate, name: str, component: str = "llm") -> OpTotals:
+    return next(r for r in found.ops if (r.name, r.component) == (name, component))
 
 
 def test_without_laws_there_is_no_attainable_time() -> None:
     bare = estimate(device(None))
 
-    assert bare.attainable_time_s is bare.host_time_s is bare.eager_time_s is None
-    assert bare.to_dict()["totals"]["attainable_time_s"] is None
-    assert bare.time_s == estimate().time_s
+    for part in (bare.end_to_end, *bare.components.values()):
+        assert part.attainable_time_s is part.host_time_s is part.eager_time_s is None
+        assert part.attainable_time_low_s is part.attainable_time_high_s is None
+    assert bare.to_dict()["end_to_end"]["attainable_time_s"] is None
+    assert bare.end_to_end.roofline_time_s == estimate().end_to_end.roofline_time_s
+    assert bare.device["kernel_laws"] is None
 
 
 def test_each_kernel_takes_what_its_own_law_says() -> None:
@@ -104,9 +108,9 @@ def test_each_kernel_takes_what_its_own_law_says() -> None:
         LAWS.of(PointwiseLaw)["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096
     )
 
-    assert op(found, "up_proj")["attainable_time_s"] == pytest.approx(32 * float(up), rel=1e-12)
-    assert op(found, "attention")["attainable_time_s"] == pytest.approx(32 * float(attention))
-    assert op(found, "input_layernorm")["attainable_time_s"] == pytest.approx(32 * float(norm))
+    assert op(found, "up_proj").attainable_time_s == pytest.approx(32 * float(up), rel=1e-12)
+    assert op(found, "attention").attainable_time_s == pytest.approx(32 * float(attention))
+    assert op(found, "input_layernorm").attainable_time_s == pytest.approx(32 * float(norm))
 
 
 def test_a_kernel_unlike_its_kind_has_a_law_of_its_own() -> None:
@@ -114,13 +118,13 @@ def test_a_kernel_unlike_its_kind_has_a_law_of_its_own() -> None:
     launches = 32 * 3 * MICRO  # 5 − 2 µs
 
     for name in ("q_proj", "lm_head"):
-        narrow, wide = (op(each, name)["attainable_time_s"] for each in (w4a16, bf16))
+        narrow, wide = (op(each, name).attainable_time_s for each in (w4a16, bf16))
         if name == "lm_head":  # not quantized
             assert narrow == wide
         else:  # fewer bytes, but a slower launch
             assert narrow < wide + launches
     # 23 layers of LayerNorm at 20 µs a launch: not what RMSNorm takes
-    assert op(bf16, "layer_norm1", "vision")["attainable_time_s"] > 23 * 20 * MICRO
+    assert op(bf16, "layer_norm1", "vision").attainable_time_s > 23 * 20 * MICRO
 
 
 @pytest.mark.parametrize("quant", ["fp16", "int8", "fp32"])
@@ -128,7 +132,7 @@ def test_a_type_without_a_law_takes_that_of_the_likest(quant: str) -> None:
     found = estimate(quant=quant)
 
     assert np.isfinite(found.end_to_end.attainable_time_s)
-    assert found.attainable_time_s >= found.time_s
+    assert found.llm.attainable_time_s >= found.llm.roofline_time_s
 
 
 @pytest.mark.parametrize("reducer", [None, "prumerge", "tome", "fastv", "divprune"])
@@ -140,13 +144,13 @@ def test_no_kernel_is_below_the_roofline_and_they_add_up(
     steps = 3 if stage == "generate" else 0
     found = estimate(reducer=reducer, stage=stage, attention=attention, output_tokens=steps)
 
-    table = found.op_table()
+    table = found.ops
     causal = {"attention"} if attention == "flash" else set()
     for row in table:
         # the bound counts attention dense; a causal kernel computes half of it
-        floor = 0.5 if row["name"] in causal else 1.0
-        assert row["attainable_time_s"] >= floor * row["time_s"] * (1 - 1e-12), row["name"]
-    total = sum(row["attainable_time_s"] for row in table)
+        floor = 0.5 if row.name in causal else 1.0
+        assert row.attainable_time_s >= floor * row.roofline_time_s * (1 - 1e-12), row.name
+    total = sum(row.attainable_time_s for row in table)
     assert found.end_to_end.attainable_time_s == pytest.approx(total, rel=1e-12)
 
 
@@ -155,16 +159,17 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
     generate = estimate(stage="generate", output_tokens=10)
     per_prompt, per_step = (1000 + 32 * 50) * MICRO, (200 + 32 * 40) * MICRO
 
-    assert prefill.host_time_s == pytest.approx(per_prompt)
+    assert prefill.llm.host_time_s == pytest.approx(per_prompt)
     assert prefill.components["vision"].host_time_s == pytest.approx((100 + 23 * 10) * MICRO)
     assert prefill.components["connector"].host_time_s == 0
-    assert generate.host_time_s == pytest.approx(per_prompt + 10 * per_step)
-    assert prefill.eager_time_s == max(prefill.attainable_time_s, prefill.host_time_s)
+    assert generate.llm.host_time_s == pytest.approx(per_prompt + 10 * per_step)
+    for part in (prefill.llm, prefill.end_to_end):
+        assert part.eager_time_s == max(part.attainable_time_s, part.host_time_s)
 
 
 def test_a_cpu_waits_for_itself() -> None:
-    kernels = estimate(device(LAWS.updated(host={}), kind="cpu"))
-    everything = estimate(device(kind="cpu"))
+    kernels = estimate(device(LAWS.updated(host={}), kind="cpu")).llm
+    everything = estimate(device(kind="cpu")).llm
 
     spent = (1000 + 32 * 50) * MICRO
     assert everything.attainable_time_s == pytest.approx(kernels.attainable_time_s + spent)
@@ -177,4 +182,4 @@ def test_llm_viewer_accounting_has_no_laws() -> None:
         "vicuna-7b", device(), "fp16", visual_tokens=40, accounting="llm-viewer"
     )
 
-    assert found.attainable_time_s is None
+    assert found.llm.attainable_time_s is None

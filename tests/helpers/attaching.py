@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import roofline
-from roofline.torch_side.reduce.methods import find
+from roofline import reducers
 
 Prompts = Callable[..., dict[str, Tensor]]
 
@@ -26,17 +26,11 @@ KEEPS_EVERYTHING: dict[str, dict[str, Any]] = {
     "fastv": {"ratio": 0.0},
 }
 REDUCES: dict[str, dict[str, Any]] = {
-    "prumerge": {},
+    **{name: {"count": 12} for name in reducers.names()},
+    "prumerge": {},  # as the images ask for
     "prumerge+": {},
-    "sequential": {"count": 12},
     "spatial": {"grid": (3, 4)},
-    "fastervlm": {"count": 12},
-    "visionzip": {"count": 12},
-    "divprune": {"count": 12},
-    "tome": {"count": 12},
     "ats": {"count": 20},
-    "evit": {"count": 12},
-    "crossget": {"count": 12},
     "fastv": {"ratio": 0.6},
 }
 RAGGED = ["prumerge", "prumerge+", "ats"]
@@ -78,7 +72,7 @@ def by_hand(model: Any, given: dict[str, Tensor], name: str, **options: Any) -> 
     last = tower.encoder.layers[-1]
     normed = last.layer_norm1(features)
     queries, keys = last.self_attn.q_proj(normed), last.self_attn.k_proj(normed)
-    if find(name).after_connector:
+    if reducers.find(name).connects_all:
         features = project(features)
         project = torch.nn.Identity()
     reduction = roofline.reduce_tokens(name, features, queries, keys, **options)

@@ -13,6 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import Encoded, encode
+from roofline.torch_side.reduce.methods import bind
 from roofline.torch_side.reduce.methods.base import VisionBlocks
 
 PATCH = 2
@@ -51,6 +52,11 @@ def pixels_for(tower: CLIPVisionModel, images: int = 2, seed: int = 1) -> Tensor
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randn(images, 3, side, side, generator=generator, dtype=torch.float64)
     return pixels.to(tower.dtype)
+
+
+def driver_of(name: str, **options: Any) -> Any:
+    """A reducer's driver for one forward pass."""
+    return bind(name, **options).blocks()
 
 
 def run(tower: CLIPVisionModel, driver: VisionBlocks, blocks: int, pixels: Tensor) -> Encoded:

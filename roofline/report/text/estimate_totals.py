@@ -170,7 +170,7 @@ def _saving(estimate: Estimate, comparison: Comparison) -> str:
         own = estimate.components["reducer"]
         text += f"; reducing takes {share(taken, error_share(own))} of the time saved"
     kept = int(estimate.scenario.counts["visual_tokens"])
-    if reducer and kept == reducer.default_tokens_per_image:
+    if reducer and kept == reducer.default_tokens_per_image and not reducer.settles_count:
         text += f"; {reducer.default_tokens_per_image} tokens an image is typical "
         text += f"({reducer.default_tokens_source})"
     return text

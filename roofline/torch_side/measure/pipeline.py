@@ -18,6 +18,7 @@ from torch import Tensor
 from roofline.engine.axes import DEFAULT_TEXT_TOKENS
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError, SpecError
+from roofline.reducers import Reducer
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import family_of
@@ -26,7 +27,7 @@ from roofline.torch_side.measure.kv_cache import InPlaceCache
 from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
 from roofline.torch_side.measure.timing import Mark
 from roofline.torch_side.pictures import preprocessed, read
-from roofline.torch_side.reduce.methods import find
+from roofline.torch_side.reduce.methods import bind
 from roofline.torch_side.reduce.methods.base import LanguageLayers, Reduction
 from roofline.torch_side.reduce.path import ReductionPath, embed
 from roofline.torch_side.reduce.splice import PromptError, TokenizedPrompt
@@ -44,7 +45,7 @@ class Next(NamedTuple):
 def build_pipeline(
     model: str | Lmm,
     *,
-    reducer: str | None = None,
+    reducer: str | Reducer | None = None,
     visual_tokens: int | None = None,
     batch: int = 1,
     text_tokens: int = DEFAULT_TEXT_TOKENS,
@@ -61,6 +62,7 @@ def build_pipeline(
 ) -> Pipeline:
     """A pipeline for `batch` prompts of one image, or a video's frames, and random text after it.
 
+    reducer: by its name, with options behind it or as a Reducer.
     visual_tokens: of each prompt, as many from each image or frame; left out, as many as the model
         has, or as the reducer decides on. Without a reducer the first ones are taken.
     image: a file, or pixels [1 or all images, 3, height, width]; a single one serves for all.
@@ -75,15 +77,16 @@ def build_pipeline(
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
         raise SpecError(f"model {spec.name}", [("kind", "only an lmm has components to time")])
-    Scenario.of(  # its checks
+    scenario = Scenario.of(
         spec,
+        reducer=reducer,
         visual_tokens=visual_tokens,
         text_tokens=text_tokens,
         batch=batch,
         output_tokens=output_tokens,
     )
     run_as = mode_of(mode, torch.device(device) if loaded is None else loaded.device)
-    options = _options(spec, reducer, visual_tokens)
+    options = _options(spec, scenario.reducer, visual_tokens)
     photo = read(image) if isinstance(image, str | Path) else image
     if loaded is None:
         loaded = load_model(
@@ -113,7 +116,7 @@ def build_pipeline(
     ids = torch.cat([placeholders, text], dim=1)
     return Pipeline(
         loaded,
-        reducer=reducer,
+        reducer=scenario.reducer,
         options=options,
         pixels=pixels,
         ids=ids,
@@ -122,9 +125,9 @@ def build_pipeline(
     )
 
 
-def _options(spec: Lmm, reducer: str | None, visual_tokens: int | None) -> dict[str, int]:
+def _options(spec: Lmm, reducer: Reducer | None, visual_tokens: int | None) -> dict[str, int]:
     """What makes a reducer, or none, leave so many visual tokens of each prompt."""
-    inside_llm = reducer is not None and find(reducer).site == "llm"
+    inside_llm = reducer is not None and reducer.site == "llm"
     if visual_tokens is None:
         return {}
     per_image, rest = divmod(visual_tokens, spec.images)
@@ -177,15 +180,19 @@ class Pipeline:
         self,
         model: Any,
         *,
-        reducer: str | None = None,
+        reducer: str | Reducer | None = None,
         options: Mapping[str, Any] | None = None,
         pixels: Tensor,
         ids: Tensor,
         output_tokens: int = 0,
         mode: Mode = eager,
     ) -> None:
-        entry, options = None if reducer is None else find(reducer), options or {}
-        path = ReductionPath(model, entry, options)
+        options = options or {}
+        if reducer is None:
+            bound, path = None, ReductionPath(model, None, **options)
+        else:
+            bound = bind(reducer, **options)
+            path = ReductionPath(model, bound)
         prompt = TokenizedPrompt.of(ids)
         visual = next((v for v in path.inputs if bool((prompt.ids == v.placeholder).any())), None)
         if visual is None:
@@ -209,8 +216,8 @@ class Pipeline:
         decoder = path.family.decoder(model)
         self._cache = InPlaceCache(len(decoder.layers), self._ids.shape[1] + steps)
         self._inside_llm: LanguageLayers | None = None
-        if entry is not None and entry.llm is not None:
-            self._inside_llm = entry.llm(decoder, **options)
+        if bound is not None and bound.reducer.site == "llm":
+            self._inside_llm = bound.llm(decoder)
 
         self._output_tokens = output_tokens
         self._prefill: Steps = [*path.steps(visual), ("llm", self._prefill_llm)]

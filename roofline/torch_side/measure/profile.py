@@ -154,7 +154,7 @@ class _Run:
         try:
             return build_pipeline(
                 self.spec,
-                reducer=request.scenario.inputs["reducer"],
+                reducer=request.scenario.reducer,
                 visual_tokens=request.visual_tokens,
                 batch=request.count("batch"),
                 text_tokens=request.count("text_tokens"),

@@ -29,7 +29,7 @@ def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
     spec, reducer = load_model(model), estimate.scenario.reducer
     assert isinstance(spec, Lmm)
     assert reducer is not None
-    if reducer.name in _BY_PICTURE:
+    if reducer.by_picture:
         raise ScenarioError(
             f"{reducer.name} leaves as many tokens as the picture asks for: the analysis gives the "
             "most there can be, which no count on shapes alone equals"
@@ -41,7 +41,7 @@ def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
     counts = estimate.scenario.counts
     tokens = int(counts["visual_tokens"])
     per_image = tokens if reducer.site == "llm" else tokens // spec.images
-    attach(built, reducer.name, count=per_image)
+    attach(built, reducer, count=None if reducer.settles_count else per_image)
     inputs = _inputs(family, built, spec, int(counts["batch"]), int(counts["text_tokens"]))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         built(**inputs, logits_to_keep=1)

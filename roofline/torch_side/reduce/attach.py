@@ -10,14 +10,15 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from roofline.torch_side.reduce.methods import find
-from roofline.torch_side.reduce.methods.base import LanguageLayers, Reducer
+from roofline.reducers import Reducer
+from roofline.torch_side.reduce.methods import BoundMethod, bind
+from roofline.torch_side.reduce.methods.base import LanguageLayers
 from roofline.torch_side.reduce.path import AttachError, ReductionPath, embed
 from roofline.torch_side.reduce.splice import IGNORED_LABEL, Side, Splice, TokenizedPrompt
 
@@ -25,16 +26,17 @@ _STATE = "_roofline_attachment"
 _PATCHED = ("forward", "generate")
 
 
-def attach(model: nn.Module, reducer: str = "prumerge", **options: Any) -> nn.Module:
+def attach(model: nn.Module, reducer: str | Reducer = "prumerge", **options: Any) -> nn.Module:
     """Reduce the visual tokens of a model of a known family from now on; returns the model.
 
-    Options are those of the reducer (`roofline.torch_side.reduce.methods`). A model that already
+    Options are those of the reducer, here or behind its name (`fastv:k=3`), and `count`, the tokens
+    to come out of each image (of each sequence, where it acts inside the LLM). A model that already
     has a reducer gets the new one instead; one inside a PEFT wrapper is found there.
 
     Raises InputError for a model or options that do not fit; the model is then as before.
     """
     base = _unwrapped(model)
-    attachment = Attachment(base, find(reducer), options)
+    attachment = Attachment(base, bind(reducer, **options))
     detach(base)
     attachment.install()
     return model
@@ -51,15 +53,15 @@ def detach(model: nn.Module) -> nn.Module:
 class Attachment:
     """A reducer on a model. Raises InputError if they do not go together."""
 
-    def __init__(self, model: Any, reducer: Reducer, options: Mapping[str, Any]) -> None:
+    def __init__(self, model: Any, bound: BoundMethod) -> None:
         self.model = model
-        self._path = ReductionPath(model, reducer, options)
+        self._path = ReductionPath(model, bound)
         self.inputs = self._path.inputs
         self._originals: dict[str, Any] = {}
         self._calls: dict[str, Any] = {}
         self._inside_llm: LanguageLayers | None = None
-        if reducer.llm is not None:
-            self._inside_llm = reducer.llm(self._path.family.decoder(model), **options)
+        if bound.reducer.site == "llm":
+            self._inside_llm = bound.llm(self._path.family.decoder(model))
 
     def install(self) -> None:
         """Replace `forward` and `generate` on the instance, keeping what was there."""

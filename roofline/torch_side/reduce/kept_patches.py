@@ -17,31 +17,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from roofline import reducers as registry
 from roofline.errors import ScenarioError, SpecError
 from roofline.records.kept_patches import Inspection, Kept, Kind
+from roofline.reducers import Reducer
+from roofline.reducers.prumerge import PruMerge, PruMergePlus
+from roofline.reducers.sampling import Spatial
 from roofline.specs.catalog import load_component
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import family_of
 from roofline.torch_side.pictures import PictureError, crop, preprocessed, quiet, read
 from roofline.torch_side.reduce.encode import encode
-from roofline.torch_side.reduce.methods import find, reduce_tokens
-from roofline.torch_side.reduce.methods.base import MERGED, Reducer, ReducerError, patch_attention
+from roofline.torch_side.reduce.methods import BoundMethod, bind, find
+from roofline.torch_side.reduce.methods.base import MERGED, ReducerError, patch_attention
 from roofline.torch_side.reduce.methods.prumerge import upper_fence
-from roofline.torch_side.reduce.methods.tome import ToMe
+from roofline.torch_side.reduce.methods.tome import ToMeBlocks
 
-BY_POSITION = frozenset({"sequential", "spatial"})
-"""Reducers that look at no weights and no picture."""
-
-_PRUMERGE = frozenset({"prumerge", "prumerge+"})
-_OWN_BUDGETS = frozenset({"ratio", "rate", "r"})
-"""Options of reducers that can do without a `count`."""
 _QUARTER = 4
-_NO_PATCH = {"visionzip": "class token", "crossget": "cross token"}
-"""What tokens of no single patch are, where they are not merged ones."""
-_UNTRACED = frozenset({"evit", "crossget"})
-"""Reducers that merge in ways that leave no record."""
-_NOTES = {"crossget": "without its learned vectors: an approximation"}
 
 
 def inspect_tokens(
@@ -55,7 +48,7 @@ def inspect_tokens(
     """Look at a picture through an LMM's vision encoder with each of some reducers.
 
     checkpoint: a Hugging Face id or folder with the LMM's weights. Without one only reducers that
-        choose `BY_POSITION` can be asked for.
+        choose `by_position` can be asked for.
     count: tokens to come out; left out, as many as the method itself decides on, or a quarter of
         the patches where it has no rule.
 
@@ -86,91 +79,91 @@ def inspect_tokens(
 @torch.inference_mode()
 def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kept:
     """What a reducer keeps of one image [1, 3, height, width] in a model of a known family."""
-    reducer, family = find(name), family_of(model)
+    method, family = find(name), family_of(model)
     visual = family.inputs(model)[0]  # images come first
     tower, blocks, patches = visual.tower, visual.blocks, visual.tower.patches
-    options = _options(reducer, patches, count)
-    if reducer.blocks is not None:
-        driver = reducer.blocks(**options)
+    bound = _bound(name, patches, count)
+    if bound.reducer.site == "vision":
+        driver = bound.blocks()
         with _blaming(name):
             reduction = encode(tower, pixels, blocks, reducer=driver).reduction
         assert reduction is not None
         merging = _shares_in_means(driver, reduction.indices[0])
-        return _kept(reducer, patches, reduction.indices[0], merging=merging)
+        return _kept(bound.reducer, patches, reduction.indices[0], merging=merging)
 
-    attention_of = blocks + reducer.attention_block if reducer.needs_attention else None
+    attention_of = blocks + method.attention_block if method.needs_attention else None
     encoded = encode(tower, pixels, blocks, attention_of=attention_of)
     features, queries, keys = encoded.features, encoded.queries, encoded.keys
-    if reducer.after_connector:
+    if bound.reducer.connects_all:
         features = family.connector(model)(features)
-    if "heads" in reducer.options:
-        options["heads"] = tower.heads
+    heads = tower.heads if "heads" in method.arguments else 1
     if queries is None or keys is None:
-        return _look_at_features(reducer, options, features)
-    return _look_at_features(reducer, options, features, queries.expand_as(keys), keys)
+        return _look_at_features(bound, heads, features)
+    return _look_at_features(bound, heads, features, queries.expand_as(keys), keys)
 
 
 def look_by_position(name: str, patches: int, count: int | None = None) -> Kept:
     """What a reducer keeps whatever the picture shows."""
-    reducer = find(name)
-    return _look_at_features(
-        reducer, _options(reducer, patches, count), torch.zeros(1, 1 + patches, 1)
-    )
+    return _look_at_features(_bound(name, patches, count), 1, torch.zeros(1, 1 + patches, 1))
 
 
 def _check(name: str, checkpoint: str | Path | None) -> None:
-    if find(name).site == "llm":
+    reducer = registry.find(name)
+    if reducer.site == "llm":
         raise ReducerError(
             f"{name} works inside the LLM: what it keeps depends on the prompt, so it cannot be "
             "drawn from a picture alone"
         )
-    if checkpoint is None and name not in BY_POSITION:
+    if checkpoint is None and not reducer.by_position:
         raise ReducerError(
             f"{name} chooses by what the encoder sees, and random weights say nothing about a "
             "picture: give --checkpoint"
         )
 
 
-def _options(reducer: Reducer, patches: int, count: int | None) -> dict[str, Any]:
-    if count is None and _OWN_BUDGETS.isdisjoint(reducer.options):
+def _bound(name: str, patches: int, count: int | None) -> BoundMethod:
+    if count is None and registry.find(name).needs_count:
         count = max(1, patches // _QUARTER)
-    return {} if count is None else {"count": count}
+    return bind(name, count=count)
 
 
 def _look_at_features(
-    reducer: Reducer,
-    options: dict[str, Any],
+    bound: BoundMethod,
+    heads: int,
     features: Tensor,
     queries: Tensor | None = None,
     keys: Tensor | None = None,
 ) -> Kept:
     """A reducer of final features: [1, 1 + N, C], queries and keys [1, 1 + N, C']."""
-    patches = features.shape[1] - 1
+    patches, reducer = features.shape[1] - 1, bound.reducer
     with _blaming(reducer.name):
-        indices = reduce_tokens(reducer.name, features, queries, keys, **options).indices[0]
+        indices = bound.reduce(features, queries, keys, heads=heads).indices[0]
     if queries is None or keys is None:
         return _kept(reducer, patches, indices)
 
-    attention = patch_attention(queries, keys, options.get("heads", 1), class_token=True)
+    attention = patch_attention(queries, keys, heads, class_token=True)
     if not attention.isfinite().all():
         raise PictureError("attention is not finite: the checkpoint's weights must be damaged")
     identity = torch.eye(patches + 1, device=keys.device)[None, :, 1:]  # class token: zeros
-    weights = reduce_tokens(reducer.name, identity, queries, keys, **options)
+    weights = bound.reduce(identity, queries, keys, heads=heads)
     ranked_alone = weights.indices[0].equal(indices)  # else it looks at the features too
     arrays: dict[str, Any] = {
         "merging": _shares(weights.tokens[0], indices) if ranked_alone else None,
         "attention": attention[0].double().numpy(force=True),
     }
-    if reducer.name not in _PRUMERGE:
+    if not isinstance(reducer, PruMerge):
         return _kept(reducer, patches, indices, **arrays)
     fence = float(upper_fence(attention))
     outliers = int((attention > fence).sum())
-    count = options.get("count")
-    if reducer.name == "prumerge":
+    count = bound.given.get("count")
+    adaptive = count is None and reducer.ratio is None
+    if not isinstance(reducer, PruMergePlus):
         attended = patches
+    elif adaptive:
+        attended = max(1, outliers)
     else:
-        attended = max(1, outliers if count is None else (count - 1) // 4)
-    kinds: tuple[Kind, Kind] = ("outlier" if count is None and outliers else "strongest", "sampled")
+        attended = reducer.strongest(patches, None if count is None else count - reducer.released)
+    kinds: tuple[Kind, Kind] = ("outlier" if adaptive and outliers else "strongest", "sampled")
     return _kept(reducer, patches, indices, kinds, attended, fence=fence, **arrays)
 
 
@@ -183,7 +176,7 @@ def _shares(weights: Tensor, indices: Tensor) -> NDArray[np.float64] | None:
 
 def _shares_in_means(driver: object, indices: Tensor) -> NDArray[np.float64] | None:
     """The same for ToMe, whose tokens are plain means of patches."""
-    if not isinstance(driver, ToMe):
+    if not isinstance(driver, ToMeBlocks):
         return None
     sizes = driver.sizes[0, 1:].double()  # without the class token
     shares = 1 / sizes[driver.positions[0]]
@@ -208,15 +201,15 @@ def _kept(
 ) -> Kept:
     """By the indices of tokens in order of output, the `first` of which are of the first kind."""
     own = indices[indices != MERGED].numpy(force=True)
-    one, other = kinds or ("kept", "sampled" if reducer.name == "spatial" else "kept")
+    one, other = kinds or ("kept", "sampled" if isinstance(reducer, Spatial) else "kept")
     parts = ((one, own[:first]), (other, own[first:]))
     return Kept(
-        reducer.name,
+        reducer.label,
         of,
         patches={kind: patches for kind, patches in parts if len(patches)},
-        others={_NO_PATCH.get(reducer.name, "merged"): len(indices) - len(own)},
-        merges=arrays.get("merging") is not None or reducer.name in _UNTRACED,
-        note=_NOTES.get(reducer.name, ""),
+        others={reducer.unplaced: len(indices) - len(own)},
+        merges=arrays.get("merging") is not None or reducer.merges_untraced,
+        note=reducer.note,
         **arrays,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from roofline.errors import InputError, UnknownNameError
+from roofline.errors import InputError
 from roofline.torch_side.families import family_of
 from roofline.torch_side.families.base import VisualInput
 from roofline.torch_side.families.tower import queries_and_keys
 from roofline.torch_side.reduce.encode import Encoded, encode
-from roofline.torch_side.reduce.methods.base import Reducer, Reduction, check_count
+from roofline.torch_side.reduce.methods.base import BoundMethod, Reduction, check_count
 from roofline.torch_side.reduce.splice import PlaceholderRun, Side, Splice, TokenizedPrompt, splice
 
 Step = tuple[str, Callable[[Any], Any]]
@@ -31,23 +31,20 @@ class AttachError(InputError):
 class ReductionPath:
     """A model's visual side with a reducer, or without.
 
-    Without one, `count` is the only option: so many tokens of each image, the first ones, go to the
-    connector, as views that cost nothing. Left out, all that the unreduced model feeds.
+    count: without a reducer, so many tokens of each image, the first ones, go to the connector, as
+    views that cost nothing. Left out, all that the unreduced model feeds.
 
     The tower runs up to the features; blocks behind them would change nothing and never run.
-    Raises InputError where model, reducer and options do not go together.
+    Raises InputError where model and reducer do not go together.
     """
 
-    def __init__(self, model: Any, reducer: Reducer | None, options: Mapping[str, Any]) -> None:
-        self.model, self.reducer, self.options = model, reducer, dict(options)
+    def __init__(self, model: Any, bound: BoundMethod | None, count: int | None = None) -> None:
+        self.model, self.bound, self.count = model, bound, count
         self.family = family_of(model)
         self.inputs = self.family.inputs(model)
-        name = "no reducer" if reducer is None else reducer.name
-        known = ["count"] if reducer is None else list(reducer.options)
-        allowed = [option for option in known if option not in _SETTLED_BY_THE_TOWER]
-        for option in options:
-            if option not in allowed:
-                raise UnknownNameError(f"option of {name}", option, allowed)
+        for argument in () if bound is None else bound.given:
+            if argument in _SETTLED_BY_THE_TOWER:
+                raise AttachError(f"`{argument}` is settled by the model's tower: leave it out")
         for visual in self.inputs:
             self._try(visual)
 
@@ -60,9 +57,9 @@ class ReductionPath:
         """
         vision = ("vision", partial(self._encode, visual))
         reducer = ("reducer", partial(self._reduce, visual))
-        if self.reducer is None or self.reducer.reduce is None:
+        if self.bound is None or self.bound.reducer.site != "features":
             return [vision, ("connector", self._project)]
-        if self.reducer.after_connector:
+        if self.bound.reducer.connects_all:
             return [vision, ("connector", partial(self._project_patches, visual)), reducer]
         return [vision, reducer, ("connector", self._project)]
 
@@ -91,48 +88,46 @@ class ReductionPath:
 
     def _try(self, visual: VisualInput) -> None:
         """Reduce an empty image, so that options which cannot work do not wait for a real one."""
-        reducer = self.reducer
-        if reducer is None:
-            check_count(self.options.get("count", visual.unreduced), visual.unreduced)
+        bound = self.bound
+        if bound is None:
+            check_count(visual.unreduced if self.count is None else self.count, visual.unreduced)
             return
-        tower = visual.tower
-        ranks_without = reducer.site == "llm" or "class_token" in reducer.options
+        site, tower = bound.reducer.site, visual.tower
+        ranks_without = site == "llm" or "class_token" in bound.method.arguments
         if not tower.class_token and not ranks_without:
             kind = type(tower.module).__name__
-            raise AttachError(f"{reducer.name} needs a class token, which {kind} has not")
-        if reducer.reduce is not None:
+            raise AttachError(f"{bound.reducer.name} needs a class token, which {kind} has not")
+        if site == "features":
             empty = torch.zeros(1, tower.tokens, tower.heads, device="cpu")
-            reducer.reduce(empty, empty, empty, **self._options(visual))
-        if reducer.blocks is not None:
+            bound.reduce(empty, empty, empty, **self._tower_facts(visual))
+        if site == "vision":
             empty = torch.zeros(1, tower.tokens, tower.width, device="cpu")
-            reducer.blocks(**self.options).start(empty, visual.blocks)
+            bound.blocks().start(empty, visual.blocks)
 
     def _encode(self, visual: VisualInput, pixels: Tensor) -> Encoded | Reduction:
-        reducer, attended = self.reducer, self._attended(visual)
-        driver = None
-        if reducer is not None and reducer.blocks is not None:
-            driver = reducer.blocks(**self.options)
+        attended = self._attended(visual)
+        site = None if self.bound is None else self.bound.reducer.site
+        driver = self.bound.blocks() if self.bound is not None and site == "vision" else None
         if self._attends_ahead(visual):
             attended = None
         encoded = encode(visual.tower, pixels, visual.blocks, reducer=driver, attention_of=attended)
         if encoded.reduction is not None:
             return encoded.reduction
-        if reducer is not None and reducer.reduce is not None:
+        if site == "features":
             return encoded
         kept = encoded.features[:, visual.tower.tokens - visual.unreduced :]
-        if reducer is None:  # one inside the LLM is to see everything
-            kept = kept[:, : self.options.get("count")]
+        if self.bound is None:  # one inside the LLM is to see everything
+            kept = kept[:, : self.count]
         return Reduction(list(kept), [])
 
     def _reduce(self, visual: VisualInput, encoded: Encoded) -> Reduction:
-        assert self.reducer is not None
-        assert self.reducer.reduce is not None
+        assert self.bound is not None
         features, queries, keys = encoded.features, encoded.queries, encoded.keys
         if self._attends_ahead(visual):
             queries, keys = queries_and_keys(visual.tower, features, visual.blocks)
         if queries is not None:  # of the class token alone, where no other is needed
             queries = queries.expand(-1, features.shape[1], -1)
-        return self.reducer.reduce(features, queries, keys, **self._options(visual))
+        return self.bound.reduce(features, queries, keys, **self._tower_facts(visual))
 
     def _project(self, reduction: Reduction) -> Reduction:
         """The connector over all images' tokens at once."""
@@ -151,28 +146,25 @@ class ReductionPath:
 
     def _attended(self, visual: VisualInput) -> int | None:
         """The ViT block that the reducer ranks by; the nearest, where the tower has no such one."""
-        if self.reducer is None or not self.reducer.needs_attention:
+        if self.bound is None or not self.bound.method.needs_attention:
             return None
         last = visual.tower.blocks - 1
-        return min(max(visual.blocks + self.reducer.attention_block, 0), last)
+        return min(max(visual.blocks + self.bound.method.attention_block, 0), last)
 
     def _attends_ahead(self, visual: VisualInput) -> bool:
         """Whether it ranks features by a block that does not run: that much is its own work."""
-        reducer = self.reducer
         return (
-            reducer is not None
-            and not reducer.after_connector
+            self.bound is not None
+            and not self.bound.reducer.connects_all
             and self._attended(visual) == visual.blocks
         )
 
-    def _options(self, visual: VisualInput) -> dict[str, Any]:
-        """What was asked for, and what the tower settles."""
-        assert self.reducer is not None
-        settled = {
+    def _tower_facts(self, visual: VisualInput) -> dict[str, Any]:
+        """What the tower settles."""
+        return {
             "heads": visual.tower.heads,
             "class_token": visual.tower.class_token,
         }
-        return {k: v for k, v in settled.items() if k in self.reducer.options} | self.options
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import roofline
+from roofline import reducers
 from roofline.errors import (
     InputError,
     ScenarioError,
@@ -34,8 +35,8 @@ from roofline.errors import (
 )
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.pictures import PictureError, crop, normalise
-from roofline.torch_side.reduce.methods import ReducerError, find
-from roofline.torch_side.reduce.methods.fastv import FastV
+from roofline.torch_side.reduce.methods import ReducerError
+from roofline.torch_side.reduce.methods.fastv import FastVLayers
 from roofline.torch_side.reduce.splice import PromptError
 
 
@@ -185,8 +186,8 @@ class TestComponents:
 
         analyzed = partial(roofline.analyze, kind, "v100", reducer=name, **scenario)
         expected = {part: total.flops for part, total in analyzed().components.items()}
-        if name is not None and find(name).site != "features":
-            host = "llm" if name == "fastv" else "vision"
+        if name is not None and reducers.find(name).site != "features":
+            host = reducers.find(name).site
             expected[host] += expected.pop("reducer")
         assert parts == expected
         assert step.get_total_flops() == analyzed(stage="decode").end_to_end.flops
@@ -233,9 +234,9 @@ class TestHooks:
     def test_fastv_plans_a_prompt_once(
         self, llava: Any, prompts: Prompts, made: Made, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        plans, planned = [], FastV._planned
+        plans, planned = [], FastVLayers._planned
         monkeypatch.setattr(
-            FastV, "_planned", lambda *arguments: plans.append(1) or planned(*arguments)
+            FastVLayers, "_planned", lambda *arguments: plans.append(1) or planned(*arguments)
         )
         pipeline = made(llava, prompts(llava, ["tti"]), "fastv", {})
 

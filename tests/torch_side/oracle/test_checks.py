@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 import roofline
+from roofline import reducers
 from roofline.errors import ScenarioError
-from roofline.reducers.costs import REDUCERS
 from roofline.specs.catalog import load_model
 from roofline.specs.models import LanguageModel
 from roofline.torch_side.oracle import checks as checks_module
@@ -49,7 +49,7 @@ def test_every_component_and_quantity_is_compared() -> None:
     assert {check.component for check in compare_costs("llava-tiny", stage="decode")} == {"llm"}
 
 
-FIXED = sorted(set(REDUCERS) - {"ats"})
+FIXED = [name for name in reducers.names() if not reducers.find(name).by_picture]
 
 
 @pytest.mark.parametrize("reducer", FIXED)
@@ -62,7 +62,7 @@ def test_a_reducer_is_counted(model: str, reducer: str) -> None:
     assert {check.difference for check in checks} == {0}
     flops = {check.component: check.traced for check in checks if check.quantity == "flops"}
     assert sum(flops.values()) == estimate.end_to_end.flops
-    place = REDUCERS[reducer].site
+    place = reducers.find(reducer).site
     own = "reducer" if place == "features" else f"{place} + reducer"
     assert own in flops
     assert {c.component for c in checks if c.quantity != "flops"} == (

@@ -18,14 +18,43 @@ from transformers import (
 )
 
 import roofline
+from roofline import reducers
 from roofline.errors import InputError
-from roofline.torch_side.reduce.methods import reducer_names
 
 
-def test_the_registries_of_costs_and_runtime_hold_the_same_names() -> None:
-    from roofline.reducers.costs import REDUCERS
+class TestHooks:
+    @pytest.mark.parametrize("name", REDUCES)
+    @torch.no_grad()
+    def test_prompts_leave_none_behind(self, llava: Any, prompts: Prompts, name: str) -> None:
+        given, before = prompts(llava, ["ttitt"]), hooks_on(llava)
+        roofline.attach(llava, name, **REDUCES[name])
+        attached = hooks_on(llava)
 
-    assert set(REDUCERS) == {name for name in reducer_names() if name in REDUCES} == set(REDUCES)
+        for _ in range(2):
+            llava(**given)
+            assert hooks_on(llava) == attached
+        llava.generate(**given, max_new_tokens=3)
+        assert hooks_on(llava) == attached
+        roofline.detach(llava)
+        assert hooks_on(llava) == before
+
+    @pytest.mark.parametrize("name", [n for n in REDUCES if reducers.find(n).site == "llm"])
+    @torch.no_grad()
+    def test_prompts_that_fail_leave_none_behind(
+        self, llava: Any, prompts: Prompts, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given, before = prompts(llava, ["ttitt"]), hooks_on(llava)
+        roofline.attach(llava, name, **REDUCES[name])
+
+        def fail(*given: Any, **more: Any) -> None:
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(llava.model.language_model.layers[1].mlp, "forward", fail)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="out of memory"):
+                llava(**given)
+        roofline.detach(llava)
+        assert hooks_on(llava) == before
 
 
 class TestLifeCycle:
@@ -119,7 +148,7 @@ class TestLifeCycle:
             ("evit", {"stages": [9]}, "stages"),
             ("ats", {"count": 0}, "count"),
             ("crossget", {"r": -1}, "r"),
-            ("fastv", {"layer": 4}, "layer"),
+            ("fastv", {"k": 4}, "`k`"),
             ("fastv", {"ratio": 1.5}, "ratio"),
             ("fastv", {"count": 0}, "count"),
         ],

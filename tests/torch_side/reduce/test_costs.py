@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -14,22 +14,20 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import roofline
-from roofline.reducers.costs import REDUCERS
+from roofline import reducers
+from roofline.reducers.ats import ATS
 from roofline.reducers.token_schedules import stages_of
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families import families
-from roofline.torch_side.reduce import attach as attach_module
-from roofline.torch_side.reduce.methods import find as find_runtime
-from roofline.torch_side.reduce.methods import reducer_names
-from roofline.torch_side.reduce.methods.ats import ATS
+from roofline.torch_side.reduce.methods import find, register
+from roofline.torch_side.reduce.methods.ats import ATSBlocks
 
 Prompts = Callable[..., dict[str, Tensor]]
 
 TEXT = 9
-DRAWS = "ats"
-"""The method whose counts depend on the image; the analysis tells the most there can be."""
-FIXED = [name for name in REDUCERS if name != DRAWS]
+FIXED = [name for name in reducers.names() if not reducers.find(name).by_picture]
+"""Of the others the counts depend on the image; the analysis tells the most there can be."""
 
 
 def with_patches(name: str, side: int) -> Lmm:
@@ -97,7 +95,7 @@ def _towers(model: Any) -> list[Any]:
     return [getattr(model.model, name) for name in names if hasattr(model.model, name)]
 
 
-def expected(spec: Lmm, name: str, tokens: int, batch: int, stage: str = "prefill") -> Any:
+def expected(spec: Lmm, name: str, tokens: int | None, batch: int, stage: str = "prefill") -> Any:
     return roofline.analyze(
         spec,
         "v100",
@@ -111,18 +109,10 @@ def expected(spec: Lmm, name: str, tokens: int, batch: int, stage: str = "prefil
 
 
 def default_tokens(spec: Lmm, name: str) -> int:
-    return int(roofline.analyze(spec, "v100", reducer=name).scenario.visual_tokens)
+    return int(roofline.count(spec, reducer=name).inputs["visual_tokens"])
 
 
-def test_both_registries_hold_the_same_methods_in_the_same_places() -> None:
-    assert set(reducer_names()) >= set(REDUCERS)
-    assert all(find_runtime(name).name == name for name in REDUCERS)
-    for name, cost in REDUCERS.items():
-        runtime = find_runtime(name)
-        assert (runtime.site, runtime.after_connector) == (cost.site, cost.projects_all)
-
-
-@pytest.mark.parametrize("name", REDUCERS)
+@pytest.mark.parametrize("name", reducers.names())
 @pytest.mark.parametrize("model", ["llava-tiny", "video-llava-tiny"])
 def test_typical_counts_are_accepted(name: str, model: str) -> None:
     spec = load_model(model)
@@ -146,9 +136,46 @@ CASES = [
 def test_flops_of_the_reduced_model(name: str, kind: str, tokens: int, batch: int) -> None:
     spec, model = SPECS[kind], model_of(kind)
     estimate = expected(spec, name, tokens, batch)
-    per_image = tokens if name == "fastv" else tokens // spec.images
+    per_image = tokens if reducers.find(name).site == "llm" else tokens // spec.images
     roofline.attach(model, name, count=per_image)
 
+    check(model, spec, name, estimate, batch)
+
+
+OPTIONS = [
+    *(("36 patches", f"fastv:k={k}:ratio={ratio}") for k, ratio in [(1, 0.5), (3, 0.75), (2, 0.3)]),
+    *(("144 patches", f"tome:r={r}") for r in (0, 5, 60)),
+    *(("144 patches", f"crossget:r={r}") for r in (2, 5, 40)),
+    *(("144 patches", f"evit:{options}") for options in ("rate=0.5", "stages=1", "rule=paper")),
+    ("144 patches", "evit:rate=0.4:stages=0,2:rule=paper"),
+    *(
+        (kind, f"{name}:variant={variant}:ratio={ratio}:k={k}")
+        for kind in ("36 patches", "144 patches")
+        for name in ("prumerge", "prumerge+")
+        for variant, ratio, k in [
+            ("released", 0.125, 32), ("released", 0.25, 0), ("paper", 0.25, 5), ("released", 0, 3),
+        ]
+    ),
+    *(("144 patches", f"visionzip:contextual={c}") for c in (0, 1, 8)),
+    ("144 patches", "spatial:grid=3,7"),
+    ("video", "tome:r=7"),
+    ("video", "prumerge+:variant=paper:ratio=0.25"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "text"), OPTIONS)
+def test_flops_with_options(kind: str, text: str) -> None:
+    """The count follows from the options, where they tell it, on both sides."""
+    spec, model, reducer = SPECS[kind], model_of(kind), reducers.find(text)
+    estimate = expected(spec, text, None, 1)
+    per_image = int(estimate.inputs["visual_tokens"]) // spec.images
+    roofline.attach(model, text, **({} if reducer.settles_count else {"count": per_image}))
+
+    check(model, spec, text, estimate, 1)
+
+
+def check(model: Any, spec: Lmm, name: str, estimate: Any, batch: int) -> None:
+    """An attached model's FLOPs by component, of a prompt and the step behind it."""
     counted, past = measured(model, prompt_of(spec, batch))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(input_ids=torch.full((batch, 1), 7), past_key_values=past)
@@ -158,10 +185,11 @@ def test_flops_of_the_reduced_model(name: str, kind: str, tokens: int, batch: in
     own = parts["reducer"]
     assert counted["all"] == estimate.end_to_end.flops
     assert counted["connector"] == parts["connector"]
-    place = REDUCERS[name].site
+    place = reducers.find(name).site
     if place != "vision":
         assert counted["vision"] == parts["vision"]
     assert counted["llm"] == parts["llm"] + (own if place == "llm" else 0)
+    tokens = estimate.inputs["visual_tokens"]
     step = expected(spec, name, tokens, batch, stage="decode")
     assert counter.get_total_flops() == step.end_to_end.flops
 
@@ -170,21 +198,22 @@ class TestATS:
     """By hand from the counts that the driver reports; images are padded to the longest."""
 
     @pytest.fixture
-    def drivers(self, monkeypatch: pytest.MonkeyPatch) -> list[ATS]:
-        made: list[ATS] = []
+    def drivers(self) -> Iterator[list[ATSBlocks]]:
+        made: list[ATSBlocks] = []
 
-        def driver(**options: Any) -> ATS:
-            made.append(ATS(**options))
+        def driver(reducer: ATS, *, count: int | None = None) -> ATSBlocks:
+            made.append(ATSBlocks(reducer, count=count))
             return made[-1]
 
-        reducer = dataclasses.replace(find_runtime(DRAWS), blocks=driver)
-        monkeypatch.setattr(attach_module, "find", lambda name: reducer)
-        return made
+        method = find("ats")
+        register(dataclasses.replace(method, blocks=driver))
+        yield made
+        register(method)
 
     @pytest.mark.parametrize("count", [8, 20, 30])
     @pytest.mark.parametrize("images", [1, 3])
     def test_flops_follow_the_counts_drawn(
-        self, llava: Any, prompts: Prompts, drivers: list[ATS], count: int, images: int
+        self, llava: Any, prompts: Prompts, drivers: list[ATSBlocks], count: int, images: int
     ) -> None:
         llava.set_attn_implementation("eager")
         given = prompts(llava, ["t" * TEXT + "i"] * images)
@@ -193,7 +222,7 @@ class TestATS:
 
         assert flops <= most
 
-    def test_even_attention_draws_all_that_may_be(self, drivers: list[ATS]) -> None:
+    def test_even_attention_draws_all_that_may_be(self, drivers: list[ATSBlocks]) -> None:
         spec, model = SPECS["36 patches"], model_of("36 patches")
 
         flops, most = self.check(model, spec, drivers, prompt_of(spec, 2), 12)
@@ -202,7 +231,7 @@ class TestATS:
         assert drivers[-1].counts[-1] == [12, 12]
         assert flops == most
 
-    def test_the_full_size_vision_tower(self, drivers: list[ATS]) -> None:
+    def test_the_full_size_vision_tower(self, drivers: list[ATSBlocks]) -> None:
         full = load_model("llava-1.5-7b")
         assert isinstance(full, Lmm)
         spec = replace(SPECS["36 patches"], vision=load_component(full.vision, VisionEncoder))
@@ -214,10 +243,10 @@ class TestATS:
 
     @staticmethod
     def check(
-        model: Any, spec: Lmm, drivers: list[ATS], given: dict[str, Tensor], count: int
+        model: Any, spec: Lmm, drivers: list[ATSBlocks], given: dict[str, Tensor], count: int
     ) -> tuple[int, float]:
         """What is counted, after it was found right, and the analysis's upper bound."""
-        roofline.attach(model, DRAWS, count=count)
+        roofline.attach(model, "ats", count=count)
 
         counted, _ = measured(model, given)
 
@@ -235,7 +264,7 @@ class TestATS:
         assert counted["connector"] == 2 * sum(drawn) * llm.hidden_size * (c + llm.hidden_size)
         assert counted["llm"] == longest.components["llm"].flops
         assert counted["all"] == images * by_hand + counted["connector"] + counted["llm"]
-        return counted["all"], expected(spec, DRAWS, count, images).end_to_end.flops
+        return counted["all"], expected(spec, "ats", count, images).end_to_end.flops
 
 
 # at full size -------------------------------------------------------------------------------------

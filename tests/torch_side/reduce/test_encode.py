@@ -162,7 +162,7 @@ def test_what_cannot_be(
 
 
 def test_reducers_need_a_class_token(siglip: SiglipVisionModel, pixels: torch.Tensor) -> None:
-    from roofline.torch_side.reduce.methods.tome import ToMe
+    from roofline.torch_side.reduce.methods import bind
 
     with pytest.raises(InputError, match="class token"):
-        encode(ClipTower(siglip), pixels, 23, reducer=ToMe())
+        encode(ClipTower(siglip), pixels, 23, reducer=bind("tome").blocks())

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessor
 
+from roofline import reducers
 from roofline.errors import RooflineError
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.load import load_model
@@ -22,17 +24,16 @@ from roofline.torch_side.pictures import PictureError, crop, normalise, read
 from roofline.torch_side.reduce.attach import attach, detach
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.kept_patches import (
-    BY_POSITION,
     inspect_tokens,
     look,
     look_by_position,
 )
-from roofline.torch_side.reduce.methods import MERGED, find, reduce_tokens, reducer_names, register
+from roofline.torch_side.reduce.methods import MERGED, bind, find, reduce_tokens, register
 from roofline.torch_side.reduce.methods.base import ReducerError, Reduction, class_attention
 
 SIDE, PIXELS, PLACEHOLDER = 6, 84, 500
 PATCHES = SIDE**2
-DRAWABLE = [name for name in reducer_names() if find(name).site != "llm"]
+DRAWABLE = [name for name in reducers.names() if reducers.find(name).site != "llm"]
 COUNTED = {"sequential", "spatial", "fastervlm", "visionzip", "divprune"}
 
 
@@ -84,32 +85,33 @@ def ranking(model: Any, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
 @contextmanager
 def recording(name: str) -> Iterator[list[Reduction]]:
     """All that a reducer returns, whoever calls it."""
-    reducer, reductions = find(name), []
+    method, reductions = find(name), []
 
     def record(function: Callable[..., Reduction]) -> Callable[..., Reduction]:
+        @wraps(function)
         def recorded(*args: Any, **options: Any) -> Reduction:
             reductions.append(function(*args, **options))
             return reductions[-1]
 
         return recorded
 
-    def blocks(**options: Any) -> Any:
-        assert reducer.blocks is not None
-        driver: Any = reducer.blocks(**options)
+    def blocks(reducer: Any, *, count: int | None = None) -> Any:
+        assert method.blocks is not None
+        driver: Any = method.blocks(reducer, count=count)
         driver.finish = record(driver.finish)
         return driver
 
     register(
         replace(
-            reducer,
-            reduce=reducer.reduce and record(reducer.reduce),
-            blocks=reducer.blocks and blocks,
+            method,
+            reduce=method.reduce and record(method.reduce),
+            blocks=method.blocks and blocks,
         )
     )
     try:
         yield reductions
     finally:
-        register(reducer)
+        register(method)
 
 
 @torch.inference_mode()
@@ -194,9 +196,7 @@ def test_prumerge_merges_by_attention_patch_by_patch(
 @torch.inference_mode()
 def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
     kept = look(model, pixels, "tome")
-    blocks = find("tome").blocks
-    assert blocks is not None
-    driver: Any = blocks()
+    driver: Any = bind("tome").blocks()
     encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver)
     into = driver.positions[0].tolist()
 
@@ -207,13 +207,15 @@ def test_tome_merges_into_means(model: Any, pixels: torch.Tensor) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", [name for name in DRAWABLE if find(name).site == "features"])
+@pytest.mark.parametrize(
+    "name", [name for name in DRAWABLE if reducers.find(name).site == "features"]
+)
 def test_what_merges_hands_on_other_tokens_than_the_encoder_s(
     name: str, model: Any, pixels: torch.Tensor
 ) -> None:
     """What only prunes hands on rows of the features as they are: then nothing may be drawn."""
     features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2][0, 1:]
-    if find(name).after_connector:
+    if reducers.find(name).connects_all:
         features = model.model.multi_modal_projector(features)
     with recording(name) as reductions:
         kept = look(model, pixels, name)
@@ -228,9 +230,7 @@ def test_what_merges_hands_on_other_tokens_than_the_encoder_s(
 
 def driven(name: str, model: Any, pixels: torch.Tensor) -> tuple[Any, Reduction]:
     """A fresh driver of a reducer inside the ViT behind its pass, and what it left."""
-    blocks = find(name).blocks
-    assert blocks is not None
-    driver: Any = blocks()
+    driver: Any = bind(name).blocks()
     reduction = encode(ClipTower(model.model.vision_tower), pixels, 3, reducer=driver).reduction
     assert reduction is not None
     return driver, reduction
@@ -297,7 +297,9 @@ def test_video_llava_is_looked_at_through_its_image_tower() -> None:
     assert kept.of == (size // video.config.vision_config.patch_size) ** 2
 
 
-@pytest.mark.parametrize("name", sorted(BY_POSITION))
+@pytest.mark.parametrize(
+    "name", [name for name in reducers.names() if reducers.find(name).by_position]
+)
 def test_positions_need_no_checkpoint(name: str, photo: Path) -> None:
     inspection = inspect_tokens(photo, [name], model="llava-tiny", count=9)
 

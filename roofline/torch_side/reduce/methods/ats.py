@@ -1,19 +1,15 @@
-"""ATS: at some ViT blocks, tokens are sampled by their weight in the class token's attention.
+"""ATS in torch: at some ViT blocks, tokens are sampled by the class token's attention.
 
-Fayyaz et al., Adaptive Token Sampling for Efficient Vision Transformers, ECCV 2022,
-arXiv:2111.15667. The paper samples in every block from the third on; three stages, with a budget
-that falls geometrically, are the setting of Haurum et al. 2023, arXiv:2308.04657, whose framework
-the comparison in PruMerge's Table 7 uses. Stages are EViT's, for comparison at equal budgets.
+Fayyaz et al., ECCV 2022. `roofline.reducers.ats` tells stages, budgets and costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from roofline.reducers.token_schedules import RATE, Schedule, ats_schedule, stages_of
+from roofline.reducers.ats import ATS
+from roofline.reducers.token_schedules import Schedule, stages_of
 from roofline.torch_side.families.tower import (
     TowerBlock,
     attend,
@@ -21,7 +17,8 @@ from roofline.torch_side.families.tower import (
     probabilities,
     split_heads,
 )
-from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
+from roofline.torch_side.reduce.methods import METHODS
+from roofline.torch_side.reduce.methods.base import MERGED, Method, Reduction
 
 
 def significance(attention: Tensor, values: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -32,11 +29,12 @@ def significance(attention: Tensor, values: Tensor, valid: Tensor | None = None)
     significance gets the same for all.
     """
     scores = (attention * values.to(attention.dtype).norm(dim=-1)).sum(dim=1)[:, 1:]
-    valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
-    scores = scores.where(valid, torch.zeros_like(scores))
+    even: Tensor | float = 1 / scores.shape[1]
+    if valid is not None:
+        scores = scores.masked_fill(~valid, 0)
+        even = valid / valid.sum(dim=1, keepdim=True)
     total = scores.sum(dim=1, keepdim=True)
-    even = valid / valid.sum(dim=1, keepdim=True)
-    return torch.where(total > 0, scores / total.where(total > 0, torch.ones_like(total)), even)
+    return torch.where(total > 0, scores / total, even)
 
 
 def sample(scores: Tensor, count: int, valid: Tensor | None = None) -> Tensor:
@@ -63,7 +61,7 @@ def packed(selected: Tensor) -> tuple[Tensor, Tensor]:
     return order, torch.arange(longest, device=selected.device) < counts
 
 
-class ATS:
+class ATSBlocks:
     """One forward pass through the ViT. A stage at T tokens that samples K, class token among them,
     costs an image
 
@@ -72,9 +70,8 @@ class ATS:
     - attention of K queries over T keys: 4·K·T·C,
     - out_proj and MLP of K tokens.
 
-    Other blocks are plain. At stage s, counted from 0, at most K_s = ⌊rate^(s+1)·N⌋ + 1 tokens are
-    left; with `count`, the rate is the one that makes the last K_s count + 1. Images of a batch
-    are padded to the one that keeps most, and padding is masked: costs are those of the longest.
+    Other blocks are plain. Images of a batch are padded to the one that keeps most, and padding is
+    masked: costs are those of the longest.
     """
 
     token_counts: Schedule
@@ -82,15 +79,13 @@ class ATS:
     counts: list[list[int]]
     """After each stage: visual tokens left in each image."""
 
-    def __init__(
-        self, *, rate: float = RATE, count: int | None = None, stages: Sequence[int] | None = None
-    ) -> None:
-        self.rate, self.count, self.stages = rate, count, stages
+    def __init__(self, reducer: ATS, *, count: int | None = None) -> None:
+        self.reducer, self.count = reducer, count
 
     def start(self, hidden: Tensor, blocks: int) -> Tensor:
         batch, tokens = hidden.shape[:2]
-        self._stages = stages_of(blocks, self.stages)
-        self._most = ats_schedule(tokens, blocks, self._stages, rate=self.rate, count=self.count)
+        self._stages = stages_of(blocks, self.reducer.stages)
+        self._most = self.reducer.schedule(tokens, blocks, self.count)
         self.token_counts, self.counts = [], []
         self._patches = torch.arange(MERGED, tokens - 1, device=hidden.device).expand(batch, -1)
         self._valid: Tensor | None = None  # [B, T]; None if no image is padded
@@ -141,13 +136,4 @@ class ATS:
         )
 
 
-REDUCERS: tuple[Reducer, ...] = (
-    Reducer(
-        name="ats",
-        title="ATS: tokens sampled by attention at three ViT blocks; counts vary by image",
-        site="vision",
-        source="Fayyaz et al. 2022, Adaptive Token Sampling, arXiv:2111.15667",
-        blocks=ATS,
-        options={"rate": RATE, "count": None, "stages": None},
-    ),
-)
+METHODS.register("ats", Method("ats", blocks=ATSBlocks))

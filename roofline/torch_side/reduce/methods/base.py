@@ -1,9 +1,9 @@
-"""What all reducers share: their result, their place in the model, and the registry's entry."""
+"""What all methods share: their result, their place in the model, and the registry's entry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from inspect import signature
 from math import sqrt
 from typing import Any, Protocol
@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from roofline.errors import InputError
-from roofline.reducers.costs import Site
+from roofline.reducers import Reducer
+from roofline.torch_side.families.base import Decoder
 from roofline.torch_side.families.tower import TowerBlock
 
 MERGED = -1
@@ -40,8 +41,9 @@ class Reduction:
 
 
 FeatureFunction = Callable[..., Reduction]
-"""A reducer of final features: (features, queries, keys, **options), tensors [B, 1 + N, C], class
-token first; queries and keys may be None."""
+"""A reducer of final features: (reducer, features, queries, keys, *, count, …), tensors
+[B, 1 + N, C], class token first; queries and keys may be None. Of `count`, `heads` and
+`class_token` it takes what it names."""
 
 
 class VisionBlocks(Protocol):
@@ -77,29 +79,65 @@ class LanguageLayers(Protocol):
 
 
 @dataclass(frozen=True)
-class Reducer:
-    """An entry of the registry."""
+class Method:
+    """How the reducer of a name is done in torch.
+
+    One of three is given, by where it acts. Each gets the reducer, which holds the options, and by
+    keyword `count`, the tokens to come out, or None.
+    """
 
     name: str
-    title: str
-    site: Site
-    source: str
-    """Paper that describes it."""
     reduce: FeatureFunction | None = None
     """For `features`: the function itself."""
     blocks: Callable[..., VisionBlocks] | None = None
-    """For `vision`: options → a fresh driver for one forward pass."""
+    """For `vision`: (reducer, …) → a fresh driver for one forward pass."""
     llm: Callable[..., LanguageLayers] | None = None
-    """For `llm`: (a family's `Decoder`, **options) → an installed driver."""
+    """For `llm`: (reducer, a family's `Decoder`, …) → an installed driver."""
     needs_attention: bool = False
     """Whether queries and keys are needed."""
     attention_block: int = 0
     """Which block's queries and keys, counted from the feature layer: 0 is the first block that
     does not contribute to the features, −1 the last one that does."""
-    after_connector: bool = False
-    """Whether it ranks and keeps projected tokens."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Names and defaults."""
+
+    @property
+    def arguments(self) -> list[str]:
+        """What it takes by keyword: `count`, and what is no option of the reducer."""
+        function = self.reduce or self.blocks or self.llm
+        assert function is not None
+        parameters = signature(function).parameters.values()
+        return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+@dataclass(frozen=True)
+class BoundMethod:
+    """A reducer with options chosen, its method, and the keywords given to that."""
+
+    method: Method
+    reducer: Reducer
+    given: Mapping[str, Any]
+
+    def reduce(
+        self, features: Tensor, queries: Tensor | None, keys: Tensor | None, **tower: Any
+    ) -> Reduction:
+        """Reduce final features; `tower` are `heads` and `class_token`, where it takes them."""
+        if self.method.reduce is None:
+            inside = "ViT" if self.reducer.site == "vision" else "LLM"
+            raise ReducerError(
+                f"{self.reducer.name} works inside the {inside}, not on its features: it needs "
+                "the model"
+            )
+        known = {name: value for name, value in tower.items() if name in self.method.arguments}
+        return self.method.reduce(self.reducer, features, queries, keys, **{**known, **self.given})
+
+    def blocks(self) -> VisionBlocks:
+        """A driver of the ViT's blocks for one forward pass."""
+        assert self.method.blocks is not None
+        return self.method.blocks(self.reducer, **self.given)
+
+    def llm(self, decoder: Decoder) -> LanguageLayers:
+        """A driver that is installed on the LLM's decoder."""
+        assert self.method.llm is not None
+        return self.method.llm(self.reducer, decoder, **self.given)
 
 
 def class_attention(queries: Tensor, keys: Tensor, heads: int = 1) -> Tensor:
@@ -144,8 +182,7 @@ def ranking_dtype(tensor: Tensor) -> torch.dtype:
 
 def ranked(scores: Tensor) -> Tensor:
     """Indices along the last dimension, greatest first; ties by lower index, NaN last."""
-    comparable = torch.where(scores.isnan(), -torch.inf, scores.detach())
-    return torch.sort(comparable, dim=-1, descending=True, stable=True).indices
+    return torch.sort(_comparable(scores), dim=-1, descending=True, stable=True).indices
 
 
 def strongest(scores: Tensor, count: int) -> Tensor:
@@ -156,11 +193,16 @@ def strongest(scores: Tensor, count: int) -> Tensor:
     """
     if scores.dtype != torch.float32:
         return ranked(scores)[..., :count]
-    comparable = torch.where(scores.isnan(), -torch.inf, scores.detach()) + 0.0  # no −0
-    bits = comparable.view(torch.int32)
+    bits = (_comparable(scores) + 0.0).view(torch.int32)  # no −0
     ascending = bits ^ (bits >> 31 & 0x7FFFFFFF)
     position = torch.arange(scores.shape[-1], device=bits.device)
     return ((ascending.long() << 32) - position).topk(count).indices
+
+
+def _comparable(scores: Tensor) -> Tensor:
+    """NaN as the least of all."""
+    limits = {"nan": -torch.inf, "posinf": torch.inf, "neginf": -torch.inf}
+    return scores.detach().nan_to_num(**limits)
 
 
 def patches_of(tokens: Tensor, class_token: bool) -> Tensor:
@@ -186,17 +228,8 @@ def weighted_rows(tokens: Tensor, indices: Tensor, weights: Tensor) -> Tensor:
 
 def _in_batch(indices: Tensor, patches: int) -> Tensor:
     """Indices into each image's patches [B, …] → into those of the whole batch."""
-    first = torch.arange(len(indices), device=indices.device) * patches
+    first = torch.arange(0, len(indices) * patches, patches, device=indices.device)
     return indices + first.view(-1, *[1] * (indices.ndim - 1))
-
-
-def defaults(function: Callable[..., Any]) -> dict[str, Any]:
-    """Names and defaults of a function's keyword-only parameters, None for a required one."""
-    return {
-        name: None if parameter.default is parameter.empty else parameter.default
-        for name, parameter in signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
 
 
 def check_features(features: Tensor, *others: Tensor | None, class_token: bool = True) -> None:

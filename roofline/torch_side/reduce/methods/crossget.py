@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from roofline.reducers.token_schedules import Schedule, crossget_schedule
+from roofline.reducers.crossget import CrossGET
+from roofline.reducers.token_schedules import Schedule
 from roofline.torch_side.families.tower import (
     TowerBlock,
     attend,
@@ -21,7 +22,8 @@ from roofline.torch_side.families.tower import (
     project_out,
     split_heads,
 )
-from roofline.torch_side.reduce.methods.base import MERGED, Reducer, ReducerError, Reduction
+from roofline.torch_side.reduce.methods import METHODS
+from roofline.torch_side.reduce.methods.base import MERGED, Method, ReducerError, Reduction
 from roofline.torch_side.reduce.methods.tome import Matching, merge, unit
 
 
@@ -78,7 +80,7 @@ def weights_of(importance: Tensor, matching: Matching) -> Tensor:
     return weights.scatter_add(1, matching.destinations, destination - 1)
 
 
-class CrossGET:
+class CrossGETBlocks:
     """One forward pass through the ViT. A block at T tokens that merges r of them costs an image
 
     - a plain block's matmuls, of T tokens in the attention and T − r in the MLP, and
@@ -98,9 +100,9 @@ class CrossGET:
     """Tokens merged in each token: [B, T]."""
 
     def __init__(
-        self, *, r: int | None = None, count: int | None = None, vectors: Tensor | None = None
+        self, reducer: CrossGET, *, count: int | None = None, vectors: Tensor | None = None
     ) -> None:
-        self.r, self.count, self.vectors = r, count, vectors
+        self.reducer, self.count, self.vectors = reducer, count, vectors
 
     def start(self, hidden: Tensor, blocks: int) -> Tensor:
         batch, tokens, width = hidden.shape
@@ -110,8 +112,9 @@ class CrossGET:
             raise ReducerError(
                 f"`vectors` must be [{blocks} or more, {width}], not {list(self.vectors.shape)}"
             )
-        self._schedule = crossget_schedule(tokens, blocks, self.count, self.r)
+        self._schedule = self.reducer.schedule(tokens, blocks, self.count)
         self.token_counts = []
+        self._bias: Tensor | None = None  # [B, T], None before anything has merged
         self.sizes = hidden.new_ones(
             batch, tokens + 1, dtype=torch.promote_types(hidden.dtype, torch.float32)
         )
@@ -125,17 +128,17 @@ class CrossGET:
             cross = hidden[:, -1:] + self.vectors[index].to(hidden)
             hidden = torch.cat([hidden[:, :-1], cross], dim=1)
         query, key, value = split_heads(layer, hidden)
-        bias = self.sizes.log() if before < self._schedule[0][0] else None
         if after < before:
-            attention = probabilities(layer, query, key, bias)
+            attention = probabilities(layer, query, key, self._bias)
             hidden = hidden + project_out(layer, attention.to(value.dtype) @ value)
             importance = importance_of(attention.mean(dim=1))
             matching = match(key.mean(dim=1), importance, before - after)
             weights = weights_of(importance, matching)
             hidden, self.sizes = merge(hidden, self.sizes, matching, weights)
+            self._bias = self.sizes.log().to(hidden.dtype)
             self._patches = self._patches.gather(1, matching.kept)
         else:
-            hidden = hidden + attend(layer, query, key, value, bias)
+            hidden = hidden + attend(layer, query, key, value, self._bias)
         self.token_counts.append((before, hidden.shape[1]))
         return feed_forward(layer, hidden)
 
@@ -143,14 +146,4 @@ class CrossGET:
         return Reduction(list(hidden[:, 1:]), list(self._patches[:, 1:]))
 
 
-REDUCERS: tuple[Reducer, ...] = (
-    Reducer(
-        name="crossget",
-        title="CrossGET without its checkpoint (a training-free approximation): unimportant "
-        "tokens merge in every ViT block",
-        site="vision",
-        source="Shi et al. 2024, CrossGET, arXiv:2305.17455",
-        blocks=CrossGET,
-        options={"r": None, "count": None, "vectors": None},
-    ),
-)
+METHODS.register("crossget", Method("crossget", blocks=CrossGETBlocks))

@@ -1,4 +1,4 @@
-"""DivPrune: the most diverse projected tokens (Alvar et al. 2025, CVPR, arXiv:2503.02175).
+"""DivPrune (`roofline.reducers.divprune`) in torch.
 
 Greedy max–min in cosine distance: the first patch is the one whose nearest other is farthest, each
 next one the patch farthest from the nearest selected one; the result is in raster order. A step
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from roofline.reducers.divprune import DivPrune
+from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import (
-    Reducer,
+    Method,
     Reduction,
     check_count,
     check_features,
-    defaults,
     patches_of,
     ranking_dtype,
     rows,
@@ -29,9 +30,10 @@ _LAST = -1.0
 
 
 def divprune(
+    reducer: DivPrune,
     features: Tensor,
-    queries: Tensor | None = None,
-    keys: Tensor | None = None,
+    queries: Tensor | None,
+    keys: Tensor | None,
     *,
     count: int | None = None,
     class_token: bool = True,
@@ -47,28 +49,22 @@ def divprune(
 def most_diverse(patches: Tensor, count: int) -> Tensor:
     """Indices [B, count] of patches [B, N, C], ascending. Ties go to the lower index."""
     unit = normalize(patches.to(ranking_dtype(patches)), dim=-1)
+    number = patches.shape[1]
     distances = (1 - unit @ unit.mT).nan_to_num(nan=_LAST)  # [B, N, N]
-    itself = torch.eye(patches.shape[1], dtype=torch.bool, device=patches.device)
     broken = (distances == _LAST).all(dim=1, keepdim=True)  # [B, 1, N], not to count as near
-    nearest = distances.masked_fill(itself | broken, torch.inf).amin(dim=2)  # [B, N]
-    selected: list[Tensor] = []
-    for _ in range(count):
-        latest = nearest.argmax(dim=1, keepdim=True)  # [B, 1]
-        to_latest = rows(distances, latest)[:, 0]
-        nearest = torch.minimum(nearest, to_latest) if selected else to_latest
-        nearest = nearest.scatter(1, latest, -torch.inf)
+    others = distances.masked_fill(broken, torch.inf)
+    others.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    # a selected patch is as near as can be to itself, so that it never comes again
+    distances.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+    latest = others.amin(dim=2).argmax(dim=1, keepdim=True)  # [B, 1]
+    selected = [latest]
+    nearest: Tensor | None = None  # [B, N], distance to the nearest selected one
+    for _ in range(count - 1):
+        to_latest = distances.gather(1, latest.unsqueeze(2).expand(-1, -1, number)).squeeze(1)
+        nearest = to_latest if nearest is None else torch.minimum(nearest, to_latest)
+        latest = nearest.argmax(dim=1, keepdim=True)
         selected.append(latest)
     return torch.cat(selected, dim=1).sort(dim=1).values
 
 
-REDUCERS = (
-    Reducer(
-        name="divprune",
-        title="DivPrune",
-        site="features",
-        source="Alvar et al. 2025, DivPrune (CVPR), arXiv:2503.02175",
-        reduce=divprune,
-        after_connector=True,
-        options=defaults(divprune),
-    ),
-)
+METHODS.register("divprune", Method("divprune", reduce=divprune))

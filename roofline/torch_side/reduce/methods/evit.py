@@ -1,17 +1,15 @@
-"""EViT: at three ViT blocks the tokens that the class token attends to stay; the rest is fused.
+"""EViT in torch: at some ViT blocks the most attended tokens stay; the rest is fused.
 
-Liang et al., Not All Patches Are What You Need: Expediting Vision Transformers via Token
-Reorganizations, ICLR 2022, arXiv:2202.07800.
+Liang et al., ICLR 2022. `roofline.reducers.evit` tells stages, budgets and costs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from roofline.reducers.token_schedules import RATE, EvitRule, Schedule, evit_schedule
+from roofline.reducers.evit import EViT
+from roofline.reducers.token_schedules import Schedule
 from roofline.torch_side.families.tower import (
     TowerBlock,
     attend,
@@ -19,7 +17,8 @@ from roofline.torch_side.families.tower import (
     probabilities,
     split_heads,
 )
-from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
+from roofline.torch_side.reduce.methods import METHODS
+from roofline.torch_side.reduce.methods.base import MERGED, Method, Reduction
 
 
 def reorganize(hidden: Tensor, attention: Tensor, keep: int) -> tuple[Tensor, Tensor]:
@@ -38,35 +37,24 @@ def reorganize(hidden: Tensor, attention: Tensor, keep: int) -> tuple[Tensor, Te
     return torch.cat([hidden[:, :1], ranked[:, :keep], fused], dim=1), order[:, :keep]
 
 
-class EViT:
+class EViTBlocks:
     """One forward pass through the ViT. A stage at T tokens that leaves T', costs an image
 
     - a plain block's matmuls, of T tokens in the attention and T' in the MLP, and
     - the class token's logits once more, since fused kernels do not return them: 2·T·C FLOPs.
 
-    Other blocks are plain. Rule "budget" (the default): ⌊rate^s·N⌋ visual tokens are left after
-    stage s = 1, 2, …, the fused one included (362, 228, 144 of 576), or with `count` exactly that
-    many after the last. Rule "paper": ⌈rate·(T − 1)⌉ and the fused one (364, 231, 147 of 576).
+    Other blocks are plain.
     """
 
     token_counts: Schedule
     """Of each block that ran: tokens in its attention, tokens in its MLP."""
 
-    def __init__(
-        self,
-        *,
-        rate: float = RATE,
-        count: int | None = None,
-        stages: Sequence[int] | None = None,
-        rule: EvitRule = "budget",
-    ) -> None:
-        self.rate, self.count, self.stages, self.rule = rate, count, stages, rule
+    def __init__(self, reducer: EViT, *, count: int | None = None) -> None:
+        self.reducer, self.count = reducer, count
 
     def start(self, hidden: Tensor, blocks: int) -> Tensor:
         batch, tokens = hidden.shape[:2]
-        self._schedule = evit_schedule(
-            tokens, blocks, self.stages, rate=self.rate, count=self.count, rule=self.rule
-        )
+        self._schedule = self.reducer.schedule(tokens, blocks, self.count)
         self.token_counts = []
         self._patches = torch.arange(tokens - 1, device=hidden.device).expand(batch, -1)
         return hidden
@@ -90,13 +78,4 @@ class EViT:
         return Reduction(list(hidden[:, 1:]), list(self._patches))
 
 
-REDUCERS: tuple[Reducer, ...] = (
-    Reducer(
-        name="evit",
-        title="EViT: the most attended tokens stay at three ViT blocks, the rest is fused",
-        site="vision",
-        source="Liang et al. 2022, Not All Patches Are What You Need, arXiv:2202.07800",
-        blocks=EViT,
-        options={"rate": RATE, "count": None, "stages": None, "rule": "budget"},
-    ),
-)
+METHODS.register("evit", Method("evit", blocks=EViTBlocks))

@@ -1,8 +1,7 @@
-"""FasterVLM: what the class token attends to most (Zhang et al. 2024, arXiv:2412.01818).
+"""FasterVLM (`roofline.reducers.fastervlm`) in torch.
 
-One row of attention, mean over heads, in the last block that contributes to the features; the
-`count` strongest patches stay, in raster order. Keeping commutes with the connector, which works
-token by token: reducing before it gives the same tokens for less.
+Keeping commutes with the connector, which works token by token: reducing before it gives the same
+tokens for less.
 
 Matmuls, C' the width of queries and keys: attention H × [1, C'/H] @ [C'/H, 1 + N], 2·(1 + N)·C'
 FLOPs an image; without a class token H × [N, C'/H] @ [C'/H, N], 2·N²·C'.
@@ -12,12 +11,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from roofline.reducers.fastervlm import FasterVLM
+from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import (
-    Reducer,
+    Method,
     Reduction,
     check_attention,
     check_count,
-    defaults,
     patch_attention,
     patches_of,
     ranked,
@@ -26,6 +26,7 @@ from roofline.torch_side.reduce.methods.base import (
 
 
 def fastervlm(
+    reducer: FasterVLM,
     features: Tensor,
     queries: Tensor | None,
     keys: Tensor | None,
@@ -43,15 +44,6 @@ def fastervlm(
     return Reduction(list(rows(patches, indices).unbind()), list(indices.unbind()))
 
 
-REDUCERS = (
-    Reducer(
-        name="fastervlm",
-        title="FasterVLM",
-        site="features",
-        source="Zhang et al. 2024, FasterVLM, arXiv:2412.01818",
-        reduce=fastervlm,
-        needs_attention=True,
-        attention_block=-1,
-        options=defaults(fastervlm),
-    ),
+METHODS.register(
+    "fastervlm", Method("fastervlm", reduce=fastervlm, needs_attention=True, attention_block=-1)
 )

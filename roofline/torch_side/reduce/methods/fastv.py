@@ -1,11 +1,8 @@
-"""FastV: drop visual tokens inside the LLM, after its first layers (Chen et al. 2024, ECCV).
+"""FastV in torch: hooks that drop visual tokens inside the LLM, after its first layers.
 
-After layer K the visual tokens are ranked by the attention that the last token of the prompt paid
-them in layer K, mean over heads; the weakest leave. Text stays, and so do the positions of what is
-left. Layers after K hold a shorter KV cache, which decoding respects.
-
-Beyond the model itself one row of attention is computed: [1, e] @ [e, n] per head, 2·n·d FLOPs a
-sequence, d being the width of the queries.
+After layer k the visual tokens are ranked by the attention that the last token of the prompt paid
+them in layer k, mean over heads; the weakest leave. Text stays, and so do the positions of what is
+left. Layers after k hold a shorter KV cache, which decoding respects.
 """
 
 from __future__ import annotations
@@ -18,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from roofline.reducers.fastv import FastV
 from roofline.torch_side.families.base import Decoder
-from roofline.torch_side.reduce.methods.base import Reducer, ReducerError
+from roofline.torch_side.reduce.methods import METHODS
+from roofline.torch_side.reduce.methods.base import Method, ReducerError
 
 
 @dataclass(frozen=True)
@@ -43,29 +42,25 @@ class PruningPlan:
         return same and self.last.device == hidden.device and len(self.last) == len(hidden)
 
 
-class FastV:
-    """Hooks on a decoder: watch layer `layer`, prune from the next one on.
+class FastVLayers:
+    """Hooks on a decoder: watch layer k, prune from the next one on.
 
-    ratio: the share of visual tokens to drop. count: how many to keep instead.
+    count: visual tokens of a sequence to keep, instead of the reducer's share of them.
 
     A prompt's pruned layers are told from those of any other call by the objects that they are
     given: its rotary angles in prefill (in a checkpoint's second forward, too), its KV cache after.
     """
 
-    def __init__(
-        self, decoder: Decoder, *, layer: int = 2, ratio: float = 0.5, count: int | None = None
-    ) -> None:
-        layers = decoder.layers
-        if not 1 <= layer < len(layers):
-            raise ReducerError(f"`layer` must be between 1 and {len(layers) - 1}, not {layer}")
-        if not 0 <= ratio <= 1:
-            raise ReducerError(f"`ratio` is the share to drop, between 0 and 1, not {ratio}")
+    def __init__(self, reducer: FastV, decoder: Decoder, *, count: int | None = None) -> None:
+        layers, k = decoder.layers, reducer.k
+        if not k < len(layers):
+            raise ReducerError(f"fastv: `k` must be between 1 and {len(layers) - 1}, not {k}")
         if count is not None and count < 1:
             raise ReducerError(f"`count` must be at least 1, not {count}")
-        if decoder.normalises_queries(layers[layer - 1]):
+        if decoder.normalises_queries(layers[k - 1]):
             raise ReducerError("fastv ranks by rotated queries; this LLM normalises its own first")
         self._decoder = decoder
-        self.ratio, self.count = ratio, count
+        self.reducer, self.count = reducer, count
         self._visual: Tensor | None = None
         """[B, n] of a prompt that is to come, on the CPU."""
         self._real: Tensor | None = None
@@ -77,15 +72,20 @@ class FastV:
         """Tokens of the last prompt that stayed: [B, n'], ascending."""
         self._prompt = 0
         self._angles: Tensor | None = None
+        self._shorter_angles: tuple[Tensor, ...] = ()
+        self._shorter_ids: Tensor | None = None
+        """Of the tokens that stayed."""
+        self._masks: tuple[Tensor, Tensor] | None = None
+        """The mask that the pruned layers are given, and the one that they get."""
         self._cache: weakref.ref[Any] | None = None
         self._projected: dict[str, Tensor] = {}
         self._watches: list[Any] = []
         self._handles = [
-            layers[layer - 1].register_forward_pre_hook(self._watch),
-            layers[layer].register_forward_pre_hook(self._prune, with_kwargs=True),
+            layers[k - 1].register_forward_pre_hook(self._watch),
+            layers[k].register_forward_pre_hook(self._prune, with_kwargs=True),
             *(
                 later.register_forward_pre_hook(self._follow, with_kwargs=True)
-                for later in layers[layer:]
+                for later in layers[k:]
             ),
             decoder.norm.register_forward_hook(self._restore),
         ]
@@ -95,6 +95,10 @@ class FastV:
 
         The same two tensors again are the same prompt: nothing is copied to the device again.
         """
+        plan = self._plan
+        if plan is not None and plan.visual is visual and plan.real is mask:
+            self._visual, self._real = visual, mask
+            return
         counts = visual.sum(-1).tolist()
         if len(set(counts)) > 1:
             raise ReducerError(
@@ -119,7 +123,7 @@ class FastV:
 
         The projections are looked up here: an adapter may have replaced them since.
         """
-        self._prefill = False
+        self._prefill, self._masks = False, None
         self._unwatch()
         if self._visual is not None:
             names = ("queries", "keys")
@@ -167,13 +171,16 @@ class FastV:
         self._prompt = visual.shape[1]
         self._kept = rank[:, : plan.kept].sort(dim=-1).values
         self._prefill, self._angles = True, angles[0]
+        self._shorter_angles = tuple(_rows(t, self._kept) for t in angles)
+        if (ids := kwargs.get("position_ids")) is not None:
+            self._shorter_ids = ids.expand(len(self._kept), -1).gather(1, self._kept)
         self._cache = None if cache is None else weakref.ref(cache)
         self._projected.clear()
 
     def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> PruningPlan:
         last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
         total = int(visual[0].sum())
-        left = total - int(self.ratio * total) if self.count is None else self.count
+        left = self.reducer.left_of(total) if self.count is None else self.count
         left = max(left, int(visual.gather(1, last).any()))  # the last token writes the next one
         stays = (~visual).scatter(1, last, True)
         copies = len(hidden) // len(visual)  # beams
@@ -203,12 +210,14 @@ class FastV:
         if self._kept is None or not (prefill or decode):
             return None
         if prefill:
-            kwargs["position_embeddings"] = tuple(_rows(t, self._kept) for t in angles)
+            kwargs["position_embeddings"] = self._shorter_angles
             if kwargs.get("position_ids") is not None:
-                ids = kwargs["position_ids"].expand(len(self._kept), -1)
-                kwargs["position_ids"] = ids.gather(1, self._kept)
-        if kwargs.get("attention_mask") is not None:
-            kwargs["attention_mask"] = self._shorter(kwargs["attention_mask"], prefill)
+                kwargs["position_ids"] = self._shorter_ids
+        mask = kwargs.get("attention_mask")
+        if mask is not None:
+            if self._masks is None or self._masks[0] is not mask:  # one for all layers
+                self._masks = mask, self._shorter(mask, prefill)
+            kwargs["attention_mask"] = self._masks[1]
         return args, kwargs
 
     def _shorter(self, mask: Tensor, prefill: bool) -> Tensor:
@@ -229,6 +238,7 @@ class FastV:
 
         Logits keep their places, so that labels (ignored at visual tokens) still line up.
         """
+        self._masks = None
         if not self._prefill:
             return None
         assert self._kept is not None
@@ -252,13 +262,4 @@ def _rotated(projected: Tensor, angles: tuple[Tensor, ...], size: int) -> Tensor
     return rotated
 
 
-REDUCERS = (
-    Reducer(
-        name="fastv",
-        title="FastV: visual tokens leave after the LLM's first layers",
-        site="llm",
-        source="Chen et al. 2024, An Image is Worth 1/2 Tokens After Layer 2, arXiv:2403.06764",
-        llm=FastV,
-        options={"layer": 2, "ratio": 0.5, "count": None},
-    ),
-)
+METHODS.register("fastv", Method("fastv", llm=FastVLayers))

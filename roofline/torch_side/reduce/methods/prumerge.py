@@ -1,9 +1,8 @@
-"""PruMerge and PruMerge+ (Shang et al. 2025, ICCV, arXiv:2403.15388, sections 3.2 to 3.4).
+"""PruMerge and PruMerge+ (`roofline.reducers.prumerge`) in torch: sections 3.2 to 3.4.
 
 Attention is that of the class token to the patches in one head of full width, 1 + N keys
 (equation 2); queries and keys are those of the first block that no longer contributes to the
-features. Variant `released` is what the published checkpoints were trained with, `paper` is
-algorithm 1.
+features.
 
 Kept: the patches above the image's upper fence Q3 + 1.5·IQR of attention, m of them; with `ratio`
 the int(N·ratio) strongest; never fewer than one, nor more than there are. PruMerge+ adds patches
@@ -40,20 +39,19 @@ A batch counts the similarity and merging of its largest K for all its images.
 
 from __future__ import annotations
 
-import math
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from roofline.reducers.prumerge import PruMerge, PruMergePlus
+from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import (
     MERGED,
-    Reducer,
-    ReducerError,
+    Method,
     Reduction,
     check_attention,
     check_count,
-    defaults,
     patch_attention,
     patches_of,
     ranked,
@@ -63,81 +61,50 @@ from roofline.torch_side.reduce.methods.base import (
     weighted_rows,
 )
 
-Variant = Literal["released", "paper"]
-
-_PAPER = "Shang et al. 2025, LLaVA-PruMerge (ICCV), arXiv:2403.15388"
-
 
 def prumerge(
+    reducer: PruMerge,
     features: Tensor,
     queries: Tensor | None,
     keys: Tensor | None,
     *,
-    variant: Variant = "released",
-    ratio: float | None = None,
     count: int | None = None,
-    k: int = 32,
     class_token: bool = True,
 ) -> Reduction:
-    """Keep outliers of attention, a `ratio` of the patches or what makes `count` tokens; merge."""
-    return _reduce(False, features, queries, keys, variant, ratio, count, k, class_token)
-
-
-def prumerge_plus(
-    features: Tensor,
-    queries: Tensor | None,
-    keys: Tensor | None,
-    *,
-    variant: Variant = "released",
-    ratio: float | None = None,
-    count: int | None = None,
-    k: int = 32,
-    class_token: bool = True,
-) -> Reduction:
-    """PruMerge with patches spread over the image besides those of most attention."""
-    return _reduce(True, features, queries, keys, variant, ratio, count, k, class_token)
-
-
-def _reduce(
-    plus: bool,
-    features: Tensor,
-    queries: Tensor | None,
-    keys: Tensor | None,
-    variant: Variant,
-    ratio: float | None,
-    count: int | None,
-    k: int,
-    class_token: bool,
-) -> Reduction:
+    """Keep outliers of attention, a ratio of the patches or what makes `count` tokens; merge."""
     queries, keys = check_attention(features, queries, keys, class_token)
     patches, patch_keys = patches_of(features, class_token), patches_of(keys, class_token)
-    _check_options(variant, ratio, count, k)
-    released = variant == "released"
     if count is not None:  # from here on without the extra token
-        count = check_count(count, patches.shape[1], least=2 if released else 1) - released
+        count = check_count(count, patches.shape[1], reducer.least) - reducer.released
     attention = patch_attention(queries, keys, 1, class_token)  # [B, N]
 
-    centres = _centres(attention.detach(), plus, released, ratio, count)
+    centres = _centres(reducer, attention.detach(), count)
     wide = patches.to(ranking_dtype(patches))
     weights = attention.to(wide.dtype)
-    merged = _neighbours(wide, patch_keys.detach(), weights, centres, k, cosine=released)
-    if released:
-        merged = rows(wide, centres.indices) + merged
-    tokens = _ragged(merged.to(features.dtype), centres.counts)
-    indices = _ragged(centres.indices, centres.counts)
-    if released:
-        extra = weights.masked_fill(centres.member, 0).unsqueeze(1) @ wide  # [B, 1, C]
-        tokens = _each_with(tokens, extra.to(features.dtype))
-        indices = _each_with(indices, torch.full_like(centres.indices[:, :1], MERGED))
-    return Reduction(tokens, indices)
+    merged = _neighbours(
+        wide, patch_keys.detach(), weights, centres, reducer.k, cosine=reducer.released
+    )
+    indices = centres.indices
+    if not reducer.released:
+        tokens = merged.to(features.dtype)
+        return Reduction(_ragged(tokens, centres.counts), _ragged(indices, centres.counts))
+    extra = weights.masked_fill(centres.member, 0).unsqueeze(1) @ wide  # [B, 1, C]
+    tokens = torch.cat([rows(wide, indices) + merged, extra], dim=1).to(features.dtype)
+    indices = torch.nn.functional.pad(indices, (0, 1), value=MERGED)
+    return Reduction(_with_last(tokens, centres.counts), _with_last(indices, centres.counts))
 
 
 def _ragged(padded: Tensor, counts: list[int]) -> list[Tensor]:
     return [image[:n] for image, n in zip(padded, counts, strict=True)]
 
 
-def _each_with(images: list[Tensor], last: Tensor) -> list[Tensor]:
-    return [torch.cat(pair) for pair in zip(images, last, strict=True)]
+def _with_last(padded: Tensor, counts: list[int]) -> list[Tensor]:
+    """The first ones of each image, and the last of the batch's length."""
+    longest = padded.shape[1] - 1
+    return [
+        image if n == longest else torch.cat([image[:n], image[-1:]])
+        for image, n in zip(padded, counts, strict=True)
+    ]
 
 
 class Centres(NamedTuple):
@@ -153,31 +120,28 @@ class Centres(NamedTuple):
     """How many each image has, K the greatest."""
 
 
-def _centres(
-    attention: Tensor, plus: bool, released: bool, ratio: float | None, count: int | None
-) -> Centres:
-    """`count` centres of attention [B, N] and, if `plus`, of position."""
+def _centres(reducer: PruMerge, attention: Tensor, count: int | None) -> Centres:
+    """`count` centres of attention [B, N] and, in PruMerge+, of position."""
     batch, number = attention.shape
+    plus, released = isinstance(reducer, PruMergePlus), reducer.released
     order = ranked(attention)
     patch = torch.arange(number, device=attention.device)
     rank = torch.empty_like(order).scatter_(1, order, patch.expand_as(order))
 
-    total: int | None
-    if ratio is not None:
-        fixed = max(1, int(min(number * ratio, number)))
-        total = fixed + (min(fixed, number - fixed) if plus else 0)
-    elif count is not None:
-        fixed = count if not plus else max(1, count // 4) if released else (count + 1) // 2
-        total = count
+    total: int | None = None
+    if reducer.ratio is not None or count is not None:
+        fixed = reducer.strongest(number, count)
+        most = torch.full_like(order[:, :1], fixed)  # [B, 1]
+        total = fixed if count is None else count
+        if plus and count is None:
+            total += min(fixed, number - fixed)
     else:
-        outliers = (attention > upper_fence(attention)).sum(dim=1, keepdim=True).clamp(min=1)
-        total = None
-    most = outliers if total is None else torch.full_like(order[:, :1], fixed)  # [B, 1]
+        outliers = attention > upper_fence(attention)
+        most = outliers.sum(dim=1, keepdim=True).clamp(min=1)
     kept = rank < most  # [B, N]
 
-    if plus and released and ratio is not None:
-        step = int(min(1 / ratio, 2 * number)) if ratio else 2 * number  # 2·N: no patch is hit
-        return _with_grid(order[:, :fixed], kept, step=max(1, step))
+    if isinstance(reducer, PruMergePlus) and released and reducer.ratio is not None:
+        return _with_grid(order[:, :fixed], kept, reducer.grid(number))
     if not plus:
         added = torch.zeros_like(kept)
     elif total is None and released:
@@ -192,14 +156,13 @@ def _centres(
     return Centres(place.argsort(dim=1)[:, : max(counts)], member, None, counts)
 
 
-def _with_grid(top: Tensor, kept: Tensor, step: int) -> Centres:
-    """The top [B, K], kept [B, N], and every step-th patch, even if it is kept already."""
-    batch, number = kept.shape
-    start, end = step // 2, max(step // 2, number - 1)
-    points = torch.arange(start, end, step, device=kept.device)
-    grid = torch.zeros_like(kept[0]).index_fill_(0, points, True)
+def _with_grid(top: Tensor, kept: Tensor, grid: range) -> Centres:
+    """The top [B, K], kept [B, N], and the patches of a grid, even if they are kept already."""
+    batch = len(kept)
+    points = torch.arange(grid.start, grid.stop, grid.step, device=kept.device)
+    added = torch.zeros_like(kept[0]).index_fill_(0, points, True)
     indices = torch.cat([top, points.expand(batch, -1)], dim=1)
-    return Centres(indices, kept | grid, kept & grid, [indices.shape[1]] * batch)
+    return Centres(indices, kept | added, kept & added, [indices.shape[1]] * batch)
 
 
 def upper_fence(attention: Tensor) -> Tensor:
@@ -256,35 +219,5 @@ def _neighbours(
     return weighted_rows(patches, nearest, shares.masked_fill(absent, 0))
 
 
-def _check_options(variant: str, ratio: float | None, count: int | None, k: int) -> None:
-    if variant not in get_args(Variant):
-        raise ReducerError(f"`variant` must be {' or '.join(get_args(Variant))}, not {variant!r}")
-    if ratio is not None and count is not None:
-        raise ReducerError("give `ratio` or `count` or neither, not both")
-    if ratio is not None and not 0 <= ratio < math.inf:
-        raise ReducerError(f"`ratio` is the share of patches to keep, 0 or more, not {ratio}")
-    least = 0 if variant == "released" else 1
-    if k < least:
-        raise ReducerError(f"`k` must be at least {least}, not {k}")
-
-
-REDUCERS = (
-    Reducer(
-        name="prumerge",
-        title="PruMerge",
-        site="features",
-        source=_PAPER,
-        reduce=prumerge,
-        needs_attention=True,
-        options=defaults(prumerge),
-    ),
-    Reducer(
-        name="prumerge+",
-        title="PruMerge+",
-        site="features",
-        source=_PAPER,
-        reduce=prumerge_plus,
-        needs_attention=True,
-        options=defaults(prumerge_plus),
-    ),
-)
+for _name in (PruMerge.name, PruMergePlus.name):
+    METHODS.register(_name, Method(_name, reduce=prumerge, needs_attention=True))

@@ -6,14 +6,17 @@ Bolya et al., Token Merging: Your ViT But Faster, ICLR 2023, arXiv:2210.09461.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from roofline.reducers.token_schedules import Schedule, tome_schedule
+from roofline.reducers.token_schedules import Schedule
+from roofline.reducers.tome import ToMe
 from roofline.torch_side.families.tower import TowerBlock, attend, feed_forward, split_heads
-from roofline.torch_side.reduce.methods.base import MERGED, Reducer, Reduction
+from roofline.torch_side.reduce.methods import METHODS
+from roofline.torch_side.reduce.methods.base import MERGED, Method, Reduction
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Matching:
     destinations: Tensor
     """The kept token that each of them merges into: [B, r]."""
 
-    @property
+    @cached_property
     def positions(self) -> Tensor:
         """Where every token is afterwards, itself or merged: [B, T]."""
         batch, length = self.kept.shape
@@ -47,7 +50,7 @@ def match(metric: Tensor, r: int) -> Matching:
     directions = unit(metric)
     similarity = directions[:, ::2] @ directions[:, 1::2].transpose(-1, -2)  # [B, |A|, |B|]
     best, nearest = similarity.max(dim=-1)
-    best = torch.cat([torch.full_like(best[:, :1], -torch.inf), best[:, 1:]], dim=1)
+    best[:, 0] = -torch.inf
     leaving, staying = best.argsort(dim=1, descending=True, stable=True).tensor_split([r], dim=1)
     odd = torch.arange(1, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
     return Matching(
@@ -85,14 +88,13 @@ def unit(metric: Tensor) -> Tensor:
     return functional.normalize(metric.detach().to(precise), dim=-1)
 
 
-class ToMe:
+class ToMeBlocks:
     """One forward pass through the ViT. A block at T tokens that merges r of them costs an image
 
     - a plain block's matmuls, of T tokens in the attention and T − r in the MLP, and
     - the similarity: 2·⌈T/2⌉·⌊T/2⌋·e FLOPs, nothing where r = 0.
 
-    Keys count by their size: the logarithm is added to the logits once tokens have merged. With
-    neither `count` nor `r`, a quarter of the patches comes out: 144 of 576.
+    Keys count by their size: the logarithm is added to the logits once tokens have merged.
     """
 
     token_counts: Schedule
@@ -102,16 +104,17 @@ class ToMe:
     positions: Tensor
     """The visual token that each patch is part of by now: [B, N]."""
 
-    def __init__(self, *, count: int | None = None, r: int | None = None) -> None:
-        self.count, self.r = count, r
+    def __init__(self, reducer: ToMe, *, count: int | None = None) -> None:
+        self.reducer, self.count = reducer, count
 
     def start(self, hidden: Tensor, blocks: int) -> Tensor:
         batch, tokens = hidden.shape[:2]
-        self._schedule = tome_schedule(tokens, blocks, self.count, self.r)
+        self._schedule = self.reducer.schedule(tokens, blocks, self.count)
         self.token_counts = []
         self.sizes = hidden.new_ones(
             batch, tokens, dtype=torch.promote_types(hidden.dtype, torch.float32)
         )
+        self._bias: Tensor | None = None  # [B, T], None before anything has merged
         self._patches = torch.arange(MERGED, tokens - 1, device=hidden.device).expand(batch, -1)
         self.positions = self._patches[:, 1:]
         return hidden
@@ -119,11 +122,11 @@ class ToMe:
     def block(self, layer: TowerBlock, hidden: Tensor, index: int) -> Tensor:
         before, after = self._schedule[index]
         query, key, value = split_heads(layer, hidden)
-        bias = self.sizes.log() if self.sizes.shape[1] <= self.positions.shape[1] else None
-        hidden = hidden + attend(layer, query, key, value, bias)
+        hidden = hidden + attend(layer, query, key, value, self._bias)
         if after < before:
             matching = match(key.mean(dim=1), before - after)
             hidden, self.sizes = merge(hidden, self.sizes, matching)
+            self._bias = self.sizes.log().to(hidden.dtype)
             self._patches = self._patches.gather(1, matching.kept)
             self.positions = matching.positions.gather(1, self.positions + 1) - 1
         self.token_counts.append((key.shape[2], hidden.shape[1]))
@@ -133,13 +136,4 @@ class ToMe:
         return Reduction(list(hidden[:, 1:]), list(self._patches[:, 1:]))
 
 
-REDUCERS: tuple[Reducer, ...] = (
-    Reducer(
-        name="tome",
-        title="ToMe: alike tokens merge in every ViT block",
-        site="vision",
-        source="Bolya et al. 2023, Token Merging: Your ViT But Faster, arXiv:2210.09461",
-        blocks=ToMe,
-        options={"count": None, "r": None},
-    ),
-)
+METHODS.register("tome", Method("tome", blocks=ToMeBlocks))

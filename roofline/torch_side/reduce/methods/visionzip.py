@@ -1,4 +1,4 @@
-"""VisionZip: dominant tokens and merged context (Yang et al. 2025, CVPR, arXiv:2412.04467).
+"""VisionZip (`roofline.reducers.visionzip`) in torch.
 
 Dominant: the class token and the patches that it attends to most (head-mean, in the last block
 that contributes to the features), in raster order. Contextual: of the R patches left, every
@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from roofline.reducers.visionzip import VisionZip
+from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import (
     MERGED,
-    Reducer,
-    ReducerError,
+    Method,
     Reduction,
     check_attention,
     check_count,
-    defaults,
     patch_attention,
     patches_of,
     ranked,
@@ -38,29 +38,24 @@ from roofline.torch_side.reduce.methods.base import (
 
 
 def visionzip(
+    reducer: VisionZip,
     features: Tensor,
     queries: Tensor | None,
     keys: Tensor | None,
     *,
     count: int | None = None,
-    contextual: int | None = None,
     heads: int = 16,
     class_token: bool = True,
 ) -> Reduction:
-    """`count` − `contextual` dominant tokens, class token first, then `contextual` merged ones.
+    """Dominant tokens, class token first, then `contextual` merged ones; `count` in all.
 
-    `contextual` is 10 of 64 unless given. The class token is no patch: its index is `MERGED`; a
+    The class token is no patch: its index is `MERGED`; a
     contextual token has the index of its target.
     """
     queries, keys = check_attention(features, queries, keys, class_token)
     patches = patches_of(features, class_token)  # [B, N, C]
     count = check_count(count, patches.shape[1])
-    if contextual is None:
-        contextual = count * 10 // 64
-    if not 0 <= contextual < count:
-        raise ReducerError(
-            f"`contextual` must be at least 0 and below `count` ({count}), not {contextual}"
-        )
+    contextual = reducer.contextual_of(count)
     attention = patch_attention(queries, keys, heads, class_token)
     order = ranked(attention)  # [B, N]
     strongest = count - contextual - class_token
@@ -105,15 +100,6 @@ def _merge(patches: Tensor, metric: Tensor, targets: Tensor, others: Tensor) -> 
     return rows(wide, targets) + shares.mT @ rows(wide, others)
 
 
-REDUCERS = (
-    Reducer(
-        name="visionzip",
-        title="VisionZip",
-        site="features",
-        source="Yang et al. 2025, VisionZip (CVPR), arXiv:2412.04467",
-        reduce=visionzip,
-        needs_attention=True,
-        attention_block=-1,
-        options=defaults(visionzip),
-    ),
+METHODS.register(
+    "visionzip", Method("visionzip", reduce=visionzip, needs_attention=True, attention_block=-1)
 )

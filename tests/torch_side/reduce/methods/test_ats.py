@@ -12,6 +12,7 @@ from naive.vision import ats, ats_sample, ats_scores
 from towers import (
     assert_alike,
     block_flops,
+    driver_of,
     measured_flops,
     pixels_for,
     run,
@@ -23,7 +24,7 @@ from roofline.errors import InputError
 from roofline.reducers.token_schedules import ats_schedule
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
-from roofline.torch_side.reduce.methods.ats import ATS, REDUCERS, packed, sample, significance
+from roofline.torch_side.reduce.methods.ats import packed, sample, significance
 
 
 def test_the_most_there_can_be() -> None:
@@ -107,7 +108,7 @@ def sample_points(options: dict[str, Any], blocks: int) -> dict[int, int]:
 def test_the_tower_token_by_token(implementation: str, options: dict[str, Any]) -> None:
     tower = small_tower(layers=5, implementation=implementation)
     pixels = pixels_for(tower, images=3)
-    driver = ATS(**options)
+    driver = driver_of("ats", **options)
 
     reduction = run(tower, driver, 4, pixels).reduction
 
@@ -124,17 +125,17 @@ def test_the_tower_token_by_token(implementation: str, options: dict[str, Any]) 
 def test_a_batch_is_its_images() -> None:
     tower = small_tower(side=8, layers=8, hidden=32, implementation="sdpa")
     pixels = pixels_for(tower, images=4)
-    together = run(tower, ATS(), 7, pixels).reduction
+    together = run(tower, driver_of("ats"), 7, pixels).reduction
 
     for i in range(4):
-        alone = run(tower, ATS(), 7, pixels[i : i + 1]).reduction
+        alone = run(tower, driver_of("ats"), 7, pixels[i : i + 1]).reduction
         assert torch.equal(together.indices[i], alone.indices[0])
         torch.testing.assert_close(together.tokens[i], alone.tokens[0])
 
 
 def test_llava_sized_towers_stay_within_the_budget() -> None:
     tower = small_tower(side=24, layers=24, hidden=8, dtype=torch.float32, implementation="sdpa")
-    driver = REDUCERS[0].blocks(**REDUCERS[0].options)
+    driver = driver_of("ats")
 
     reduction = run(tower, driver, 23, pixels_for(tower, images=2)).reduction
 
@@ -150,12 +151,12 @@ def test_without_stages_it_is_bit_equal_to_the_plain_tower() -> None:
     tower = small_tower(implementation="sdpa")
     pixels = pixels_for(tower)
     plain = encode(ClipTower(tower), pixels, 4).features
-    assert torch.equal(run(tower, ATS(stages=()), 4, pixels).features, plain)
+    assert torch.equal(run(tower, driver_of("ats", stages=()), 4, pixels).features, plain)
 
 
 def test_dtype_is_kept() -> None:
     tower = small_tower(dtype=torch.bfloat16, implementation="sdpa")
-    encoded = run(tower, ATS(count=4), 4, pixels_for(tower))
+    encoded = run(tower, driver_of("ats", count=4), 4, pixels_for(tower))
     assert encoded.reduction.tokens[0].dtype == encoded.features.dtype == torch.bfloat16
 
 
@@ -164,7 +165,7 @@ def test_dtype_is_kept() -> None:
 def test_flops(options: dict[str, Any], images: int) -> None:
     tower = small_tower(layers=5, hidden=64, heads=4)
     pixels = pixels_for(tower, images)
-    driver = ATS(**options)
+    driver = driver_of("ats", **options)
     measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 4, reducer=driver))
 
     c, expected = 64, stem_flops(tower)
@@ -182,7 +183,7 @@ def test_gradients_flow() -> None:
     tower = small_tower(layers=5)
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(ClipTower(tower), pixels, 4, reducer=ATS(count=4)).reduction.tokens
+    tokens = encode(ClipTower(tower), pixels, 4, reducer=driver_of("ats", count=4)).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

@@ -16,6 +16,7 @@ from naive.vision import (
 from towers import (
     assert_alike,
     block_flops,
+    driver_of,
     measured_flops,
     pixels_for,
     run,
@@ -29,8 +30,6 @@ from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
 from roofline.torch_side.reduce.methods.crossget import (
-    REDUCERS,
-    CrossGET,
     importance_of,
     match,
     weights_of,
@@ -156,7 +155,7 @@ def test_the_tower_token_by_token(
     pixels = pixels_for(tower, images=2)
     generator = torch.Generator().manual_seed(5)
     vectors = torch.randn(4, 16, generator=generator, dtype=torch.float64) if learned else None
-    driver = CrossGET(**options, vectors=vectors)
+    driver = driver_of("crossget", **options, vectors=vectors)
 
     reduction = run(tower, driver, 3, pixels).reduction
 
@@ -169,7 +168,7 @@ def test_the_tower_token_by_token(
 
 def test_llava_sized_towers_give_278_tokens() -> None:
     tower = small_tower(side=24, layers=24, hidden=8, dtype=torch.float32, implementation="sdpa")
-    driver = REDUCERS[0].blocks(**REDUCERS[0].options)
+    driver = driver_of("crossget")
 
     reduction = run(tower, driver, 23, pixels_for(tower, images=1)).reduction
 
@@ -183,12 +182,12 @@ def test_llava_sized_towers_give_278_tokens() -> None:
 def test_vectors_of_a_wrong_shape() -> None:
     tower = small_tower()
     with pytest.raises(InputError, match="vectors"):
-        run(tower, CrossGET(vectors=torch.zeros(2, 16)), 3, pixels_for(tower))
+        run(tower, driver_of("crossget", vectors=torch.zeros(2, 16)), 3, pixels_for(tower))
 
 
 def test_dtype_is_kept() -> None:
     tower = small_tower(dtype=torch.bfloat16, implementation="sdpa")
-    encoded = run(tower, CrossGET(r=3), 3, pixels_for(tower))
+    encoded = run(tower, driver_of("crossget", r=3), 3, pixels_for(tower))
     assert encoded.reduction.tokens[0].dtype == encoded.features.dtype == torch.bfloat16
 
 
@@ -204,7 +203,7 @@ def test_flops(options: dict[str, int], on: str) -> None:
     )
 
     measured = measured_flops(
-        lambda: encode(ClipTower(tower), pixels, 5, reducer=CrossGET(**options))
+        lambda: encode(ClipTower(tower), pixels, 5, reducer=driver_of("crossget", **options))
     )
 
     assert measured == 2 * expected
@@ -214,7 +213,9 @@ def test_gradients_flow() -> None:
     tower = small_tower()
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(ClipTower(tower), pixels, 3, reducer=CrossGET(count=4)).reduction.tokens
+    tokens = encode(
+        ClipTower(tower), pixels, 3, reducer=driver_of("crossget", count=4)
+    ).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

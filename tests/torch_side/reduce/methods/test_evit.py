@@ -14,6 +14,7 @@ from naive.vision import Token, evit, evit_stage
 from towers import (
     assert_alike,
     block_flops,
+    driver_of,
     measured_flops,
     pixels_for,
     run,
@@ -26,7 +27,7 @@ from roofline.reducers.token_schedules import evit_schedule, stages_of
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
-from roofline.torch_side.reduce.methods.evit import REDUCERS, EViT, reorganize
+from roofline.torch_side.reduce.methods.evit import reorganize
 
 
 def visual_after(schedule: list[tuple[int, int]]) -> list[int]:
@@ -121,7 +122,7 @@ def test_the_tower_token_by_token(
     tower = small_tower(layers=5, implementation=implementation)
     pixels = pixels_for(tower, images=2)
 
-    reduction = run(tower, EViT(**options), 4, pixels).reduction
+    reduction = run(tower, driver_of("evit", **options), 4, pixels).reduction
 
     for i, image in enumerate(pixels):
         expected = evit(tower, image, 4, keeps)
@@ -131,7 +132,7 @@ def test_the_tower_token_by_token(
 
 def test_llava_sized_towers_give_144_tokens() -> None:
     tower = small_tower(side=24, layers=24, hidden=8, dtype=torch.float32, implementation="sdpa")
-    driver = REDUCERS[0].blocks(**REDUCERS[0].options)
+    driver = driver_of("evit")
 
     reduction = run(tower, driver, 23, pixels_for(tower, images=1)).reduction
 
@@ -144,12 +145,12 @@ def test_without_stages_it_is_bit_equal_to_the_plain_tower() -> None:
     tower = small_tower(implementation="sdpa")
     pixels = pixels_for(tower)
     plain = encode(ClipTower(tower), pixels, 4).features
-    assert torch.equal(run(tower, EViT(stages=()), 4, pixels).features, plain)
+    assert torch.equal(run(tower, driver_of("evit", stages=()), 4, pixels).features, plain)
 
 
 def test_dtype_is_kept() -> None:
     tower = small_tower(dtype=torch.bfloat16, implementation="sdpa")
-    encoded = run(tower, EViT(count=4), 4, pixels_for(tower))
+    encoded = run(tower, driver_of("evit", count=4), 4, pixels_for(tower))
     assert encoded.reduction.tokens[0].dtype == encoded.features.dtype == torch.bfloat16
 
 
@@ -164,7 +165,9 @@ def test_flops(options: dict[str, Any], on: str) -> None:
         for t, left in evit_schedule(17, 5, **options)
     )
 
-    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 5, reducer=EViT(**options)))
+    measured = measured_flops(
+        lambda: encode(ClipTower(tower), pixels, 5, reducer=driver_of("evit", **options))
+    )
 
     assert measured == 2 * expected
 
@@ -173,7 +176,9 @@ def test_gradients_flow() -> None:
     tower = small_tower()
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(ClipTower(tower), pixels, 4, reducer=EViT(count=4)).reduction.tokens
+    tokens = encode(
+        ClipTower(tower), pixels, 4, reducer=driver_of("evit", count=4)
+    ).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

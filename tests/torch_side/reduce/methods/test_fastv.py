@@ -63,8 +63,8 @@ def naive(
         ({}, 2, PATCHES),
         ({"ratio": 0.75}, 2, 18),
         ({"count": 7}, 2, 7),
-        ({"layer": 1, "count": 20}, 1, 20),
-        ({"layer": 3, "ratio": 1.0}, 3, 0),
+        ({"k": 1, "count": 20}, 1, 20),
+        ({"k": 3, "ratio": 1.0}, 3, 0),
     ],
 )
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -1,11 +1,11 @@
-"""Reducers by name: all that are listed are there, and a page's example can be added."""
+"""Methods by name: each reducer has its own, and a page's example can be added."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from pathlib import Path
+from inspect import signature
 
 import pytest
 import torch
@@ -13,32 +13,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive.features import inputs
 
-from roofline.torch_side.reduce import methods as reducers
-from roofline.torch_side.reduce.methods import ReducerError, find, reduce_tokens, reducer_names
-from roofline.torch_side.reduce.methods.base import defaults, ranked, strongest
-
-PAGE = Path(__file__).resolve().parents[4] / "docs" / "reducers.md"
-
-
-@pytest.mark.parametrize("name", reducer_names())
-def test_every_name_has_its_reducer(name: str) -> None:
-    reducer = find(name)
-    assert reducer.name == name
-    assert reducer.title
-    assert re.search(r"20\d\d", reducer.source)
-    given = {"features": reducer.reduce, "vision": reducer.blocks, "llm": reducer.llm}
-    assert [place for place, function in given.items() if function] == [reducer.site]
-    if reducer.reduce:
-        assert dict(reducer.options) == defaults(reducer.reduce)
+from roofline import reducers
+from roofline.errors import InputError, UnknownNameError
+from roofline.torch_side.reduce.methods import ReducerError, bind, find, reduce_tokens
+from roofline.torch_side.reduce.methods.base import ranked, strongest
 
 
-def test_no_reducer_is_imported_before_it_is_asked_for() -> None:
+@pytest.mark.parametrize("name", reducers.names())
+def test_every_reducer_has_its_method(name: str) -> None:
+    method, site = find(name), reducers.find(name).site
+    assert method.name == name
+    given = {"features": method.reduce, "vision": method.blocks, "llm": method.llm}
+    assert [place for place, function in given.items() if function] == [site]
+    assert "count" in method.arguments
+
+
+@pytest.mark.parametrize("name", reducers.names())
+def test_a_method_restates_no_option(name: str) -> None:
+    """What the reducer tells comes with it: no keyword of the method hides an option."""
+    method, reducer = find(name), reducers.find(name)
+    function = method.reduce or method.blocks or method.llm
+    assert function is not None
+    assert next(iter(signature(function).parameters)) == "reducer"
+    assert set(method.arguments).isdisjoint(reducer.options)
+
+
+def test_a_user_s_method_stays_whatever_is_imported_later() -> None:
     code = (
-        "import sys; from roofline.torch_side.reduce.methods import find; find('divprune');"
-        "print(*sorted(m.split('.')[-1] for m in sys.modules if m.startswith(find.__module__)))"
+        "from roofline.torch_side.reduce.methods import Method, find, register;"
+        "register(mine := Method('tome', blocks=object));"
+        "import roofline.torch_side.reduce.methods.tome;"
+        "print(find('tome') is mine, find('crossget') is not mine)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.split() == ["base", "divprune", "reducers"], result.stderr
+    assert result.stdout.split() == ["True", "True"], result.stderr
 
 
 @pytest.mark.parametrize(
@@ -46,49 +54,43 @@ def test_no_reducer_is_imported_before_it_is_asked_for() -> None:
     [
         ("prumerg", "did you mean prumerge"),
         ("PruMerge+", "did you mean prumerge"),
-        ("nothing like it", "known: prumerge, prumerge+"),
+        ("nothing like it", "known: ats, crossget"),
     ],
 )
 def test_an_unknown_name_is_told_the_nearest(name: str, message: str) -> None:
-    with pytest.raises(ReducerError, match=re.escape(message)):
+    with pytest.raises(UnknownNameError, match=re.escape(message)):
         reduce_tokens(name, *inputs(1, 4))
 
 
-def test_an_unknown_option_is_told_the_nearest() -> None:
-    with pytest.raises(ReducerError, match="prumerge has no option 'ration'; did you mean ratio"):
-        reduce_tokens("prumerge", *inputs(1, 4), ration=0.5)
-    with pytest.raises(ReducerError, match="known: count, class_token"):
-        reduce_tokens("sequential", *inputs(1, 4), xyz=1)
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("prumerge", {"ration": 0.5}, "unknown option of prumerge 'ration': did you mean ratio"),
+        ("sequential", {"xyz": 1}, "option of sequential 'xyz': known: class_token, count"),
+        ("fastv", {"layer": 2}, "unknown option of fastv 'layer': known: count, k, ratio"),
+        ("fastv:k=3", {"k": "x"}, "fastv: `k` must be a whole number at least 1, not 'x'"),
+        ("tome", {"r": 3, "count": 9}, "tome: give `r` or `count`, not both"),
+        ("evit:rate=0.5", {"count": 9}, "evit: give `rate` or `count`, not both"),
+    ],
+)
+def test_an_option_that_will_not_do_is_told_in_one_line(
+    name: str, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        bind(name, **options)
+    assert "\n" not in str(raised.value)
 
 
-def test_reducers_inside_the_model_say_that_they_need_it() -> None:
-    with pytest.raises(ReducerError, match="tome works inside the ViT"):
-        reduce_tokens("tome", *inputs(1, 4))
-    with pytest.raises(ReducerError, match="fastv works inside the LLM"):
-        reduce_tokens("fastv", *inputs(1, 4))
+def test_options_behind_the_name_give_way_to_those_beside_it() -> None:
+    assert bind("fastv:k=3", k=4).reducer == reducers.find("fastv:k=4")
+    assert bind("fastv:k=3", ratio=0.25).reducer.label == "fastv:k=3:ratio=0.25"
 
 
-def test_the_page_s_own_reducer_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, use = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
-    monkeypatch.setattr(reducers, "_registered", {})
-    scope = {"__name__": "strided"}
-    exec(module, scope)
-    features = inputs(2, 576)[0]
-    exec(use, {**scope, "features": features})
-    assert "strided" in reducer_names()
-    reduction = reduce_tokens("strided", features, count=100)
-    assert reduction.counts == [100, 100]
-    with pytest.raises(ReducerError, match="between 1 and"):
-        reduce_tokens("strided", features, count=577)
-
-
-def test_the_page_lists_all_reducers_with_their_options() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    rows = {name: row for row, name in re.findall(r"^(\| `([^`]+)` \|(?:[^|]+\|){5})$", text, re.M)}
-    assert set(rows) == set(reducer_names())
-    for name in reducer_names():
-        for option in find(name).options:
-            assert f"`{option}`" in rows[name] or option in ("class_token", "heads")
+@pytest.mark.parametrize("name", [n for n in reducers.names() if not find(n).reduce])
+def test_reducers_inside_the_model_say_that_they_need_it(name: str) -> None:
+    inside = {"vision": "ViT", "llm": "LLM"}[reducers.find(name).site]
+    with pytest.raises(ReducerError, match=f"{name} works inside the {inside}"):
+        reduce_tokens(name, *inputs(1, 4))
 
 
 @given(

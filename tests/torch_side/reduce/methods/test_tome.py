@@ -10,6 +10,7 @@ from naive.vision import Token, tome, tome_merge, tome_pairs
 from towers import (
     assert_alike,
     block_flops,
+    driver_of,
     measured_flops,
     pixels_for,
     run,
@@ -22,7 +23,7 @@ from roofline.reducers.token_schedules import tome_schedule
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
-from roofline.torch_side.reduce.methods.tome import REDUCERS, ToMe, match, merge
+from roofline.torch_side.reduce.methods.tome import match, merge
 
 
 def merges(tokens: int, blocks: int, **options: int) -> list[int]:
@@ -153,7 +154,7 @@ def test_merging_token_by_token() -> None:
 def test_the_tower_token_by_token(implementation: str, options: dict[str, int]) -> None:
     tower = small_tower(implementation=implementation)
     pixels = pixels_for(tower, images=2)
-    driver = ToMe(**options)
+    driver = driver_of("tome", **options)
 
     reduction = run(tower, driver, 3, pixels).reduction
 
@@ -171,7 +172,7 @@ def test_r_0_is_the_plain_tower() -> None:
     tower = small_tower(implementation="sdpa")
     pixels = pixels_for(tower)
 
-    reduced = run(tower, ToMe(r=0), 4, pixels)
+    reduced = run(tower, driver_of("tome", r=0), 4, pixels)
 
     torch.testing.assert_close(reduced.features, encode(ClipTower(tower), pixels, 4).features)
     assert reduced.reduction.indices[0].tolist() == list(range(16))
@@ -179,7 +180,7 @@ def test_r_0_is_the_plain_tower() -> None:
 
 def test_llava_sized_towers_give_144_tokens() -> None:
     tower = small_tower(side=24, layers=24, hidden=8, dtype=torch.float32, implementation="sdpa")
-    driver = REDUCERS[0].blocks(**REDUCERS[0].options)
+    driver = driver_of("tome")
 
     reduction = run(tower, driver, 23, pixels_for(tower, images=1)).reduction
 
@@ -192,7 +193,7 @@ def test_llava_sized_towers_give_144_tokens() -> None:
 
 def test_dtype_is_kept() -> None:
     tower = small_tower(dtype=torch.bfloat16, implementation="sdpa")
-    encoded = run(tower, ToMe(count=4), 3, pixels_for(tower))
+    encoded = run(tower, driver_of("tome", count=4), 3, pixels_for(tower))
     assert encoded.reduction.tokens[0].dtype == encoded.features.dtype == torch.bfloat16
 
 
@@ -210,7 +211,9 @@ def test_flops(options: dict[str, int], images: int) -> None:
     tower = small_tower(layers=6, hidden=64, heads=4)
     pixels = pixels_for(tower, images)
 
-    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 5, reducer=ToMe(**options)))
+    measured = measured_flops(
+        lambda: encode(ClipTower(tower), pixels, 5, reducer=driver_of("tome", **options))
+    )
 
     assert measured == images * tome_flops(tower, tome_schedule(17, 5, **options))
 
@@ -219,7 +222,9 @@ def test_flops_of_the_fused_kernel() -> None:
     tower = small_tower(layers=6, hidden=64, heads=4, implementation="sdpa").to("meta")
     pixels = torch.empty(2, 3, 8, 8, dtype=torch.float64, device="meta")
 
-    measured = measured_flops(lambda: encode(ClipTower(tower), pixels, 5, reducer=ToMe(count=5)))
+    measured = measured_flops(
+        lambda: encode(ClipTower(tower), pixels, 5, reducer=driver_of("tome", count=5))
+    )
 
     assert measured == 2 * tome_flops(tower, tome_schedule(17, 5, 5))
 
@@ -228,7 +233,9 @@ def test_gradients_flow() -> None:
     tower = small_tower()
     pixels = pixels_for(tower).requires_grad_()
 
-    tokens = encode(ClipTower(tower), pixels, 3, reducer=ToMe(count=4)).reduction.tokens
+    tokens = encode(
+        ClipTower(tower), pixels, 3, reducer=driver_of("tome", count=4)
+    ).reduction.tokens
     sum(t.square().sum() for t in tokens).backward()
 
     assert torch.isfinite(pixels.grad).all()

@@ -6,7 +6,8 @@ import pytest
 import torch
 from naive.features import agree, flops, inputs, visionzip
 
-from roofline.torch_side.reduce.methods import MERGED, ReducerError, reduce_tokens
+from roofline.errors import InputError
+from roofline.torch_side.reduce.methods import MERGED, reduce_tokens
 from roofline.torch_side.reduce.methods.visionzip import spread
 
 
@@ -96,7 +97,7 @@ def test_a_broken_image_leaves_the_others_alone() -> None:
 
 @pytest.mark.parametrize("contextual", [-1, 12, 13])
 def test_contextual_tokens_that_leave_no_dominant_one(contextual: int) -> None:
-    with pytest.raises(ReducerError, match="contextual"):
+    with pytest.raises(InputError, match="contextual"):
         reduce_tokens("visionzip", *inputs(1, 30), count=12, contextual=contextual)
 
 
