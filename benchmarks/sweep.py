@@ -34,7 +34,7 @@ def sweep(hardware: Hardware) -> None:
     estimate = roofline.sweep(
         "vicuna-7b", hardware, "bf16", visual_tokens=VISUAL, text_tokens=TEXT, batch=BATCH
     )
-    assert estimate.time_s.shape == (VISUAL.size, TEXT.size, BATCH.size)
+    assert estimate.llm.roofline_time_s.shape == (VISUAL.size, TEXT.size, BATCH.size)
 
 
 def single_calls() -> None:

@@ -37,16 +37,16 @@ def prefill(model: Any) -> Any:
 
 
 def test_every_op_has_kernels(llava: Any) -> None:
-    table = roofline.analyze("llava-tiny", "v100", text_tokens=TEXT).op_table()
+    ops = roofline.analyze("llava-tiny", "v100", text_tokens=TEXT).ops
 
     times = measure_ops(prefill(llava), llava, "cuda", repeats=3)
 
     found = {(time.component, time.name): time for time in times}
-    for row in table:
-        time = found[row["component"], row["name"]]
+    for op in ops:
+        time = found[op.component, op.name]
         assert time.kernels >= time.count
         assert time.device_time_s > 0
-    assert all(r.share_of_roof for r in achieved(times, table) if r.roofline_time_s)
+    assert all(r.share_of_roof for r in achieved(times, ops) if r.roofline_time_s)
     known = sum(time.device_time_s for time in times if time.name != OTHER)
     assert known > 0.8 * sum(time.device_time_s for time in times)
 
