@@ -61,7 +61,7 @@ def analyze(
     stage: `prefill`, `decode` (one token more) or `generate` (prefill and `output_tokens` steps).
     attention: `flash` or `eager`; left out, flash under `exact`, eager under `llm-viewer`.
     accounting: `exact`, or `llm-viewer` to reproduce numbers published with that tool.
-    reducer: a method of `roofline.reducers.costs`, whose own work is a component of its own. It
+    reducer: one that `roofline.reducers.find` knows, whose own work is a component of its own. It
         leaves `visual_tokens`, by default as many as is typical of it; for a method inside the
         LLM these are what its later layers see.
     vision_layers, llm_layers: [(layers, tokens), …] where reducers inside the model make layers

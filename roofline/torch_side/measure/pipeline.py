@@ -17,7 +17,7 @@ from torch import Tensor
 
 from roofline import reducers
 from roofline.engine.scenario import DEFAULT_TEXT_TOKENS, Scenario
-from roofline.errors import ScenarioError, SpecError
+from roofline.errors import ScenarioError, SpecError, UnknownNameError
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm
 from roofline.torch_side.load import SEED, load_model
@@ -180,7 +180,10 @@ class Pipeline:
     ) -> None:
         options = options or {}
         if reducer is None:
-            bound, path = None, VisualPath(model, None, **options)
+            for option in options:
+                if option != "count":
+                    raise UnknownNameError("option of no reducer", option, ["count"])
+            bound, path = None, VisualPath(model, None, options.get("count"))
         else:
             bound = bind(reducer, **options)
             path = VisualPath(model, bound)
