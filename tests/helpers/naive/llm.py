@@ -1,4 +1,4 @@
-"""FastV once more: a loop over the LLM's layers, all of them anew each step, without cache or hooks.
+"""FastV once more: a loop over the LLM's layers, all anew each step, without cache or hooks.
 
 Nothing is shared with the package but the model's own modules.
 """
