@@ -13,6 +13,7 @@ import yaml
 
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel
+from roofline.specs.quantization import Quantization
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -51,6 +52,7 @@ def test_output_fits_a_terminal_of_80_columns() -> None:
 
 def test_example_specs_of_the_docs_are_valid() -> None:
     documents = [yaml.safe_load(text) for text in fenced("docs/specs.md", "yaml")]
-    hardware, model = (d for d in documents if d)  # the first block is a comment
+    hardware, model, mode = (d for d in documents if d)  # the first block is a comment
     assert msgspec.convert(hardware, Hardware).name == "my-gpu"
     assert msgspec.convert(model, LanguageModel).kv_heads == 4
+    assert msgspec.convert(mode, Quantization).weight_bits == 4
