@@ -134,14 +134,19 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
     known.add(
         {
             "seconds": {
-                "tests/model/a": 2.0,
-                "tests/model/b": 1.0,
-                "tests/engine/c": 0.1,
+                "tests/model/test_block.py::a": 2.0,
+                "tests/model/test_block.py::b": 1.0,
+                "tests/engine/test_memo.py::c": 0.1,
                 "d": 9.0,
             },
             "lines": {
                 file: {
-                    "7": ["tests/model/a", "tests/model/b", "tests/engine/c", "one that failed"],
+                    "7": [
+                        "tests/model/test_block.py::a",
+                        "tests/model/test_block.py::b",
+                        "tests/engine/test_memo.py::c",
+                        "one that failed",
+                    ],
                     "8": ["d"],
                 }
             },
@@ -151,10 +156,19 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
     def tests(line: int, budget_s: float, *, in_function: bool = True) -> list[str]:
         return known.of(file, line, in_function=in_function, budget_s=budget_s)
 
-    assert tests(7, 100) == ["tests/model/b", "tests/model/a", "tests/engine/c", "d"]
-    assert tests(7, 3.5) == ["tests/model/b", "tests/model/a", "tests/engine/c"]
+    assert tests(7, 100) == [
+        "tests/model/test_block.py::b",
+        "tests/model/test_block.py::a",
+        "tests/engine/test_memo.py::c",
+        "d",
+    ]
+    assert tests(7, 3.5) == [
+        "tests/model/test_block.py::b",
+        "tests/model/test_block.py::a",
+        "tests/engine/test_memo.py::c",
+    ]
     assert tests(8, 0) == ["d"]  # one at least
-    assert tests(7, 3, in_function=False)[0] == "tests/model/b"
+    assert tests(7, 3, in_function=False)[0] == "tests/model/test_block.py::b"
     assert known.of("roofline/no.py", 1, in_function=True, budget_s=1) == []
 
 
