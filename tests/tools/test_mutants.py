@@ -169,14 +169,14 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
     ]
     assert tests(8, 0) == ["d"]  # one at least
     assert tests(7, 3, in_function=False)[0] == "tests/model/test_block.py::b"
-    assert known.of("roofline/no.py", 1, in_function=True, budget_s=1) == []
+    assert known.of("roofline/units.py", 1, in_function=True, budget_s=1) == []
 
 
 def test_the_share_of_a_room_and_its_gaps(tools: None) -> None:
     import coverage_report
 
     files = {
-        "roofline/engine/a.py": {
+        "roofline/engine/memo.py": {
             "executed_lines": [1, 2, 5],
             "missing_lines": [3, 4, 9],
             "executed_branches": [[2, 5]],
@@ -188,7 +188,7 @@ def test_the_share_of_a_room_and_its_gaps(tools: None) -> None:
 
     assert (lines.percent, branches.percent) == (50, 25)
     assert coverage_report.shares(files)["units"] == ((1, 1), (0, 0))
-    assert coverage_report.gaps(files, ["engine"]) == "roofline/engine/a.py: 3–4, 9, 2→3, 5→end"
+    assert coverage_report.gaps(files, ["engine"]) == "roofline/engine/memo.py: 3–4, 9, 2→3, 5→end"
     assert set(coverage_report.FLOORS) <= {p.name for p in (ROOT / "roofline").iterdir()}
 
 
