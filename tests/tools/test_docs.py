@@ -13,6 +13,7 @@ import yaml
 
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel
+from roofline.specs.quantization import Quantization
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +39,20 @@ def test_readme_python_runs(code: str) -> None:
     assert "(576, 2, 3)" in result.stdout
 
 
+NEEDS_A_CHECKPOINT = {"docs/attach.md"}
+PAGES = sorted(
+    page
+    for page in (f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
+    if fenced(page, "py") and page not in NEEDS_A_CHECKPOINT
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str) -> None:
+    result = run("-c", "\n".join(fenced(page, "py")))
+    assert result.returncode == 0, result.stderr
+
+
 def test_readme_shows_the_output_of_each_command_it_recommends() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(re.findall(r"<!-- output: (.+?) -->", text)) == len(fenced("README.md", "text"))
@@ -51,6 +66,7 @@ def test_output_fits_a_terminal_of_80_columns() -> None:
 
 def test_example_specs_of_the_docs_are_valid() -> None:
     documents = [yaml.safe_load(text) for text in fenced("docs/specs.md", "yaml")]
-    hardware, model = (d for d in documents if d)  # the first block is a comment
+    hardware, model, mode = (d for d in documents if d)  # the first block is a comment
     assert msgspec.convert(hardware, Hardware).name == "my-gpu"
     assert msgspec.convert(model, LanguageModel).kv_heads == 4
+    assert msgspec.convert(mode, Quantization).weight_bits == 4
