@@ -9,14 +9,20 @@ import pytest
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.law_choice import LawChoice
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
+from roofline.device.peaks import component_peaks
 from roofline.device.roof import Roof
+from roofline.engine.accounting import exact
 from roofline.engine.estimate import Estimate
+from roofline.engine.layout import lay_out
+from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals
-from roofline.specs.catalog import load_hardware
+from roofline.model.polynomial import Point
+from roofline.specs.catalog import load_hardware, load_quantization
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws
 
@@ -183,3 +189,77 @@ def test_llm_viewer_accounting_has_no_laws() -> None:
     )
 
     assert found.llm.attainable_time_s is None
+
+
+def choice(mode: str = "bf16") -> tuple[LawChoice, Point]:
+    """The laws of Vicuna's prefill, and a prompt of 80."""
+    layout = lay_out("vicuna-7b")
+    (counts,) = exact.count(layout, load_quantization(mode))
+    peaks = component_peaks(device(), counts, mode)
+    given = {"visual_tokens": 40.0, "text_tokens": 40.0, "batch": 1.0}
+    point = Point({name: np.asarray(value) for name, value in given.items()}, layout.derived)
+    return LawChoice(device(), LAWS, counts, peaks), point
+
+
+@pytest.mark.parametrize("launches", [1, 2, 7])
+def test_an_op_of_several_kernels_pays_a_launch_for_each(launches: int) -> None:
+    laws, point = choice()
+    kinds = set()
+    for op in laws.counts.rows:
+        once, often = laws.seconds(op), laws.seconds(replace(op, launches=launches))
+        assert once is not None
+        assert often is not None
+        kinds.add(op.unit)
+        # a microsecond: what the device takes to launch a kernel that does next to nothing
+        assert often(point) == pytest.approx(once(point) + (launches - 1) * MICRO, rel=1e-14)
+    assert kinds == {"matmul", "attention", "vector"}
+
+
+def test_a_reducer_of_many_small_kernels_is_mostly_launches() -> None:
+    vector = replace(Roof.of(device(), "bf16"), flops_per_s=19.5e12)
+    law = LAWS.families["pointwise"]["default"]
+    every = [row for row in estimate(visual_tokens=144, reducer="ats").ops if row.launches > 1]
+    found = [row for row in every if row.kind == "reduction" and not row.flops]
+
+    assert max(row.launches for row in found) > 10
+    for row in found:
+        once = pointwise_seconds(
+            law,
+            vector,
+            traffic_bytes=row.memory_access_bytes / row.count,
+            flops=(row.flops + row.vector_flops) / row.count,
+        )
+        each = float(once) + (row.launches - 1) * MICRO
+        assert row.attainable_time_s == pytest.approx(row.count * each, rel=1e-12), row.name
+
+
+def test_launches_add_up_in_the_total_and_leave_the_roofline() -> None:
+    laws, point = choice()
+    counts = laws.counts
+    (norm,) = [op for op in counts.rows if op.name == "input_layernorm"]
+    split = replace(norm, launches=4)
+    rows = tuple(split if op is norm else op for op in counts.rows)
+    one, four = (
+        dict(zip(plan.outputs, plan.evaluate(point), strict=True))
+        for plan in (
+            PricePlan(counts, laws.peaks, laws),
+            PricePlan(
+                replace(counts, rows=rows),
+                laws.peaks,
+                LawChoice(device(), LAWS, replace(counts, rows=rows), laws.peaks),
+            ),
+        )
+    )
+
+    # three launches more in each of 32 layers
+    assert four["attainable_time_s"] == pytest.approx(one["attainable_time_s"] + 32 * 3 * MICRO)
+    for name in ("flops", "memory_access_bytes", "roofline_time_s"):
+        assert four[name] == one[name]
+
+
+def test_a_shape_that_no_law_goes_for_has_none() -> None:
+    laws, _ = choice()
+    (up,) = [op for op in laws.counts.rows if op.name == "up_proj"]
+
+    assert laws.law(replace(up, shape=None)) is None
+    assert laws.seconds(replace(up, shape=None)) is None
