@@ -301,7 +301,7 @@ class TestBuild:
     @pytest.mark.parametrize(
         ("wrong", "kind", "message"),
         [
-            ({"reducer": "prumerg"}, ReducerError, "did you mean prumerge"),
+            ({"reducer": "prumerg"}, UnknownNameError, "did you mean prumerge"),
             ({"reducer": "prumerge", "visual_tokens": 37}, ReducerError, "36 patches, not 37"),
             ({"visual_tokens": 37}, ReducerError, "36 patches, not 37"),
             ({"reducer": "sequential"}, ReducerError, "give `count`"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from naive.llm import IMAGE, fastv
 from torch import Tensor, nn
 
 import roofline
@@ -14,47 +15,7 @@ from roofline.errors import InputError
 
 Prompts = Callable[..., dict[str, Tensor]]
 
-PATCHES, IMAGE = 36, 500
-
-
-def kept_by_eager_attention(
-    model: Any, embeddings: Tensor, visual: Tensor, layer: int, left: int
-) -> Tensor:
-    """Text, and the visual tokens that the last token looks at most, by transformers' weights."""
-    decoder = model.model.language_model
-    implementation = decoder.config._attn_implementation
-    decoder.set_attn_implementation("eager")
-    weights = decoder(inputs_embeds=embeddings, output_attentions=True).attentions
-    decoder.set_attn_implementation(implementation)
-    paid = weights[layer - 1][0, :, -1].mean(dim=0)
-    places = visual.nonzero()[:, 0]
-    strongest = places[paid[places].topk(left).indices]
-    return torch.cat([(~visual).nonzero()[:, 0], strongest]).sort().values
-
-
-def naive(
-    model: Any, given: dict[str, Tensor], *, layer: int, left: int, steps: int
-) -> tuple[list[Tensor], Tensor]:
-    """Logits after the prompt and each further step, all layers run anew; and what stayed."""
-    decoder, embed = model.model.language_model, model.get_input_embeddings()
-    features = model.get_image_features(given["pixel_values"]).pooler_output
-    visual = given["input_ids"][0] == IMAGE
-    embeddings = embed(given["input_ids"])
-    embeddings[0, visual] = torch.cat(list(features))
-    kept = kept_by_eager_attention(model, embeddings, visual, layer, left)
-    results = []
-    for _ in range(steps):
-        hidden, positions = embeddings, torch.arange(embeddings.shape[1])
-        later = torch.cat([kept, positions[len(visual) :]])
-        for index, block in enumerate(decoder.layers):
-            if index == layer:
-                hidden, positions = hidden[:, later], positions[later]
-            angles = decoder.rotary_emb(hidden, position_ids=positions[None])
-            causal = torch.full((len(positions),) * 2, -torch.inf).triu(1)[None, None]
-            hidden = block(hidden, attention_mask=causal, position_embeddings=angles)
-        results.append(model.lm_head(decoder.norm(hidden))[0])
-        embeddings = torch.cat([embeddings, embed(results[-1][-1:].argmax(-1))[None]], dim=1)
-    return results, kept
+PATCHES = 36
 
 
 @pytest.mark.parametrize(
@@ -79,7 +40,7 @@ def test_forward_and_generate_are_the_naive_loop(
 ) -> None:
     llava.set_attn_implementation(attention)
     given = prompts(llava, ["titit"])
-    expected, kept = naive(llava, given, layer=layer, left=left, steps=5)
+    expected, kept = fastv(llava, given, layer=layer, left=left, steps=5)
     roofline.attach(llava, "fastv", **options)
 
     logits = llava(**given).logits[0]
