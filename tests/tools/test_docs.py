@@ -39,6 +39,20 @@ def test_readme_python_runs(code: str) -> None:
     assert "(576, 2, 3)" in result.stdout
 
 
+NEEDS_A_CHECKPOINT = {"docs/attach.md"}
+PAGES = sorted(
+    page
+    for page in (f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
+    if fenced(page, "py") and page not in NEEDS_A_CHECKPOINT
+)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str) -> None:
+    result = run("-c", "\n".join(fenced(page, "py")))
+    assert result.returncode == 0, result.stderr
+
+
 def test_readme_shows_the_output_of_each_command_it_recommends() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(re.findall(r"<!-- output: (.+?) -->", text)) == len(fenced("README.md", "text"))

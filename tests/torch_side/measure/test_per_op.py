@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import roofline
+from roofline.engine.result import OpTotals
 from roofline.errors import InputError
 from roofline.torch_side.measure import per_op
 from roofline.torch_side.measure.per_op import OTHER, Achieved, OpTime, achieved, measure_ops
@@ -32,8 +34,8 @@ def expected(**scenario: Any) -> dict[Key, int]:
     """Occurrences by the analysis, of ops that run at all."""
     estimate = roofline.analyze("llava-tiny", "v100", "fp32", text_tokens=9, **scenario)
     found = Counter[Key]()
-    for row in estimate.op_table():
-        found[row["component"], row["name"]] += int(row["count"])
+    for op in estimate.ops:
+        found[op.component, op.name] += int(op.count)
     return dict(found)
 
 
@@ -72,8 +74,8 @@ def test_kinds_are_those_of_the_analysis(llava: Any, prompts: Prompts, attention
     llava.set_attn_implementation(attention)
     given = prompts(llava, ["t" * 9 + "i"])
     kind = "eager" if attention == "eager" else "flash"
-    table = roofline.analyze("llava-tiny", "v100", text_tokens=9, attention=kind).op_table()
-    analytic = {(row["component"], row["name"]): row["kind"] for row in table}
+    ops = roofline.analyze("llava-tiny", "v100", text_tokens=9, attention=kind).ops
+    analytic = {(op.component, op.name): op.kind for op in ops}
 
     times = measure_ops(lambda mark: llava(**given), llava, "cpu", repeats=1)
 
@@ -133,17 +135,15 @@ def test_marks_tell_a_reducer_from_what_is_around_it(llava: Any, prompts: Prompt
         assert found["reducer", name].count == 1
         assert found["vision", name].count == 3
     assert found["reducer", OTHER].count > 0
-    rows = {(r.component, r.name): r for r in achieved(times, reduced_table())}
-    own = [r for r in reduced_table() if r["component"] == "reducer"]
-    merged = [r for r in own if r["name"] not in ("layer_norm1", "k_proj", "q_proj")]
-    reducer = rows["reducer", OTHER]
-    assert reducer.roofline_time_s == pytest.approx(sum(float(r["time_s"]) for r in merged))
-
-
-def reduced_table() -> list[dict[str, Any]]:
-    return roofline.analyze(
+    ops = roofline.analyze(
         "llava-tiny", "v100", text_tokens=9, visual_tokens=12, reducer="prumerge"
-    ).op_table()
+    ).ops
+    rows = {(r.component, r.name): r for r in achieved(times, ops)}
+    own = [op for op in ops if op.component == "reducer"]
+    merged = [op for op in own if op.name not in ("layer_norm1", "k_proj", "q_proj")]
+    reducer = rows["reducer", OTHER]
+    assert merged
+    assert reducer.roofline_time_s == pytest.approx(sum(float(op.roofline_time_s) for op in merged))
 
 
 def test_inference_mode_changes_nothing(llava: Any, prompts: Prompts) -> None:
@@ -163,16 +163,35 @@ def test_a_run_without_calls(llava: Any) -> None:
         measure_ops(lambda mark: None, llava, "cpu", repeats=1)
 
 
-def row(name: str, count: int, **figures: float) -> dict[str, Any]:
-    return {"component": "llm", "name": name, "kind": "linear", "count": count, **figures}
+def priced(count: int, flops: float, moved_bytes: float, roofline_time_s: float) -> OpTotals:
+    """An op of the LLM, of which nothing else is known."""
+    numbers = {name: np.zeros(()) for name in OpTotals.__struct_fields__ if name.endswith("_bytes")}
+    return OpTotals(
+        component="llm",
+        phase="prefill",
+        name="q_proj",
+        layers="",
+        kind="linear",
+        count=np.asarray(float(count)),
+        launches=1,
+        flops=np.asarray(flops),
+        vector_flops=np.zeros(()),
+        **numbers | {"weight_read_bytes": np.asarray(moved_bytes)},
+        resource_times_s={},
+        roofline_time_s=np.asarray(roofline_time_s),
+        attainable_time_s=None,
+        attainable_error_s=None,
+        attainable_origin=None,
+        bound=np.asarray("memory"),
+    )
 
 
 def test_achieved_by_hand() -> None:
     """4 µs in two layers, of which the analysis has one: 1 µs and 8 MFLOP each, 2 MB moved."""
-    table = [row("q_proj", 1, flops=8e6, memory_access_bytes=2e6, time_s=1e-6)]
+    ops = [priced(1, flops=8e6, moved_bytes=2e6, roofline_time_s=1e-6)]
     time = OpTime("llm", "q_proj", "linear", 2, 2, 4e-6, 9e-6)
 
-    assert achieved([time], table) == [
+    assert achieved([time], ops) == [
         Achieved(
             "llm",
             "q_proj",
@@ -190,21 +209,21 @@ def test_achieved_by_hand() -> None:
 
 
 def test_layers_and_phases_of_an_op_are_one() -> None:
-    table = [
-        row("q_proj", 2, flops=6.0, memory_access_bytes=3.0, time_s=2.0),
-        row("q_proj", 6, flops=2.0, memory_access_bytes=1.0, time_s=1.0),
+    ops = [
+        priced(2, flops=6.0, moved_bytes=3.0, roofline_time_s=2.0),
+        priced(6, flops=2.0, moved_bytes=1.0, roofline_time_s=1.0),
     ]
 
-    (found,) = achieved([OpTime("llm", "q_proj", "linear", 8, 8, 4.0, 0.0)], table)
+    (found,) = achieved([OpTime("llm", "q_proj", "linear", 8, 8, 4.0, 0.0)], ops)
 
     assert (found.flops_per_s, found.bytes_per_s, found.share_of_roof) == (2.0, 1.0, 0.75)
 
 
 def test_what_has_no_counterpart_is_shown_alone() -> None:
-    table = [row("q_proj", 1, flops=1.0, memory_access_bytes=1.0, time_s=1.0)]
+    ops = [priced(1, flops=1.0, moved_bytes=1.0, roofline_time_s=1.0)]
     cache = OpTime("llm", "kv-cache", OTHER, 4, 8, 2.0, 1.0)
 
-    measured, analytic = achieved([cache], table)
+    measured, analytic = achieved([cache], ops)
 
     assert measured == Achieved("llm", "kv-cache", OTHER, 4, 8, 2.0, 1.0, None)
     assert analytic == Achieved("llm", "q_proj", "linear", 0, 0, None, None, 1.0)

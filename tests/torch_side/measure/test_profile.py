@@ -20,6 +20,7 @@ from PIL import Image
 import roofline
 from roofline.errors import InputError
 from roofline.records.measurement import Record, load_record
+from roofline.torch_side.load import SEED
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure import profile as module
 from roofline.torch_side.measure.memory_check import MemoryShortError
@@ -34,7 +35,7 @@ TICK_S = 1 / 1024
 def request(**changes: Any) -> Request:
     """Few samples of a tiny model, in a type that the spec which it is compared with has."""
     asked = {"model": "llava-tiny", "device": "cpu", "quant": "bf16", "hardware": "xeon-8480"}
-    return Request(**asked | changes)
+    return Request.of(**asked | changes)
 
 
 def run(progress: Progress | None = None, **changes: Any) -> Record:
@@ -104,7 +105,7 @@ def test_spans_are_the_components_and_the_whole(case: str, records: Records) -> 
 def test_every_mark_is_a_tick(case: str, records: Records) -> None:
     """Spans tile a run; decode steps add up; the whole is timed by itself, without marks."""
     found = records(case)
-    steps = max(found.inputs.output_tokens, 1)
+    steps = max(found.inputs["output_tokens"], 1)
 
     for name, span in found.components.items():
         assert set(span.samples_s) == {TICK_S * (steps if name == "decode" else 1)}
@@ -128,19 +129,19 @@ def test_flops_of_spans_are_those_of_the_analysis(case: str, records: Records) -
         "llava-tiny",
         "xeon-8480",
         "bf16",
-        visual_tokens=found.inputs.visual_tokens,
+        visual_tokens=found.inputs["visual_tokens"],
         reducer=asked.get("reducer"),
         **scenario,
     )
 
     assert found.whole.flops == float(estimate.end_to_end.flops)
-    assert found.whole.roofline_time_s == float(estimate.end_to_end.time_s)
+    assert found.whole.roofline_time_s == float(estimate.end_to_end.roofline_time_s)
     parts = sum(span.flops for span in found.components.values() if span.flops is not None)
     assert parts == pytest.approx(found.whole.flops, rel=1e-12)
     moved = sum(span.memory_access_bytes or 0.0 for span in found.components.values())
     assert moved == pytest.approx(found.whole.memory_access_bytes, rel=1e-12)
-    if found.inputs.stage == "prefill" and case != "prefill, fastv":
-        assert found.spans["llm"].flops == float(estimate.flops)
+    if found.inputs["stage"] == "prefill" and case != "prefill, fastv":
+        assert found.spans["llm"].flops == float(estimate.llm.flops)
     assert found.estimate == estimate.to_dict()
 
 
@@ -152,12 +153,12 @@ def test_decode_steps_of_an_answer_are_what_follows_the_prefill(records: Records
         for before in (0, 1)
     ]
 
-    assert found.flops == pytest.approx(sum(float(step.flops) for step in steps), rel=1e-12)
+    assert found.flops == pytest.approx(sum(float(step.llm.flops) for step in steps), rel=1e-12)
 
 
 def test_an_adaptive_count_is_found_out(records: Records) -> None:
     found = records("prefill, adaptive prumerge")
-    kept = found.inputs.visual_tokens
+    kept = found.inputs["visual_tokens"]
 
     assert 1 <= kept < 36
     assert found.estimate is not None
@@ -165,18 +166,38 @@ def test_an_adaptive_count_is_found_out(records: Records) -> None:
 
 
 def test_a_count_inside_the_llm_is_kept(records: Records) -> None:
-    assert records("prefill, fastv").inputs.visual_tokens == 9
-    assert run(reducer="fastv").inputs.visual_tokens == 36
+    assert records("prefill, fastv").inputs["visual_tokens"] == 9
+    assert run(reducer="fastv").inputs["visual_tokens"] == 36
 
 
 def test_what_was_asked_is_written_down_with_defaults_filled_in(records: Records) -> None:
     given = records("prefill, prumerge").inputs
 
-    assert (given.model, given.reducer, given.visual_tokens) == ("llava-tiny", "prumerge", 9)
-    assert (given.text_tokens, given.batch, given.stage) == (40, 1, "prefill")
-    assert (given.quant, given.mode, given.attention) == ("bf16", "eager", "sdpa")
-    assert (given.device, given.hardware) == ("cpu", "xeon-8480")
-    assert run(quant=None, hardware=None).inputs.quant == "fp32"
+    assert given == {
+        "model": "llava-tiny",
+        "hardware": "xeon-8480",
+        "quant": "bf16",
+        "reducer": "prumerge",
+        "visual_tokens": 9,
+        "text_tokens": 40,
+        "batch": 1,
+        "output_tokens": 0,
+        "stage": "prefill",
+        "attention": "sdpa",
+        "mode": "eager",
+        "checkpoint": None,
+        "image": None,
+        "device": "cpu",
+        "seed": SEED,
+    }
+    assert run(quant=None, hardware=None).inputs["quant"] == "fp32"
+
+
+def test_no_reducer_is_a_run_without_one(records: Records) -> None:
+    found = run(reducer="none")
+
+    assert found.inputs == records("prefill").inputs
+    assert list(found.spans) == [*WITHOUT, "whole"]
 
 
 def test_the_environment_names_versions_and_no_user(records: Records) -> None:
@@ -195,7 +216,10 @@ def test_without_a_spec_there_is_nothing_to_compare_with() -> None:
     found = run(hardware=None)
 
     assert found.estimate is None
+    assert found.inputs["hardware"] is None
     assert found.whole.roofline_time_s is None
+    assert found.whole.attainable_time_s is None
+    assert found.whole.flops == float(roofline.count("llava-tiny").end_to_end.flops)
     assert any("roofline calibrate" in note for note in found.notes)
 
 
@@ -231,7 +255,7 @@ def test_a_picture_and_a_checkpoint_are_named_without_their_folders(tmp_path: Pa
     Image.fromarray(noise).save(picture)
     found = run(checkpoint=str(checkpoint), image=str(picture))
 
-    assert (found.inputs.checkpoint, found.inputs.image) == ("weights", "photo.png")
+    assert (found.inputs["checkpoint"], found.inputs["image"]) == ("weights", "photo.png")
     assert str(tmp_path) not in found.to_json().decode()
 
 
@@ -391,11 +415,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown mode": ({"mode": "fast"}, "choose one of eager, compile, cuda-graph"),
     "unknown attention": ({"attention": "sparse"}, "choose one of sdpa, flash, eager"),
     "graphs without CUDA": ({"mode": "cuda-graph"}, "need a CUDA device"),
-    "an answer without tokens": ({"stage": "generate"}, "needs output tokens, 1 or more"),
+    "an answer without tokens": ({"stage": "generate"}, "needs output tokens: give --output"),
+    "an empty answer": ({"stage": "generate", "output_tokens": 0}, "output tokens, 1 or more"),
     "negative answer": ({"output_tokens": -1}, "output tokens must be whole numbers"),
-    "no visual tokens": ({"visual_tokens": 0}, "visual tokens must be whole numbers ≥ 1"),
+    "no visual tokens": ({"visual_tokens": 0}, "give visual tokens, 1 or more"),
+    "no token at all": ({"visual_tokens": 0, "text_tokens": 0}, "give visual tokens, 1 or more"),
+    "half a token": ({"visual_tokens": 1.5}, "visual tokens must be whole numbers ≥ 0, not 1.5"),
     "too many visual tokens": ({"visual_tokens": 37, "reducer": "prumerge"}, "37"),
-    "no batch": ({"batch": 0}, "batch must be whole numbers ≥ 1"),
+    "no batch": ({"batch": 0}, "sequences must be whole numbers ≥ 1"),
     "no photo of that name": ({"image": "missing.jpg"}, "missing.jpg"),
     "no picture": ({"image": __file__}, "no picture of a known format"),
     "no time": ({"cap_s": 0.0}, "cap_s"),

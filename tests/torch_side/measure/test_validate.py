@@ -81,8 +81,8 @@ def test_each_cell_is_what_the_analysis_predicts(found: Validation) -> None:
     cell = next(c for c in found.cells if (c.component, c.tokens, c.batch) == ("llm", 24, 1))
     estimate = roofline.analyze("llava-tiny", device(), "fp32", visual_tokens=16, text_tokens=8)
 
-    assert cell.attainable_time_s == pytest.approx(float(estimate.attainable_time_s))
-    assert cell.roofline_time_s == pytest.approx(float(estimate.time_s))
+    assert cell.attainable_time_s == pytest.approx(float(estimate.llm.attainable_time_s))
+    assert cell.roofline_time_s == pytest.approx(float(estimate.llm.roofline_time_s))
     assert all(sample > 0 for sample in cell.samples_s)
 
 
