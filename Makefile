@@ -4,14 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .NOTPARALLEL:  # two targets must not install into one environment at the same time
-.PHONY: run test check docs reports bench clean
+.PHONY: run test check mutants docs reports bench clean
 
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
 
-# loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker
+# loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker.
+# SlipCover warns that it measures no branches of the tests themselves, which nobody asked for.
 test: .venv/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	PYTHONWARNINGS='ignore:Unable to activate pytest:RuntimeWarning' \
+	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile
+	$(BIN)/python tools/coverage_report.py
 
 # .test as well: the type checker has to see the torch that roofline.torch_side uses
 check: .venv/.test .venv/.check
@@ -21,6 +24,11 @@ check: .venv/.test .venv/.check
 	$(BIN)/lint-imports
 	$(BIN)/python tools/docs.py --check
 	$(BIN)/python tools/gallery.py --check
+
+# Faults planted in copies of the tree, and whether a test notices: minutes, so not part of CI.
+# Another draw: make mutants ARGS='--path roofline/fitting --sample 200 --seed 1'
+mutants: .venv/.test .venv/.check
+	$(BIN)/python tools/mutants.py $(ARGS)
 
 docs: .venv/.core
 	$(BIN)/python tools/docs.py
@@ -51,5 +59,5 @@ bench: .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv dist build .mutants .coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -67,20 +67,22 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: `roofline --help` needs neither NumPy nor YAML."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'roofline' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # a type checker would believe in any name
 
-    home = _HOMES[name]
-    try:
-        return getattr(import_module(home), name)
-    except ModuleNotFoundError as error:
-        if not home.startswith("roofline.torch_side") or error.name not in (
-            "torch",
-            "transformers",
-        ):
-            raise
-        hint = f"roofline.{name} needs {error.name}: pip install 'roofline[profile]'"
-        raise ModuleNotFoundError(hint, name=error.name) from None
+    def __getattr__(name: str) -> Any:
+        """Import on first use: `roofline --help` needs neither NumPy nor YAML."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'roofline' has no attribute {name!r}")
+        from importlib import import_module
+
+        home = _HOMES[name]
+        try:
+            return getattr(import_module(home), name)
+        except ModuleNotFoundError as error:
+            if not home.startswith("roofline.torch_side") or error.name not in (
+                "torch",
+                "transformers",
+            ):
+                raise
+            hint = f"roofline.{name} needs {error.name}: pip install 'roofline[profile]'"
+            raise ModuleNotFoundError(hint, name=error.name) from None

@@ -8,7 +8,7 @@ nothing: it says whether the part of the report that rests on the laws that ship
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from roofline.device.laws import pointwise_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
+from roofline.device.roof import Number
 from roofline.fitting import fit_attention, fit_matmul
 from roofline.report.text.grid import grid
 from roofline.specs.catalog import all_hardware, load_hardware
@@ -56,7 +57,8 @@ class Errors(NamedTuple):
     def of(cls, predicted_s: Array, measured_s: Array) -> Errors:
         off = 100 * (predicted_s / measured_s - 1)
         size = np.abs(off)
-        return cls(off.size, np.median(off), np.median(size), np.mean(size), np.quantile(size, 0.9))
+        median, p90 = np.quantile(size, (0.5, 0.9)).tolist()
+        return cls(off.size, float(np.median(off)), median, float(np.mean(size)), p90)
 
     def cells(self) -> list[str]:
         signed = f"{self.signed:+.1f} %".replace("-", "−")
@@ -131,13 +133,13 @@ def layer(folder: Path) -> Layer:
         for name in ("num_tokens", "num_tensor_parallel_workers")
     )
     hidden, inner = 4096, 11008
-    shapes = {
+    shapes: dict[str, tuple[Number, Number]] = {
         "attn_pre_proj": (3 * hidden / ways, hidden),
         "attn_post_proj": (hidden, hidden / ways),
         "mlp_up_proj": (2 * inner / ways, hidden),
         "mlp_down_proj": (hidden, inner / ways),
     }
-    moved = {  # elements read and written, of a token
+    moved: dict[str, Number] = {  # elements read and written, of a token
         "input_layernorm": 2 * hidden,
         "post_attention_layernorm": 2 * hidden,
         "attn_rope": 4 * hidden / ways,
@@ -156,14 +158,14 @@ def layer(folder: Path) -> Layer:
         for op, elements in moved.items()
     }
     seconds = {op: table[f"{op}_ms"].to_numpy() / 1e3 for op in (*shapes, *moved)}
-    linear = sum(kernel.attainable_time_s for kernel in kernels.values())
-    predicted = linear + sum(vector.values())
-    measured = sum(seconds.values())
-    bound = sum(kernel.roofline_time_s for kernel in kernels.values()) + sum(
+    linear = _sum(kernel.attainable_time_s for kernel in kernels.values())
+    predicted = linear + _sum(vector.values())
+    measured = _sum(seconds.values())
+    bound = _sum(kernel.roofline_time_s for kernel in kernels.values()) + _sum(
         roof.seconds(0.0, 2 * tokens * elements) for elements in moved.values()
     )
     return Layer(
-        Errors.of(linear, sum(seconds[op] for op in shapes)),
+        Errors.of(linear, _sum(seconds[op] for op in shapes)),
         Errors.of(
             np.concatenate(list(vector.values())), np.concatenate([seconds[op] for op in moved])
         ),
@@ -171,6 +173,15 @@ def layer(folder: Path) -> Layer:
         Errors.of(bound, measured),
         Errors.of(predicted[ways == 1], measured[ways == 1]),
     )
+
+
+def _sum(times_s: Iterable[Array | None]) -> Array:
+    """Of one array per kernel; the device has laws of all."""
+    whole: Array = np.zeros(())
+    for seconds in times_s:
+        assert seconds is not None
+        whole = whole + seconds
+    return whole
 
 
 def shipped(tables: list[pd.DataFrame], folder: Path) -> str:
@@ -258,9 +269,9 @@ def refitted(tables: list[pd.DataFrame]) -> str:
             roof, test = kernel_roof(device, one.kernel), one.held_out
             rest, others = one.where(~test), one.where(test)
             law: MatmulLaw | AttentionLaw = (
-                fit_matmul(rest.rows, roof, kernel=one.kernel)
+                fit_matmul(rest.columns, roof, kernel=one.kernel)
                 if one.family == "matmul"
-                else fit_attention(rest.rows, roof)
+                else fit_attention(rest.columns, roof)
             )
             names = [device.name, one.family, one.kernel]
             whole.append([*names, *_on(others, device, law)])

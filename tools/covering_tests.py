@@ -54,7 +54,8 @@ class CoveringTests:
             elsewhere = not test.startswith(f"tests/{room}/")
             return test not in direct, elsewhere, self.seconds[test], test
 
-        chosen, spent = [], 0.0
+        chosen: list[str] = []
+        spent = 0.0
         for test in sorted(self._files.get(file, set()), key=rank):
             spent += self.seconds[test]
             if chosen and spent > budget_s:
@@ -90,33 +91,39 @@ class _Recorder:
 
 
 def covering_tests(folders: Sequence[str], trees: Sequence[Path]) -> CoveringTests:
-    """Of the tests in `folders`, by what was kept or else by running them."""
+    """Of the tests in `folders`, by what was kept or else by running them in the trees."""
     KEPT.mkdir(exist_ok=True)
     (KEPT / ".gitignore").write_text("*\n", encoding="utf-8")
-    files = sorted(f for folder in folders for f in (ROOT / folder).rglob("test_*.py"))
-    helpers = [f for f in (ROOT / "tests").rglob("*.py") if not f.name.startswith("test_")]
-    specs = [f for folder in SPECS for f in (ROOT / folder).rglob("*.yaml")]
-    common = {name: _hash(ROOT / name) for name in map(_name, [*helpers, *specs])}
-    kept = {file: KEPT / f"{_name(file).replace('/', '-')}.json" for file in files}
-    missing = [file for file in files if not _fresh(kept[file])]
+    tree = trees[0]
+    files = sorted(f for folder in folders for f in (tree / folder).rglob("test_*.py"))
+    shared = [f for f in (tree / "tests").rglob("*.py") if not f.name.startswith("test_")]
+    shared += [f for folder in SPECS for f in (tree / folder).rglob("*.yaml")]
+    common = {_name(file, tree): _hash(file) for file in shared}
+    kept = {file: KEPT / f"{_name(file, tree).replace('/', '-')}.json" for file in files}
+    missing = [file for file in files if not _fresh(kept[file], tree)]
     missing.sort(key=lambda file: file.stat().st_size, reverse=True)  # the longest first
-    jobs = [_measurement(_name(file), kept[file], common) for file in missing]
-    for number, (file, code, took) in enumerate(run_all(jobs, trees), 1):
+    jobs = [_measurement(_name(file, tree), kept[file], common) for file in missing]
+    failed = set()
+    for number, (name, code, took) in enumerate(run_all(jobs, trees), 1):
         note = "" if code == 0 else f", exit code {code}"
-        print(f"covered lines {number}/{len(jobs)}: {file}, {took:.0f} s{note}", flush=True)
+        print(f"covered lines {number}/{len(jobs)}: {name}, {took:.0f} s{note}", flush=True)
+        if code:  # what it ran until then is no map for the next time
+            failed.add(tree / name)
     found = CoveringTests()
     for file in files:
-        if _fresh(kept[file]):
+        if _fresh(kept[file], tree):
             found.add(json.loads(kept[file].read_text(encoding="utf-8")))
+        if file in failed:
+            kept[file].unlink(missing_ok=True)
     return found
 
 
-def _fresh(kept: Path) -> bool:
+def _fresh(kept: Path, tree: Path) -> bool:
     """Whether all that it rests on is as it was."""
     if not kept.exists():
         return False
     depends = json.loads(kept.read_text(encoding="utf-8"))["depends"]
-    return all(_hash(ROOT / name) == was for name, was in depends.items())
+    return all(_hash(tree / name) == was for name, was in depends.items())
 
 
 def _measurement(file: str, target: Path, common: dict[str, str]) -> Job[str]:
@@ -130,13 +137,13 @@ def _measurement(file: str, target: Path, common: dict[str, str]) -> Job[str]:
         measuring.stop()
         data = measuring.get_data()
         lines = {
-            Path(path).relative_to(tree).as_posix(): {
+            _name(Path(path), tree): {
                 line: [test for test in tests if test]
                 for line, tests in data.contexts_by_lineno(path).items()
             }
             for path in data.measured_files()
         }
-        depends = {name: _hash(ROOT / name) for name in [file, *lines]}
+        depends = {name: _hash(tree / name) for name in [file, *lines]}
         found = {"depends": common | depends, "seconds": recorder.passed, "lines": lines}
         target.write_text(json.dumps(found), encoding="utf-8")
         return code
@@ -144,8 +151,8 @@ def _measurement(file: str, target: Path, common: dict[str, str]) -> Job[str]:
     return Job(file, work, LONGEST_FILE_S)
 
 
-def _name(file: Path) -> str:
-    return file.relative_to(ROOT).as_posix()
+def _name(file: Path, tree: Path) -> str:
+    return file.relative_to(tree).as_posix()
 
 
 @cache

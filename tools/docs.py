@@ -3,6 +3,7 @@
 - `docs/cli.md`, the command reference, from the live commands;
 - the JSON Schemas beside the YAML files, from the spec classes;
 - the list of fusions in `docs/accounting.md`, from the code that relies on them;
+- the layers in `docs/architecture.md`, from the import contract and the first line of each room;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
   holds what the command prints.
 
@@ -11,12 +12,15 @@ With `--check` nothing is written; stale files are named and the exit code is 1.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -25,22 +29,28 @@ from roofline.model.fusions import FUSIONS
 from roofline.specs.catalog import json_schema
 
 ROOT = Path(__file__).resolve().parents[1]
+SCHEMAS: tuple[tuple[Literal["hardware", "models"], str], ...] = (
+    ("hardware", "hardware"),
+    ("models", "model"),
+)
 PAGES = ("README.md", "docs/*.md")
 OUTPUT_BLOCK = re.compile(r"(<!-- output: (?P<command>.+?) -->\n```text\n)(?P<text>.*?)(```)", re.S)
 
 FUSION_LIST = re.compile(r"(<!-- fusions -->\n)(.*?)(<!-- end -->)", re.S)
+LAYER_LIST = re.compile(r"(<!-- layers -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def generated() -> dict[Path, str]:
     """Every derived file and what it should hold."""
     files = {ROOT / "docs" / "cli.md": command_reference()}
-    for folder, name in (("hardware", "hardware"), ("models", "model")):
+    for folder, name in SCHEMAS:
         schema = json.dumps(json_schema(folder), indent=2, ensure_ascii=False) + "\n"
         files[ROOT / folder / f"{name}.schema.json"] = schema
     for pattern in PAGES:
         for page in sorted(ROOT.glob(pattern)):
             text = files.get(page) or page.read_text(encoding="utf-8")
             text = FUSION_LIST.sub(rf"\1{fusion_list()}\3", text)
+            text = LAYER_LIST.sub(rf"\1{layer_list()}\3", text)
             files[page] = OUTPUT_BLOCK.sub(_with_output, text)
     return files
 
@@ -60,6 +70,28 @@ def command_reference() -> str:
 
 def fusion_list() -> str:
     return "".join(f"- **{name}**: {text}\n" for name, text in FUSIONS.items())
+
+
+def layers() -> list[list[str]]:
+    """The rooms of `roofline`, top to bottom, those that stand side by side in one list."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    whole, *_ = settings["tool"]["importlinter"]["contracts"]
+    return [
+        [module.strip().removeprefix("roofline.") for module in layer.split("|")]
+        for layer in whole["layers"]
+    ]
+
+
+def layer_list() -> str:
+    return "".join(f"- **{room}**: {_first_line(room)}\n" for row in layers() for room in row)
+
+
+def _first_line(room: str) -> str:
+    """Of the docstring of a package or module in `roofline`."""
+    folder = ROOT / "roofline" / room
+    file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    return (text or "").partition("\n")[0]
 
 
 def _with_output(match: re.Match[str]) -> str:

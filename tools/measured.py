@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,11 @@ class MeasuredRun(NamedTuple):
         names = ("n", "k") if self.family == "matmul" else ("tokens", "num_heads")
         shapes = zip(*(self.column(name) for name in names), strict=True)
         return np.array([_hash(shape) % ONE_IN == 0 for shape in shapes])
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """As a fit takes them."""
+        return {str(name): self.rows[name] for name in self.rows}
 
     def column(self, name: str) -> Array:
         return np.asarray(self.rows[name], dtype=np.float64)

@@ -4,14 +4,13 @@
 
 Each fault goes into a copy of the tree, never into the working tree, and is met by the tests that
 run its line, until the first one fails. Faults that change nothing are listed in
-`tools/equivalent_mutants.toml`, each with its reason. Survivors are for reading: the exit code is 0.
+`tools/equivalent_mutants.toml`, each with its reason. Survivors are for people to read: the exit
+code is 0.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib.util
 import os
 import random
 import time
@@ -25,7 +24,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from covering_tests import CoveringTests, covering_tests
 from mutations import Mutation, mutations
-from runs import ROOT, TIMED_OUT, Job, copy_of_the_tree, prepare, run_all, run_tests
+from runs import TIMED_OUT, Job, copy_of_the_tree, prepare, run_all, run_tests
 
 CORE = (
     "roofline/model",
@@ -90,19 +89,19 @@ class _Ranked:
         items.sort(key=lambda item: self.rank[item.nodeid])
 
 
-def all_mutants(paths: Sequence[str]) -> list[Mutant]:
+def all_mutants(tree: Path, paths: Sequence[str]) -> list[Mutant]:
     """Every mutant of the modules under `paths`, in order."""
     files = sorted(
         file
         for path in paths
-        for file in ((ROOT / path).rglob("*.py") if (ROOT / path).is_dir() else [ROOT / path])
+        for file in ((tree / path).rglob("*.py") if (tree / path).is_dir() else [tree / path])
         if file.exists()
     )
     found = []
     for file in files:
         source = file.read_text(encoding="utf-8")
         lines = source.splitlines()
-        name = file.relative_to(ROOT).as_posix()
+        name = file.relative_to(tree).as_posix()
         found += [Mutant(name, m, lines[m.line - 1].strip()) for m in mutations(source)]
     return found
 
@@ -142,20 +141,20 @@ def judged(
 
 
 def _job(mutant: Mutant, tests: Sequence[str], limit_s: float) -> Job[Mutant]:
-    original = (ROOT / mutant.file).read_text(encoding="utf-8")
-    changed = mutant.mutation.applied(original)
+    kept = ""
 
     def before(tree: Path) -> None:
+        nonlocal kept
         file = tree / mutant.file
-        file.write_text(changed, encoding="utf-8")
-        Path(importlib.util.cache_from_source(str(file))).unlink(missing_ok=True)
+        kept = file.read_text(encoding="utf-8")
+        file.write_text(mutant.mutation.applied(kept), encoding="utf-8")
 
     def work(tree: Path) -> int:
         files = sorted({test.split("::")[0] for test in tests})
         return run_tests(tree, ["-x", *files], [_Ranked(tests)])
 
     def after(tree: Path) -> None:
-        (tree / mutant.file).write_text(original, encoding="utf-8")
+        (tree / mutant.file).write_text(kept, encoding="utf-8")
 
     return Job(mutant, work, limit_s, before, after)
 
@@ -200,10 +199,10 @@ def report(mutants: Sequence[Mutant], total: int) -> str:
     return "\n".join(lines)
 
 
-def stale_equivalents() -> list[str]:
+def stale_equivalents(tree: Path) -> list[str]:
     """Entries of the list whose line or change is no more."""
     entries = equivalents()
-    known = {m.key for m in all_mutants(sorted({file for file, _, _ in entries}))}
+    known = {m.key for m in all_mutants(tree, sorted({file for file, _, _ in entries}))}
     return [" | ".join(key) for key in entries if key not in known]
 
 
@@ -217,19 +216,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     started = time.monotonic()
-    mutants = everything = all_mutants(options.path)
-    if options.sample and options.sample < len(everything):
-        mutants = random.Random(options.seed).sample(everything, options.sample)
-    for mutant in mutants:
-        ast.parse(mutant.mutation.applied((ROOT / mutant.file).read_text(encoding="utf-8")))
     prepare()
     with TemporaryDirectory(prefix="mutants-") as scratch:
         trees = [copy_of_the_tree(Path(scratch) / str(i)) for i in range(options.workers)]
+        mutants = everything = all_mutants(trees[0], options.path)
+        if options.sample and options.sample < len(everything):
+            mutants = random.Random(options.seed).sample(everything, options.sample)
         known = covering_tests([*TESTS, *options.tests], trees)
         check_unchanged(known, mutants, trees[0])
         print(report(judged(mutants, known, trees, options.budget), len(everything)))
-    for entry in stale_equivalents():
-        print(f"stale in {EQUIVALENT.name}: {entry}")
+        for entry in stale_equivalents(trees[0]):
+            print(f"stale in {EQUIVALENT.name}: {entry}")
     print(f"{time.monotonic() - started:.0f} s")
 
 

@@ -207,8 +207,8 @@ def _changes(
         case ast.Call():
             yield from _call_changes(node)
     # a condition of `and`, `not` or a comparison has mutations of its own
-    condition = isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
-    if condition and slot[1] in ("test", "ifs"):
+    condition = slot[1] in ("test", "ifs")
+    if condition and isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
         yield "negated condition", ast.UnaryOp(ast.Not(), node)
     if isinstance(node, ast.stmt) and anchor is None and _removable(node, slot):
         yield "removed statement", ast.Pass()

@@ -1,0 +1,1 @@
+"""The commands: parse, ask the library, render, write; one module each."""

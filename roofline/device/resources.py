@@ -8,7 +8,7 @@ that asks for an amount of it (`Op.elsewhere`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -16,8 +16,10 @@ from roofline.errors import UnsupportedModeError
 from roofline.registry import Registry
 from roofline.specs.hardware import Hardware
 
-Bound: TypeAlias = Literal["compute", "memory", "link"]
+Bound: TypeAlias = Literal["compute", "link", "memory"]
 """What an op is said to be bound by."""
+BOUNDS: tuple[Bound, ...] = get_args(Bound)
+"""Of roofs that are equally high the first counts."""
 
 
 class Resource(Struct, frozen=True):

@@ -52,7 +52,7 @@ AXES = (
     Axis(
         "quant",
         "Quant",
-        "fp32, fp16, bf16, fp8, int8, int4, w8a16, w4a16 or any wXaYkvZ.",
+        "fp32, fp16, bf16, fp8, int8, int4, w8a16, w4a16, any wXaYkvZ, or a YAML file.",
         default="fp16",
     ),
     Axis(

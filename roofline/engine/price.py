@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from roofline.device.law_choice import LawChoice, Seconds
 from roofline.device.peaks import ComponentPeaks
-from roofline.device.resources import RESOURCES, Bound
+from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
 from roofline.engine.memo import MemoTable
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
@@ -25,8 +25,6 @@ from roofline.model.polynomial import Array, Derived, Point, Polynomial
 
 FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
-_BOUNDS: tuple[Bound, ...] = ("compute", "memory", "link")
-"""Of roofs that are equally high the first counts."""
 
 
 class KernelTimes(Struct, frozen=True):
@@ -103,8 +101,8 @@ class PricePlan:
         """Variables that differ from one decode step to the next."""
         self.count_plan = CountPlan(counts)
         used = {RESOURCES.find(name).bound for op in counts.rows for name in op.amounts_at}
-        self.bounds = tuple(b for b in _BOUNDS if b in used or b in ("compute", "memory"))
-        """What its ops may be bound by."""
+        self.bounds = tuple(b for b in BOUNDS if b in used or b in ("compute", "memory"))
+        """What its ops may be bound by, memory last."""
         bound_times = (f"{bound}_bound_time_s" for bound in self.bounds[:-1])
         self.outputs = (*self.count_plan.outputs, "roofline_time_s", *bound_times, *FROM_LAWS)
 
@@ -126,9 +124,25 @@ class PricePlan:
             op.phase,
             op.count,
             tuple(tuple(each) or (Polynomial({}),) for each in roofs.values()),
-            self.laws.seconds(op) if self.laws else None,
+            self._attainable(op),
             law.p90_error_percent / 100 if law else 0.0,
         )
+
+    def _attainable(self, op: CountedOp) -> Seconds | None:
+        """What the device's laws say of one occurrence; None for a device without any.
+
+        They know of DRAM and of units that compute: what waits for something else takes at least
+        that, and an op that no law goes for its roofline.
+        """
+        if self.laws is None:
+            return None
+        law, times = self.laws.seconds(op), self.resource_times(op)
+        waits = [seconds for name, seconds in times.items() if law is None or name in op.elsewhere]
+        if law is None:
+            return lambda point: point.maximum(waits)
+        if not waits:
+            return law
+        return lambda point: np.maximum(law(point), point.maximum(waits))
 
     @cached_property
     def _kernels(self) -> list[KernelGroup]:

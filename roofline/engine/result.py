@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from roofline.device.resources import BOUNDS, Bound
 from roofline.engine.scenario import plain
 from roofline.model.polynomial import Array
-
-if TYPE_CHECKING:
-    pass
 
 
 class Quantities(Struct, frozen=True, eq=False, kw_only=True):
@@ -67,7 +65,7 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
 
     roofline_time_s: Array
     """Σ over ops of the time at their slowest resource: no kernel is faster."""
-    bound_times_s: Mapping[str, Array]
+    bound_times_s: Mapping[Bound, Array]
     """Of that, seconds in ops bound by compute, and by what else is not memory."""
     attainable_time_s: Array | None
     """Σ over kernels of what the device's laws say; None for a device without laws.
@@ -111,7 +109,7 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
         """What the larger share of roofline time waits for; in the JSON null if nothing runs."""
         shares = dict(self.bound_times_s)
         shares["memory"] = self.roofline_time_s - sum(shares.values(), np.zeros(()))
-        names = sorted(shares, key=_BOUND_ORDER.index)
+        names = sorted(shares, key=BOUNDS.index)
         largest = np.argmax(np.broadcast_arrays(*(shares[name] for name in names)), axis=0)
         bound: NDArray[np.str_] = np.asarray(names)[largest]
         return bound
@@ -150,7 +148,6 @@ _PRICED = (
     "bound",
     "fits",
 )
-_BOUND_ORDER = ("compute", "memory", "link")
 
 
 class OpQuantities(Struct, frozen=True, eq=False, kw_only=True):

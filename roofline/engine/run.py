@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from roofline.device.borrowed import laws_of
 from roofline.device.law_choice import LawChoice
 from roofline.device.peaks import component_peaks
+from roofline.device.resources import BOUNDS
 from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
@@ -39,8 +40,9 @@ from roofline.units import TERA
 
 
 class Case(Struct, frozen=True, eq=False):
-    """Configurations that one layout goes for: all, those of one token count of a reducer, or those
-    with images and those without.
+    """Configurations that one layout goes for.
+
+    Those are all; or those of one token count of a reducer; or those with images, or without.
     """
 
     layout: Layout
@@ -193,7 +195,11 @@ _remembered_plan = lru_cache(maxsize=64)(_plan)
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
     """Fill in visual tokens that were not given; refuse those that contradict the model."""
     visual = scenario.counts.get("visual_tokens")
-    if layout.llm is None and visual is not None:
+    if (
+        layout.llm is None
+        and visual is not None
+        and np.any(visual != layout.unreduced_visual_tokens)
+    ):
         raise ScenarioError(
             f"{layout.name} has no LLM that visual tokens could reach: leave them out"
         )
@@ -222,11 +228,8 @@ def _figures(
     shaped = {name: value.reshape(shape)[()] for name, value in values.items()}
     if kind is Quantities:
         return {name: shaped[name] for name in (*COUNTED, "weight_bytes")}
-    bound = {
-        name.removesuffix("_bound_time_s"): shaped.pop(name)
-        for name in values
-        if name.endswith("_bound_time_s")
-    }
+    names = {bound: f"{bound}_bound_time_s" for bound in BOUNDS}
+    bound = {bound: shaped.pop(name) for bound, name in names.items() if name in shaped}
     if lawless:
         shaped |= dict.fromkeys(FROM_LAWS)  # type: ignore[arg-type]
     return {**shaped, "bound_times_s": bound}

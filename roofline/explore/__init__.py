@@ -1,0 +1,1 @@
+"""Many estimates at once: sweeps, studies, tables that others published."""

@@ -51,13 +51,13 @@ def stream(
     if chunk < 1:
         raise ScenarioError(f"`chunk` must be 1 or more, and is {chunk}")
     grid = _grid(model, hardware, quant, axes)
+    if not grid.shape:
+        grid = replace(grid, counts={name: array[None] for name, array in grid.counts.items()})
     for first in range(0, prod(grid.shape), chunk):
         flat = np.arange(first, min(first + chunk, prod(grid.shape)))
         index = np.unravel_index(flat, grid.shape)
         counts = {
-            name: array
-            if not array.ndim
-            else array[tuple(i if n > 1 else 0 for i, n in zip(index, array.shape, strict=True))]
+            name: np.broadcast_to(array, grid.shape)[index] if array.ndim else array
             for name, array in grid.counts.items()
         }
         yield Estimate.of(replace(grid, counts=counts))

@@ -1,0 +1,1 @@
+"""What a model computes and moves, on no device: polynomials, ops, blocks, architectures."""

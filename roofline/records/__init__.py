@@ -1,0 +1,1 @@
+"""What was observed: measurements and their statistics, validations, published results."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from roofline.engine.axes import AXES
+from roofline.engine.axes import AXES, COUNTS
 from roofline.errors import InputError
 from roofline.records.statistics import Summary, summarize
 from roofline.specs.hardware import Hardware
@@ -151,6 +151,16 @@ RUN = ("mode", "attention", "checkpoint", "image", "device", "seed")
 None for noise, `attention` the implementation in transformers."""
 
 
+_ASKED: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys((axis.name for axis in AXES if axis.name != "accounting"), (str,)),
+    **dict.fromkeys(RUN, (str,)),
+    **dict.fromkeys((*(axis.name for axis in COUNTS), "seed"), (int,)),
+    **dict.fromkeys(("reducer", "hardware", "checkpoint", "image"), (str, type(None))),
+}
+"""Types of what a record needs to say of its run."""
+_WORDS = {str: "a name", int: "a whole number", type(None): "null"}
+
+
 class Record(Struct, frozen=True, kw_only=True):
     """One run of `roofline profile`."""
 
@@ -160,9 +170,9 @@ class Record(Struct, frozen=True, kw_only=True):
     complete: bool
     """False where the run was interrupted: what had been measured by then is here."""
     inputs: dict[str, Any]
-    """What was run, defaults filled in, files by their names alone: the axes of its scenario
-    (visual tokens as they reached the LLM, or as many as a reducer inside it was to keep;
-    `hardware` the spec that the run is compared with) and `RUN`."""
+    """What was run, defaults filled in, files by their names alone: the axes of its scenario and
+    `RUN`. Visual tokens are those that reached the LLM, or as many as a reducer inside it was to
+    keep; `hardware` is the spec that the run is compared with."""
     specs: dict[str, str]
     """Name of each spec that went in → SHA-256 of its content."""
     environment: Facts
@@ -185,9 +195,12 @@ class Record(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if WHOLE not in self.spans:
             raise RecordError(f"`spans` lacks `{WHOLE}`")
-        axes = (axis.name for axis in AXES if axis.name != "accounting")
-        if lacking := [name for name in (*axes, *RUN) if name not in self.inputs]:
+        if lacking := [name for name in _ASKED if name not in self.inputs]:
             raise RecordError(f"`inputs` lacks {', '.join(lacking)}")
+        for name, types in _ASKED.items():
+            if type(self.inputs[name]) not in types:
+                words = " or ".join(_WORDS[known] for known in types)
+                raise RecordError(f"`inputs.{name}` is {words}, not {self.inputs[name]!r}")
 
     @property
     def whole(self) -> TimedSpan:

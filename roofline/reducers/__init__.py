@@ -1,4 +1,6 @@
-"""Visual-token reducers by name, and what each costs. No torch: `torch_side.reduce` runs them.
+"""Methods that reduce visual tokens: what each leaves, and what it costs itself.
+
+No torch: `torch_side.reduce` runs them.
 
 >>> find("fastv:k=3").full_llm_layers
 3

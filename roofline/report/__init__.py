@@ -1,0 +1,1 @@
+"""What people read: text, charts as data, their drawings, documents."""

@@ -24,7 +24,6 @@ from roofline.report.plots import DOUBLE_IN, draw, render
 from roofline.report.text import study_tables as tables
 from roofline.report.text.record import facts
 from roofline.report.text.study_answers import answer, fronts_by_place
-from roofline.specs.catalog import load_quantization
 
 _FORMATS = ("png", "svg")
 TERMS = (
@@ -129,10 +128,11 @@ def _choices(study: Study) -> Iterator[Block]:
         f"Accuracies as published: {accuracy.published().source}. Costs are computed here, each "
         "method at its own number of visual tokens, with "
         f"{_listed(study.inputs['text_tokens'])} text tokens. Methods were trained and tested "
-        "under different conditions; the tables tell where the paper does. One point is a hundredth of a "
-        "benchmark's scale: 1 %, 20 of MME's 2000, 0.05 of a score of 5."
+        "under different conditions; the tables tell where the paper does. One point is a "
+        "hundredth of a benchmark's scale: 1 %, 20 of MME's 2000, 0.05 of a score of 5."
     )
-    quantized = [name for name in study.inputs["quant"] if load_quantization(name).weight_bits < 16]
+    modes = {p.quant: p.estimate.scenario.quant for p in study.prompts}
+    quantized = [name for name, mode in modes.items() if mode.weight_bits < 16]
     if quantized:
         yield Paragraph(
             "Scores are of models in 16 bit: what they become in "

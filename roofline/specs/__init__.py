@@ -1,0 +1,1 @@
+"""What YAML files say: devices, models, quantization modes, each figure with its source."""

@@ -5,13 +5,12 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from roofline import analyze
 from roofline.cli import analyze as command
-from roofline.engine import analysis, scenario
 from roofline.report.text import estimates as tables
 
 Cli = Callable[..., Any]
@@ -38,9 +37,6 @@ def vicuna_7b_flops(tokens: int) -> int:
 
 
 def test_the_restated_choices_are_those_of_the_library() -> None:
-    assert command.STAGES == scenario.STAGES == get_args(scenario.Stage)
-    assert command.ATTENTIONS == analysis.ATTENTIONS
-    assert command.ACCOUNTINGS == analysis.ACCOUNTINGS
     assert set(command.FORMATS) == set(tables.FORMATS)
 
 
@@ -68,6 +64,14 @@ def test_a_table_says_what_it_is_about_and_what_comes_out(run: Cli) -> None:
         [*LLAVA, "--hw", "v100", "--visual-tokens", "40", "--per-op"],
         [*LLAVA, "--hw", "a100", "--stage", "generate", "--output-tokens", "64"],
         ["--model", "clip-vit-l-336", "--hw", "h100"],
+        LLAVA,
+        [*LLAVA, "--visual-tokens", "40", "--per-op"],
+        [*LLAVA, "--visual-tokens", "0", "--hw", "h200"],
+        [*LLAVA, "--visual-tokens", "560", "--hw", "h200"],
+        [*LLAVA, "--hw", "h200", "--reducer", "prumerge,fastv,none"],
+        [*LLAVA, "--hw", "h200", "--stage", "decode", "--visual-tokens", "40"],
+        ["--model", "llava-1.5-7b,vicuna-7b", "--hw", "h200,v100", "--visual-tokens", "40"],
+        [*LLAVA, "--hw", "h200", "--batch", "1,8", "--text-tokens", "0,40", "--quant", "fp16,int8"],
     ],
     ids=" ".join,
 )
@@ -86,8 +90,11 @@ def test_json_is_the_document_of_the_library(run: Cli) -> None:
     assert (code, err) == (0, "")
     document = json.loads(out)
     assert document == analyze("vicuna-7b", "v100", quant="int4", visual_tokens=40).to_dict()
-    assert document["totals"]["flops"] == vicuna_7b_flops(80)
-    assert document["unreduced"]["flops"] == vicuna_7b_flops(616)
+    assert list(document) == [
+        *("inputs", "device", "components", "end_to_end", "comparison", "reducer")
+    ]
+    assert document["components"]["llm"]["flops"] == vicuna_7b_flops(80)
+    assert document["comparison"]["components"]["llm"]["flops"] == vicuna_7b_flops(616)
     assert document["inputs"] == {
         "model": "vicuna-7b",
         "hardware": "v100",
@@ -128,12 +135,13 @@ def test_csv_has_a_header_and_the_figures_of_the_json(call: Cli) -> None:
 
     expected = {
         **document["inputs"],
-        **document["totals"],
         **{f"end_to_end_{name}": value for name, value in document["end_to_end"].items()},
-        **{f"saving_{name}": value for name, value in document["saving"].items()},
+        **{f"llm_{name}": value for name, value in document["components"]["llm"].items()},
+        **{n: document["comparison"][n] for n in ("speedup", "roofline_speedup", "tie")},
+        "unreduced_fits": document["comparison"]["fits"],
     }
     assert row == {name: "" if value is None else str(value) for name, value in expected.items()}
-    assert float(row["flops"]) == vicuna_7b_flops(80)
+    assert float(row["llm_flops"]) == vicuna_7b_flops(80)
 
 
 @pytest.mark.parametrize("arguments", [README, SEVERAL], ids=["one", "several"])
@@ -155,7 +163,7 @@ def test_per_op_in_json(call: Cli) -> None:
     ops = {op["name"]: op for op in document["ops"]}
     assert len(ops) == len(document["ops"])
     assert ops["gate_proj"]["flops"] == 32 * 2 * 80 * 4096 * 11008
-    assert sum(op["flops"] for op in document["ops"]) == document["totals"]["flops"]
+    assert sum(op["flops"] for op in document["ops"]) == document["end_to_end"]["flops"]
 
 
 def test_per_op_in_csv(call: Cli) -> None:
@@ -188,7 +196,7 @@ def test_several_configurations_in_json_are_a_list(call: Cli) -> None:
     assert found == COMBINATIONS
     for document in documents:
         tokens = document["inputs"]["visual_tokens"] + 40
-        assert document["totals"]["flops"] == vicuna_7b_flops(tokens)
+        assert document["components"]["llm"]["flops"] == vicuna_7b_flops(tokens)
 
 
 def test_several_configurations_in_csv_are_rows(call: Cli) -> None:
@@ -214,6 +222,37 @@ def test_without_visual_tokens_the_model_says_how_many(call: Cli) -> None:
     out = call("analyze", "--model", "llava-1.5-7b", "--hw", "v100", "--format", "json").out
 
     assert json.loads(out)["inputs"]["visual_tokens"] == 576
+
+
+def test_without_a_device_there_are_counts_alone(call: Cli) -> None:
+    code, out, err = call("analyze", "--model", "vicuna-7b", "--visual-tokens", "40")
+    document, priced = (
+        json.loads(call("analyze", *options, "--format", "json").out)
+        for options in (README[:2] + README[4:], README)
+    )
+    rows = csv.DictReader(io.StringIO(call("analyze", *SEVERAL[:2], "--format", "csv").out))
+
+    assert (code, err) == (0, "")
+    assert f"{vicuna_7b_flops(80) / 1e12:.2f} TFLOP" in out
+    assert not any(word in out for word in ("time", "Bound", " ms", "Peak, "))
+    assert document["inputs"] == priced["inputs"] | {"hardware": None}
+    assert "device" not in document
+    figures = document["components"]["llm"]
+    assert figures.items() <= priced["components"]["llm"].items()
+    assert figures["flops"] == vicuna_7b_flops(80)
+    assert document["comparison"]["savings"]["llm"]["flops"] == pytest.approx(
+        vicuna_7b_flops(616) / vicuna_7b_flops(80), rel=1e-15
+    )
+    assert [float(row["llm_flops"]) for row in rows] == [vicuna_7b_flops(616)]
+
+
+def test_no_reducer_is_the_prompt_without_one(call: Cli) -> None:
+    given = [*LLAVA, "--hw", "h200", "--visual-tokens", "40", "--format", "json"]
+
+    assert call("analyze", *given, "--reducer", "none") == call("analyze", *given)
+    many = json.loads(call("analyze", *given, "--reducer", "prumerge,none").out)
+    assert [document["inputs"]["reducer"] for document in many] == ["prumerge", None]
+    assert many[1] == json.loads(call("analyze", *given).out)
 
 
 def test_a_spec_of_the_users_own(call: Cli, tmp_path: Path) -> None:

@@ -26,19 +26,31 @@ BAD: dict[str, tuple[list[str], str]] = {
     "quant of no bits": (analyze(quant="w0a8"), "1 to 32 bits"),
     "empty model": (analyze(model=""), "unknown model"),
     "model with a line break": (analyze(model="vicuna\n7b"), "unknown model"),
-    "no visual tokens": (analyze(visual_tokens="0"), "visual tokens must be whole numbers ≥ 1"),
+    "no token at all": (analyze(visual_tokens="0", text_tokens="0"), "a prompt needs a token"),
     "negative visual tokens": (analyze(visual_tokens="-3"), "not -3"),
-    "visual tokens in words": (analyze(visual_tokens="x"), "'x' is not a valid integer"),
-    "half a visual token": (analyze(visual_tokens="1.5"), "'1.5' is not a valid integer"),
-    "no text": (analyze(text_tokens="0"), "text tokens must be whole numbers ≥ 1"),
-    "no batch": (analyze(batch="0"), "batch must be whole numbers ≥ 1"),
+    "visual tokens in words": (analyze(visual_tokens="x"), "'x' is not a whole number"),
+    "half a visual token": (analyze(visual_tokens="1.5"), "'1.5' is not a whole number"),
+    "an x too many": (analyze(visual_tokens="4x"), "'--visual-tokens': '4x' is not a whole number"),
+    "no count": (analyze(batch=""), "'--batch': '' is not a whole number"),
+    "two commas": (analyze(visual_tokens="40,,144"), "'40,,144' has an empty place"),
+    "a comma at the end": (analyze(quant="fp16,"), "'--quant': 'fp16,' has an empty place"),
+    "one bad of several with commas": (analyze(visual_tokens="40,4x"), "'4x' is not a whole"),
+    "negative text": (analyze(text_tokens="-1"), "text tokens must be whole numbers ≥ 0"),
+    "too many tokens": (analyze(text_tokens="10000001"), "text tokens must be at most 10,000,000"),
+    "no batch": (analyze(batch="0"), "sequences must be whole numbers ≥ 1"),
+    "generate what": (analyze(stage="generate"), "needs output tokens: give --output-tokens"),
+    "unknown reducer": (analyze(model="llava-1.5-7b", reducer="prumrge"), "did you mean prumerge"),
+    "reducer of an LLM": (analyze(reducer="prumerge"), "a reducer needs an LMM"),
+    "nothing left by a reducer": (
+        analyze(model="llava-1.5-7b", reducer="prumerge", visual_tokens="0"),
+        "2 to 576 visual tokens",
+    ),
     "negative output": (analyze(output_tokens="-1"), "output tokens must be whole numbers ≥ 0"),
     "unknown stage": (analyze(stage="train"), "'prefill', 'decode', 'generate'"),
     "unknown attention": (analyze(attention="sparse"), "'flash', 'eager'"),
-    "unknown accounting": (analyze(accounting="magic"), "'exact', 'llm-viewer'"),
+    "unknown accounting": (analyze(accounting="magic"), "known: exact, llm-viewer"),
     "unknown format": (analyze(format="xml"), "'table', 'json', 'csv', 'md'"),
     "no model": (["analyze", "--hw", "v100"], "Missing option '--model'"),
-    "no hardware": (["analyze", "--model", "vicuna-7b"], "Missing option '--hw'"),
     "no options": (["analyze"], "Missing option"),
     "unknown option": ([*ANALYZE, "--gpu", "v100"], "--gpu"),
     "an argument too many": ([*ANALYZE, "a100"], "a100"),
@@ -84,7 +96,7 @@ def test_bad_input_leaves_no_file(arguments: list[str], call: Cli, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "case", ["unknown hardware", "no visual tokens", "no model", "unknown command"]
+    "case", ["unknown hardware", "no token at all", "no model", "unknown command"]
 )
 def test_in_a_process_of_its_own_there_is_no_traceback_either(case: str, run: Cli) -> None:
     arguments, hint = BAD[case]

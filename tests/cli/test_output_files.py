@@ -40,7 +40,7 @@ def test_the_format_follows_the_ending(name: str, form: str, call: Cli, tmp_path
 def test_a_format_that_is_asked_for_wins_over_the_ending(call: Cli, tmp_path: Path) -> None:
     call(*ANALYZE, "-o", "result.txt", "--format", "json")
 
-    assert json.loads((tmp_path / "result.txt").read_text(encoding="utf-8"))["totals"]["flops"]
+    assert json.loads((tmp_path / "result.txt").read_text(encoding="utf-8"))["end_to_end"]["flops"]
 
 
 def test_a_dash_is_the_terminal(call: Cli, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     found = load_record(tmp_path / "record.json")
     assert found.complete
     assert list(found.spans) == ["vision", "reducer", "connector", "llm", "whole"]
-    assert found.inputs.visual_tokens == 9
+    assert found.inputs["visual_tokens"] == 9
     assert found.host is not None
     assert out.startswith("llava-tiny with prumerge, prefill, on ")
     assert "llm, op by op" in out
@@ -59,18 +59,36 @@ def test_without_a_file_the_record_is_only_shown(
     assert not list(tmp_path.iterdir())
     assert asked == [
         request.Request(
-            model="llava-tiny",
+            scenario=asked[0].scenario,
             device="cpu",
-            stage="generate",
-            output_tokens=3,
-            batch=2,
-            hardware="h200",
-            quant="bf16",
             cap_s=2.5,
             attention="eager",
             per_op=True,
         )
     ]
+    assert asked[0].scenario.inputs == {
+        "model": "llava-tiny",
+        "hardware": "h200",
+        "quant": "bf16",
+        "reducer": None,
+        "visual_tokens": None,
+        "text_tokens": 40,
+        "batch": 2,
+        "output_tokens": 3,
+        "stage": "generate",
+        "attention": "eager",
+        "accounting": "exact",
+    }
+
+
+def test_no_reducer_is_a_run_without_one(
+    call: Cli, record: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[request.Request] = []
+    monkeypatch.setattr(runtime, "profile", lambda given, **_: (asked.append(given), record())[1])
+
+    assert call(*TINY, "--reducer", "none").code == 0
+    assert [given.scenario.reducer for given in asked] == [None]
 
 
 def test_an_interrupted_run_is_kept_and_ends_as_one(
@@ -136,8 +154,9 @@ def test_a_real_ctrl_c_leaves_a_record(environment: dict[str, str], tmp_path: Pa
 
 BAD: dict[str, tuple[list[str], str]] = {
     "no model": (["profile"], "Missing option '--model'"),
-    "unknown model": ([*SHORT, "--model", "llava-tinny"], "llava-tiny"),
-    "not an LMM": ([*SHORT, "--model", "vicuna-7b"], "profile one, such as llava-1.5-7b"),
+    "unknown model": (["profile", "--model", "llava-tinny"], "llava-tiny"),
+    "not an LMM": (["profile", "--model", "vicuna-7b"], "profile one, such as llava-1.5-7b"),
+    "two models": ([*SHORT, "--model", "vicuna-7b"], "'--model': takes one value here, and got 2"),
     "unknown hardware": ([*SHORT, "--hw", "v101"], "v100"),
     "unknown reducer": ([*SHORT, "--reducer", "prumerg"], "prumerge"),
     "unknown device": ([*SHORT, "--device", "gpu"], "unknown device 'gpu'"),
@@ -147,10 +166,18 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown quant": ([*SHORT, "--quant", "int5"], "int4"),
     "quant without kernels": ([*SHORT, "--quant", "int4"], "no kernels for int4 on cpu"),
     "graphs on a CPU": ([*SHORT, "--mode", "cuda-graph"], "use mode eager"),
-    "no answer": ([*SHORT, "--stage", "generate"], "needs output tokens, 1 or more"),
+    "no answer": ([*SHORT, "--stage", "generate"], "needs output tokens: give --output-tokens"),
+    "an empty answer": (
+        [*SHORT, "--stage", "generate", "--output-tokens", "0"],
+        "needs output tokens, 1 or more",
+    ),
     "no time": ([*TINY, "--seconds", "0"], "0.0 is not in the range x>0"),
-    "half a token": ([*SHORT, "--visual-tokens", "1.5"], "'1.5' is not a valid integer"),
-    "no visual tokens": ([*SHORT, "--visual-tokens", "0"], "must be whole numbers ≥ 1"),
+    "half a token": ([*SHORT, "--visual-tokens", "1.5"], "'1.5' is not a whole number"),
+    "no visual tokens": ([*SHORT, "--visual-tokens", "0"], "give visual tokens, 1 or more"),
+    "no visual tokens with a reducer": (
+        [*SHORT, "--visual-tokens", "0", "--reducer", "fastv"],
+        "give visual tokens, 1 or more",
+    ),
     "no such image": ([*SHORT, "--image", "missing.jpg"], "No such file"),
     "no image": ([*SHORT, "--image", "notes.png"], "no picture of a known format"),
     "no such checkpoint": ([*SHORT, "--checkpoint", "./nowhere"], "nowhere"),
@@ -216,7 +243,6 @@ def test_what_is_missing_is_named_with_its_remedy(
 
 
 def test_choices_are_those_of_the_runtime() -> None:
-    assert command.STAGES == request.STAGES
     assert tuple(modes.MODES) == command.MODES
     assert tuple(request.ATTENTIONS) == command.ATTENTIONS
 

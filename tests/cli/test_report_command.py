@@ -70,7 +70,7 @@ def test_a_record_brings_its_model_and_device(
     assert call("report", "--record", "run-1.json", "-o", "out").code == 0
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert text.startswith("# llava-1.5-7b on h200: fp16")
-    assert "**MeasuredRun, run-1.**" in text
+    assert "**Measured, run-1.**" in text
     assert "## Measured" in text
 
 
@@ -78,7 +78,7 @@ def test_what_is_not_named_is_as_in_the_records(
     call: Cli, record: Callable[..., Record], tmp_path: Path
 ) -> None:
     run = record()
-    inputs = replace(run.inputs, quant="int8", visual_tokens=36, text_tokens=50, batch=2)
+    inputs = run.inputs | {"quant": "int8", "visual_tokens": 36, "text_tokens": 50, "batch": 2}
     for name in ("one", "two"):
         (tmp_path / f"{name}.json").write_bytes(replace(run, inputs=inputs).to_json())
     both = ("report", "--record", "one.json", "--record", "two.json")
@@ -86,7 +86,7 @@ def test_what_is_not_named_is_as_in_the_records(
     def told(*words: str) -> list[str]:
         assert call(*both, *words, "-o", "out", "--force").code == 0
         text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-        keys = ("Quants", "Visual tokens", "Text tokens", "Batch")
+        keys = ("Quant", "Visual tokens", "Text tokens", "Batch")
         return [
             re.search(rf"- \*\*{key}\.\*\* (.+)", text)[1]  # type: ignore[index]
             for key in keys
@@ -94,7 +94,7 @@ def test_what_is_not_named_is_as_in_the_records(
 
     assert told() == ["int8", "36", "50", "2"]
     assert told("--text-tokens", "60", "--quant", "fp16") == ["fp16", "36", "60", "2"]
-    (tmp_path / "two.json").write_bytes(replace(run, inputs=replace(inputs, batch=4)).to_json())
+    (tmp_path / "two.json").write_bytes(replace(run, inputs=inputs | {"batch": 4}).to_json())
     assert told("--batch", "4") == ["int8", "36", "50", "4"]
     before = contents(tmp_path / "out")
     done = call(*both, "-o", "out", "--force")
@@ -124,8 +124,8 @@ def test_records_of_one_file_name_keep_their_folders(
     both = ("--record", "a/run.json", "--record", "b/run.json")
     assert call("report", *both, "-o", "out").code == 0
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert "**MeasuredRun, a/run.json.**" in text
-    assert "**MeasuredRun, b/run.json.**" in text
+    assert "**Measured, a/run.json.**" in text
+    assert "**Measured, b/run.json.**" in text
 
 
 def test_what_a_device_lacks_is_said_at_once(call: Cli, tmp_path: Path) -> None:
@@ -184,7 +184,8 @@ def test_an_unreadable_record_is_one_line(
         ((*ASKED[1:], "--output-tokens", "0", "-o", "out"), "output tokens"),
         (ASKED[1:], "Missing option '-o'"),
         ((*ASKED[1:], "-o", ""), "the folder has no name"),
-        ((*ASKED[1:], "--text-tokens", "0", "-o", "out"), "text tokens"),
+        ((*ASKED[1:], "--text-tokens", "-1", "-o", "out"), "text tokens"),
+        ((*ASKED[1:], "--visual-tokens", "0", "--text-tokens", "0", "-o", "out"), "needs a token"),
     ],
 )
 def test_an_empty_or_odd_selection_is_one_line(

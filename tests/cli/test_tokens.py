@@ -47,6 +47,12 @@ def test_a_figure_and_its_counts(call: Cli, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_reducers_may_stand_behind_commas(call: Cli) -> None:
+    repeated = call(*SPATIAL, "--reducer", "sequential", "-o", "tokens.png")
+
+    assert call(*TINY, "--reducer", "spatial,sequential", "-o", "again.png") == repeated
+
+
 def test_a_checkpoint_by_default_shows_prumerge_and_its_plus(
     call: Cli, checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -90,12 +96,15 @@ BAD: dict[str, tuple[list[str], str]] = {
     "inside the LLM": ([*TINY, "--reducer", "fastv"], "depends on the prompt"),
     "no checkpoint": (TINY, "random weights say nothing about a picture: give --checkpoint"),
     "missing checkpoint": ([*TINY, "--checkpoint", "./nowhere"], "nowhere"),
-    "unknown model": ([*SPATIAL, "--model", "llava-tinny"], "llava-tiny"),
-    "not an LMM": ([*SPATIAL, "--model", "clip-vit-l-336"], "only an lmm"),
+    "unknown model": ([*SPATIAL[:3], "llava-tinny", *SPATIAL[4:]], "llava-tiny"),
+    "not an LMM": ([*SPATIAL[:3], "clip-vit-l-336", *SPATIAL[4:]], "only an lmm"),
+    "two models": ([*SPATIAL, "--model", "clip-vit-l-336"], "takes one value here, and got 2"),
+    "no reducer": ([*TINY, "--reducer", "none"], "none keeps every token: nothing to draw"),
     "no visual tokens": ([*SPATIAL, "--visual-tokens", "0"], "between 1 and"),
     "too many visual tokens": ([*SPATIAL, "--visual-tokens", "37"], "36 patches, not 37"),
     "no grid": ([*SPATIAL, "--visual-tokens", "31"], "spatial: 31 patches form no grid"),
-    "visual tokens in words": ([*SPATIAL, "--visual-tokens", "x"], "'x' is not a valid integer"),
+    "visual tokens in words": ([*SPATIAL, "--visual-tokens", "x"], "'x' is not a whole number"),
+    "several counts": ([*SPATIAL, "--visual-tokens", "9,12"], "takes one value here, and got 2"),
 }
 
 

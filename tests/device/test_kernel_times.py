@@ -92,16 +92,16 @@ def test_arrays_broadcast_to_float64() -> None:
 @pytest.mark.parametrize("quant", ["fp16", "w4a16"])
 def test_a_model_is_made_of_the_same_kernels(quant: str) -> None:
     # gate_proj of Vicuna-7B: [80, 4096] @ [4096, 11008], 32 times
-    ops = roofline.analyze("vicuna-7b", "a100", quant, visual_tokens=40).op_table()
-    gate = next(op for op in ops if op["name"] == "gate_proj")
+    ops = roofline.analyze("vicuna-7b", "a100", quant, visual_tokens=40).ops
+    gate = next(op for op in ops if op.name == "gate_proj")
     kernel = roofline.matmul_time("a100", 80, 11008, 4096, quant)
     # w4a16 as a model has it keeps zero points besides: 4 of 528 bits
     slack = 1e-12 if quant == "fp16" else 0.02
 
-    assert gate["attainable_time_s"] == pytest.approx(32 * kernel.attainable_time_s, rel=slack)
-    attention = next(op for op in ops if op["name"] == "attention")
+    assert gate.attainable_time_s == pytest.approx(32 * kernel.attainable_time_s, rel=slack)
+    attention = next(op for op in ops if op.name == "attention")
     kernel = roofline.attention_time("a100", 1, 80, 32, 32, 128, quant)
-    assert attention["attainable_time_s"] == pytest.approx(32 * kernel.attainable_time_s)
+    assert attention.attainable_time_s == pytest.approx(32 * kernel.attainable_time_s)
 
 
 @many

@@ -9,13 +9,20 @@ import pytest
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.law_choice import LawChoice
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
+from roofline.device.peaks import component_peaks
 from roofline.device.roof import Roof
+from roofline.engine.accounting import exact
 from roofline.engine.estimate import Estimate
-from roofline.specs.catalog import load_hardware
+from roofline.engine.layout import lay_out
+from roofline.engine.price import PricePlan
+from roofline.engine.result import OpTotals
+from roofline.model.polynomial import Point
+from roofline.specs.catalog import load_hardware, load_quantization
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws
 
@@ -70,16 +77,19 @@ def estimate(hardware: Hardware | None = None, quant: str = "bf16", **options: A
     return roofline.analyze("llava-1.5-7b", hardware or device(), quant, **given)
 
 
-def op(found: Estimate, name: str, component: str = "llm") -> dict[str, Any]:
-    return next(r for r in found.op_table() if (r["name"], r["component"]) == (name, component))
+def op(found: Estimate, name: str, component: str = "llm") -> OpTotals:
+    return next(r for r in found.ops if (r.name, r.component) == (name, component))
 
 
 def test_without_laws_there_is_no_attainable_time() -> None:
     bare = estimate(device(None))
 
-    assert bare.attainable_time_s is bare.host_time_s is bare.eager_time_s is None
-    assert bare.to_dict()["totals"]["attainable_time_s"] is None
-    assert bare.time_s == estimate().time_s
+    for part in (bare.end_to_end, *bare.components.values()):
+        assert part.attainable_time_s is part.host_time_s is part.eager_time_s is None
+        assert part.attainable_time_low_s is part.attainable_time_high_s is None
+    assert bare.to_dict()["end_to_end"]["attainable_time_s"] is None
+    assert bare.end_to_end.roofline_time_s == estimate().end_to_end.roofline_time_s
+    assert bare.device["kernel_laws"] is None
 
 
 def test_each_kernel_takes_what_its_own_law_says() -> None:
@@ -104,9 +114,9 @@ def test_each_kernel_takes_what_its_own_law_says() -> None:
         LAWS.of(PointwiseLaw)["norm"], vector, traffic_bytes=2 * (2 * 80 + 1) * 4096
     )
 
-    assert op(found, "up_proj")["attainable_time_s"] == pytest.approx(32 * float(up), rel=1e-12)
-    assert op(found, "attention")["attainable_time_s"] == pytest.approx(32 * float(attention))
-    assert op(found, "input_layernorm")["attainable_time_s"] == pytest.approx(32 * float(norm))
+    assert op(found, "up_proj").attainable_time_s == pytest.approx(32 * float(up), rel=1e-12)
+    assert op(found, "attention").attainable_time_s == pytest.approx(32 * float(attention))
+    assert op(found, "input_layernorm").attainable_time_s == pytest.approx(32 * float(norm))
 
 
 def test_a_kernel_unlike_its_kind_has_a_law_of_its_own() -> None:
@@ -114,13 +124,13 @@ def test_a_kernel_unlike_its_kind_has_a_law_of_its_own() -> None:
     launches = 32 * 3 * MICRO  # 5 − 2 µs
 
     for name in ("q_proj", "lm_head"):
-        narrow, wide = (op(each, name)["attainable_time_s"] for each in (w4a16, bf16))
+        narrow, wide = (op(each, name).attainable_time_s for each in (w4a16, bf16))
         if name == "lm_head":  # not quantized
             assert narrow == wide
         else:  # fewer bytes, but a slower launch
             assert narrow < wide + launches
     # 23 layers of LayerNorm at 20 µs a launch: not what RMSNorm takes
-    assert op(bf16, "layer_norm1", "vision")["attainable_time_s"] > 23 * 20 * MICRO
+    assert op(bf16, "layer_norm1", "vision").attainable_time_s > 23 * 20 * MICRO
 
 
 @pytest.mark.parametrize("quant", ["fp16", "int8", "fp32"])
@@ -128,7 +138,7 @@ def test_a_type_without_a_law_takes_that_of_the_likest(quant: str) -> None:
     found = estimate(quant=quant)
 
     assert np.isfinite(found.end_to_end.attainable_time_s)
-    assert found.attainable_time_s >= found.time_s
+    assert found.llm.attainable_time_s >= found.llm.roofline_time_s
 
 
 @pytest.mark.parametrize("reducer", [None, "prumerge", "tome", "fastv", "divprune"])
@@ -140,13 +150,13 @@ def test_no_kernel_is_below_the_roofline_and_they_add_up(
     steps = 3 if stage == "generate" else 0
     found = estimate(reducer=reducer, stage=stage, attention=attention, output_tokens=steps)
 
-    table = found.op_table()
+    table = found.ops
     causal = {"attention"} if attention == "flash" else set()
     for row in table:
         # the bound counts attention dense; a causal kernel computes half of it
-        floor = 0.5 if row["name"] in causal else 1.0
-        assert row["attainable_time_s"] >= floor * row["time_s"] * (1 - 1e-12), row["name"]
-    total = sum(row["attainable_time_s"] for row in table)
+        floor = 0.5 if row.name in causal else 1.0
+        assert row.attainable_time_s >= floor * row.roofline_time_s * (1 - 1e-12), row.name
+    total = sum(row.attainable_time_s for row in table)
     assert found.end_to_end.attainable_time_s == pytest.approx(total, rel=1e-12)
 
 
@@ -155,16 +165,17 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
     generate = estimate(stage="generate", output_tokens=10)
     per_prompt, per_step = (1000 + 32 * 50) * MICRO, (200 + 32 * 40) * MICRO
 
-    assert prefill.host_time_s == pytest.approx(per_prompt)
+    assert prefill.llm.host_time_s == pytest.approx(per_prompt)
     assert prefill.components["vision"].host_time_s == pytest.approx((100 + 23 * 10) * MICRO)
     assert prefill.components["connector"].host_time_s == 0
-    assert generate.host_time_s == pytest.approx(per_prompt + 10 * per_step)
-    assert prefill.eager_time_s == max(prefill.attainable_time_s, prefill.host_time_s)
+    assert generate.llm.host_time_s == pytest.approx(per_prompt + 10 * per_step)
+    for part in (prefill.llm, prefill.end_to_end):
+        assert part.eager_time_s == max(part.attainable_time_s, part.host_time_s)
 
 
 def test_a_cpu_waits_for_itself() -> None:
-    kernels = estimate(device(LAWS.updated(host={}), kind="cpu"))
-    everything = estimate(device(kind="cpu"))
+    kernels = estimate(device(LAWS.updated(host={}), kind="cpu")).llm
+    everything = estimate(device(kind="cpu")).llm
 
     spent = (1000 + 32 * 50) * MICRO
     assert everything.attainable_time_s == pytest.approx(kernels.attainable_time_s + spent)
@@ -177,4 +188,60 @@ def test_llm_viewer_accounting_has_no_laws() -> None:
         "vicuna-7b", device(), "fp16", visual_tokens=40, accounting="llm-viewer"
     )
 
-    assert found.attainable_time_s is None
+    assert found.llm.attainable_time_s is None
+
+
+def choice(mode: str = "bf16") -> tuple[LawChoice, Point]:
+    """The laws of Vicuna's prefill, and a prompt of 80."""
+    layout = lay_out("vicuna-7b")
+    (counts,) = exact.count(layout, load_quantization(mode))
+    peaks = component_peaks(device(), counts, mode)
+    given = {"visual_tokens": 40.0, "text_tokens": 40.0, "batch": 1.0}
+    point = Point({name: np.asarray(value) for name, value in given.items()}, layout.derived)
+    return LawChoice(device(), LAWS, counts, peaks), point
+
+
+@pytest.mark.parametrize("launches", [1, 2, 7])
+def test_an_op_of_several_kernels_pays_a_launch_for_each(launches: int) -> None:
+    laws, point = choice()
+    kinds = set()
+    for op in laws.counts.rows:
+        once, often = laws.seconds(op), laws.seconds(replace(op, launches=launches))
+        assert once is not None
+        assert often is not None
+        kinds.add(op.unit)
+        # a microsecond: what the device takes to launch a kernel that does next to nothing
+        assert often(point) == pytest.approx(once(point) + (launches - 1) * MICRO, rel=1e-14)
+    assert kinds == {"matmul", "attention", "vector"}
+
+
+def test_launches_add_up_in_the_total_and_leave_the_roofline() -> None:
+    laws, point = choice()
+    counts = laws.counts
+    (norm,) = [op for op in counts.rows if op.name == "input_layernorm"]
+    split = replace(norm, launches=4)
+    rows = tuple(split if op is norm else op for op in counts.rows)
+    one, four = (
+        dict(zip(plan.outputs, plan.evaluate(point), strict=True))
+        for plan in (
+            PricePlan(counts, laws.peaks, laws),
+            PricePlan(
+                replace(counts, rows=rows),
+                laws.peaks,
+                LawChoice(device(), LAWS, replace(counts, rows=rows), laws.peaks),
+            ),
+        )
+    )
+
+    # three launches more in each of 32 layers
+    assert four["attainable_time_s"] == pytest.approx(one["attainable_time_s"] + 32 * 3 * MICRO)
+    for name in ("flops", "memory_access_bytes", "roofline_time_s"):
+        assert four[name] == one[name]
+
+
+def test_a_shape_that_no_law_goes_for_has_none() -> None:
+    laws, _ = choice()
+    (up,) = [op for op in laws.counts.rows if op.name == "up_proj"]
+
+    assert laws.law(replace(up, shape=None)) is None
+    assert laws.seconds(replace(up, shape=None)) is None

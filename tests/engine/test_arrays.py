@@ -125,7 +125,7 @@ REDUCED = {
     # before the LLM, inside the tower, inside the LLM
     "prumerge": [40, 144, 576],
     "tome": [144, 576],
-    "fastv": [1, 288, 576],
+    "fastv:k=3": [1, 288, 576],
 }
 
 

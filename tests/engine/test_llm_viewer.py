@@ -22,7 +22,7 @@ FP16_FLOPS, INT8_OPS, BYTES_PER_S = 3e12, 7e12, 11e9
 
 def main_time_s(estimate: Any) -> float:
     """Roofline time of the LLM; accessors of the estimate are spelled here alone."""
-    return float(estimate.components["llm"].time_s)
+    return float(estimate.components["llm"].roofline_time_s)
 
 
 def figure(estimate: Any, name: str) -> float:
@@ -162,7 +162,7 @@ def expected(shape: Shape, stage: str, steps: int) -> dict[str, float]:
 
 
 def drawn(seed: int) -> Shape:
-    """A shape whose numbers are all different, with grouped heads wider than d / H as often."""
+    """KV heads shared by several query heads, H · e now and then another width than d."""
     pick = random.Random(seed)
     kv_heads, group = pick.randint(1, 5), pick.randint(1, 6)
     head_size = 2 * pick.randint(1, 40)

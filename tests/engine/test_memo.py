@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from roofline.engine import memo as remembered
+from roofline.engine import memo
 from roofline.engine.memo import DIRECT_BELOW, MemoTable
 from roofline.model.polynomial import Array, Point
 
@@ -19,7 +19,7 @@ class Counting:
         self.computed = 0
 
     def __call__(self, point: Point) -> Sequence[Array]:
-        size = point.values["batch"] * point.values["prompt"]
+        size = point["batch"] * point["prompt"]
         self.computed += np.size(size)
         return [1.0 / size, 2.0 * size]
 
@@ -30,7 +30,7 @@ def grid(batches: int, prompts: int) -> Point:
 
 
 def check(found: Sequence[Array], point: Point) -> None:
-    size = point.values["batch"] * point.values["prompt"]
+    size = point["batch"] * point["prompt"]
     assert np.array_equal(found[0], 1.0 / size)
     assert np.array_equal(found[1], 2.0 * size)
 
@@ -39,7 +39,7 @@ def test_each_combination_is_computed_once() -> None:
     function = Counting()
     known = MemoTable(["batch", "prompt"], function)
     once = grid(8, 100)
-    often = Point({name: np.tile(values, 5) for name, values in once.values.items()})
+    often = Point({name: np.tile(values, 5) for name, values in once.items()})
 
     for point in (often, once, often):
         check(known(point), point)
@@ -59,8 +59,8 @@ def test_one_variable() -> None:
     calls: list[int] = []
 
     def double(point: Point) -> Sequence[Array]:
-        calls.append(point.values["batch"].size)
-        return [2.0 * point.values["batch"]]
+        calls.append(point["batch"].size)
+        return [2.0 * point["batch"]]
 
     batch = np.repeat([1.0, 7.0, 30.0], DIRECT_BELOW)
     (found,) = MemoTable(["batch"], double)(Point({"batch": batch, "other": batch + 0.5}))
@@ -87,7 +87,7 @@ def test_whatever_fits_no_table_is_computed_as_it_comes(point: Point) -> None:
 
 
 def test_no_variables_and_three() -> None:
-    assert remembered.MemoTable([], lambda point: [np.ones(2)])(Point({}))[0].sum() == 2
+    assert MemoTable([], lambda point: [np.ones(2)])(Point({}))[0].sum() == 2
     values = {name: np.arange(1.0, 1001.0) for name in ("batch", "prompt", "step")}
     known = MemoTable(["batch", "prompt", "step"], Counting())
     check(known(Point(values)), Point(values))
@@ -109,7 +109,7 @@ def test_a_single_point_is_computed_once_whatever_its_shape(
         )
     assert function.computed == 1
 
-    monkeypatch.setattr(remembered, "MOST_POINTS", 3)
+    monkeypatch.setattr(memo, "MOST_POINTS", 3)
     for batch in range(1, 9):
         one = Point({"batch": np.asarray(float(batch)), "prompt": np.asarray(80.0)})
         check(known(one), one)

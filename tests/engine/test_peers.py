@@ -17,7 +17,7 @@ FP16 = 2  # bytes
 
 
 def op(name: str, model: str = "vicuna-7b", component: str = "llm", **scenario: Any) -> Any:
-    frame = roofline.analyze(model, "a100", **scenario).ops
+    frame = roofline.analyze(model, "a100", **scenario).ops_frame()
     rows = frame[(frame.component == component) & (frame.name == name)]
     assert len(rows) == 1
     return rows.iloc[0]
@@ -78,28 +78,29 @@ def test_vector_ops_run_at_the_vector_peak(name: str) -> None:
     device = load_hardware("a100")
     row = op(name, visual_tokens=2000, attention="eager")
     assert row.flops == 0
-    assert row.time_s >= row.vector_flops / device.vector_flops_per_s
+    assert row.roofline_time_s >= row.vector_flops / device.vector_flops_per_s
     bandwidth = device.memory_bytes_per_s
-    assert row.time_s == pytest.approx(
+    assert row.roofline_time_s == pytest.approx(
         max(row.vector_flops / 19.5e12, row.memory_access_bytes / bandwidth)
     )
 
 
 def test_traffic_is_not_live_memory() -> None:
-    estimate = roofline.analyze("vicuna-7b", "a100", visual_tokens=576)
-    assert estimate.memory_access_bytes > estimate.weight_bytes
-    assert estimate.peak_activation_bytes < estimate.activation_store_bytes / LAYERS
+    llm = roofline.analyze("vicuna-7b", "a100", visual_tokens=576).llm
+    assert llm.memory_access_bytes > llm.weight_bytes
+    assert llm.peak_activation_bytes < llm.activation_store_bytes / LAYERS
 
 
 def test_a_decode_step_writes_one_token_of_kv() -> None:
-    frame = roofline.analyze("vicuna-7b", "a100", visual_tokens=576, stage="decode").ops
+    frame = roofline.analyze("vicuna-7b", "a100", visual_tokens=576, stage="decode").ops_frame()
     assert frame.kv_write_bytes.sum() == LAYERS * 2 * D * FP16
     assert frame.kv_read_bytes.sum() == LAYERS * 2 * 617 * D * FP16
 
 
 def test_decode_flops_grow_with_the_context() -> None:
     short, long = (
-        roofline.analyze("vicuna-7b", "a100", visual_tokens=v, stage="decode") for v in (100, 101)
+        roofline.analyze("vicuna-7b", "a100", visual_tokens=v, stage="decode").llm
+        for v in (100, 101)
     )
     assert long.flops - short.flops == LAYERS * 4 * D  # one more key: QKᵀ and PV
 
@@ -110,7 +111,7 @@ def test_peak_memory_of_a_chat_fits_a_card() -> None:
     estimate = roofline.analyze("vicuna-7b", "a100", visual_tokens=n - 40)
     weights, cache = 6_738_415_616 * FP16, LAYERS * 2 * n * D * FP16
     live = n * (D + 3 * F) * FP16 + 2 * n * HEAD * FP16  # stream, gate, up, product; rotary table
-    assert estimate.peak_memory_bytes == weights + cache + live
+    assert estimate.llm.peak_memory_bytes == weights + cache + live
 
 
 def test_bandwidth_is_decimal_and_capacity_binary() -> None:
@@ -122,7 +123,7 @@ def test_bandwidth_is_decimal_and_capacity_binary() -> None:
 def test_a_teraflop_is_ten_to_the_twelve() -> None:
     row = op("q_proj", visual_tokens=8000)
     assert row.bound == "compute"
-    assert row.time_s == pytest.approx(row.flops / 312e12)
+    assert row.roofline_time_s == pytest.approx(row.flops / 312e12)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +150,6 @@ def test_a_generation_sums_its_steps_and_nothing_more() -> None:
         roofline.analyze("vicuna-7b", "a100", visual_tokens=40, text_tokens=40 + i, stage="decode")
         for i in range(3)
     ]
-    assert whole.flops == sum(part.flops for part in parts)
-    assert whole.memory_access_bytes == sum(part.memory_access_bytes for part in parts)
+    assert whole.llm.flops == sum(part.llm.flops for part in parts)
+    traffic = [part.llm.memory_access_bytes for part in parts]
+    assert whole.llm.memory_access_bytes == sum(traffic)

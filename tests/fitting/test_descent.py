@@ -93,6 +93,18 @@ def test_choices_are_made_anew_at_every_trial() -> None:
     assert max(abs(np.diff(model.settled))) <= 1.0 + 1e-12  # the longest step
 
 
+def test_a_step_that_makes_it_worse_is_not_taken() -> None:
+    class Steep(Shift):
+        """Steps go ten times too far: its slope is given as a tenth of what it is."""
+
+        def jacobian(self, x: Array, state: None) -> Array:
+            return np.full((self.rows, 1), 0.1)
+
+    x, best = descend(Steep(0.0, 100.0), np.array([0.45]))
+    assert x[0] == pytest.approx(0.45, abs=0.01)
+    assert best < 1e-3
+
+
 def test_forward_differences_are_slopes() -> None:
     class Bent:
         start = spread = np.ones(2)

@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 
 from roofline import analyze
+from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.host import HostLaw
+from roofline.device.laws.matmul import MatmulLaw, Tile
+from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.engine.estimate import Estimate
 from roofline.engine.result import OpTotals, Quantities
 from roofline.specs.hardware import Hardware, MatmulPeaks
-from roofline.specs.kernel_laws import (
-    AttentionLaw,
-    HostLaw,
-    KernelLaws,
-    MatmulLaw,
-    PointwiseLaw,
-    Tile,
-)
+from roofline.specs.kernel_laws import KernelLaws
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
 from roofline.specs.sourced import Peak, Sourced
 
@@ -40,33 +37,35 @@ LAWS = KernelLaws(
     source="test",
     date="2026-01-01",
     conditions="made up",
-    matmul={
-        "fp16": MatmulLaw(
-            **FIT,
-            launch_us=2.0,
-            tiles=(
-                Tile(rows=4, columns=8, efficiency=0.5),
-                Tile(rows=8, columns=8, efficiency=0.7),
-            ),
-            bandwidth_fraction=0.8,
-        )
-    },
-    attention={
-        "fp16": AttentionLaw(
-            **FIT,
-            launch_us=3.0,
-            block_us=1.0,
-            efficiency=0.5,
-            head_dim_power=0.5,
-            longest_share=0.1,
-            fill_keys=4.0,
-            bandwidth_fraction=0.5,
-        )
-    },
-    pointwise={"default": PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=0.5)},
-    host={
-        "llm": HostLaw(fixed_us=7.0, layer_us=2.0),
-        "decode": HostLaw(fixed_us=3.0, layer_us=1.0),
+    families={
+        "matmul": {
+            "fp16": MatmulLaw(
+                **FIT,
+                launch_us=2.0,
+                tiles=(
+                    Tile(rows=4, columns=8, efficiency=0.5),
+                    Tile(rows=8, columns=8, efficiency=0.7),
+                ),
+                bandwidth_fraction=0.8,
+            )
+        },
+        "attention": {
+            "fp16": AttentionLaw(
+                **FIT,
+                launch_us=3.0,
+                block_us=1.0,
+                efficiency=0.5,
+                head_dim_power=0.5,
+                longest_share=0.1,
+                fill_keys=4.0,
+                bandwidth_fraction=0.5,
+            )
+        },
+        "pointwise": {"default": PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=0.5)},
+        "host": {
+            "llm": HostLaw(fixed_us=7.0, layer_us=2.0),
+            "decode": HostLaw(fixed_us=3.0, layer_us=1.0),
+        },
     },
 )
 

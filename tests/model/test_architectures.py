@@ -184,7 +184,7 @@ def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
 @pytest.mark.parametrize(("function", "flops"), [("quick_gelu", 5), ("gelu", 5), ("gelu_tanh", 9)])
 def test_the_activation_of_a_block_is_the_encoder_s(function: str, flops: int) -> None:
     # 1 image of 10 tokens, 16 wide
-    _, block = vision.encode(
+    _, block, *_ = vision.encode(
         tower(hidden_act=function), [LayerGroup(3, 10.0)], images=1.0, attention="flash"
     )
 

@@ -35,7 +35,7 @@ def written(document: Any, folder: Path) -> Path:
 
 
 def test_what_is_written_comes_back(record: Made, tmp_path: Path) -> None:
-    whole = record(warnings=["noisy"], notes=["no NVML"], estimate={"totals": {"flops": 1.5}})
+    whole = record(warnings=["noisy"], notes=["no NVML"], estimate={"llm": {"flops": 1.5}})
     file = tmp_path / "record.json"
     file.write_bytes(whole.to_json())
 
@@ -145,6 +145,36 @@ def test_samples_are_times(samples: Any, record: Made, tmp_path: Path) -> None:
     document = json.loads(record().to_json())
     document["spans"]["llm"]["samples_s"] = samples
     with pytest.raises(RecordError, match=r"damaged record.*samples_s"):
+        load_record(written(document, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name", ["model", "visual_tokens", "batch", "stage", "reducer", "hardware", "mode", "seed"]
+)
+def test_inputs_that_lack_something(name: str, record: Made, tmp_path: Path) -> None:
+    document = json.loads(record().to_json())
+    del document["inputs"][name]
+    with pytest.raises(RecordError, match=f"damaged record.*`inputs` lacks {name}"):
+        load_record(written(document, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("model", None, "is a name, not None"),
+        ("visual_tokens", "40", "is a whole number, not '40'"),
+        ("batch", 1.5, "is a whole number, not 1.5"),
+        ("seed", True, "is a whole number, not True"),
+        ("reducer", 7, "is a name or null, not 7"),
+        ("image", ["a"], "is a name or null, not"),
+    ],
+)
+def test_inputs_of_the_wrong_kind(
+    name: str, value: Any, words: str, record: Made, tmp_path: Path
+) -> None:
+    document = json.loads(record().to_json())
+    document["inputs"][name] = value
+    with pytest.raises(RecordError, match=rf"damaged record.*`inputs\.{name}` {words}"):
         load_record(written(document, tmp_path))
 
 

@@ -118,7 +118,7 @@ def test_all_of_them_can_be_priced() -> None:
 
     for model, reducer, tokens in asked:
         estimate = roofline.analyze(model, "h200", visual_tokens=tokens, reducer=reducer)
-        assert estimate.end_to_end.time_s > 0
+        assert estimate.end_to_end.roofline_time_s > 0
     # 7B: whole, PruMerge at 4 counts, + at 2, sequential at 3, spatial at 4, AITS and 4 others;
     # 13B: whole, PruMerge at 4, + at 1; video: 3
     assert len(asked) == 19 + 6 + 3

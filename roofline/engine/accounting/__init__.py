@@ -17,7 +17,7 @@ from roofline.registry import Registry
 from roofline.specs.quantization import Quantization
 
 
-class Count(Protocol):
+class CountComponents(Protocol):
     """Count each component that the convention knows, at the widths of a mode.
 
     Raises ScenarioError for what it has no formula for.
@@ -29,7 +29,7 @@ class Count(Protocol):
 class Accounting(Struct, frozen=True):
     """One convention."""
 
-    count: Count
+    count: CountComponents
     attention: AttentionKind = "flash"
     """What it takes unless asked for another."""
     has_laws: bool = False

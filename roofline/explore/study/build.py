@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.axes import COUNTS, NO_REDUCER, VARIED, combinations
+from roofline.engine.axes import NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
 from roofline.errors import InputError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
@@ -65,7 +65,7 @@ def study(
     if not given["model"] or not given["hardware"]:
         raise InputError("nothing to report on: give at least one model and one device")
     given["output_tokens"] = given["output_tokens"] or [DEFAULT_OUTPUT_TOKENS]
-    for axis in COUNTS:
+    for axis in VARIED:
         if axis.default is not None:
             given[axis.name] = given[axis.name] or [axis.default]
     for length in given["output_tokens"]:
@@ -79,9 +79,8 @@ def study(
     prompts = _prompts(given["visual_tokens"], given["reducer"], records)
     given["model"] = _distinct(load_model(name) for name in given["model"])
     given["hardware"] = _distinct(load_hardware(name) for name in given["hardware"])
-    given["quant"] = _distinct(load_quantization(name) for name in given["quant"] or ["fp16"])
+    given["quant"] = _distinct(load_quantization(name) for name in given["quant"])
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
-    given["batch"] = given["batch"] or [1]
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
     fronts: list[Front] = []

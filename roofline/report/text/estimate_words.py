@@ -55,11 +55,12 @@ def varying(estimates: Sequence[Counts]) -> dict[str, str]:
 
 def described(estimate: Counts, names: Collection[str]) -> str:
     """Its values on some axes, in words: `h200, fp16, 40 visual tokens`."""
-    values = [(name, estimate.inputs[name]) for name in names]
-    return ", ".join(
-        f"no {name}" if value is None else _DESCRIBED.get(name, str)(str(value))
-        for name, value in values
-    )
+    return ", ".join(in_words(name, estimate.inputs[name]) for name in names)
+
+
+def in_words(axis: str, value: object) -> str:
+    """A value on an axis: `h200`, `batch 8`, `no reducer`."""
+    return f"no {axis}" if value is None else _DESCRIBED.get(axis, str)(str(value))
 
 
 def has_laws(estimate: Counts) -> bool:

@@ -10,7 +10,7 @@ from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
-from roofline.report.text.estimate_words import ORIGINS
+from roofline.report.text.estimate_words import ORIGINS, in_words
 from roofline.units import percent, si, significant
 
 MOST_TOLD, MOST_BRIEF = 6, 24
@@ -46,7 +46,7 @@ def name(deployment: Deployment, study: Study) -> str:
     """What tells a deployment from others."""
     inputs = deployment.inputs
     more = [
-        f"{axis.unit} {inputs[axis.name]}"
+        in_words(axis.name, inputs[axis.name])
         for axis in COUNTS
         if axis.name in inputs and len(set(map(str, study.inputs[axis.name]))) > 1
     ]
@@ -128,8 +128,9 @@ def _costs(one: PricedPrompt) -> str:
     if "llm" not in parts:
         prompt = f"Encoding an image of {one.visual_tokens} tokens{batch}"
     else:
-        visual = f"{one.visual_tokens} visual and " if one.visual_tokens else ""
-        prompt = f"Prefill of {visual}{inputs['text_tokens']} text tokens{batch}"
+        counts = [(one.visual_tokens, "visual"), (inputs["text_tokens"], "text")]
+        tokens = " and ".join(f"{count} {kind}" for count, kind in counts if count)
+        prompt = f"Prefill of {tokens} tokens{batch}"
     ends = "" if len(parts) == 1 else ", end to end"
     bound = one.estimate.end_to_end.bound
     return f"{prompt} takes {duration(one)}{_basis(one)}{ends}, bound by {bound}."
@@ -259,28 +260,30 @@ def _memory(prompt: PricedPrompt) -> tuple[float, float]:
 
 def _span(study: Study) -> str:
     """The whole grid in two sentences."""
-    by_time = sorted(study.prompts, key=lambda c: c.predicted_time_s)
+    places = [
+        (deployment, prompt) for deployment in study.deployments for prompt in deployment.prompts
+    ]
+    full = {id(prompt): f"{name(where, study)}, {how(prompt)}" for where, prompt in places}
+    by_time = sorted((prompt for _, prompt in places), key=lambda c: c.predicted_time_s)
     first, last = by_time[0], by_time[-1]
     text = (
         f"{len(by_time)} prompts: prefill takes from {duration(first)} "
-        f"({_full(first)}) to {duration(last)} ({_full(last)})."
+        f"({full[id(first)]}) to {duration(last)} ({full[id(last)]})."
     )
     reduced = [c for c in by_time if c.speedup is not None]
     alike = [c for c in reduced if c.has_laws] or reduced  # no bounds among expectations
-    if gains := sorted(alike, key=lambda c: c.speedup or 0):
+    ties = [c for c in alike if c.tie]
+    if gains := sorted((c for c in alike if not c.tie), key=lambda c: c.speedup or 0):
         least, most = gains[0], gains[-1]
         text += (
-            f" Fewer visual tokens make it {times(least.speedup or 1)} ({_full(least)}) to "
-            f"{times(most.speedup or 1)} ({_full(most)})."
+            f" Fewer visual tokens make it {times(least.speedup or 1)} ({full[id(least)]}) to "
+            f"{times(most.speedup or 1)} ({full[id(most)]})."
         )
+    if ties:
+        text += f" Of {len(ties)} with fewer the difference is inside the error band."
     if crowded := [c for c in by_time if not c.fits]:
         text += f" {len(crowded)} of them do not fit into the device's memory."
     return text
-
-
-def _full(prompt: PricedPrompt) -> str:
-    c = prompt
-    return f"{c.model} on {c.hardware}, {c.quant}, {how(c)}"
 
 
 def measured(record: Record) -> str:

@@ -32,7 +32,7 @@ def render_validation(validation: Validation, form: str) -> str:
 _EXACT = "Matmuls and attention, 2 FLOPs per multiply-accumulate, on the real model."
 _BYTES = "What the analysis says beside what the model's own tensors say."
 _TIMES = (
-    "Sizes that the calibration never saw. MeasuredRun: the fastest sample, since whatever else a "
+    "Sizes that the calibration never saw. Measured: the fastest sample, since whatever else a "
     "machine does only adds time. Noise: how far the median sample is above it. Roofline: error "
     "of the plain bound at the calibrated peaks. Errors: predicted / measured − 1."
 )

@@ -68,6 +68,8 @@ class Request(Struct, frozen=True, kw_only=True):
         if not isinstance(scenario.model, Lmm):
             name = scenario.model.name
             raise ScenarioError(f"{name} is no LMM: profile one, such as llava-1.5-7b")
+        if scenario.counts.get("visual_tokens") == 0:
+            raise ScenarioError("a run has an image: give visual tokens, 1 or more")
         if scenario.stage == "generate" and not int(scenario.counts["output_tokens"]):
             raise ScenarioError("the stage generate needs output tokens, 1 or more")
         return cls(

@@ -16,7 +16,7 @@ from roofline.torch_side.families.base import VisualInput
 from roofline.torch_side.families.tower import queries_and_keys
 from roofline.torch_side.reduce.encode import Encoded, encode
 from roofline.torch_side.reduce.methods.base import BoundMethod, Reduction, check_count
-from roofline.torch_side.reduce.splice import Run, Side, Splice, TokenizedPrompt, splice
+from roofline.torch_side.reduce.splice import PlaceholderRun, Side, Splice, TokenizedPrompt, splice
 
 Step = tuple[str, Callable[[Any], Any]]
 """A component's name, and what it makes of the result of the one before it."""
@@ -80,7 +80,7 @@ class ReductionPath:
     ) -> PromptLayout:
         """Give each image's run the length of its reduction; pad on `side` (see `splice`)."""
         runs = [
-            Run(visual.placeholder, visual.unreduced, reduction.counts)
+            PlaceholderRun(visual.placeholder, visual.unreduced, reduction.counts)
             for visual, reduction in zip(visuals, reductions, strict=True)
         ]
         spliced = splice(prompt, runs, self.family.pad_id(self.model.config), side)

@@ -29,7 +29,7 @@ class PromptError(InputError):
 
 
 @dataclass(frozen=True)
-class Run:
+class PlaceholderRun:
     """One kind of placeholder: how many stand for an image, and how many shall."""
 
     placeholder: int
@@ -127,7 +127,7 @@ class Route:
 
 
 def splice(
-    prompt: TokenizedPrompt, runs: Sequence[Run], pad_id: int, side: Side | None = None
+    prompt: TokenizedPrompt, runs: Sequence[PlaceholderRun], pad_id: int, side: Side | None = None
 ) -> Splice:
     """Give each image as many placeholders as its run's `counts` say.
 

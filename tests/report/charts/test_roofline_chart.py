@@ -41,6 +41,17 @@ def test_ops_lie_where_an_analysis_says_and_where_they_were(attainable: Study) -
             assert hits.all(axis=1).any(), name
 
 
+def test_what_did_not_move_has_no_arrow(one: Study) -> None:
+    (panel,) = charted(NAME, one).panels
+    moved = [series for series in panel.series if series.role == "moved"]
+
+    # PruMerge picks among the tower's tokens when it is through with all of them
+    assert {series.of for series in moved} == {"connector", "llm"}
+    for series in moved:
+        ends, starts = np.array([series.x, series.y], float).T, np.array(series.origins)
+        assert (np.abs(np.log10(ends / starts)).max(axis=1) > 0.01).all()
+
+
 def test_ops_on_a_bound_lie_on_the_roof(one: Study) -> None:
     (panel,) = charted(NAME, one).panels
     ops = [series for series in panel.series if series.role == "op"]
@@ -76,6 +87,13 @@ def test_roofs_are_the_devices(attainable: Study) -> None:
     assert ceiling.label == "fp16, bf16 312 T"
     assert the_series(panel, "ceiling", "vector").label == "vector 19.5 T"
     assert the_series(panel, "other ceiling", "int8").label == "int8 624 T"
+    ceilings = [series for series in panel.series if series.role.endswith("ceiling")]
+    used = [series.role == "ceiling" for series in ceilings]
+    assert used == sorted(used, reverse=True)  # their names have room first
+    for kind in (True, False):
+        rates = [series.y[0] for series, own in zip(ceilings, used, strict=True) if own is kind]
+        assert rates == sorted(rates, reverse=True)  # type: ignore[type-var]
+        assert len(set(rates)) == len(rates) > 0
     assert panel.x.label == "FLOP per byte of DRAM traffic"
     assert panel.y.label == "FLOP/s"
     assert {"L2 cache", "other types", "roofs in use"} <= set(labels(chart))

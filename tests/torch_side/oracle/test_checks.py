@@ -1,6 +1,6 @@
 """The comparison of analysis and trace agrees to the byte, and tells when they do not.
 
-`tests/oracle` holds the parts of the trace to account; here is what puts them together.
+Other tests of this folder hold the parts of the trace to account; here is what joins them.
 """
 
 from __future__ import annotations

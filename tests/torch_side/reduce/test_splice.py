@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roofline.errors import InputError
-from roofline.torch_side.reduce.splice import IGNORED_LABEL, Run, TokenizedPrompt, splice
+from roofline.torch_side.reduce.splice import IGNORED_LABEL, PlaceholderRun, TokenizedPrompt, splice
 
 IMAGE, VIDEO, PAD = 500, 502, 501
 LENGTHS = {IMAGE: 3, VIDEO: 2}
@@ -24,8 +24,10 @@ class Batch:
     positions: torch.Tensor
     counts: dict[int, list[int]]
 
-    def runs(self) -> list[Run]:
-        return [Run(token, LENGTHS[token], counts) for token, counts in self.counts.items()]
+    def runs(self) -> list[PlaceholderRun]:
+        return [
+            PlaceholderRun(token, LENGTHS[token], counts) for token, counts in self.counts.items()
+        ]
 
 
 @st.composite
@@ -117,7 +119,8 @@ def test_splice_is_the_naive_loop(batch: Batch, side: str | None) -> None:
 @given(batches())
 def test_keeping_every_token_changes_nothing(batch: Batch) -> None:
     runs = [
-        Run(token, LENGTHS[token], [LENGTHS[token]] * len(c)) for token, c in batch.counts.items()
+        PlaceholderRun(token, LENGTHS[token], [LENGTHS[token]] * len(c))
+        for token, c in batch.counts.items()
     ]
 
     spliced = splice(TokenizedPrompt.of(batch.ids, batch.mask), runs, PAD)
@@ -131,7 +134,7 @@ def test_keeping_every_token_changes_nothing(batch: Batch) -> None:
 def test_padding_that_is_the_placeholder_is_no_visual_token() -> None:
     ids = torch.tensor([[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]])
 
-    spliced = splice(TokenizedPrompt.of(ids), [Run(IMAGE, 3, [1])], pad_id=IMAGE)
+    spliced = splice(TokenizedPrompt.of(ids), [PlaceholderRun(IMAGE, 3, [1])], pad_id=IMAGE)
 
     assert spliced.ids.tolist() == [[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]]
     assert spliced.places(IMAGE).tolist() == [2]
@@ -141,7 +144,7 @@ def test_the_type_of_the_mask_stays() -> None:
     ids = torch.tensor([[IMAGE] * 3 + [7]])
 
     prompt = TokenizedPrompt.of(ids, torch.ones_like(ids).bool())
-    spliced = splice(prompt, [Run(IMAGE, 3, [2])], PAD)
+    spliced = splice(prompt, [PlaceholderRun(IMAGE, 3, [2])], PAD)
 
     assert spliced.mask.dtype == torch.bool
 

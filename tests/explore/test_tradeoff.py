@@ -1,0 +1,112 @@
+"""Accuracy against cost: fronts and choices against a naive search."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+import roofline
+from roofline.explore.study import COSTS, Candidate, Front, study
+from roofline.records.published import Benchmark, Score
+from roofline.specs.catalog import load_hardware
+
+
+@pytest.fixture(scope="module")
+def fronts() -> tuple[Front, ...]:
+    """All of it fits."""
+    models = ["llava-1.5-7b", "llava-1.5-13b", "video-llava-7b"]
+    return study(model=models, hardware=["v100", "h200"], quant=["int4"], with_accuracy=True).fronts
+
+
+def test_what_does_not_fit_is_no_choice() -> None:
+    models = ["llava-1.5-7b", "llava-1.5-13b"]
+    for front in study(model=models, hardware=["v100"], quant=["fp16"], with_accuracy=True).fronts:
+        assert {c.prompt.model for c in front.candidates} == set(models)
+        best = front.best()
+        assert best is not None
+        for key in COSTS:
+            for one in (best, front.choice(key), *front.pareto(key)):
+                assert one is not None
+                assert one.prompt.model == "llava-1.5-7b"  # 13B has 26 GB of weights
+    (nothing, *_) = study(model=["llava-1.5-13b"], hardware=["v100"], with_accuracy=True).fronts
+    assert nothing.best() is None
+    assert nothing.choice("prefill_time_s") is None
+
+
+def test_there_is_a_front_for_each_device_and_benchmark(fronts: tuple[Front, ...]) -> None:
+    assert len(fronts) == 2 * (6 + 6)
+    assert sum(len(front.candidates) for front in fronts) == 2 * 108
+
+
+def test_each_score_stands_beside_the_cost_of_its_own_tokens(fronts: tuple[Front, ...]) -> None:
+    front = next(f for f in fronts if (f.name, f.hardware) == ("TextVQA", "h200"))
+    spatial = next(c for c in front.candidates if c.score.method == "Spatial 8×5")
+    alone = roofline.analyze("llava-1.5-7b", "h200", "int4", visual_tokens=40, reducer="spatial")
+
+    assert spatial.cost("prefill_time_s") == float(alone.end_to_end.predicted_time_s)
+    assert spatial.cost("peak_memory_bytes") == alone.end_to_end.peak_memory_bytes
+
+
+@pytest.mark.parametrize("key", COSTS)
+def test_fronts_are_those_that_nothing_dominates(fronts: tuple[Front, ...], key: str) -> None:
+    for front in fronts:
+        points = [(c.cost(key) or 0.0, c.score.value) for c in front.candidates]
+        naive = {
+            (cost, value)
+            for cost, value in points
+            if not any(c <= cost and v >= value and (c, v) != (cost, value) for c, v in points)
+        }
+        found = [(c.cost(key) or 0.0, c.score.value) for c in front.pareto(key)]
+        assert set(found) == naive
+        assert found == sorted(naive)
+
+
+@pytest.mark.parametrize("key", COSTS)
+def test_the_choice_is_the_cheapest_within_a_point(fronts: tuple[Front, ...], key: str) -> None:
+    for front in fronts:
+        point = {"MME": 20.0}.get(front.name, 0.05 if "score" in front.name else 1.0)
+        best = max(c.score.value for c in front.candidates)
+        near = [c for c in front.candidates if c.score.value > best - point - 1e-6]
+        cheapest = min(c.cost(key) or 0.0 for c in near)
+        choice = front.choice(key)
+
+        assert front.best() in near
+        assert max(c.score.value for c in near) == best
+        assert choice is not None
+        assert choice in near
+        assert choice.cost(key) == cheapest
+        assert choice in front.pareto(key)
+
+
+def test_where_less_is_better_the_front_turns_round(fronts: tuple[Front, ...]) -> None:
+    front = fronts[0]
+    errors = Benchmark(metric="errors", unit="%", full_marks=100, higher_is_better=False)
+
+    def scored(value: float, like: Candidate) -> Candidate:
+        score: Score = replace(like.score, value=value)
+        return Candidate(score, like.prompt)
+
+    cheap, middle, dear = sorted(
+        {c.prompt.predicted_time_s: c for c in front.candidates}.values(),
+        key=lambda c: c.prompt.predicted_time_s,
+    )[:3]
+    turned = Front(
+        "errors", errors, "h200", "int4", (scored(9, cheap), scored(3.5, middle), scored(3, dear))
+    )
+
+    assert [c.score.value for c in turned.pareto("prefill_time_s")] == [9, 3.5, 3]
+    best = turned.best()
+    assert best is not None
+    assert best.score.value == 3
+    choice = turned.choice("prefill_time_s")
+    assert choice is not None
+    assert choice.score.value == 3.5
+
+
+def test_energy_is_not_known_without_a_power_limit() -> None:
+    cool = replace(load_hardware("h200"), tdp_w=None)
+    front = study(model=["llava-1.5-7b"], hardware=[cool], with_accuracy=True).fronts[0]
+
+    assert front.pareto("energy_at_tdp_j") == ()
+    assert front.choice("energy_at_tdp_j") is None
+    assert front.choice("prefill_time_s") is not None
