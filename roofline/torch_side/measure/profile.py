@@ -109,7 +109,7 @@ class _Run:
                     self._look_closer(pipeline, telemetry, expectation, extras)
                 except KeyboardInterrupt:
                     extras.complete = False
-            inputs = self._inputs(pipeline)
+            inputs = self._inputs(pipeline, expectation)
         spans = self._spans(measured, expectation)
         estimate = expectation.estimate if expectation else None
         known = telemetry.available
@@ -263,14 +263,14 @@ class _Run:
             )
         return found
 
-    def _inputs(self, pipeline: Pipeline) -> dict[str, Any]:
+    def _inputs(self, pipeline: Pipeline, expectation: Expectation | None) -> dict[str, Any]:
         """What was asked, defaults filled in; no paths."""
         request = self.request
         axes = request.scenario.inputs
         del axes["accounting"]
         return axes | {
             "hardware": self.hardware.name if self.hardware else None,
-            "visual_tokens": request.visual_tokens or max(pipeline.visual_tokens),
+            "visual_tokens": self._left(pipeline, expectation),
             "mode": request.mode,
             "attention": request.attention,
             "checkpoint": _last(request.checkpoint),
@@ -278,6 +278,15 @@ class _Run:
             "device": request.device,
             "seed": request.seed,
         }
+
+    def _left(self, pipeline: Pipeline, expectation: Expectation | None) -> int:
+        """Visual tokens: as asked, as an LLM's later layers saw them, or as they reached it."""
+        if self.request.visual_tokens is not None:
+            return self.request.visual_tokens
+        reducer = self.request.scenario.reducer
+        if expectation is not None and reducer is not None and reducer.site == "llm":
+            return expectation.visual_tokens
+        return max(pipeline.visual_tokens)
 
 
 def _last(path: str | None) -> str | None:
