@@ -212,7 +212,9 @@ def _load_model(file: Path, modified_ns: int) -> Model:
     data = read_yaml(file)
     tag = str(data.get("kind"))
     if tag not in MODEL_KINDS.names():
-        raise SpecError(file, [("kind", f"expected one of {', '.join(MODEL_KINDS.names())}")])
+        raise SpecError(
+            file, [("kind", f"expected one of {', '.join(sorted(MODEL_KINDS.names()))}")]
+        )
     model: Any = build(MODEL_KINDS.find(tag), data, file)
     return model  # type: ignore[no-any-return]  # kinds of users are models, too
 

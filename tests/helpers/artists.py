@@ -99,4 +99,4 @@ def compared(made: Record, **options: Any) -> Study:
     """A study with this record, of the device that it names."""
     records = [MeasuredRun("r.json", made)]
     given: dict[str, Any] = {"visual_tokens": [40], "records": records} | options
-    return study(["llava-1.5-7b"], [bare("h200")], **given)
+    return study(model=["llava-1.5-7b"], hardware=[bare("h200")], **given)

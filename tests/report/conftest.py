@@ -26,26 +26,26 @@ def halved(name: str = "a100-80gb") -> Hardware:
 @pytest.fixture(scope="session")
 def one() -> Study:
     """One device, without laws."""
-    return study([MODEL], [bare("v100")], visual_tokens=[40])
+    return study(model=[MODEL], hardware=[bare("v100")], visual_tokens=[40])
 
 
 @pytest.fixture(scope="session")
 def attainable() -> Study:
     """With laws."""
-    return study([MODEL], [halved()], visual_tokens=[40])
+    return study(model=[MODEL], hardware=[halved()], visual_tokens=[40])
 
 
 @pytest.fixture(scope="session")
 def priced() -> Study:
     """With published accuracies."""
     models = [MODEL, "llava-1.5-13b", "video-llava-7b"]
-    return study(models, [bare("h200")], with_accuracy=True)
+    return study(model=models, hardware=[bare("h200")], with_accuracy=True)
 
 
 @pytest.fixture(scope="session")
 def scored() -> Study:
     """With those of a video model alone."""
-    return study(["video-llava-7b"], [bare("h200")], with_accuracy=True)
+    return study(model=["video-llava-7b"], hardware=[bare("h200")], with_accuracy=True)
 
 
 @pytest.fixture(scope="session")
@@ -57,15 +57,25 @@ def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
         "attainable": attainable,
         "accuracy": priced,
         "crowded": study(
-            [MODEL, "llava-1.5-13b"], [bare("rtx-4090"), bare("h200")], with_accuracy=True
+            model=[MODEL, "llava-1.5-13b"],
+            hardware=[bare("rtx-4090"), bare("h200")],
+            with_accuracy=True,
         ),
-        "nine": study([MODEL], [bare(name) for name in (*SIX, *MORE)], visual_tokens=[40]),
-        "six": study([MODEL, "llava-1.5-13b"], devices, visual_tokens=[40, 144, 576]),
-        "two hundred ops": study([MODEL], [halved()], visual_tokens=[144], reducers=["tome"]),
-        "two hundred prompts": study([MODEL], [bare("h200")], visual_tokens=range(2, 402, 2)),
-        "text": study(["llama-3-8b"], [bare("h200")]),
-        "with text": study([MODEL, "llama-3-8b"], [bare("h200")]),
-        "vision": study(["clip-vit-l-336"], [bare("t4")]),
+        "nine": study(
+            model=[MODEL], hardware=[bare(name) for name in (*SIX, *MORE)], visual_tokens=[40]
+        ),
+        "six": study(
+            model=[MODEL, "llava-1.5-13b"], hardware=devices, visual_tokens=[40, 144, 576]
+        ),
+        "two hundred ops": study(
+            model=[MODEL], hardware=[halved()], visual_tokens=[144], reducer=["tome"]
+        ),
+        "two hundred prompts": study(
+            model=[MODEL], hardware=[bare("h200")], visual_tokens=range(2, 402, 2)
+        ),
+        "text": study(model=["llama-3-8b"], hardware=[bare("h200")]),
+        "with text": study(model=[MODEL, "llama-3-8b"], hardware=[bare("h200")]),
+        "vision": study(model=["clip-vit-l-336"], hardware=[bare("t4")]),
     }
 
 
@@ -73,5 +83,8 @@ def studies(one: Study, attainable: Study, priced: Study) -> dict[str, Study]:
 def recorded(record: Callable[..., Record]) -> Study:
     """With a record of this very prompt."""
     return study(
-        [MODEL], [bare("h200")], visual_tokens=[40], records=[MeasuredRun("r.json", record())]
+        model=[MODEL],
+        hardware=[bare("h200")],
+        visual_tokens=[40],
+        records=[MeasuredRun("r.json", record())],
     )

@@ -276,7 +276,9 @@ def test_a_browser_fetches_nothing_and_complains_of_nothing(tmp_path: Path) -> N
 
     file = tmp_path / "report.html"
     charts = {name: report_charts()[name] for name in ("memory", "visual-tokens")}
-    files = render_study(study(["llava-1.5-7b"], ["h200"]), "roofline", "1.2.3", charts)
+    files = render_study(
+        study(model=["llava-1.5-7b"], hardware=["h200"]), "roofline", "1.2.3", charts
+    )
     file.write_bytes(files["report.html"])
     seen = visit(file, tmp_path)
     page = Page(seen.dom)

@@ -14,6 +14,7 @@ import roofline
 from roofline.device.laws.host import HostLaw
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
+from roofline.registry import Registry
 from roofline.report.charts import Chart, ReportChart, Section, report_charts
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
 from roofline.report.plots import drawing, draws
@@ -28,19 +29,24 @@ VERSION = "1.2.3"
 
 
 def one(**options: Any) -> Study:
-    return study(["llava-1.5-7b"], [bare("h200")], **options)
+    return study(model=["llava-1.5-7b"], hardware=[bare("h200")], **options)
 
 
 @pytest.fixture(scope="module")
 def grid() -> Study:
     return study(
-        ["llava-1.5-7b"], [bare("v100"), bare("h200")], ["fp16", "int4"], visual_tokens=[40]
+        model=["llava-1.5-7b"],
+        hardware=[bare("v100"), bare("h200")],
+        quant=["fp16", "int4"],
+        visual_tokens=[40],
     )
 
 
 @pytest.fixture(scope="module")
 def accurate() -> Study:
-    return study(["llava-1.5-7b"], [bare("h200")], ["fp16"], with_accuracy=True)
+    return study(
+        model=["llava-1.5-7b"], hardware=[bare("h200")], quant=["fp16"], with_accuracy=True
+    )
 
 
 def text_of(document: Document) -> str:
@@ -63,11 +69,14 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
     kept = roofline.analyze(
         "llava-1.5-7b", bare("h200"), visual_tokens=40, reducer="prumerge"
     ).end_to_end
-    speedup = significant(full.time_s / kept.time_s, 2)
+    speedup = significant(full.predicted_time_s / kept.predicted_time_s, 2)
 
-    assert f"Prefill of 576 visual and 40 text tokens takes at least {si(full.time_s, 's')}" in text
+    assert (
+        f"Prefill of 576 visual and 40 text tokens takes at least {si(full.predicted_time_s, 's')}"
+        in text
+    )
     assert "end to end, bound by compute." in text
-    reduced = f"at least {si(kept.time_s, 's')}, {speedup} times as fast"
+    reduced = f"at least {si(kept.predicted_time_s, 's')}, {speedup} times as fast"
     assert f"With prumerge at 40 visual tokens it takes {reduced}" in text
     assert "bound by memory up to" in text
     assert f"fewer stop paying at {found.deployments[0].floor_tokens}" in text
@@ -78,11 +87,11 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"visual_tokens": [40], "reducers": ["none"]}, "With 40 visual tokens it takes"),
+        ({"visual_tokens": [40], "reducer": ["none"]}, "With 40 visual tokens it takes"),
         ({"visual_tokens": [200]}, "fewer stop paying"),
         ({"visual_tokens": [144, 40]}, "bound by memory; with prumerge at 144 visual tokens "),
         (
-            {"reducers": ["prumerge", "tome", "fastv", "spatial"]},
+            {"reducer": ["prumerge", "tome", "fastv", "spatial"]},
             "Of 4 ways to have fewer, spatial at 40",
         ),
         ({"batch": 4}, "text tokens in a batch of 4"),
@@ -100,24 +109,26 @@ def test_tokens_below_the_floor_are_named() -> None:
 
 
 def test_a_model_that_does_not_fit_is_told_so() -> None:
-    large = study(["llava-1.5-13b"], [bare("v100")])
+    large = study(model=["llava-1.5-13b"], hardware=[bare("v100")])
 
     assert "It does not fit: it needs 26." in told(large.deployments[0])
-    both = study(["llava-1.5-13b"], [bare("v100"), bare("h200")])
+    both = study(model=["llava-1.5-13b"], hardware=[bare("v100"), bare("h200")])
     assert "2 of them do not fit" in str(answer(both)[0])
-    assert "do not fit" not in str(answer(study(["llava-1.5-7b"], [bare("v100"), bare("h200")])))
+    assert "do not fit" not in str(
+        answer(study(model=["llava-1.5-7b"], hardware=[bare("v100"), bare("h200")]))
+    )
 
 
 def test_of_many_settings_each_has_a_line() -> None:
     devices = [bare(name) for name in ("v100", "h200", "t4", "b200")]
-    found = study(["llava-1.5-7b", "llava-1.5-13b"], devices, visual_tokens=[40])
+    found = study(model=["llava-1.5-7b", "llava-1.5-13b"], hardware=devices, visual_tokens=[40])
     first, last = found.deployments[0], found.deployments[4]
     _, bullets = answer(found)
     assert isinstance(bullets, Bullets)
     lines = dict(bullets.items)
 
-    whole_s, kept_s = (si(c.time_s, "s") for c in first.prompts)
-    speedup = significant(first.prompts[0].time_s / first.prompts[1].time_s, 2)
+    whole_s, kept_s = (si(c.predicted_time_s, "s") for c in first.prompts)
+    speedup = significant(first.prompts[0].predicted_time_s / first.prompts[1].predicted_time_s, 2)
     assert lines["llava-1.5-7b on v100, fp16."] == (
         f"at least {whole_s} (compute), with prumerge at 40 visual tokens at least {kept_s} "
         f"(memory): {speedup} times as fast; fewer stop paying at {first.floor_tokens}."
@@ -129,7 +140,7 @@ def test_of_many_settings_each_has_a_line() -> None:
 
 def test_of_very_many_settings_the_tables_tell() -> None:
     devices = [bare(device.name) for device in all_hardware()]
-    found = study(["vicuna-7b"], devices, ["fp16", "int8"])
+    found = study(model=["vicuna-7b"], hardware=devices, quant=["fp16", "int8"])
     assert len(found.deployments) > MOST_BRIEF
     (paragraph,) = answer(found)
     assert "prompts: prefill takes from" in str(paragraph)
@@ -144,7 +155,7 @@ def test_of_very_many_settings_the_tables_tell() -> None:
     ],
 )
 def test_models_without_reduction_have_an_answer_too(model: str, start: str) -> None:
-    text = told(study([model], [bare("h200")]).deployments[0])
+    text = told(study(model=[model], hardware=[bare("h200")]).deployments[0])
 
     assert text.startswith(start)
     assert "times as fast" not in text
@@ -164,7 +175,7 @@ def test_prompts_of_two_images_are_compared_with_two_images() -> None:
 
 def test_what_fits_only_with_fewer_tokens_is_said() -> None:
     """On 16 GiB, 13.5 GB of them weights: KV cache is 0.5 MB a token of each sequence."""
-    found = study(["llava-1.5-7b"], [bare("v100")], batch=16, output_tokens=2000)
+    found = study(model=["llava-1.5-7b"], hardware=[bare("v100")], batch=16, output_tokens=2000)
     whole, kept = found.prompts
     text = told(found.deployments[0])
     assert (whole.fits, kept.fits, kept.answer_fits) == (False, True, False)
@@ -174,15 +185,15 @@ def test_what_fits_only_with_fewer_tokens_is_said() -> None:
     (table,) = tables.answers(found)
     assert column(table, "Fits") == ["no", "no"]
     grid = study(
-        ["llava-1.5-7b", "llava-1.5-13b"],
-        [bare(n) for n in ("v100", "h200", "b200", "l40s")],
+        model=["llava-1.5-7b", "llava-1.5-13b"],
+        hardware=[bare(n) for n in ("v100", "h200", "b200", "l40s")],
         batch=16,
     )
     assert "Without reduction it does not fit." in str(answer(grid))
 
 
 def test_of_many_unreduced_prompts_the_slowest_and_the_quickest_are_told() -> None:
-    found = study(["llama-2-7b"], [bare("v100")], visual_tokens=[288, 576, 144, 40])
+    found = study(model=["llama-2-7b"], hardware=[bare("v100")], visual_tokens=[288, 576, 144, 40])
     text = told(found.deployments[0])
     assert "Prefill of 576 visual" in text
     assert "Prefill of 40 visual" in text
@@ -198,14 +209,14 @@ def test_the_framework_is_named_where_it_is_what_takes_long() -> None:
         host={name: HostLaw(fixed_us=5e4, layer_us=0.0) for name in ("vision", "reducer", "llm")},
     )
     device = lawful("h200", slow)
-    text = told(study(["llava-1.5-7b"], [device], visual_tokens=[40]).deployments[0])
+    text = told(study(model=["llava-1.5-7b"], hardware=[device], visual_tokens=[40]).deployments[0])
     assert "Eager PyTorch takes 150 ms to issue the kernels of prumerge at 40 visual tokens" in text
     assert "measured on this machine" in text  # where the laws are from
     assert "Eager PyTorch" not in told(one().deployments[0])
 
 
 def test_what_a_device_lacks_is_said_in_the_answer() -> None:
-    found = study(["llava-1.5-7b"], [bare("v100"), bare("h200")], ["fp8"])
+    found = study(model=["llava-1.5-7b"], hardware=[bare("v100"), bare("h200")], quant=["fp8"])
     assert "v100 has no fp8 peak" in str(answer(found))
     document = to_document(found, COMMAND, VERSION, {})
     assert document.title == "llava-1.5-7b on h200: fp8"
@@ -213,7 +224,7 @@ def test_what_a_device_lacks_is_said_in_the_answer() -> None:
 
 def test_a_bound_beside_attainable_times_is_marked() -> None:
     lawless, device = bare("v100"), lawful("h200", toy_laws("fp16", tile=64, vector_gb_per_s=2e3))
-    found = study(["llava-1.5-7b"], [lawless, device], visual_tokens=[40])
+    found = study(model=["llava-1.5-7b"], hardware=[lawless, device], visual_tokens=[40])
     (table,) = tables.parts(found)
     assert table.caption.startswith("Attainable time of each component")
     assert "≥ marks bounds" in table.caption
@@ -223,7 +234,9 @@ def test_a_bound_beside_attainable_times_is_marked() -> None:
 
 def test_scores_of_quantized_models_are_nobodys() -> None:
     def told_of(quant: str) -> str:
-        found = study(["llava-1.5-7b"], [bare("h200")], [quant], with_accuracy=True)
+        found = study(
+            model=["llava-1.5-7b"], hardware=[bare("h200")], quant=[quant], with_accuracy=True
+        )
         return text_of(to_document(found, COMMAND, VERSION, {}))
 
     assert "what they become in int4 nobody published" in told_of("int4")
@@ -231,13 +244,13 @@ def test_scores_of_quantized_models_are_nobodys() -> None:
 
 
 def test_places_that_choose_alike_share_a_table() -> None:
-    found = study(["llava-1.5-7b"], [bare("h200"), bare("b200")], with_accuracy=True)
+    found = study(model=["llava-1.5-7b"], hardware=[bare("h200"), bare("b200")], with_accuracy=True)
     document = to_document(found, COMMAND, VERSION, {})
     assert "h200, fp16; b200, fp16" in headings(document, level=3)
 
 
 def test_a_prompt_without_visual_tokens_has_a_name() -> None:
-    (span, _) = answer(study(["llama-3-8b"], [bare("h200"), bare("v100")]))
+    (span, _) = answer(study(model=["llama-3-8b"], hardware=[bare("h200"), bare("v100")]))
     assert "text alone" in str(span)
     assert "0 visual tokens" not in str(span)
 
@@ -285,7 +298,7 @@ def test_tables_leave_out_what_is_the_same_everywhere(grid: Study) -> None:
 def test_tables_hold_the_analysis(grid: Study) -> None:
     for row, prompt in enumerate(grid.prompts):
         whole = prompt.estimate.end_to_end
-        assert column(tables.costs(grid)[0], "Roofline")[row] == si(whole.time_s, "s")
+        assert column(tables.costs(grid)[0], "Roofline")[row] == si(whole.roofline_time_s, "s")
         assert column(tables.memory(grid)[0], "Peak")[row] == si(whole.peak_memory_bytes, "B")
     limits = tables.limits(grid)[0]
     assert column(limits, "Memory-bound up to") == [str(s.ridge_tokens) for s in grid.deployments]
@@ -306,7 +319,7 @@ def test_an_answer_of_the_length_asked_for(grid: Study) -> None:
     assert answers.caption.startswith("An answer of 256 tokens.")
     time_s = grid.prompts[0].generation_time_s[-1]
     assert column(answers, "Prompt and answer")[0] == f"≥ {si(time_s, 's')}"  # of bare devices
-    assert tables.answers(study(["clip-vit-l-336"], ["h200"])) == ()
+    assert tables.answers(study(model=["clip-vit-l-336"], hardware=["h200"])) == ()
 
 
 def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) -> None:
@@ -315,7 +328,7 @@ def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) 
     (table,) = tables.measurements(found.records)
     document = to_document(found, COMMAND, VERSION, {})
 
-    assert column(table, "TimedSpan") == ["vision", "reducer", "llm", "whole"]
+    assert column(table, "Span") == ["vision", "reducer", "llm", "whole"]
     assert column(table, "Median")[-1] == "6.10 ms"
     assert column(table, "Of roof")[-1] == "56 %"  # 3.4 / 6.1
     assert column(table, "Error")[-1] == "-4.1 %"  # 5.85 / 6.1 - 1
@@ -325,7 +338,7 @@ def test_records_stand_beside_what_was_predicted(record: Callable[..., Record]) 
     bullets = answer(found)[0]
     assert isinstance(bullets, Bullets)
     label, text = bullets.items[-1]
-    assert label == "MeasuredRun, run-1."
+    assert label == "Measured, run-1."
     assert text.endswith("on NVIDIA H200: 6.10 ms, 56 % of the roof; predicted -4.1 %.")
 
 
@@ -371,7 +384,7 @@ def test_the_report_ends_with_all_that_it_rests_on(accurate: Study) -> None:
 
 
 def test_what_was_left_out_is_said() -> None:
-    found = study(["llava-1.5-7b"], ["v100", "h200"], ["fp8"])
+    found = study(model=["llava-1.5-7b"], hardware=["v100", "h200"], quant=["fp8"])
 
     assert "v100 has no fp8 peak" in text_of(to_document(found, COMMAND, VERSION, {}))
 
@@ -379,7 +392,7 @@ def test_what_was_left_out_is_said() -> None:
 @pytest.fixture
 def a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """A drawing of no study, for where it ends up."""
-    monkeypatch.setattr(drawing, "_REGISTERED", {})
+    monkeypatch.setattr(drawing, "DRAWINGS", Registry("drawing"))
 
     @draws("a line")
     def draw(chart: Chart, width_in: float) -> Page:
@@ -452,6 +465,8 @@ def test_files_of_figures_are_those_of_all_charts() -> None:
 @pytest.mark.parametrize("width_in", [3.4, 7.0])
 def test_pictures_are_as_wide_as_asked_for(width_in: float) -> None:
     charts = {"time": report_charts()["time"]}
-    files = render_study(study(["clip-vit-l-336"], [bare("t4")]), "", "", charts, width_in)
+    files = render_study(
+        study(model=["clip-vit-l-336"], hardware=[bare("t4")]), "", "", charts, width_in
+    )
     assert f'width="{width_in * 72:g}pt"'.encode() in files["time.svg"]
     assert charts["time"].title in files["report.md"].decode()

@@ -85,7 +85,7 @@ def test_costs_are_those_of_an_analysis(scored: Study) -> None:
             bare("h200"),
             visual_tokens=c.score.visual_tokens,
             reducer=c.score.reducer,
-        ).end_to_end.time_s
+        ).end_to_end.roofline_time_s
         for c in front.candidates
     ]
     methods = [s for s in charted("accuracy-time", scored).panels[0].series if s.of]
@@ -129,7 +129,7 @@ def test_accuracies_on_other_devices_are_in_the_tables(studies: dict[str, Study]
 
 def test_a_cost_that_the_spec_does_not_tell_has_no_chart() -> None:
     unknown = replace(bare("h200"), tdp_w=None)
-    found = study(["video-llava-7b"], [unknown], with_accuracy=True)
+    found = study(model=["video-llava-7b"], hardware=[unknown], with_accuracy=True)
     applying = {name for name, kind in report_charts().items() if kind.applies(found)}
     assert {name for name in applying if name.startswith("accuracy")} == {
         "accuracy-time",

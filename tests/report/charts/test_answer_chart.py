@@ -33,7 +33,7 @@ def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> Non
     for name in PROMPTS:
         series = the_series(answers, "answer", "v100", name)
         assert (series.x[0], series.x[-1]) == (1, 256)
-        assert series.y[-1] == pytest.approx(float(generated(bare("v100"), name).time_s))
+        assert series.y[-1] == pytest.approx(float(generated(bare("v100"), name).roofline_time_s))
         assert series.reduced == (name != "576")
         times = np.array(series.y, float)
         step = np.array(the_series(steps, "step", "v100", name).y, float)
@@ -57,12 +57,12 @@ def test_times_of_steps_grow_evenly_up_to_the_last(one: Study) -> None:
 
 
 def test_the_bound_stands_beside_what_is_attainable(one: Study, attainable: Study) -> None:
-    device = attainable.prompts[0].estimate.hardware
+    device = attainable.prompts[0].device
     answers = charted(NAME, attainable).panels[1]
     for name in PROMPTS:
         whole = generated(device, name)
         bound = the_series(answers, "bound", device.name, name)
-        assert bound.y[-1] == pytest.approx(float(whole.time_s))
+        assert bound.y[-1] == pytest.approx(float(whole.roofline_time_s))
         likely = the_series(answers, "answer", device.name, name)
         assert likely.y[-1] == pytest.approx(float(whole.attainable_time_s))
     assert "roofline bound" in labels(charted(NAME, attainable))
@@ -71,7 +71,7 @@ def test_the_bound_stands_beside_what_is_attainable(one: Study, attainable: Stud
 
 
 def test_the_alt_text_has_the_longest_answer_before_and_after(one: Study) -> None:
-    whole, kept = (si(generated(bare("v100"), name).time_s, "s") for name in PROMPTS)
+    whole, kept = (si(generated(bare("v100"), name).roofline_time_s, "s") for name in PROMPTS)
 
     assert whole != kept
     assert charted(NAME, one).alt == (
@@ -82,7 +82,7 @@ def test_the_alt_text_has_the_longest_answer_before_and_after(one: Study) -> Non
 
 
 def test_without_reduced_prompts_there_is_no_gain() -> None:
-    chart = charted(NAME, study(["llama-3-8b"], [bare("h200")]))
+    chart = charted(NAME, study(model=["llama-3-8b"], hardware=[bare("h200")]))
     assert chart.columns == 2
     assert [panel.y.label for panel in chart.panels] == [
         *("time of a decode step", "prompt and answer")
@@ -91,7 +91,7 @@ def test_without_reduced_prompts_there_is_no_gain() -> None:
 
 
 def test_a_panel_without_a_gain_beside_others_says_why() -> None:
-    chart = charted(NAME, study([MODEL, "llama-3-8b"], [bare("h200")]))
+    chart = charted(NAME, study(model=[MODEL, "llama-3-8b"], hardware=[bare("h200")]))
     assert chart.columns == 3
     assert [panel.title for panel in chart.panels[::3]] == [f"{MODEL}, fp16", "llama-3-8b, fp16"]
     assert [panel.empty_because for panel in chart.panels] == [
@@ -103,5 +103,5 @@ def test_a_panel_without_a_gain_beside_others_says_why() -> None:
 
 @pytest.mark.parametrize(("length", "applies"), [(1, False), (2, True)])
 def test_an_answer_of_one_word_is_no_line(length: int, applies: bool) -> None:
-    found = study([MODEL], [bare("h200")], visual_tokens=[40], output_tokens=length)
+    found = study(model=[MODEL], hardware=[bare("h200")], visual_tokens=[40], output_tokens=length)
     assert report_charts()[NAME].applies(found) is applies

@@ -127,7 +127,7 @@ def test_a_chart_needs_no_matplotlib() -> None:
         "import sys; sys.modules['matplotlib'] = None\n"
         "from roofline.explore.study import study\n"
         "from roofline.report.charts import report_charts, to_json\n"
-        "found = study(['clip-vit-l-336'], ['t4'])\n"
+        "found = study(model='clip-vit-l-336', hardware='t4')\n"
         "print(*(k.name for k in report_charts().values()"
         " if k.applies(found) and to_json(k.of(found))))"
     )

@@ -53,7 +53,7 @@ def test_rows_are_told_apart_by_what_differs(studies: dict[str, Study]) -> None:
         for prompt in ("576", "40 prumerge", "144 prumerge")
     ]
     assert panel.x.label == "peak memory of the prefill: fp16"
-    both = study([MODEL], [bare("h200")], ["fp16", "int4"], visual_tokens=[40])
+    both = study(model=[MODEL], hardware=[bare("h200")], quant=["fp16", "int4"], visual_tokens=[40])
     (panel,) = charted("memory", both).panels
     assert panel.bars[2].label == "int4, 576"
     assert panel.x.label == f"peak memory of the prefill: {MODEL}"
@@ -67,7 +67,7 @@ def test_of_very_many_rows_some_are_left_out(studies: dict[str, Study]) -> None:
 
 def test_the_alt_text_has_every_row_and_who_lacks_the_memory() -> None:
     devices = [bare("v100"), bare("h200")]
-    found = study([MODEL, "llava-1.5-13b"], devices, visual_tokens=[40])
+    found = study(model=[MODEL, "llava-1.5-13b"], hardware=devices, visual_tokens=[40])
     peaks = {}
     for model in (MODEL, "llava-1.5-13b"):
         for name, given in (
@@ -84,5 +84,5 @@ def test_the_alt_text_has_every_row_and_who_lacks_the_memory() -> None:
         f"Stacked bars of weights, KV cache and peak activations. {rows}. Too much for v100 "
         "(llava-1.5-13b, fp16)."
     )
-    roomy = study([MODEL], [bare("h200")])
+    roomy = study(model=[MODEL], hardware=[bare("h200")])
     assert charted("memory", roomy).alt.endswith(". All of it fits everywhere.")

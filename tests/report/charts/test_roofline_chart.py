@@ -21,10 +21,10 @@ KEPT: dict[str, Any] = {"visual_tokens": 40, "reducer": "prumerge"}
 
 def test_ops_lie_where_an_analysis_says_and_where_they_were(attainable: Study) -> None:
     (panel,) = charted(NAME, attainable).panels
-    device = attainable.prompts[0].estimate.hardware
+    device = attainable.prompts[0].device
 
     def place(name: str, given: dict[str, Any]) -> tuple[float, float]:
-        ops = roofline.analyze(MODEL, device, **given).ops
+        ops = roofline.analyze(MODEL, device, **given).ops_frame()
         (op,) = ops[(ops.component == "llm") & (ops.name == name)].to_dict("records")
         work = op["flops"] or op["vector_flops"]
         return work / op["memory_access_bytes"], work / op["attainable_time_s"]
@@ -65,7 +65,7 @@ def test_ops_on_a_bound_lie_on_the_roof(one: Study) -> None:
 def test_shares_are_of_the_time(attainable: Study) -> None:
     (panel,) = charted(NAME, attainable).panels
     shares = {series.of: sum(series.shares) for series in panel.series if series.role == "op"}
-    ops = roofline.analyze(MODEL, attainable.prompts[0].estimate.hardware, **KEPT).ops
+    ops = roofline.analyze(MODEL, attainable.prompts[0].device, **KEPT).ops_frame()
     counted = ops[(ops.flops + ops.vector_flops > 0) & (ops.memory_access_bytes > 0)]
 
     for name, some in counted.groupby("component"):
@@ -104,7 +104,7 @@ def test_the_legend_speaks_of_what_is_there(one: Study) -> None:
         *("vision", "reducer", "connector", "LLM", "all visual tokens"),
         *("fewest; area: share of time", "roofs in use", "other types", "L2 cache"),
     ]
-    text = labels(charted(NAME, study(["llama-3-8b"], [bare("v100")])))
+    text = labels(charted(NAME, study(model=["llama-3-8b"], hardware=[bare("v100")])))
     assert text[:2] == ["LLM", "area: share of time"]
 
 
@@ -117,7 +117,7 @@ def test_the_legend_speaks_of_what_is_there(one: Study) -> None:
     ],
 )
 def test_roofs_in_use_are_known(device: str, quant: str, names: set[str]) -> None:
-    found = study([MODEL], [bare(device)], [quant], visual_tokens=[40])
+    found = study(model=[MODEL], hardware=[bare(device)], quant=[quant], visual_tokens=[40])
     (panel,) = charted(NAME, found).panels
     assert {series.label for series in panel.series if series.role == "ceiling"} == names
 
@@ -162,9 +162,9 @@ def test_of_records_those_count_whose_prompt_has_dots(
 def test_the_alt_text_has_the_share_of_time_that_memory_binds(one: Study) -> None:
     said = []
     for name, given in (("576", {}), ("40 prumerge", KEPT)):
-        ops = roofline.analyze(MODEL, bare("v100"), **given).ops
-        slow = ops[ops.memory_access_bytes / 900e9 >= ops.time_s * (1 - 1e-9)]
-        share = slow.time_s.sum() / ops.time_s.sum()
+        ops = roofline.analyze(MODEL, bare("v100"), **given).ops_frame()
+        slow = ops[ops.memory_access_bytes / 900e9 >= ops.roofline_time_s * (1 - 1e-9)]
+        share = slow.roofline_time_s.sum() / ops.roofline_time_s.sum()
         said.append(f"{percent(share)} with {name}")
 
     assert said[0].split()[0] != said[1].split()[0]
@@ -173,12 +173,14 @@ def test_the_alt_text_has_the_share_of_time_that_memory_binds(one: Study) -> Non
         "device's ceilings; arrows lead from all visual tokens to the fewest. Share of time in ops "
         f"that are bound by memory: {MODEL}, v100, fp16: {', '.join(said)}."
     )
-    tower = charted(NAME, study(["clip-vit-l-336"], [bare("h200")]))
+    tower = charted(NAME, study(model=["clip-vit-l-336"], hardware=[bare("h200")]))
     assert "arrows" not in tower.alt
 
 
 def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
-    several = study(["llama-2-7b"], [bare("v100")], ["int4"], visual_tokens=[576, 144, 40])
+    several = study(
+        model=["llama-2-7b"], hardware=[bare("v100")], quant=["int4"], visual_tokens=[576, 144, 40]
+    )
     assert charted(NAME, several).left_out == ("2 more prompts not shown",)
     chart = charted(NAME, studies["nine"])
     assert len(chart.panels) == 6

@@ -9,8 +9,8 @@ from artists import charted, labels
 from made_up import bare, lawful, toy_laws
 
 import roofline
+from roofline.device.laws.host import HostLaw
 from roofline.explore.study import Study, study
-from roofline.specs.kernel_laws import HostLaw
 from roofline.units import percent
 
 MODEL = "llava-1.5-7b"
@@ -18,11 +18,14 @@ MODEL = "llava-1.5-7b"
 
 def test_bars_add_up_to_the_bound_and_to_what_is_attainable(attainable: Study) -> None:
     (panel,) = charted("time", attainable).panels
-    device = attainable.prompts[0].estimate.hardware
+    device = attainable.prompts[0].device
     expected = []
     for name, given in (("576", {}), ("40 prumerge", {"visual_tokens": 40, "reducer": "prumerge"})):
         whole = roofline.analyze(MODEL, device, **given).end_to_end
-        expected += [(name, "bound", whole.time_s), (name, "attainable", whole.attainable_time_s)]
+        expected += [
+            (name, "bound", whole.roofline_time_s),
+            (name, "attainable", whole.attainable_time_s),
+        ]
 
     assert [(bar.label, bar.role) for bar in panel.bars] == [(n, role) for n, role, _ in expected]
     for bar, (_, _, time_s) in zip(panel.bars, expected, strict=True):
@@ -31,13 +34,13 @@ def test_bars_add_up_to_the_bound_and_to_what_is_attainable(attainable: Study) -
 
 def test_parts_are_those_of_the_ops(one: Study) -> None:
     bar = charted("time", one).panels[0].bars[0]
-    ops = roofline.analyze(MODEL, one.prompts[0].estimate.hardware).ops
+    ops = roofline.analyze(MODEL, one.prompts[0].device).ops_frame()
     for part in bar.parts:
         kinds = {"linear": ["linear"], "attention": ["attention", "softmax"]}.get(
             part.group, sorted(set(ops.kind) - {"linear", "attention", "softmax"})
         )
         mine = ops[(ops.component == part.of) & ops.kind.isin(kinds)]
-        assert part.size == pytest.approx(mine.time_s.sum()), part
+        assert part.size == pytest.approx(mine.roofline_time_s.sum()), part
     assert [part.group for part in bar.parts if part.of == "llm"] == [
         *("linear", "attention", "other ops")
     ]
@@ -59,7 +62,9 @@ def test_an_attainable_time_says_what_it_may_be_off_and_a_bound_does_not(
 def test_what_the_host_takes_is_the_rest() -> None:
     slow = {stage: HostLaw(fixed_us=500.0, layer_us=200.0) for stage in ("vision", "llm")}
     laws = toy_laws("fp16", tile=64, vector_gb_per_s=100.0, host=slow)
-    chart = charted("time", study([MODEL], [lawful("xeon-8480", laws)], visual_tokens=[40]))
+    chart = charted(
+        "time", study(model=[MODEL], hardware=[lawful("xeon-8480", laws)], visual_tokens=[40])
+    )
     bound, likely = chart.panels[0].bars[:2]
     (host,) = (part for part in likely.parts if part.of == "framework")
 
@@ -88,19 +93,19 @@ def test_the_legend_explains_what_there_is(one: Study, attainable: Study) -> Non
 def test_the_alt_text_names_the_largest_part_and_its_share(
     models: list[str], name: str, said: str
 ) -> None:
-    ops: Any = roofline.analyze(models[0], bare("t4")).ops
-    sums = ops[ops.kind == "linear"].groupby("component").time_s.sum()
-    share = sums[name] / ops.time_s.sum()
+    ops: Any = roofline.analyze(models[0], bare("t4")).ops_frame()
+    sums = ops[ops.kind == "linear"].groupby("component").roofline_time_s.sum()
+    share = sums[name] / ops.roofline_time_s.sum()
 
     assert sums.idxmax() == name
-    assert charted("time", study(models, [bare("t4")])).alt == (
+    assert charted("time", study(model=models, hardware=[bare("t4")])).alt == (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
         f"visual tokens: {models[0]}, t4, fp16: {said}, {percent(share)}."
     )
 
 
 def test_the_alt_text_is_about_the_first_prompt_and_attainable_times(attainable: Study) -> None:
-    ops: Any = roofline.analyze(MODEL, attainable.prompts[0].estimate.hardware).ops
+    ops: Any = roofline.analyze(MODEL, attainable.prompts[0].device).ops_frame()
     chosen = ops[(ops.component == "llm") & (ops.kind == "linear")]
     share = chosen.attainable_time_s.sum() / ops.attainable_time_s.sum()
 
@@ -115,7 +120,11 @@ def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
     assert chart.left_out == ("185 prompts between these not shown",)
 
     devices = ("v100", "t4", "a100", "l40s", "h200", "b200", "rtx-4090")
-    many = study(["vicuna-7b", "vicuna-13b"], [bare(name) for name in devices], visual_tokens=[40])
+    many = study(
+        model=["vicuna-7b", "vicuna-13b"],
+        hardware=[bare(name) for name in devices],
+        visual_tokens=[40],
+    )
     chart = charted("time", many)
     assert len(chart.panels) == 12
     assert chart.left_out == ("2 more deployments not shown",)

@@ -20,7 +20,7 @@ def test_curves_are_those_of_single_analyses(one: Study) -> None:
     assert curve.x == tuple(range(1, 577))
     for count in (1, 40, 576):
         whole = roofline.analyze(MODEL, bare("v100"), visual_tokens=count).end_to_end
-        assert curve.y[count - 1] == pytest.approx(float(whole.time_s))
+        assert curve.y[count - 1] == pytest.approx(float(whole.roofline_time_s))
         assert flops.series[0].y[count - 1] == pytest.approx(float(whole.flops))
         assert memory.series[0].y[count - 1] == pytest.approx(float(whole.peak_memory_bytes))
     assert [panel.title for panel in (times, flops, memory)] == [f"{MODEL}, fp16", "", ""]
@@ -38,14 +38,14 @@ def test_where_laws_are_known_times_are_attainable_with_bound_and_error(
     attainable: Study,
 ) -> None:
     times = charted(NAME, attainable).panels[0]
-    device = attainable.prompts[0].estimate.hardware
+    device = attainable.prompts[0].device
     place = device.name, "fp16"
     error = the_series(times, "error", *place)
     for count in (1, 576):
         whole = roofline.analyze(MODEL, device, visual_tokens=count).end_to_end
         i = count - 1
         assert the_series(times, "time", *place).y[i] == pytest.approx(whole.attainable_time_s)
-        assert the_series(times, "bound", *place).y[i] == pytest.approx(whole.time_s)
+        assert the_series(times, "bound", *place).y[i] == pytest.approx(whole.roofline_time_s)
         assert error.low[i] == pytest.approx(whole.attainable_time_low_s)
         assert error.high[i] == pytest.approx(whole.attainable_time_high_s)
         assert error.low[i] < error.y[i] < error.high[i]  # type: ignore[operator]
@@ -55,7 +55,7 @@ def test_where_laws_are_known_times_are_attainable_with_bound_and_error(
 def test_the_ridge_is_where_the_llm_turns_to_compute(one: Study) -> None:
     (x,) = the_series(charted(NAME, one).panels[0], "ridge", "v100", "fp16").x
     bounds = [
-        str(roofline.analyze(MODEL, bare("v100"), visual_tokens=int(x) + more).bound)
+        str(roofline.analyze(MODEL, bare("v100"), visual_tokens=int(x) + more).llm.bound)
         for more in (0, 1)
     ]
     assert bounds == ["memory", "compute"]
@@ -66,7 +66,7 @@ def test_fewer_tokens_no_longer_help_within_a_twentieth_of_the_least(one: Study)
     floor = the_series(times, "floor", "v100", "fp16")
     (x,), (y,) = floor.x, floor.y
     found = [
-        float(roofline.analyze(MODEL, bare("v100"), visual_tokens=count).end_to_end.time_s)
+        float(roofline.analyze(MODEL, bare("v100"), visual_tokens=count).end_to_end.roofline_time_s)
         for count in (1, int(x), int(x) + 1)
     ]
 
@@ -88,18 +88,20 @@ def test_the_alt_text_has_both_places(one: Study) -> None:
 
 
 def test_what_is_bound_by_compute_throughout_has_no_ridge() -> None:
-    crowd = study([MODEL], [bare("v100")], visual_tokens=[40], batch=124)
+    crowd = study(model=[MODEL], hardware=[bare("v100")], visual_tokens=[40], batch=124)
     chart = charted(NAME, crowd)
 
     assert "ridge" not in {series.role for series in chart.panels[0].series}
     assert "(LLM bound by compute throughout)" in chart.alt
     assert "LLM bound by memory up to here" not in labels(chart)
     assert "within 5 % of the least: fewer no longer help" in labels(chart)
-    assert "LLM bound by memory up to here" in labels(charted(NAME, study([MODEL], [bare("v100")])))
+    assert "LLM bound by memory up to here" in labels(
+        charted(NAME, study(model=[MODEL], hardware=[bare("v100")]))
+    )
 
 
 def test_times_on_a_device_without_the_memory_stand_apart() -> None:
-    chart = charted(NAME, study(["llava-1.5-13b"], [bare("v100"), bare("h200")]))
+    chart = charted(NAME, study(model=["llava-1.5-13b"], hardware=[bare("v100"), bare("h200")]))
     roles = {(series.of, series.role) for series in chart.panels[0].series}
 
     assert ("v100", "too large") in roles
@@ -107,11 +109,13 @@ def test_times_on_a_device_without_the_memory_stand_apart() -> None:
     assert ("h200", "time") in roles
     assert ("h200", "too large") not in roles
     assert "does not fit" in labels(chart)
-    assert "does not fit" not in labels(charted(NAME, study(["vicuna-7b"], [bare("h200")])))
+    assert "does not fit" not in labels(
+        charted(NAME, study(model=["vicuna-7b"], hardware=[bare("h200")]))
+    )
 
 
 def test_a_line_breaks_where_the_memory_ends() -> None:
-    found = study([MODEL], [bare("v100")], visual_tokens=[40], batch=12)
+    found = study(model=[MODEL], hardware=[bare("v100")], visual_tokens=[40], batch=12)
     times = charted(NAME, found).panels[0]
     solid, dotted = (the_series(times, role, "v100", "fp16") for role in ("time", "too large"))
     peaks = roofline.analyze(
@@ -131,7 +135,10 @@ def test_seven_devices_and_four_rows_are_shown(studies: dict[str, Study]) -> Non
     assert chart.left_out == ("2 more devices not shown",)
 
     models = ["vicuna-7b", "vicuna-13b", "llava-1.5-7b"]
-    chart = charted(NAME, study(models, [bare("h200")], ["fp16", "int8"], visual_tokens=[40]))
+    chart = charted(
+        NAME,
+        study(model=models, hardware=[bare("h200")], quant=["fp16", "int8"], visual_tokens=[40]),
+    )
     assert len(chart.panels) == 4 * 3
     assert chart.left_out == ("2 more models and precisions not shown",)
 

@@ -49,7 +49,7 @@ def test_steps_that_hardly_differ_look_so(one: Study) -> None:
 
 @pytest.mark.parametrize("width_in", [SINGLE_IN, DOUBLE_IN])
 def test_a_panel_without_a_gain_says_so_in_place_of_axes(width_in: float) -> None:
-    found = study(["llava-1.5-7b", "llama-3-8b"], [bare("h200")])
+    found = study(model=["llava-1.5-7b", "llama-3-8b"], hardware=[bare("h200")])
     *full, empty = drawn("answer", found, width_in).axes
 
     assert [" ".join(text.get_text().split()) for text in empty.texts] == [

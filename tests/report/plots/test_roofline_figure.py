@@ -78,6 +78,8 @@ def test_measured_ops_are_crosses(recorded: Study) -> None:
     ],
 )
 def test_roofs_in_use_have_names(device: str, quant: str, names: set[str]) -> None:
-    found = study(["llava-1.5-7b"], [bare(device)], [quant], visual_tokens=[40])
+    found = study(
+        model=["llava-1.5-7b"], hardware=[bare(device)], quant=[quant], visual_tokens=[40]
+    )
     page = drawn("roofline", found, SINGLE_IN)
     assert names <= {text.get_text() for text in page.axes[0].texts}

@@ -44,7 +44,7 @@ def test_the_error_is_an_area_around_the_line(attainable: Study) -> None:
 
 
 def test_a_line_breaks_where_the_chart_has_a_gap() -> None:
-    found = study(["llava-1.5-7b"], [bare("v100")], visual_tokens=[40], batch=12)
+    found = study(model=["llava-1.5-7b"], hardware=[bare("v100")], visual_tokens=[40], batch=12)
     axes = drawn("visual-tokens", found).axes[0]
     (_, solid), (_, dotted) = (
         the_line(axes, f"{kind} v100 fp16") for kind in ("time", "too large")
