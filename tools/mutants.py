@@ -136,7 +136,8 @@ def judged(
         verdict = {0: SURVIVED, TIMED_OUT: TIMEOUT}.get(code, KILLED)
         done.append(replace(mutant, verdict=verdict))
         where = f"{mutant.file}:{mutant.mutation.line}"
-        print(f"{number}/{len(jobs)} {verdict:9} {took:5.1f} s  {where}", flush=True)
+        change = f"  {mutant.mutation.change}" if verdict == SURVIVED else ""
+        print(f"{number}/{len(jobs)} {verdict:9} {took:5.1f} s  {where}{change}", flush=True)
     return sorted(done, key=lambda one: (one.file, one.mutation.start, one.mutation.text))
 
 

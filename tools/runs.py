@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -26,6 +27,8 @@ NEEDED = ("roofline", "tests", "tools", "hardware", "models", "reports", "docs",
 IMPORTED_BEFORE = ("coverage", "hypothesis.extra.numpy", "msgspec", "pandas", "yaml", "matplotlib")
 TIMED_OUT, CRASHED = -1, -2
 POLL_S = 0.02
+MOST_BYTES = 16 << 30
+"""Address space of a child: a fault may ask for any array."""
 
 T = TypeVar("T")
 
@@ -47,6 +50,7 @@ def prepare() -> None:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # one test process a core
     sys.dont_write_bytecode = True  # a module changed twice in a second would be found compiled
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that copies are removed
     for name in IMPORTED_BEFORE:
         with contextlib.suppress(ModuleNotFoundError):
             importlib.import_module(name)
@@ -123,6 +127,8 @@ def _fork(job: Job[T], tree: Path) -> int:
     code = 99
     try:
         os.setsid()  # so that all that the tests start can be ended with it
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
         code = job.work(tree)
     except BaseException:  # whatever it was, the child must not go on as the parent
         code = 98
