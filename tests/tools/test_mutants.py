@@ -134,14 +134,19 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
     known.add(
         {
             "seconds": {
-                "tests/model/a": 2.0,
-                "tests/model/b": 1.0,
-                "tests/engine/c": 0.1,
+                "tests/model/test_block.py::a": 2.0,
+                "tests/model/test_block.py::b": 1.0,
+                "tests/engine/test_memo.py::c": 0.1,
                 "d": 9.0,
             },
             "lines": {
                 file: {
-                    "7": ["tests/model/a", "tests/model/b", "tests/engine/c", "one that failed"],
+                    "7": [
+                        "tests/model/test_block.py::a",
+                        "tests/model/test_block.py::b",
+                        "tests/engine/test_memo.py::c",
+                        "one that failed",
+                    ],
                     "8": ["d"],
                 }
             },
@@ -151,18 +156,27 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
     def tests(line: int, budget_s: float, *, in_function: bool = True) -> list[str]:
         return known.of(file, line, in_function=in_function, budget_s=budget_s)
 
-    assert tests(7, 100) == ["tests/model/b", "tests/model/a", "tests/engine/c", "d"]
-    assert tests(7, 3.5) == ["tests/model/b", "tests/model/a", "tests/engine/c"]
+    assert tests(7, 100) == [
+        "tests/model/test_block.py::b",
+        "tests/model/test_block.py::a",
+        "tests/engine/test_memo.py::c",
+        "d",
+    ]
+    assert tests(7, 3.5) == [
+        "tests/model/test_block.py::b",
+        "tests/model/test_block.py::a",
+        "tests/engine/test_memo.py::c",
+    ]
     assert tests(8, 0) == ["d"]  # one at least
-    assert tests(7, 3, in_function=False)[0] == "tests/model/b"
-    assert known.of("roofline/no.py", 1, in_function=True, budget_s=1) == []
+    assert tests(7, 3, in_function=False)[0] == "tests/model/test_block.py::b"
+    assert known.of("roofline/units.py", 1, in_function=True, budget_s=1) == []
 
 
 def test_the_share_of_a_room_and_its_gaps(tools: None) -> None:
     import coverage_report
 
     files = {
-        "roofline/engine/a.py": {
+        "roofline/engine/memo.py": {
             "executed_lines": [1, 2, 5],
             "missing_lines": [3, 4, 9],
             "executed_branches": [[2, 5]],
@@ -174,7 +188,7 @@ def test_the_share_of_a_room_and_its_gaps(tools: None) -> None:
 
     assert (lines.percent, branches.percent) == (50, 25)
     assert coverage_report.shares(files)["units"] == ((1, 1), (0, 0))
-    assert coverage_report.gaps(files, ["engine"]) == "roofline/engine/a.py: 3–4, 9, 2→3, 5→end"
+    assert coverage_report.gaps(files, ["engine"]) == "roofline/engine/memo.py: 3–4, 9, 2→3, 5→end"
     assert set(coverage_report.FLOORS) <= {p.name for p in (ROOT / "roofline").iterdir()}
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from roofline.engine.axes import DEFAULT_TEXT_TOKENS
 from roofline.engine.scenario import Scenario
-from roofline.errors import ScenarioError, SpecError
+from roofline.errors import ScenarioError, SpecError, UnknownNameError
 from roofline.reducers import Reducer
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm
@@ -130,6 +130,8 @@ def _options(spec: Lmm, reducer: Reducer | None, visual_tokens: int | None) -> d
     inside_llm = reducer is not None and reducer.site == "llm"
     if visual_tokens is None:
         return {}
+    if visual_tokens == 0:
+        raise ScenarioError("a pipeline feeds images: give 1 or more visual tokens")
     per_image, rest = divmod(visual_tokens, spec.images)
     if rest:
         raise ScenarioError(
@@ -189,6 +191,9 @@ class Pipeline:
     ) -> None:
         options = options or {}
         if reducer is None:
+            for option in options:
+                if option != "count":
+                    raise UnknownNameError("option of no reducer", option, ["count"])
             bound, path = None, ReductionPath(model, None, **options)
         else:
             bound = bind(reducer, **options)

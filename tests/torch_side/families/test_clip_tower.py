@@ -40,7 +40,7 @@ def test_patches_and_weights_are_those_of_the_model(changes: dict[str, object]) 
 
     assert tokens == tower.tokens == spec.tokens == 16 + spec.class_token
     held = sum(weight.numel() for weight in module.parameters())
-    assert roofline.analyze(spec, "v100", "fp32").weight_bytes == 4 * held
+    assert roofline.count(spec, "fp32").end_to_end.weight_bytes == 4 * held
 
 
 @pytest.mark.parametrize(

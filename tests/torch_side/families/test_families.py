@@ -216,7 +216,7 @@ class Lava(Llava):
 
 def test_a_family_of_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = replace(TINY["llava"], architecture="lava")
-    monkeypatch.setattr(families, "_entries", dict(families._entries))
+    monkeypatch.setattr(families, "_things", dict(families._things))
     with pytest.raises(InputError, match="lava"):
         roofline.load_model(spec)
 

@@ -126,5 +126,6 @@ class TestVideo:
             "video-llava-7b", "v100", visual_tokens=FRAMES * per_frame, reducer="prumerge"
         )
 
-        assert estimate.unreduced.scenario.visual_tokens == 2056 == FRAMES * (256 + 1)
-        assert estimate.scenario.visual_tokens == share * FRAMES * 256
+        assert estimate.comparison is not None
+        assert estimate.comparison.visual_tokens == 2056 == FRAMES * (256 + 1)
+        assert estimate.inputs["visual_tokens"] == share * FRAMES * 256
