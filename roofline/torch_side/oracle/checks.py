@@ -36,7 +36,7 @@ QUANTITIES = (
     "activation_store_bytes",
     "peak_activation_bytes",
 )
-"""What is counted does not depend on it."""
+"""Of each component that are compared."""
 
 
 class TracedCost(Struct, frozen=True):

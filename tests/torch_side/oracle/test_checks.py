@@ -55,7 +55,7 @@ FIXED = [name for name in reducers.names() if not reducers.find(name).by_picture
 @pytest.mark.parametrize("reducer", FIXED)
 @pytest.mark.parametrize("model", ["llava-tiny", "video-llava-tiny"])
 def test_a_reducer_is_counted(model: str, reducer: str) -> None:
-    estimate = roofline.analyze(model, "v100", reducer=reducer, batch=2)
+    estimate = roofline.count(model, reducer=reducer, batch=2)
 
     checks = compare_costs(model, reducer=reducer, batch=2)
 
@@ -113,21 +113,21 @@ def test_a_wrong_analysis_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """An LLM priced one layer too deep."""
     spec = load_model("llama-3-8b")
     assert isinstance(spec, LanguageModel)
-    deeper = roofline.analyze(replace(spec, num_hidden_layers=33), "v100", text_tokens=5)
-    true = checks_module.analyze
+    deeper = roofline.count(replace(spec, num_hidden_layers=33), text_tokens=5)
+    true = checks_module.count
     monkeypatch.setattr(
-        checks_module, "analyze", lambda *args, **options: replaced(true(*args, **options), deeper)
+        checks_module, "count", lambda *args, **options: replaced(true(*args, **options), deeper)
     )
 
     found = {check.quantity: check for check in compare_costs(spec, text_tokens=5)}
 
     wrong = found["flops"]
-    assert (wrong.analytic, wrong.difference) == (deeper.flops, deeper.flops - wrong.traced)
+    assert (wrong.analytic, wrong.difference) == (deeper.llm.flops, deeper.llm.flops - wrong.traced)
     assert found["memory_access_bytes"].difference > 0
     assert found["peak_activation_bytes"].difference == 0
 
 
-def replaced(estimate: roofline.Estimate, other: roofline.Estimate) -> roofline.Estimate:
+def replaced(estimate: roofline.Counts, other: roofline.Counts) -> roofline.Counts:
     """What runs as the one says, its figures as the other does."""
     return replace(estimate, components=other.components)
 

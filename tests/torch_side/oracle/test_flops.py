@@ -84,10 +84,10 @@ def test_llm_prefill_and_decode_step(name: str, tokens: tuple[int, int], batch: 
     prompt = {"visual_tokens": visual, "text_tokens": text, "batch": batch}
 
     prefill, output = counted(lambda: model(ids(batch, visual + text), logits_to_keep=1))
-    assert roofline.analyze(name, "a100", **prompt).flops == prefill
+    assert roofline.count(name, **prompt).llm.flops == prefill
 
     step, _ = counted(lambda: model(ids(batch, 1), past_key_values=output.past_key_values))
-    assert roofline.analyze(name, "a100", stage="decode", **prompt).flops == step
+    assert roofline.count(name, stage="decode", **prompt).llm.flops == step
 
 
 def test_sdpa_counts_as_eager() -> None:
@@ -102,7 +102,7 @@ def test_sdpa_counts_as_eager() -> None:
 def test_llm_parameters(name: str) -> None:
     model = language_model(name)
     held = 2 * sum(p.numel() for p in model.parameters())
-    assert roofline.analyze(name, "a100").weight_bytes == held
+    assert roofline.count(name).llm.weight_bytes == held
 
 
 def test_layers_that_see_fewer_tokens() -> None:
@@ -121,8 +121,8 @@ def test_layers_that_see_fewer_tokens() -> None:
     for layer in model.model.layers[2:]:
         layer.register_forward_pre_hook(prune, with_kwargs=True)
     flops, _ = counted(lambda: model(ids(1, 616), logits_to_keep=1))
-    estimate = roofline.analyze("vicuna-7b", "a100", llm_layers=[(2, 576), (30, 144)])
-    assert estimate.flops == flops
+    estimate = roofline.count("vicuna-7b", llm_layers=[(2, 576), (30, 144)])
+    assert estimate.llm.flops == flops
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -136,7 +136,7 @@ def test_whole_llava(batch: int) -> None:
     )
     config.text_config.vocab_size = 32064
     model = on_meta(transformers.LlavaForConditionalGeneration, config)
-    estimate = roofline.analyze("llava-1.5-7b", "a100", batch=batch)
+    estimate = roofline.count("llava-1.5-7b", batch=batch)
     parts = {name: part.flops for name, part in estimate.components.items()}
 
     pixels = torch.zeros(batch, 3, 336, 336, device="meta", dtype=torch.float16)
@@ -163,7 +163,7 @@ def test_llava_parameters() -> None:
     )
     config.text_config.vocab_size = 32064
     model = on_meta(transformers.LlavaForConditionalGeneration, config)
-    parts = roofline.analyze("llava-1.5-13b", "a100").components
+    parts = roofline.count("llava-1.5-13b").components
     modules = {
         "vision": [model.model.vision_tower],
         "connector": [model.model.multi_modal_projector],
@@ -178,4 +178,4 @@ def test_clip_with_all_its_blocks() -> None:
     tower = on_meta(transformers.CLIPVisionModel, vision_config())
     pixels = torch.zeros(2, 3, 336, 336, device="meta", dtype=torch.float16)
     flops, _ = counted(lambda: tower(pixels))
-    assert roofline.analyze("clip-vit-l-336", "a100", batch=2).flops == flops
+    assert roofline.count("clip-vit-l-336", batch=2).end_to_end.flops == flops

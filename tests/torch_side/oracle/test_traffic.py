@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from msgspec.structs import replace as changed
 
-from roofline import Estimate, analyze
+from roofline import Counts, count
 from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.counted import TRAFFIC
 from roofline.model.fusions import FUSIONS
@@ -59,7 +59,6 @@ ODD_SIGLIP = changed(
     hidden_act="gelu_tanh",
 )
 ODD_TOWERS = {"odd-tower": ODD_TOWER, "odd-siglip": ODD_SIGLIP}
-HARDWARE = "h100-sxm"
 ATTENTIONS: tuple[AttentionKind, ...] = ("flash", "eager")
 VISUAL = {"vicuna-7b": 24, "llama-3-8b": 0, "odd-llm": 7}
 """Models, and the visual rows in their prompts."""
@@ -89,15 +88,15 @@ def priced(trace: Trace, rules: Mapping[str, Rule]) -> Traffic:
     return measure(trace, group(trace, rules))
 
 
-def table_of(estimate: Estimate, component: str) -> dict[str, dict[str, float]]:
+def table_of(estimate: Counts, component: str) -> dict[str, dict[str, float]]:
     return {
-        row["name"]: {column: float(row[column]) for column in ("count", *TRAFFIC)}
-        for row in estimate.op_table()
-        if row["component"] == component
+        op.name: {column: float(getattr(op, column)) for column in ("count", *TRAFFIC)}
+        for op in estimate.ops
+        if op.component == component
     }
 
 
-def assert_same(estimate: Estimate, component: str, traffic: Traffic) -> None:
+def assert_same(estimate: Counts, component: str, traffic: Traffic) -> None:
     assert traffic.causal
     table, ours = traffic.table(), table_of(estimate, component)
     assert ours == table
@@ -117,10 +116,9 @@ def test_prefill(name: str, length: int, batch: int, attention: AttentionKind) -
     spec, visual = llm(name), VISUAL[name]
     text = length - visual
     trace = trace_llm(spec, attention, batch=batch, text=text, visual=visual)
-    estimate = analyze(
+    estimate = count(
         spec,
-        HARDWARE,
-        visual_tokens=visual or None,
+        visual_tokens=visual,
         text_tokens=text,
         batch=batch,
         attention=attention,
@@ -134,10 +132,9 @@ def test_prefill(name: str, length: int, batch: int, attention: AttentionKind) -
 def test_decode(name: str, length: int, batch: int, attention: AttentionKind) -> None:
     spec, visual = llm(name), VISUAL[name]
     trace = trace_llm(spec, attention, batch=batch, text=1, cached=length)
-    estimate = analyze(
+    estimate = count(
         spec,
-        HARDWARE,
-        visual_tokens=visual or None,
+        visual_tokens=visual,
         text_tokens=length - visual,
         batch=batch,
         stage="decode",
@@ -154,17 +151,16 @@ def test_generate_is_prefill_and_its_steps(attention: AttentionKind) -> None:
         for step in range(steps)
     ]
     traffic = [priced(trace, rules) for trace in passes]
-    estimate = analyze(
+    estimate = count(
         ODD_LLM,
-        HARDWARE,
         text_tokens=prompt,
         batch=3,
         stage="generate",
         output_tokens=steps,
         attention=attention,
     )
-    assert estimate.memory_access_bytes == sum(each.total() for each in traffic)
-    assert estimate.peak_activation_bytes == max(each.peak() for each in traffic)
+    assert estimate.llm.memory_access_bytes == sum(each.total() for each in traffic)
+    assert estimate.llm.peak_activation_bytes == max(each.peak() for each in traffic)
 
 
 @attentions
@@ -176,7 +172,7 @@ def test_generate_is_prefill_and_its_steps(attention: AttentionKind) -> None:
 def test_vision_tower(name: str, blocks: int, images: int, attention: AttentionKind) -> None:
     odd = ODD_TOWERS.get(name)
     trace = trace_vision(odd or tower(), attention, blocks=blocks, images=images)
-    estimate = analyze(odd or name, HARDWARE, batch=images, attention=attention)
+    estimate = count(odd or name, batch=images, attention=attention)
     assert_same(estimate, "vision", priced(trace, rules_for(attention)))
 
 
@@ -191,7 +187,7 @@ def test_connector(name: str, images: int, architecture: str) -> None:
     trace = trace_connector(
         vision, language, samples=images, tokens=vision.patches, architecture=architecture
     )
-    estimate = analyze(name, HARDWARE, batch=images)
+    estimate = count(name, batch=images)
     assert_same(estimate, "connector", priced(trace, rules_for("flash")))
 
 
@@ -251,5 +247,5 @@ def test_a_residual_add_fused_with_its_norm_is_seen() -> None:
 def test_one_layer_more_is_seen() -> None:
     trace = trace_llm(ODD_LLM, "flash", batch=1, text=13)
     deeper = changed(ODD_LLM, num_hidden_layers=ODD_LLM.num_hidden_layers + 1)
-    estimate = analyze(deeper, HARDWARE, text_tokens=13)
+    estimate = count(deeper, text_tokens=13)
     assert table_of(estimate, "llm") != priced(trace, rules_for("flash")).table()
