@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from msgspec.structs import asdict
 
+from roofline.engine.estimate import Counts
 from roofline.records.measurement import (
     WHOLE,
     Achieved,
@@ -227,10 +228,8 @@ class _Run:
 
     def _as_run(self, pipeline: Pipeline) -> Request:
         """The request with as many visual tokens as an adaptive reducer has left."""
-        inside_llm = (
-            self.request.scenario.reducer is not None and "reducer" not in pipeline.components
-        )
-        if self.request.visual_tokens is not None or inside_llm:
+        reducer = self.request.scenario.reducer
+        if self.request.visual_tokens is not None or (reducer and reducer.site == "llm"):
             return self.request
         least, most = min(pipeline.visual_tokens), max(pipeline.visual_tokens)
         if least < most:
@@ -263,6 +262,16 @@ class _Run:
             )
         return found
 
+    def _visual_tokens(self, pipeline: Pipeline) -> int:
+        """As they reached the LLM, or as many as a reducer inside it was to keep."""
+        request, reducer = self.request, self.request.scenario.reducer
+        if request.visual_tokens is not None:
+            return request.visual_tokens
+        if reducer is None or reducer.site != "llm":
+            return max(pipeline.visual_tokens)
+        counted = Counts.of(request.scenario)
+        return int(counted.scenario.counts["visual_tokens"])
+
     def _inputs(self, pipeline: Pipeline) -> dict[str, Any]:
         """What was asked, defaults filled in; no paths."""
         request = self.request
@@ -270,7 +279,7 @@ class _Run:
         del axes["accounting"]
         return axes | {
             "hardware": self.hardware.name if self.hardware else None,
-            "visual_tokens": request.visual_tokens or max(pipeline.visual_tokens),
+            "visual_tokens": self._visual_tokens(pipeline),
             "mode": request.mode,
             "attention": request.attention,
             "checkpoint": _last(request.checkpoint),
