@@ -1,4 +1,4 @@
-"""Which of a device's laws of attained time goes for which row of cost."""
+"""Which of a device's laws of kernel time goes for which op."""
 
 from __future__ import annotations
 

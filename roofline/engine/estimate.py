@@ -140,7 +140,7 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
             columns = {name: self._flat(getattr(op, name)) for name in names}
             frames.append(pd.DataFrame({**(self._axes() if self.shape else {}), **columns}))
         frame = pd.concat(frames, ignore_index=True)
-        return frame.astype({"count": int})
+        return frame.astype({"count": int, "launches": int})
 
     def _axes(self) -> dict[str, Any]:
         """A column for each axis; of counts as whole numbers."""

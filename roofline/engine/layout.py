@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from numbers import Real
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -34,7 +35,8 @@ from roofline.model.variables import (
     steps,
 )
 from roofline.reducers import Reducer, ReductionTask
-from roofline.specs.catalog import load_component, load_model
+from roofline.registry import Registry
+from roofline.specs.catalog import load_model
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
@@ -208,20 +210,19 @@ def lay_out(
     Raises UnknownNameError, SpecError, ScenarioError.
     """
     spec = load_model(model)
-    match spec:
-        case LanguageModel():
-            lmm = load_model(spec.used_in) if spec.used_in else None
-            visual = _sample_tokens(lmm) if isinstance(lmm, Lmm) else None
-            parts = _Parts(llm=spec, visual_tokens=visual)
-        case VisionEncoder():
-            parts = _Parts(
-                vision=spec, vision_blocks=spec.num_hidden_layers, visual_tokens=spec.tokens
-            )
-        case Lmm():
-            parts = _lmm_parts(spec)
-        case MlpConnector():
-            fault = "a connector takes its sizes from its neighbours: analyze an LMM that has it"
-            raise SpecError(f"model {spec.name}", [("kind", fault)])
+    kind = kind_of(spec)
+    if isinstance(spec, Lmm):
+        parts = _lmm_parts(spec)
+    elif kind in LANGUAGE_MODELS:
+        parts = _llm_parts(spec)
+    elif kind in VISION_ENCODERS:
+        parts = _encoder_parts(spec)
+    elif kind in CONNECTORS:
+        fault = "a connector takes its sizes from its neighbours: analyze an LMM that has it"
+        raise SpecError(f"model {spec.name}", [("kind", fault)])
+    else:
+        fault = f"no architecture is registered for {kind}"
+        raise SpecError(f"model {spec.name}", [("kind", fault)])
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
     layout = Layout(
@@ -295,20 +296,39 @@ class _Parts(Struct, frozen=True):
     vision_towers: int = 1
 
 
+def _llm_parts(llm: Any) -> _Parts:
+    lmm = load_model(llm.used_in) if llm.used_in else None
+    return _Parts(llm=llm, visual_tokens=_sample_tokens(lmm) if isinstance(lmm, Lmm) else None)
+
+
+def _encoder_parts(encoder: Any) -> _Parts:
+    blocks = encoder.num_hidden_layers
+    return _Parts(vision=encoder, vision_blocks=blocks, visual_tokens=encoder.tokens)
+
+
 def _lmm_parts(lmm: Lmm) -> _Parts:
-    vision = load_component(lmm.vision, VisionEncoder)
-    llm = load_component(lmm.llm, LanguageModel)
+    vision, llm = _part(lmm.vision, VISION_ENCODERS), _part(lmm.llm, LANGUAGE_MODELS)
     if lmm.llm_vocab_size:
         llm = replace(llm, vocab_size=lmm.llm_vocab_size)
     return _Parts(
         vision=vision,
         vision_blocks=_blocks_used(lmm, vision),
-        connector=load_component(lmm.connector, MlpConnector),
+        connector=_part(lmm.connector, CONNECTORS),
         llm=llm,
         visual_tokens=_sample_tokens(lmm),
         images=lmm.images,
         vision_towers=lmm.vision_towers,
     )
+
+
+def _part(spec: Any, architectures: Registry[Any]) -> Any:
+    """A part of an LMM, by name or written out. Raises SpecError if it is of another kind."""
+    part = load_model(spec)
+    if kind_of(part) not in architectures:
+        expected = " or ".join(architectures.names())
+        fault = f"expected {expected}, got {kind_of(part)}"
+        raise SpecError(f"model {part.name}", [("kind", fault)])
+    return part
 
 
 def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
@@ -324,8 +344,10 @@ def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
 
 def _sample_tokens(lmm: Lmm) -> int:
     """Visual tokens that one sample feeds to the LLM, unreduced."""
-    vision = load_component(lmm.vision, VisionEncoder)
-    per_image = vision.tokens if lmm.vision_feature_select_strategy == "full" else vision.patches
+    vision = _part(lmm.vision, VISION_ENCODERS)
+    per_image: int = (
+        vision.tokens if lmm.vision_feature_select_strategy == "full" else vision.patches
+    )
     return lmm.images * per_image
 
 
@@ -363,7 +385,7 @@ def _group(layers: int, tokens: Sequence[Number]) -> LayerGroup:
 def _check_layers(name: str, layers: Layers, expected: int, *, least: int) -> None:
     """`least` tokens a layer: the LLM's text remains where no visual token does."""
     for entry in layers:
-        whole = all(n == int(n) for n in entry)
+        whole = all(isinstance(n, Real) and float(n).is_integer() for n in entry)
         if len(entry) not in (2, 3) or not whole or entry[0] < 1 or min(entry[1:]) < least:
             raise ScenarioError(
                 f"`{name}` is a list of (layers, tokens) or (layers, tokens, tokens in the MLP), "

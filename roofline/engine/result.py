@@ -162,7 +162,7 @@ class OpQuantities(Struct, frozen=True, eq=False, kw_only=True):
     kind: str
     count: Array
     """How often it runs."""
-    launches: int
+    launches: NDArray[np.int64] | np.int64
     """Kernels that one occurrence issues."""
     flops: Array
     vector_flops: Array

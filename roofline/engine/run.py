@@ -171,7 +171,7 @@ class Run:
         }
 
 
-_WORD = "U7"
+_WORD = f"U{max(map(len, BOUNDS))}"
 """What an op is bound by."""
 _Q = TypeVar("_Q", bound=Quantities)
 
@@ -352,7 +352,7 @@ def _op_figures(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> dic
         "layers": op.layers,
         "kind": op.kind,
         "count": count,
-        "launches": op.launches,
+        "launches": np.int64(op.launches),
         **{name: _over_all(getattr(op.amounts, name), op, point) for name in AMOUNTS},
     }
 
@@ -383,7 +383,8 @@ def _scattered(
     def placed(value: Any, before: Any) -> Any:
         if isinstance(value, dict):
             known = before or {}
-            return {n: placed(value.get(n, 0.0), known.get(n)) for n in {**known, **value}}
+            none = np.float64(0.0)
+            return {n: placed(value.get(n, none), known.get(n)) for n in {**known, **value}}
         if not isinstance(value, np.ndarray | np.generic):
             return value
         places = np.zeros(prod(shape), dtype=_WORD if value.dtype.kind == "U" else value.dtype)

@@ -105,7 +105,7 @@ def _wanted_after(ops: Sequence[Op]) -> list[set[str]]:
 
 
 def labelled(groups: Sequence[LayerGroup]) -> list[tuple[LayerGroup, str]]:
-    """Spans with the layers they cover, `2-31`; one group for all layers needs no label."""
+    """Groups with the layers they cover, `2-31`; one group for all layers needs no label."""
     if len(groups) == 1:
         return [(groups[0], "")]
     first = 0

@@ -100,6 +100,7 @@ def study(
         raise refused[0]
     if scores:
         several = {n: v for n, v in deployed.items() if n != "model"}
+        several["output_tokens"] = several["output_tokens"][:1]  # accuracy is held against prefill
         for combination in combinations(several):
             if (combination["hardware"].name, combination["quant"].name) not in unserved:
                 asked = _Asked(prompts, combination | {"attention": attention})
@@ -246,9 +247,9 @@ def _fronts(
             own = _Asked(asked.prompts, asked.axes | {"model": specs[score.model]})
             priced[key] = own.prompt(*prompt, None)
         groups[score.benchmark].append(Candidate(score, priced[key]))
-    hardware, quant = asked.axes["hardware"].name, asked.axes["quant"].name
+    inputs = {n: getattr(value, "name", value) for n, value in asked.axes.items()}
     return [
-        Front(name, known[name], hardware, quant, tuple(candidates))
+        Front(name, known[name], inputs["hardware"], inputs["quant"], inputs, tuple(candidates))
         for name, candidates in groups.items()
         if candidates
     ]

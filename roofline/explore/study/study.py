@@ -40,6 +40,14 @@ class Study(Struct, frozen=True, eq=False, kw_only=True):
         return tuple(c for deployment in self.deployments for c in deployment.prompts)
 
     @property
+    def prefills(self) -> tuple[PricedPrompt, ...]:
+        """Of those, one of each that differ in the length of their answers alone."""
+        found: dict[tuple[Any, ...], PricedPrompt] = {}
+        for prompt in self.prompts:
+            found.setdefault(tuple(map(str, prompt.estimate.inputs.values())), prompt)
+        return tuple(found.values())
+
+    @property
     def hardware(self) -> tuple[str, ...]:
         """Names of the devices."""
         return tuple(dict.fromkeys(deployment.hardware for deployment in self.deployments))

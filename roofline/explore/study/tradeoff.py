@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from msgspec import Struct
 
@@ -49,6 +50,8 @@ class Front(Struct, frozen=True, eq=False):
     benchmark: Benchmark
     hardware: str
     quant: str
+    inputs: dict[str, Any]
+    """By axis, what all candidates have in common."""
     candidates: tuple[Candidate, ...]
 
     def pareto(self, key: str) -> tuple[Candidate, ...]:

@@ -1,6 +1,6 @@
 """The LLM: a Llama-style decoder as blocks of ops, for a prompt or for one more token.
 
-The list follows `transformers`' `LlamaForCausalLM` module by module; `ops.FUSIONS` says where
+The list follows `transformers`' `LlamaForCausalLM` module by module; `FUSIONS` says where
 kernels are assumed to do several of its steps at once.
 """
 

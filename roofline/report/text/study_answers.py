@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from roofline import units
 from roofline.engine.axes import COUNTS
 from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
-from roofline.report.text.estimate_words import ORIGINS, in_words
+from roofline.report.text.estimate_words import ORIGINS, error_share, in_words
 from roofline.units import percent, si, significant
 
 MOST_TOLD, MOST_BRIEF = 6, 24
@@ -44,13 +46,17 @@ def answer(study: Study) -> list[Block]:
 
 def name(deployment: Deployment, study: Study) -> str:
     """What tells a deployment from others."""
-    inputs = deployment.inputs
-    more = [
+    where = f"{deployment.model} on {deployment.hardware}"
+    return ", ".join([where, deployment.quant, *_counts_that_vary(deployment.inputs, study)])
+
+
+def _counts_that_vary(inputs: Mapping[str, Any], study: Study) -> list[str]:
+    """`batch 8`, of the counts of which a study has several."""
+    return [
         in_words(axis.name, inputs[axis.name])
         for axis in COUNTS
         if axis.name in inputs and len(set(map(str, study.inputs[axis.name]))) > 1
     ]
-    return ", ".join([f"{deployment.model} on {deployment.hardware}", deployment.quant, *more])
 
 
 def told(deployment: Deployment) -> str:
@@ -169,8 +175,9 @@ def _saves(reduced: Sequence[PricedPrompt]) -> str:
     share = first.reducer_share
     if share is None or share >= 1:
         return f"With {how(first)} it takes {gain}."
-    own = percent(share)
-    return f"With {how(first)} it takes {gain}; of what that saves, reducing takes {own}."
+    own = first.estimate.components["reducer"]
+    taken = units.share(share, error_share(own))
+    return f"With {how(first)} it takes {gain}; of what that saves, reducing takes {taken}."
 
 
 def _gain(prompt: PricedPrompt) -> str:
@@ -264,7 +271,7 @@ def _span(study: Study) -> str:
         (deployment, prompt) for deployment in study.deployments for prompt in deployment.prompts
     ]
     full = {id(prompt): f"{name(where, study)}, {how(prompt)}" for where, prompt in places}
-    by_time = sorted((prompt for _, prompt in places), key=lambda c: c.predicted_time_s)
+    by_time = sorted(study.prefills, key=lambda c: c.predicted_time_s)
     first, last = by_time[0], by_time[-1]
     text = (
         f"{len(by_time)} prompts: prefill takes from {duration(first)} "
@@ -303,10 +310,12 @@ def measured(record: Record) -> str:
 
 
 def fronts_by_place(study: Study) -> dict[str, list[Front]]:
-    """Fronts of all benchmarks by device and precision."""
+    """Fronts of all benchmarks by device, precision, and the counts that vary."""
     groups: dict[str, list[Front]] = {}
     for front in study.fronts:
-        groups.setdefault(f"{front.hardware}, {front.quant}", []).append(front)
+        prefill = {n: v for n, v in front.inputs.items() if n != "output_tokens"}
+        words = [front.hardware, front.quant, *_counts_that_vary(prefill, study)]
+        groups.setdefault(", ".join(words), []).append(front)
     return groups
 
 

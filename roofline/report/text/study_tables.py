@@ -137,9 +137,9 @@ def memory(study: Study) -> tuple[Table, ...]:
 def answers(study: Study) -> tuple[Table, ...]:
     """Decode steps, and prompt with answer at the longest."""
     rows = []
-    for c, who in _identified(study):
-        if c.generation is None:
-            continue
+    columns = {**_PROMPT, "Output": lambda c: f"{int(c.output_tokens[-1])}"}
+    prompts = [c for c in study.prompts if c.generation is not None]
+    for c, who in zip(prompts, _without_constants(prompts, columns), strict=True):
         total_s = c.generation_time_s[-1]
         saved = None if c.answer_saving is None else c.answer_saving.at(-1)
         rows.append(
@@ -154,7 +154,7 @@ def answers(study: Study) -> tuple[Table, ...]:
                 "Fits": "yes" if c.answer_fits else "no",
             }
         )
-    length = study.inputs["output_tokens"]
+    length = " or ".join(map(str, study.inputs["output_tokens"]))
     caption = (
         f"An answer of {length} tokens. Prefill: its share of the time of both. Memory: when the "
         f"answer has been written.{_bounds(study)}"
@@ -167,7 +167,7 @@ def measurements(records: Sequence[MeasuredRun]) -> tuple[Table, ...]:
     rows = [
         {
             "Record": one.name,
-            "TimedSpan": span_name,
+            "Span": span_name,
             "Median": si(span.summary.p50_s, "s"),
             "p10": si(span.summary.p10_s, "s"),
             "p90": si(span.summary.p90_s, "s"),
@@ -181,7 +181,7 @@ def measurements(records: Sequence[MeasuredRun]) -> tuple[Table, ...]:
         for span_name, span in one.record.spans.items()
     ]
     caption = "Measured. Of roof: roofline time over median; error: predicted over median, less 1."
-    return table(caption, rows, words=("TimedSpan",))
+    return table(caption, rows, words=("Span",))
 
 
 def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
@@ -272,7 +272,8 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
 
 
 def _identified(study: Study) -> list[tuple[PricedPrompt, dict[str, str]]]:
-    found = list(study.prompts)
+    """Every prefill, and what tells it from the others."""
+    found = study.prefills
     return list(zip(found, _without_constants(found, _PROMPT), strict=True))
 
 

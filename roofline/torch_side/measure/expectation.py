@@ -59,6 +59,11 @@ class Expectation:
         return self._whole if isinstance(self._whole, Estimate) else None
 
     @property
+    def visual_tokens(self) -> int:
+        """Those that were counted: of a reducer inside the LLM, what its later layers see."""
+        return int(self._whole.inputs["visual_tokens"])
+
+    @property
     def ops(self) -> Sequence[OpTotals]:
         """Of the whole run; none without hardware."""
         return self.estimate.ops if self.estimate else ()

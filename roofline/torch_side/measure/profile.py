@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from msgspec.structs import asdict
 
-from roofline.engine.estimate import Counts
 from roofline.records.measurement import (
     WHOLE,
     Achieved,
@@ -110,7 +109,7 @@ class _Run:
                     self._look_closer(pipeline, telemetry, expectation, extras)
                 except KeyboardInterrupt:
                     extras.complete = False
-            inputs = self._inputs(pipeline)
+            inputs = self._inputs(pipeline, expectation)
         spans = self._spans(measured, expectation)
         estimate = expectation.estimate if expectation else None
         known = telemetry.available
@@ -228,8 +227,10 @@ class _Run:
 
     def _as_run(self, pipeline: Pipeline) -> Request:
         """The request with as many visual tokens as an adaptive reducer has left."""
-        reducer = self.request.scenario.reducer
-        if self.request.visual_tokens is not None or (reducer and reducer.site == "llm"):
+        inside_llm = (
+            self.request.scenario.reducer is not None and "reducer" not in pipeline.components
+        )
+        if self.request.visual_tokens is not None or inside_llm:
             return self.request
         least, most = min(pipeline.visual_tokens), max(pipeline.visual_tokens)
         if least < most:
@@ -262,24 +263,14 @@ class _Run:
             )
         return found
 
-    def _visual_tokens(self, pipeline: Pipeline) -> int:
-        """As they reached the LLM, or as many as a reducer inside it was to keep."""
-        request, reducer = self.request, self.request.scenario.reducer
-        if request.visual_tokens is not None:
-            return request.visual_tokens
-        if reducer is None or reducer.site != "llm":
-            return max(pipeline.visual_tokens)
-        counted = Counts.of(request.scenario)
-        return int(counted.scenario.counts["visual_tokens"])
-
-    def _inputs(self, pipeline: Pipeline) -> dict[str, Any]:
+    def _inputs(self, pipeline: Pipeline, expectation: Expectation | None) -> dict[str, Any]:
         """What was asked, defaults filled in; no paths."""
         request = self.request
         axes = request.scenario.inputs
         del axes["accounting"]
         return axes | {
             "hardware": self.hardware.name if self.hardware else None,
-            "visual_tokens": self._visual_tokens(pipeline),
+            "visual_tokens": self._left(pipeline, expectation),
             "mode": request.mode,
             "attention": request.attention,
             "checkpoint": _last(request.checkpoint),
@@ -287,6 +278,15 @@ class _Run:
             "device": request.device,
             "seed": request.seed,
         }
+
+    def _left(self, pipeline: Pipeline, expectation: Expectation | None) -> int:
+        """Visual tokens: as asked, as an LLM's later layers saw them, or as they reached it."""
+        if self.request.visual_tokens is not None:
+            return self.request.visual_tokens
+        reducer = self.request.scenario.reducer
+        if expectation is not None and reducer is not None and reducer.site == "llm":
+            return expectation.visual_tokens
+        return max(pipeline.visual_tokens)
 
 
 def _last(path: str | None) -> str | None:

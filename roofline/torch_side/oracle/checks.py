@@ -1,7 +1,7 @@
 """The analysis held against what PyTorch counts: FLOPs, traffic and live tensors, on meta tensors.
 
 FLOPs are `FlopCounterMode`'s. Bytes are those of the traced aten calls, taken together to kernels
-by the fusions that `roofline.model.ops.FUSIONS` lists. No weights are needed: a model of any size
+by the fusions that `model.fusions.FUSIONS` lists. No weights are needed: a model of any size
 takes seconds.
 """
 

@@ -230,7 +230,7 @@ RULES: Mapping[str, Rule] = {
     "index": _index,
     "residual": _residual,
 }
-"""By the names of `roofline.model.ops.FUSIONS`."""
+"""By the names of `roofline.model.fusions.FUSIONS`."""
 
 
 def rules_for(attention: str, *, without: Collection[str] = ()) -> dict[str, Rule]:
