@@ -68,6 +68,16 @@ class Comparison(Struct, frozen=True, eq=False, kw_only=True):
         return self.end_to_end.speedup
 
     @property
+    def roofline_speedup(self) -> Array | None:
+        """The same at the roofline."""
+        return self.end_to_end.roofline_speedup
+
+    @property
+    def tie(self) -> NDArray[np.bool_] | None:
+        """Whether the headline is inside the error band."""
+        return self.end_to_end.tie
+
+    @property
     def fits(self) -> NDArray[np.bool_] | None:
         """Whether the unreduced prompt fits the device's memory; None on no device."""
         whole = self.full_end_to_end
@@ -79,15 +89,13 @@ class Comparison(Struct, frozen=True, eq=False, kw_only=True):
             "visual_tokens": plain(self.visual_tokens),
             "fits": plain(self.fits),
             "speedup": plain(self.speedup),
-            "roofline_speedup": plain(self.end_to_end.roofline_speedup),
-            "tie": plain(self.end_to_end.tie),
+            "roofline_speedup": plain(self.roofline_speedup),
+            "tie": plain(self.tie),
             "reducer_share": plain(self.reducer_share),
-            "savings": {
-                **{name: saving.to_dict() for name, saving in self.components.items()},
-                "end_to_end": self.end_to_end.to_dict(),
-            },
-            "components": {n: part.to_dict() for n, part in self.full_components.items()},
-            "end_to_end": self.full_end_to_end.to_dict(),
+            "components": {name: saving.to_dict() for name, saving in self.components.items()},
+            "end_to_end": self.end_to_end.to_dict(),
+            "full_components": {n: part.to_dict() for n, part in self.full_components.items()},
+            "full_end_to_end": self.full_end_to_end.to_dict(),
         }
 
 

@@ -22,7 +22,7 @@ from roofline.engine.result import (
 )
 from roofline.engine.run import Run
 from roofline.engine.scenario import Scenario
-from roofline.errors import InputError
+from roofline.errors import InputError, ScenarioError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,6 +184,8 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
         """Price a scenario that has hardware. Raises ScenarioError, UnsupportedModeError."""
+        if scenario.hardware is None:
+            raise ScenarioError("give hardware, or count on no device: `roofline.count`")
         run = Run(scenario)
         parts, whole, device = run.priced()
         return cls(**run.facts, components=parts, end_to_end=whole, device=device)

@@ -87,6 +87,15 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             if value not in known:
                 choices = ", ".join(BY_NAME[name].choices)
                 raise ScenarioError(f"unknown {name} {value!r}: choose one of {choices}")
+        names: dict[str, object] = {
+            "model": model,
+            "hardware": hardware,
+            "quant": quant,
+            "reducer": reducer,
+        }
+        for name, named in names.items():
+            if isinstance(named, list | tuple | set | np.ndarray):
+                raise ScenarioError(f"{name} takes one name at a time here, not several: {named!r}")
         if stage == "generate" and counts.get("output_tokens") is None:
             raise ScenarioError(
                 "the stage generate needs output tokens: give --output-tokens (output_tokens)"

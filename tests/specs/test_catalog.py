@@ -18,7 +18,7 @@ from roofline.specs.catalog import (
     load_model,
     load_quantization,
 )
-from roofline.specs.models import LanguageModel, MlpConnector, model_kinds
+from roofline.specs.models import MODEL_KINDS, LanguageModel, MlpConnector, register_kind
 from roofline.specs.sourced import PositiveInt, Spec
 
 Data = dict[str, Any]
@@ -255,9 +255,10 @@ def test_a_kind_of_one_s_own_is_read_like_those_that_ship(
     file = write_spec({"kind": "resampler", "name": "mine", "queries": 64}, "mine.yaml")
     with pytest.raises(SpecError, match="kind: expected one of connector, language-model, lmm"):
         load_model(str(file))
-    monkeypatch.setattr(model_kinds, "_entries", dict(model_kinds._entries))
+    MODEL_KINDS.names()
+    monkeypatch.setattr(MODEL_KINDS, "_things", dict(MODEL_KINDS._things))
 
-    model_kinds.register(Resampler)
+    register_kind(Resampler)
 
     assert load_model(str(file)) == Resampler(name="mine", queries=64)
     assert "Resampler" in json_schema("models")["$defs"]

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from roofline.explore.study import Deployment
 from roofline.report.charts.chart import LegendEntry, spoken
+from roofline.report.charts.naming import unusual_counts
 from roofline.report.charts.selection import first
 
 MOST_DEVICES = 7
@@ -41,7 +42,9 @@ def device_panels(deployments: Sequence[Deployment]) -> DevicePanels:
     groups: dict[str, list[Deployment]] = {}
     for deployment in deployments:
         if deployment.hardware in shown:
-            groups.setdefault(f"{deployment.model}, {deployment.quant}", []).append(deployment)
+            counts = unusual_counts(deployment.inputs)
+            row = ", ".join([deployment.model, deployment.quant, *counts])
+            groups.setdefault(row, []).append(deployment)
     rows, no_row = first(list(groups.items()), _MOST_ROWS, "models and precisions")
     return DevicePanels(
         tuple((title, tuple(row)) for title, row in rows), spoken(no_device, no_row)

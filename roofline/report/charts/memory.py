@@ -17,7 +17,7 @@ from roofline.report.charts.chart import (
     listed,
     spoken,
 )
-from roofline.report.charts.naming import prompt_name
+from roofline.report.charts.naming import prompt_name, unusual_counts
 from roofline.report.charts.registry import ReportChart, Section, register
 from roofline.report.charts.selection import spread
 from roofline.units import si
@@ -70,7 +70,7 @@ def _alt(study: Study, every: Sequence[PricedPrompt]) -> str:
     """Peak memory of every row, and who does not have it."""
     rows = [f"{_full_name(prompt)}: {si(_peak_bytes(prompt), 'B')}" for prompt in every]
     tight = dict.fromkeys(
-        f"{prompt.hardware} ({prompt.model}, {prompt.quant})"
+        f"{prompt.hardware} ({', '.join(_names(prompt))})"
         for prompt in study.prompts
         if not prompt.fits
     )
@@ -87,15 +87,23 @@ def _distinct(study: Study) -> list[PricedPrompt]:
 
 
 def _full_name(prompt: PricedPrompt) -> str:
-    return f"{prompt.model}, {prompt.quant}, {prompt_name(prompt)}"
+    return ", ".join([*_names(prompt), prompt_name(prompt)])
+
+
+def _names(prompt: PricedPrompt) -> list[str]:
+    return [prompt.model, prompt.quant, *unusual_counts(prompt.estimate.inputs)]
 
 
 def _labels(prompts: Sequence[PricedPrompt]) -> tuple[list[str], str]:
     """What tells each row from the others, its prompt at least, and what is the same in all."""
-    words = [(prompt.model, prompt.quant, prompt_name(prompt)) for prompt in prompts]
-    differs = [len({row[i] for row in words}) > 1 for i in range(2)] + [True]
-    labels = [", ".join(compress(row, differs)) for row in words]
-    return labels, ", ".join(word for word, own in zip(words[0], differs, strict=True) if not own)
+    words = [
+        (p.model, p.quant, ", ".join(unusual_counts(p.estimate.inputs)), prompt_name(p))
+        for p in prompts
+    ]
+    differs = [len({row[i] for row in words}) > 1 for i in range(3)] + [True]
+    labels = [", ".join(filter(None, compress(row, differs))) for row in words]
+    common = (word for word, own in zip(words[0], differs, strict=True) if word and not own)
+    return labels, ", ".join(common)
 
 
 def _capacities(study: Study) -> dict[float, list[str]]:

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from roofline.engine.axes import COUNTS
 from roofline.explore.study import Deployment, PricedPrompt
+from roofline.report.text.estimate_words import in_words
 
 _COMPONENTS = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
 
 
 def deployment_name(deployment: Deployment) -> str:
-    """Model, device and precision."""
-    return f"{deployment.model}, {deployment.hardware}, {deployment.quant}"
+    """Model, device, precision, and the batch and text that are not the usual ones."""
+    names = (deployment.model, deployment.hardware, deployment.quant)
+    return ", ".join([*names, *unusual_counts(deployment.inputs)])
+
+
+def unusual_counts(inputs: Mapping[str, Any]) -> list[str]:
+    """`batch 8`, `2000 text tokens`: counts of a prompt that are not their axes' defaults."""
+    return [
+        in_words(axis.name, inputs[axis.name])
+        for axis in COUNTS
+        if axis.name not in ("visual_tokens", "output_tokens")
+        and axis.name in inputs
+        and inputs[axis.name] != axis.default
+    ]
 
 
 def prompt_name(prompt: PricedPrompt) -> str:

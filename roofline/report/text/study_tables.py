@@ -50,7 +50,11 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Roofline": si(whole.roofline_time_s, "s"),
             }
             | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
-            | ({"Faster": _faster(c.saving, c)} if compared else {})
+            | (
+                {"Faster": _faster(c.saving, full_fits=not c.whole or c.whole.fits)}
+                if compared
+                else {}
+            )
         )
     caption = "Prefill end to end."
     if compared:
@@ -149,7 +153,7 @@ def answers(study: Study) -> tuple[Table, ...]:
                 "Last step": _time(c, c.decode_time_s[-1]),
                 "Prefill": percent(c.predicted_time_s / total_s),
                 "Prompt and answer": _time(c, total_s),
-                "Faster": _faster(saved, c),
+                "Faster": _faster(saved, full_fits=not c.whole or c.whole.answer_fits),
                 "Memory": si(c.answer_memory_bytes, "B"),
                 "Fits": "yes" if c.answer_fits else "no",
             }
@@ -319,15 +323,14 @@ def _part(part: Totals | None, whole_s: float) -> str:
     return f"{bound}{si(time_s, 's')}, {percent(time_s / whole_s)}"
 
 
-def _faster(saving: Saving | None, prompt: PricedPrompt) -> str:
+def _faster(saving: Saving | None, *, full_fits: bool) -> str:
     """`2.1x`; `tie` inside the error band; marked where all visual tokens do not fit."""
     if saving is None or saving.speedup is None:
         return "-"
     text = "tie" if saving.tie else f"{ratio(float(saving.speedup))}x"
     if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
         text += f" ({ratio(float(saving.roofline_speedup))}x)"
-    whole = prompt.whole
-    return text + (FULL_TOO_LARGE if whole is not None and not whole.fits else "")
+    return text + ("" if full_fits else FULL_TOO_LARGE)
 
 
 def _energy(prompt: PricedPrompt) -> str:
