@@ -167,7 +167,15 @@ def test_an_adaptive_count_is_found_out(records: Records) -> None:
 
 def test_a_count_inside_the_llm_is_kept(records: Records) -> None:
     assert records("prefill, fastv").inputs["visual_tokens"] == 9
-    assert run(reducer="fastv").inputs["visual_tokens"] == 18  # half of 36 in later layers
+    assert run(reducer="fastv").inputs["visual_tokens"] == 36 // 2  # half of 36 in later layers
+
+
+def test_a_record_can_be_priced_again_as_it_ran() -> None:
+    found = run(reducer="fastv:k=1:ratio=0.75", hardware="xeon-8480").inputs
+    asked = {name: found[name] for name in ("reducer", "visual_tokens", "text_tokens")}
+
+    assert asked["reducer"] == "fastv:k=1:ratio=0.75"
+    assert roofline.analyze("llava-tiny", "xeon-8480", **asked).inputs["visual_tokens"] == 36 // 4
 
 
 def test_what_was_asked_is_written_down_with_defaults_filled_in(records: Records) -> None:
