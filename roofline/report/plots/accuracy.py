@@ -45,7 +45,7 @@ def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
     fills = {model: _FILLS[i % len(_FILLS)] for i, model in enumerate(models)}
     handles = [_handle(entry, looks, fills) for entry in chart.legend]
     sheet = Sheet(chart, width_in, _HEIGHT_IN, handles)
-    for axes, panel in sheet.filled:
+    for axes, panel in sheet.to_draw():
         _draw_panel(axes, panel, looks, fills)
     return sheet.finished()
 

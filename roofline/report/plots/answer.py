@@ -48,7 +48,7 @@ def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
     looks = legend_looks(chart, "device")
     handles = [_handle(entry, looks) for entry in chart.legend]
     sheet = Sheet(chart, width_in, _HEIGHT_IN, handles)
-    for axes, panel in sheet.filled:
+    for axes, panel in sheet.to_draw():
         _draw_panel(axes, panel, looks)
     return sheet.finished()
 

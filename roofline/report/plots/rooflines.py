@@ -61,7 +61,7 @@ def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
     """A panel for each deployment."""
     handles = [_handle(entry) for entry in chart.legend]
     sheet = Sheet(chart, width_in, _HEIGHT_IN, handles)
-    for axes, panel in sheet.filled:
+    for axes, panel in sheet.to_draw():
         _draw_panel(axes, panel)
     for axes in sheet.inner_panels:
         axes.set_ylabel("")

@@ -52,8 +52,7 @@ class Sheet:
             self.drawing.add_subplot(rows, self.columns, i + 1) for i in range(count)
         ]
 
-    @property
-    def filled(self) -> Iterator[tuple[Axes, Panel]]:
+    def to_draw(self) -> Iterator[tuple[Axes, Panel]]:
         """Axes to draw into and what; a panel without content says why instead."""
         for axes, panel in zip(self.panels, self._chart.panels, strict=True):
             if panel.empty_because:
@@ -73,8 +72,10 @@ class Sheet:
         """
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        for axes in self.panels[: -self.columns]:  # those below say the same
-            axes.set_xlabel("")
+        below = self._chart.panels[self.columns :]
+        for axes, panel in zip(self.panels, below, strict=False):
+            if not panel.empty_because:  # it says the same
+                axes.set_xlabel("")
         self.drawing.legend(
             handles=self._handles,
             loc="outside lower center",

@@ -43,7 +43,7 @@ def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
     rows = max(len(panel.bars) for panel in chart.panels)
     handles = [_handle(entry) for entry in chart.legend]
     sheet = Sheet(chart, width_in, _AROUND_IN + rows * _BAR_IN, handles)
-    for axes, panel in sheet.filled:
+    for axes, panel in sheet.to_draw():
         _draw_panel(axes, panel)
         axes.set_ylim(rows - 0.5, -0.5)
     return sheet.finished()

@@ -51,6 +51,7 @@ def test_steps_that_hardly_differ_look_so(one: Study) -> None:
 def test_a_panel_without_a_gain_says_so_in_place_of_axes(width_in: float) -> None:
     found = study(model=["llava-1.5-7b", "llama-3-8b"], hardware=[bare("h200")])
     *full, empty = drawn("answer", found, width_in).axes
+    above = full[2] if width_in == DOUBLE_IN else full[-1]
 
     assert [" ".join(text.get_text().split()) for text in empty.texts] == [
         "no prompt has fewer visual tokens"
@@ -58,3 +59,4 @@ def test_a_panel_without_a_gain_says_so_in_place_of_axes(width_in: float) -> Non
     assert not empty.axison
     assert not empty.lines
     assert all(axes.axison and axes.lines for axes in full)
+    assert above.get_xlabel() == "output tokens"  # which no axes below it would say
