@@ -344,7 +344,7 @@ def test_what_makes_no_sense_is_refused(
 
 def test_an_axis_that_is_not_there() -> None:
     with pytest.raises(TypeError, match="no axis 'models': model, hardware"):
-        study(model=["llava-1.5-7b"], hardware="h200")
+        study(models=["llava-1.5-7b"], hardware="h200")
 
 
 def test_defaults_stand_among_the_inputs() -> None:

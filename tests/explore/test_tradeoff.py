@@ -91,7 +91,12 @@ def test_where_less_is_better_the_front_turns_round(fronts: tuple[Front, ...]) -
         key=lambda c: c.prompt.predicted_time_s,
     )[:3]
     turned = Front(
-        "errors", errors, "h200", "int4", (scored(9, cheap), scored(3.5, middle), scored(3, dear))
+        "errors",
+        errors,
+        "h200",
+        "int4",
+        {},
+        (scored(9, cheap), scored(3.5, middle), scored(3, dear)),
     )
 
     assert [c.score.value for c in turned.pareto("prefill_time_s")] == [9, 3.5, 3]

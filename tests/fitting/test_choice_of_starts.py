@@ -18,14 +18,14 @@ from roofline.fitting.rows import held_out
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 
 
-def table(law: MatmulLaw) -> matmul._Measured:
+def table(law: MatmulLaw) -> matmul._MatmulTimes:
     """Few rows and deep sums, where splitting k is all the difference."""
     m, n, k = (
         a.ravel().astype(float)
         for a in np.meshgrid([1, 16, 64, 128], [256, 512, 1024], [4096, 8192, 16384, 32768])
     )
     moved = {"weight_bytes": 2 * n * k, "activation_bytes": 2 * m * (n + k)}
-    return matmul._Measured(ROOF, "bf16", m, n, k, matmul_seconds(law, ROOF, m, n, k, **moved))
+    return matmul._MatmulTimes(ROOF, "bf16", m, n, k, matmul_seconds(law, ROOF, m, n, k, **moved))
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
@@ -49,7 +49,7 @@ def test_trials_see_none_of_the_shapes_that_measure_the_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     n, k = (a.ravel() for a in np.meshgrid(np.arange(1.0, 61.0), np.arange(1.0, 61.0)))
-    data = matmul._Measured(ROOF, "bf16", np.ones(3600), n, k, np.ones(3600))
+    data = matmul._MatmulTimes(ROOF, "bf16", np.ones(3600), n, k, np.ones(3600))
     models: list[Spied] = []
 
     def fit(model: Spied, measured: Any) -> tuple[Any, float]:
@@ -58,7 +58,7 @@ def test_trials_see_none_of_the_shapes_that_measure_the_error(
             model.template.launch_us
         ]
 
-    monkeypatch.setattr(matmul, "_Model", Spied)
+    monkeypatch.setattr(matmul, "_MatmulFit", Spied)
     monkeypatch.setattr(matmul, "descend", fit)
     candidates = [replace(GPU, launch_us=launch) for launch in (2.0, 3.0, 4.0)]
     start, first = matmul._most_promising(data, candidates)

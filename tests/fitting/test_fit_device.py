@@ -167,7 +167,7 @@ def test_vector_ops_run_at_the_vector_peak(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_plugins_fitter_is_found_by_its_family(monkeypatch: pytest.MonkeyPatch) -> None:
     FITTERS.names()
-    monkeypatch.setattr(FITTERS, "_values", dict(FITTERS._values))
+    monkeypatch.setattr(FITTERS, "_things", dict(FITTERS._things))
     law = HostLaw(fixed_us=1.0, layer_us=2.0)
     FITTERS.register(
         "host",

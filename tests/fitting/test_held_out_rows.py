@@ -114,7 +114,7 @@ def test_the_better_attention_law_is_kept_whichever_comes_first(
         def law(self, x: Any) -> Any:
             return self.start
 
-    monkeypatch.setattr(attention, "_Model", Model)
+    monkeypatch.setattr(attention, "_AttentionFit", Model)
     monkeypatch.setattr(attention, "descend", lambda model, measured: (None, model.start))
     data: Any = None
     assert attention._best(data, [3.0, 1.0, 2.0]) == 1.0  # type: ignore[list-item, comparison-overlap]
@@ -139,7 +139,7 @@ def test_matmuls_are_judged_on_shapes_that_their_fit_did_not_see(
         def law(self, x: Any) -> Any:
             return replace(CPU, launch_us=float(x))
 
-    monkeypatch.setattr(matmul, "_Model", Model)
+    monkeypatch.setattr(matmul, "_MatmulFit", Model)
     monkeypatch.setattr(matmul, "descend", lambda model, *_: (float(len(models)), 0.0))
     table = {"m": m, "n": n, "k": k, "time_ms": np.full(m.size, 3.0)}
     law = matmul.fit_matmul(table, ROOF, kind="cpu", kernel="fp32")

@@ -125,7 +125,7 @@ class ClipTower(Tower):
 
     @property
     def blocks(self) -> int:
-        return len(self._inner.encoder.layers)
+        return int(self._inner.config.num_hidden_layers)
 
     def block(self, index: int) -> ClipBlock:
         return ClipBlock(self._inner.encoder.layers[index])
