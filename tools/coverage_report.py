@@ -15,20 +15,21 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / ".coverage.json"
 FLOORS = {
-    "cli": (93, 85),
-    "device": (97, 92),
+    "cli": (91, 85),
+    "device": (98, 95),
     "engine": (97, 92),
-    "explore": (96, 90),
-    "fitting": (95, 88),
-    "model": (97, 92),
-    "records": (96, 90),
+    "explore": (98, 94),
+    "fitting": (98, 94),
+    "model": (99, 98),
+    "records": (98, 96),
     "reducers": (97, 92),
     "report": (96, 88),
     "specs": (97, 92),
-    "torch_side": (80, 70),
+    "torch_side": (95, 90),
 }
-"""Lines and branches, in percent, that at least must run. The torch side is lower because CUDA
-events, streams, graphs and NVML's samples run on a GPU alone, where `tests/gpu` holds them."""
+"""Lines and branches, in percent, that at least must run: a point or so below what does. Commands
+run in processes of their own as well, which are not measured; CUDA events, streams, graphs and
+NVML's samples run on a GPU alone, where `tests/gpu` holds them."""
 
 
 class Share(NamedTuple):
