@@ -1,6 +1,6 @@
 """Say what the tests ran, room by room: `python tools/coverage_report.py [ROOM …]`.
 
-`make test` measures lines and branches into `.coverage.json`. Without arguments the shares are
+`make coverage` measures lines and branches into `.coverage.json`. Without arguments the shares are
 printed and held against `FLOORS`; with rooms, the lines and branches that no test took.
 """
 
