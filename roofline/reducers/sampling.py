@@ -13,7 +13,7 @@ from roofline.model.block import Block
 from roofline.reducers import REDUCERS
 from roofline.reducers.base import Reducer, ReductionTask, paper_share
 from roofline.reducers.ops import gather, positions
-from roofline.reducers.token_schedules import squarest
+from roofline.reducers.token_schedules import grids_near, squarest
 
 _PAPER = "Shang et al. 2025, LLaVA-PruMerge (ICCV), arXiv:2403.15388"
 _Points = Annotated[int, Meta(ge=1)]
@@ -58,8 +58,10 @@ class Spatial(Reducer, frozen=True):
         return self.grid is None
 
     def default_kept(self, patches: int, blocks: int) -> int:
-        """The grid's; left out, as many as PruMerge, which it is held against."""
-        return paper_share(40, patches) if self.grid is None else self.grid[0] * self.grid[1]
+        """The grid's; left out, about as many as PruMerge, which it is held against."""
+        if self.grid is not None:
+            return self.grid[0] * self.grid[1]
+        return grids_near(paper_share(40, patches), isqrt(patches))[0]
 
     def laid_out(self, patches: int, count: int | None = None) -> tuple[int, int]:
         """Rows and columns over a square of patches. Raises ScenarioError where none fit."""

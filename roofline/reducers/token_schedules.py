@@ -211,11 +211,16 @@ def squarest(count: int, side: int) -> tuple[int, int]:
     for points in range(math.isqrt(count), 0, -1):
         if count % points == 0 and count // points <= side:
             return points, count // points
-    near = sorted(
-        {r * c for r in range(1, side + 1) for c in range(r, side + 1)},
-        key=lambda other: (abs(other - count), other),
-    )
+    near = sorted(grids_near(count, side)[:3])
     raise ScenarioError(
         f"{count} patches form no grid within {side}×{side}; near counts that do: "
-        f"{', '.join(map(str, sorted(near[:3])))}"
+        f"{', '.join(map(str, near))}"
+    )
+
+
+def grids_near(count: int, side: int) -> list[int]:
+    """Counts of patches that form a grid within side×side, nearest first, then fewest."""
+    return sorted(
+        {r * c for r in range(1, side + 1) for c in range(r, side + 1)},
+        key=lambda other: (abs(other - count), other),
     )

@@ -142,3 +142,14 @@ def test_stages_move_the_work_of_the_tower() -> None:
         return 8 * tokens * C**2 + 4 * tokens**2 * C + 16 * mlp_tokens * C**2
 
     assert late - early == block(T, T) - block(145, 145)
+
+
+@pytest.mark.parametrize("side", range(2, 40))
+def test_the_usual_share_of_a_spatial_grid_forms_one(side: int) -> None:
+    kept = reducers.find("spatial").default_kept(side**2, 24)
+
+    grids = {rows * columns for rows in range(1, side + 1) for columns in range(1, side + 1)}
+    share = max(2, round(40 / 576 * side**2))
+    assert kept in grids
+    assert abs(kept - share) == min(abs(count - share) for count in grids)
+    assert reducers.find("spatial").default_kept(576, 24) == 40  # as in the paper's table 4

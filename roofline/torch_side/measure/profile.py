@@ -227,9 +227,8 @@ class _Run:
 
     def _as_run(self, pipeline: Pipeline) -> Request:
         """The request with as many visual tokens as an adaptive reducer has left."""
-        inside_llm = (
-            self.request.scenario.reducer is not None and "reducer" not in pipeline.components
-        )
+        reducer = self.request.scenario.reducer
+        inside_llm = reducer is not None and reducer.site == "llm"
         if self.request.visual_tokens is not None or inside_llm:
             return self.request
         least, most = min(pipeline.visual_tokens), max(pipeline.visual_tokens)

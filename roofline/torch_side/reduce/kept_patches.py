@@ -97,9 +97,9 @@ def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kep
     if bound.reducer.connects_all:
         features = family.connector(model)(features)
     heads = tower.heads if "heads" in method.arguments else 1
-    if queries is None or keys is None:
-        return _look_at_features(bound, heads, features)
-    return _look_at_features(bound, heads, features, queries.expand_as(keys), keys)
+    if queries is not None and keys is not None:
+        queries = queries.expand_as(keys)
+    return _look_at_features(bound, heads, features, queries, keys, class_token=tower.class_token)
 
 
 def look_by_position(name: str, patches: int, count: int | None = None) -> Kept:
@@ -133,19 +133,26 @@ def _look_at_features(
     features: Tensor,
     queries: Tensor | None = None,
     keys: Tensor | None = None,
+    *,
+    class_token: bool = True,
 ) -> Kept:
-    """A reducer of final features: [1, 1 + N, C], queries and keys [1, 1 + N, C']."""
-    patches, reducer = features.shape[1] - 1, bound.reducer
+    """A reducer of final features: [1, 1 + N, C], queries and keys [1, 1 + N, C'].
+
+    [1, N, ·] of a tower without a class token.
+    """
+    patches, reducer = features.shape[1] - class_token, bound.reducer
+    facts = {"heads": heads, "class_token": class_token}
     with _blaming(reducer.name):
-        indices = bound.reduce(features, queries, keys, heads=heads).indices[0]
+        indices = bound.reduce(features, queries, keys, **facts).indices[0]
     if queries is None or keys is None:
         return _kept(reducer, patches, indices)
 
-    attention = patch_attention(queries, keys, heads, class_token=True)
+    attention = patch_attention(queries, keys, heads, class_token)
     if not attention.isfinite().all():
         raise PictureError("attention is not finite: the checkpoint's weights must be damaged")
-    identity = torch.eye(patches + 1, device=keys.device)[None, :, 1:]  # class token: zeros
-    weights = bound.reduce(identity, queries, keys, heads=heads)
+    tokens = keys.shape[1]
+    identity = torch.eye(tokens, device=keys.device)[None, :, tokens - patches :]  # class: zeros
+    weights = bound.reduce(identity, queries, keys, **facts)
     ranked_alone = weights.indices[0].equal(indices)  # else it looks at the features too
     arrays: dict[str, Any] = {
         "merging": _shares(weights.tokens[0], indices) if ranked_alone else None,

@@ -165,6 +165,13 @@ def test_an_adaptive_count_is_found_out(records: Records) -> None:
     assert found.estimate["inputs"]["visual_tokens"] == kept
 
 
+def test_what_sampling_inside_the_vit_leaves_is_what_is_priced() -> None:
+    found = run(reducer="ats")
+    assert found.estimate is not None
+
+    assert found.inputs["visual_tokens"] == found.estimate["inputs"]["visual_tokens"] < 36
+
+
 def test_a_count_inside_the_llm_is_kept(records: Records) -> None:
     assert records("prefill, fastv").inputs["visual_tokens"] == 9
     assert run(reducer="fastv").inputs["visual_tokens"] == 36 // 2  # half of 36 in later layers

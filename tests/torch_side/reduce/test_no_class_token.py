@@ -23,7 +23,11 @@ from transformers import (
 
 import roofline
 from roofline.errors import InputError
-from roofline.torch_side.reduce.methods.base import received_attention
+from roofline.torch_side.families import family_of
+from roofline.torch_side.reduce.kept_patches import look
+from roofline.torch_side.reduce.methods import bind
+from roofline.torch_side.reduce.methods.base import MERGED, received_attention
+from roofline.torch_side.reduce.path import ReductionPath
 
 
 class TestNoClassToken:
@@ -109,3 +113,16 @@ class TestNoClassToken:
 
         with pytest.raises(InputError, match="full"):
             roofline.attach(siglip, "prumerge")
+
+    @pytest.mark.parametrize("name", ["fastervlm", "prumerge", "divprune", "spatial"])
+    @torch.inference_mode()
+    def test_what_is_drawn_is_what_runs(self, siglip: Any, name: str) -> None:
+        pixels = self.given()["pixel_values"][:1]
+        inputs = family_of(siglip).inputs(siglip)[0]
+        path = ReductionPath(siglip, bind(name, count=9))
+
+        drawn = look(siglip, pixels, name, 9)
+
+        assert drawn.of == PATCHES
+        patches = path.tokens(inputs, pixels).indices[0]
+        assert sorted(drawn.indices.tolist()) == sorted(patches[patches != MERGED].tolist())
