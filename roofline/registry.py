@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Generic, TypeVar
@@ -53,6 +52,8 @@ class Registry(Generic[T]):
         """Import what ships; what a user has registered meanwhile stays."""
         if self._package is None:
             return
+        import pkgutil
+
         package, self._package = import_module(self._package), None
         mine = dict(self._things)
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
