@@ -19,6 +19,7 @@ from roofline.fitting.tables import by_family, by_kernel, of_device, read_table
 from roofline.specs.hardware import Hardware
 
 Array = NDArray[np.float64]
+FITTED_TABLES = ("attention_prefill.parquet", "gemm.parquet", "gemm_v100_t4.csv")
 ONE_IN = 4
 """One shape in so many is held out."""
 ATTENTION = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
@@ -79,9 +80,8 @@ def _hash(shape: tuple[float, ...]) -> int:
 
 
 def measurements(folder: Path) -> list[pd.DataFrame]:
-    """The folder's tables that tell devices apart."""
-    files = sorted([*folder.glob("*.parquet"), *folder.glob("*.csv")])
-    return [table for table in map(read_table, files) if "hardware" in table]
+    """The folder's tables that laws are fitted to, whatever else lies there."""
+    return [read_table(folder / file) for file in FITTED_TABLES]
 
 
 def of_hardware(tables: list[pd.DataFrame], hardware: Hardware) -> dict[str, pd.DataFrame]:
