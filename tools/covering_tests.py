@@ -90,12 +90,16 @@ class _Recorder:
         return {test: s for test, s in self.seconds.items() if test not in self._failed}
 
 
-def covering_tests(folders: Sequence[str], trees: Sequence[Path]) -> CoveringTests:
-    """Of the tests in `folders`, by what was kept or else by running them in the trees."""
+def covering_tests(paths: Sequence[str], trees: Sequence[Path]) -> CoveringTests:
+    """Of the tests in these files and folders, by what was kept or else by running them in the trees."""
     KEPT.mkdir(exist_ok=True)
     (KEPT / ".gitignore").write_text("*\n", encoding="utf-8")
     tree = trees[0]
-    files = sorted(f for folder in folders for f in (tree / folder).rglob("test_*.py"))
+    files = sorted(
+        file
+        for path in paths
+        for file in ((tree / path).rglob("test_*.py") if (tree / path).is_dir() else [tree / path])
+    )
     shared = [f for f in (tree / "tests").rglob("*.py") if not f.name.startswith("test_")]
     shared += [f for folder in SPECS for f in (tree / folder).rglob("*.yaml")]
     common = {_name(file, tree): _hash(file) for file in shared}

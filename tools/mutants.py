@@ -1,6 +1,6 @@
 """Plant small faults in the numeric core and see whether a test notices: mutation testing.
 
-    python tools/mutants.py [--path roofline/fitting …] [--sample 200] [--seed 0] [--budget 30]
+    python tools/mutants.py [--path roofline/fitting …] [--tests tests/fitting …] [--sample 200] …
 
 Each fault goes into a copy of the tree, never into the working tree, and is met by the tests that
 run its line, until the first one fails. Faults that change nothing are listed in
@@ -45,10 +45,13 @@ TESTS = (
     "tests/fitting",
     "tests/explore",
     "tests/records",
-    "tests/report/text",
-    "tests/report/charts",
+    "tests/report",
+    "tests/cli",
+    "tests/torch_side/oracle",
+    "tests/torch_side/measure",
+    "tests/torch_side/reduce/test_launches.py",
 )
-"""Those that import no torch and start no process: they alone are quick enough."""
+"""Those that hold the numeric core and the report's text: the rest runs the methods on tensors."""
 EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 START_S, SLOWER = 20.0, 6.0
 """A mutant may take so many seconds, and so many times as long as its tests take otherwise."""
@@ -212,7 +215,7 @@ def main() -> None:
     parser.add_argument("--path", nargs="+", default=CORE, help="modules or folders to mutate")
     parser.add_argument("--sample", type=int, default=100, help="how many mutants; 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
-    parser.add_argument("--tests", nargs="+", default=[], help="folders of tests beside the usual")
+    parser.add_argument("--tests", nargs="+", default=TESTS, help="files or folders to run")
     parser.add_argument("--budget", type=float, default=30.0, help="seconds of tests per mutant")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
@@ -223,7 +226,7 @@ def main() -> None:
         mutants = everything = all_mutants(trees[0], options.path)
         if options.sample and options.sample < len(everything):
             mutants = random.Random(options.seed).sample(everything, options.sample)
-        known = covering_tests([*TESTS, *options.tests], trees)
+        known = covering_tests(options.tests, trees)
         check_unchanged(known, mutants, trees[0])
         print(report(judged(mutants, known, trees, options.budget), len(everything)))
         for entry in stale_equivalents(trees[0]):

@@ -177,6 +177,8 @@ def _left_alone(node: ast.AST, field: str) -> bool:
             return any(isinstance(t, ast.Name) and t.id == "__all__" for t in node.targets)
         case ast.FormattedValue():
             return field == "format_spec"
+        case ast.keyword():  # an assertion, too
+            return node.arg == "strict"
         case ast.Subscript():  # Literal["a"], dict[str, int]: types, not values
             return ast.unparse(node.value) in ("Literal", "Annotated", "Callable", "tuple", "dict")
     return False

@@ -24,7 +24,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("roofline", "tests", "tools", "hardware", "models", "reports", "docs", "examples")
 """Folders of the repository that tests look at."""
-IMPORTED_BEFORE = ("coverage", "hypothesis.extra.numpy", "msgspec", "pandas", "yaml", "matplotlib")
+IMPORTED_BEFORE = (
+    *("coverage", "hypothesis.extra.numpy", "msgspec", "pandas", "yaml", "matplotlib"),
+    *("torch", "transformers"),
+)
 TIMED_OUT, CRASHED = -1, -2
 POLL_S = 0.02
 MOST_BYTES = 16 << 30

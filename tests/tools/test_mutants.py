@@ -29,7 +29,7 @@ def area(width: int = 2, height: float | None = None) -> float:
     assert width > 0
     if width < 1 and not height:
         raise ValueError(f"{width - 1} is too small")
-    sizes = [width, height]
+    sizes = [width for width, _ in zip([width, height], "ab", strict=True)]
     sizes[0] += 1
     label = f"{width / 10:.1f} wide, " f"{max(sizes)} é"
     return divide(min(sizes), sizes[-1]) * -height
@@ -47,6 +47,7 @@ CHANGES = {
     "not height → height",
     "raise ValueError(f'{width - 1} is too small') → pass",
     "0 → -1",
+    "zip([width, height], 'ab', strict=True) → zip('ab', [width, height], strict=True)",
     "sizes[0] += 1 → pass",
     "width / 10 → width * 10",
     "10 → 11",
@@ -66,7 +67,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_mutated_and_what_is_left_alone(tools: None) -> None:
-    """Not annotations, decorators, docstrings, assertions, formats, nor the words of an error."""
+    """Not annotations, decorators, docstrings, assertions, formats, `strict`, an error's words."""
     from mutations import mutations
 
     found = mutations(SOURCE)
