@@ -91,7 +91,7 @@ class _Recorder:
 
 
 def covering_tests(paths: Sequence[str], trees: Sequence[Path]) -> CoveringTests:
-    """Of the tests in these files and folders, by what was kept or else by running them in the trees."""
+    """Of the tests there, by what was kept or else by running them in the trees."""
     KEPT.mkdir(exist_ok=True)
     (KEPT / ".gitignore").write_text("*\n", encoding="utf-8")
     tree = trees[0]
