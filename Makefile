@@ -9,15 +9,18 @@ BIN := .venv/bin
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
 
+# Lines and branches are measured on the way, into .coverage.json. SlipCover warns that it measures no
+# branches of the tests, which nobody asked for; torch.compile cannot trace what it watches.
 # loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker
 test: .venv/.test
-	$(BIN)/python -m pytest -n auto --dist loadfile
-
-# Apart from test: torch.compile cannot trace functions that SlipCover watches, so that its tests are
-# left out here. SlipCover warns that it measures no branches of the tests, which nobody asked for.
-coverage: .venv/.test
 	PYTHONWARNINGS='ignore:Unable to activate pytest:RuntimeWarning' \
-	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile -k 'not TestCompiled'
+	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile -m 'not compiled'
+	$(BIN)/python -m pytest -m compiled tests/torch_side/measure
+
+.coverage.json: $(shell find roofline tests hardware models -name '*.py' -o -name '*.yaml')
+	$(MAKE) test
+
+coverage: .coverage.json
 	$(BIN)/python tools/coverage_report.py
 
 # .test as well: the type checker has to see the torch that roofline.torch_side uses
@@ -28,6 +31,7 @@ check: .venv/.test .venv/.check
 	$(BIN)/lint-imports
 	$(BIN)/python tools/docs.py --check
 	$(BIN)/python tools/gallery.py --check
+	$(MAKE) coverage
 
 # Faults planted in copies of the tree, and whether a test notices: minutes, so not part of CI.
 # Another draw: make mutants ARGS='--path roofline/fitting --sample 200 --seed 1'

@@ -64,7 +64,7 @@ def run(environment: dict[str, str]) -> Callable[..., Result]:
             env=environment,
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=300,
         )
         return Result(done.returncode, done.stdout, done.stderr)
 

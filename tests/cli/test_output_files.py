@@ -137,7 +137,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(
             stdout=writing,
             env=environment,
             stderr=subprocess.PIPE,
-            timeout=60,
+            timeout=300,
         )
     finally:
         os.close(writing)
@@ -154,7 +154,7 @@ def test_a_full_disk_is_one_line(environment: dict[str, str]) -> None:
             env=environment,
             stderr=subprocess.PIPE,
             encoding="utf-8",
-            timeout=60,
+            timeout=300,
         )
 
     assert done.returncode != 0

@@ -118,6 +118,7 @@ class TestGraphs:
 
 
 class TestCompiled:
+    @pytest.mark.compiled
     @pytest.mark.parametrize("name", ["fastervlm", "prumerge", "fastv"])
     def test_same_results(
         self,
