@@ -20,7 +20,7 @@ FORMATS = ("table", "json", "csv", "md")
         "hardware": "Name or YAML file; see `roofline hardware`. Left out: FLOPs, traffic and "
         "memory alone, on no device.",
         "visual_tokens": "Visual tokens that reach the LLM. Default: all of them, or as many "
-        "as is typical of the reducer.",
+        "as the reducer keeps by default.",
     },
 )
 @click.option(

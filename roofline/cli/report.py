@@ -14,8 +14,7 @@ from roofline.cli.options import scenario_options
 @scenario_options(
     omit=("stage", "attention", "accounting"),
     helps={
-        "visual_tokens": "Visual tokens that reach the LLM. Default: as many as is typical of each "
-        "reducer.",
+        "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",
         "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "
         "are priced without.",
         "output_tokens": "The longest answers to look at. Default: 256.",

@@ -31,7 +31,7 @@ def analyze(
     attention: `flash` or `eager`; left out, what the accounting is defined for.
     accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
     reducer: a method by name, with options as in `fastv:k=3`, whose own work is a component of its
-        own. It leaves `visual_tokens`, by default as many as is typical of it; for a method inside
+        own. It leaves `visual_tokens`, left out, its default; for a method inside
         the LLM these are what its later layers see.
     vision_layers, llm_layers: [(layers, tokens), …] where reducers inside the model make layers
         see different token counts: ViT sequence length, and visual tokens in the LLM. A third

@@ -59,7 +59,7 @@ AXES = (
         "reducer",
         "Reducer",
         "Token reducer of an LMM, such as prumerge or fastv:k=3, priced with it, or none. Leaves "
-        "--visual-tokens, or as many as is typical of it.",
+        "--visual-tokens, or as many as it keeps by default.",
     ),
     Axis(
         "visual_tokens",

@@ -81,7 +81,7 @@ class Layout(Struct, frozen=True):
     vision_towers: int = 1
     reducer: Reducer | None = None
     task: ReductionTask | None = None
-    """What the reducer is to do with each image."""
+    """What the reducer is to do."""
     has_images: bool = True
     """Whether the prompt has any; one of text alone runs neither tower nor connector."""
 
@@ -97,6 +97,14 @@ class Layout(Struct, frozen=True):
         return BATCH * VISUAL
 
     @property
+    def default_visual_tokens(self) -> int:
+        """Of a sample where no count is asked for: what the reducer leaves, or all there are."""
+        if self.reducer is None or self.task is None:
+            return self.unreduced_visual_tokens or 0
+        kept = self.reducer.default_kept(self.task.candidates, self.task.blocks)
+        return kept * (1 if self.reducer.site == "llm" else self.images_per_sample)
+
+    @property
     def main(self) -> str:
         """The component that a model is known for: the LLM, or else all there is."""
         return "llm" if self.llm else "vision"
@@ -104,9 +112,11 @@ class Layout(Struct, frozen=True):
     @property
     def derived(self) -> tuple[Derived, ...]:
         """Variables that are no axes, computed before polynomials see them."""
+        # what a reducer leaves is of one sample, were it more than enters
+        per_sample = None if self.reducer else self.unreduced_visual_tokens
         known = (
             prompt_tokens(),
-            images(self.images_per_sample, self.unreduced_visual_tokens),
+            images(self.images_per_sample, per_sample),
             steps(self.stage),
         )
         if self.llm is None:
@@ -251,16 +261,14 @@ def _reduced(
     """The same with fewer tokens where the reducer acts, and its own work."""
     if parts.vision is None or layout.llm is None or parts.visual_tokens is None:
         raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {layout.name} is none")
-    kept = reducer.default_kept(parts.vision.patches, parts.vision_blocks)
+    in_llm = reducer.site == "llm"
+    candidates = parts.visual_tokens if in_llm else parts.vision.patches
+    kept = reducer.default_kept(candidates, parts.vision_blocks)
     if visual_tokens is not None:
-        kept, rest = divmod(int(visual_tokens), parts.images)
-        if rest:
-            raise ScenarioError(
-                f"{layout.name} has {parts.images} images a sample, each of which leaves as many "
-                f"visual tokens: {visual_tokens:g} is no multiple of {parts.images}"
-            )
+        images = 1 if in_llm else parts.images
+        kept = per_image(layout.name, visual_tokens, images)
     llm_groups = layout.llm_groups
-    if reducer.site == "llm":
+    if in_llm:
         first = reducer.full_llm_layers
         rest = layout.llm.num_hidden_layers - first
         if rest < 1:
@@ -271,6 +279,7 @@ def _reduced(
         vision=parts.vision,
         blocks=parts.vision_blocks,
         images=IMAGES,
+        candidates=candidates,
         kept=kept,
         llm=layout.llm,
         batch=BATCH,
@@ -284,6 +293,17 @@ def _reduced(
         reducer=reducer,
         task=task,
     )
+
+
+def per_image(name: str, visual_tokens: float, images: int) -> int:
+    """Visual tokens that each of a sample's images leaves. Raises ScenarioError for a remainder."""
+    each, rest = divmod(int(visual_tokens), images)
+    if rest:
+        raise ScenarioError(
+            f"{name} has {images} images a sample, each of which leaves as many visual tokens: "
+            f"{visual_tokens:g} is no multiple of {images}"
+        )
+    return each
 
 
 class _Parts(Struct, frozen=True):

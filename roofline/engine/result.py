@@ -221,9 +221,9 @@ class ReducerFacts(Struct, frozen=True):
     """With the options that were chosen."""
     site: str
     """Where it acts: features, vision or llm."""
-    default_tokens_per_image: int
-    """Visual tokens that it usually leaves of one image."""
-    default_tokens_source: str
+    default_visual_tokens: int
+    """Of a sample, that it leaves where no count is asked for."""
+    default_source: str
     settles_count: bool
     """Whether its options say how many are left here, whatever is usual."""
 

@@ -208,10 +208,8 @@ def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
         if visual is not None and np.any(visual != first):
             raise ScenarioError("`visual_tokens` and the first entry of `llm_layers` differ")
         visual = np.asarray(first)
-    if visual is None and layout.task is not None:
-        visual = np.asarray(float(layout.task.kept * layout.images_per_sample))
     if visual is None:
-        visual = np.asarray(float(layout.unreduced_visual_tokens or 0))
+        visual = np.asarray(float(layout.default_visual_tokens))
     text = scenario.counts["text_tokens"]
     if layout.llm is not None and np.any((visual == 0) & (text == 0)):
         raise ScenarioError("a prompt needs a token: give visual tokens, text tokens or both")
@@ -301,7 +299,7 @@ def _reducer_facts(layout: Layout) -> ReducerFacts | None:
         reducer.name,
         reducer.label,
         reducer.site,
-        reducer.default_kept(task.patches, task.blocks),
+        layout.default_visual_tokens,
         reducer.default_source,
         reducer.settles_count,
     )

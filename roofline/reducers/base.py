@@ -24,15 +24,19 @@ LLAVA_PATCHES = 576
 
 
 class ReductionTask(Struct, frozen=True):
-    """An LMM, and how many visual tokens an image is to leave."""
+    """An LMM, and how many visual tokens a reducer is to leave."""
 
     vision: VisionEncoder
     blocks: int
     """ViT blocks behind the features."""
     images: Number
     """Images of the whole batch."""
+    candidates: int
+    """Visual tokens that it chooses among: the patches of one image, or for `llm` all that one
+    sequence has.
+    """
     kept: int
-    """Visual tokens that come out of one image, merged ones included."""
+    """Those that come out, merged ones included."""
     llm: LanguageModel
     batch: Number
     prompt: Number
@@ -89,9 +93,13 @@ class Reducer(Struct, frozen=True):
     note: ClassVar[str] = ""
     """What to know of it beside a picture of what it keeps."""
 
-    def default_kept(self, patches: int, blocks: int) -> int:
-        """Visual tokens of one image of `patches` patches and `blocks` ViT blocks usually left."""
+    def default_kept(self, candidates: int, blocks: int) -> int:
+        """Visual tokens usually left of those that it chooses among, behind `blocks` ViT blocks."""
         raise NotImplementedError
+
+    def most_kept(self, candidates: int) -> int:
+        """The most that it can leave of so many."""
+        return candidates
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
         """Its own work, for the features of all images."""
@@ -118,16 +126,16 @@ class Reducer(Struct, frozen=True):
 
     def check(self, task: ReductionTask) -> None:
         """Raise ScenarioError for a task that the method cannot do."""
-        whose = f"{self.label} leaves"
-        if not self.least <= task.kept <= task.patches:
+        of = "a sequence" if self.site == "llm" else f"an image of {task.vision.name}"
+        most = self.most_kept(task.candidates)
+        if not self.least <= task.kept <= most:
             raise ScenarioError(
-                f"{whose} {self.least} to {task.patches} visual tokens an image of "
-                f"{task.vision.name}, not {task.kept}"
+                f"{self.label} leaves {self.least} to {most} visual tokens of {of}, not {task.kept}"
             )
-        own = self.default_kept(task.patches, task.blocks)
+        own = self.default_kept(task.candidates, task.blocks)
         if self.settles_count and (task.kept > own if self.by_picture else task.kept != own):
             raise ScenarioError(
-                f"{whose} {own} visual tokens an image of {task.vision.name}, not {task.kept}: "
+                f"{self.label} leaves {own} visual tokens of {of}, not {task.kept}: "
                 "give the option or the number"
             )
 

@@ -30,7 +30,7 @@ class FastV(Reducer, frozen=True):
     title = "FastV: visual tokens leave after the LLM's first layers"
     source = _PAPER
     site = "llm"
-    default_source = f"{_PAPER}, half after layer 2"
+    default_source = f"{_PAPER}, half"
     count_options = frozenset({"ratio"})
 
     k: Annotated[int, Meta(ge=1)] = 2
@@ -43,9 +43,9 @@ class FastV(Reducer, frozen=True):
         """Its ratio decides."""
         return False
 
-    def default_kept(self, patches: int, blocks: int) -> int:
-        """What the ratio leaves, but one at least."""
-        return max(1, self.left_of(patches))
+    def default_kept(self, candidates: int, blocks: int) -> int:
+        """What the ratio leaves of a sequence, but one at least."""
+        return max(1, self.left_of(candidates))
 
     def left_of(self, visual: int) -> int:
         """Visual tokens that the ratio leaves of so many."""

@@ -73,6 +73,12 @@ class PruMerge(Reducer, frozen=True):
             return paper_share(40, patches)
         return self.strongest(patches) + self.released
 
+    def most_kept(self, candidates: int) -> int:
+        """More than all where a ratio adds an extra token, or patches that are kept already."""
+        if self.ratio is None:
+            return candidates
+        return max(candidates, self.default_kept(candidates, blocks=0))
+
     def strongest(self, patches: int, count: int | None = None) -> int:
         """Centres chosen by attention: a `ratio` of the patches, or all of `count` centres."""
         if self.ratio is not None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import roofline
 from roofline import analyze, reducers
 from roofline.report.text.estimates import render
 from roofline.specs.catalog import load_component, load_model
@@ -49,11 +50,17 @@ def test_default_counts_suit_every_encoder(name: str, model: str) -> None:
     estimate = estimate_of(name, model=model)
     lmm = load_model(model)
     assert isinstance(lmm, Lmm)
-    patches = load_component(lmm.vision, VisionEncoder).patches
-    kept = estimate.reducer.default_tokens_per_image
+    vision = load_component(lmm.vision, VisionEncoder)
+    candidates, images = vision.patches, lmm.images
+    if reducers.find(name).site == "llm":  # it chooses among all that a sequence has
+        candidates, images = int(roofline.count(lmm).inputs["visual_tokens"]), 1
+    kept = estimate.inputs["visual_tokens"]
 
-    assert estimate.inputs["visual_tokens"] == lmm.images * kept
-    assert 1 <= kept <= patches
+    assert kept == estimate.reducer.default_visual_tokens
+    assert kept == images * reducers.find(name).default_kept(
+        candidates, vision.num_hidden_layers - 1
+    )
+    assert 1 <= kept <= images * candidates
 
 
 def test_fastv_reads_keys_from_the_cache_at_its_width() -> None:

@@ -96,8 +96,8 @@ def test_what_cannot_be_is_told_in_one_line(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "tokens", "message"),
     [
-        ("tome:r=19", 144, "tome:r=19 leaves 139 visual tokens an image of clip-vit-l-336"),
-        ("evit:rate=0.5", 100, "leaves 72 visual tokens an image of clip-vit-l-336, not 100"),
+        ("tome:r=19", 144, "tome:r=19 leaves 139 visual tokens of an image of clip-vit-l-336"),
+        ("evit:rate=0.5", 100, "leaves 72 visual tokens of an image of clip-vit-l-336, not 100"),
         ("crossget:r=13", 100, "leaves 278 visual tokens"),
         ("ats:rate=0.5", 73, "leaves 72 visual tokens"),
         ("fastv:ratio=0.5", 144, "leaves 288 visual tokens"),

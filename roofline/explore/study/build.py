@@ -48,7 +48,7 @@ def study(
     Axes are those of `analyze`, each a value or a sequence of values: model, hardware, quant,
     visual_tokens, reducer, text_tokens, batch, output_tokens.
 
-    visual_tokens: of a sequence; left out, as many as is typical of each reducer.
+    visual_tokens: of a sequence; left out, each reducer's default.
     reducer: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
         applies. A count of all visual tokens is priced without.
     output_tokens: the longest answer that is looked at.

@@ -153,7 +153,7 @@ def _laws(estimate: Estimate) -> str:
 
 
 def _saving(estimate: Estimate, comparison: Comparison) -> str:
-    """What fewer tokens save end to end, what the reducer takes of that, how typical they are."""
+    """What fewer tokens save end to end, what the reducer takes of that, who says so few."""
     saving, reducer = comparison.end_to_end, estimate.reducer
     text = f"{reducer.label}: " if reducer else ""
     if saving.tie:
@@ -170,9 +170,8 @@ def _saving(estimate: Estimate, comparison: Comparison) -> str:
         own = estimate.components["reducer"]
         text += f"; reducing takes {share(taken, error_share(own))} of the time saved"
     kept = int(estimate.scenario.counts["visual_tokens"])
-    if reducer and kept == reducer.default_tokens_per_image and not reducer.settles_count:
-        text += f"; {reducer.default_tokens_per_image} tokens an image is typical "
-        text += f"({reducer.default_tokens_source})"
+    if reducer and kept == reducer.default_visual_tokens and not reducer.settles_count:
+        text += f"; {kept} visual tokens are its default ({reducer.default_source})"
     return text
 
 

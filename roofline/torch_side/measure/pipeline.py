@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from roofline.engine.axes import DEFAULT_TEXT_TOKENS
+from roofline.engine.layout import per_image
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError, SpecError, UnknownNameError
 from roofline.reducers import Reducer
@@ -132,13 +133,7 @@ def _options(spec: Lmm, reducer: Reducer | None, visual_tokens: int | None) -> d
         return {}
     if visual_tokens == 0:
         raise ScenarioError("a pipeline feeds images: give 1 or more visual tokens")
-    per_image, rest = divmod(visual_tokens, spec.images)
-    if rest:
-        raise ScenarioError(
-            f"{spec.name} has {spec.images} images a sample, each of which leaves as many visual "
-            f"tokens: {visual_tokens} is no multiple of {spec.images}"
-        )
-    return {"count": visual_tokens if inside_llm else per_image}
+    return {"count": per_image(spec.name, visual_tokens, 1 if inside_llm else spec.images)}
 
 
 def _text(

@@ -112,15 +112,21 @@ def default_tokens(spec: Lmm, name: str) -> int:
     return int(roofline.count(spec, reducer=name).inputs["visual_tokens"])
 
 
+def attached_count(spec: Lmm, name: str, tokens: int) -> int:
+    """Of a sequence where the reducer acts in the LLM, of each image elsewhere."""
+    images = 1 if reducers.find(name).site == "llm" else spec.images
+    assert not tokens % images
+    return tokens // images
+
+
 @pytest.mark.parametrize("name", reducers.names())
 @pytest.mark.parametrize("model", ["llava-tiny", "video-llava-tiny"])
-def test_typical_counts_are_accepted(name: str, model: str) -> None:
+def test_default_counts_are_accepted(name: str, model: str) -> None:
     spec = load_model(model)
     assert isinstance(spec, Lmm)
-    per_image, rest = divmod(default_tokens(spec, name), spec.images)
 
-    assert not rest
-    roofline.attach(roofline.load_model(spec), name, count=per_image)
+    count = attached_count(spec, name, default_tokens(spec, name))
+    roofline.attach(roofline.load_model(spec), name, count=count)
 
 
 CASES = [
@@ -136,8 +142,7 @@ CASES = [
 def test_flops_of_the_reduced_model(name: str, kind: str, tokens: int, batch: int) -> None:
     spec, model = SPECS[kind], model_of(kind)
     estimate = expected(spec, name, tokens, batch)
-    per_image = tokens if reducers.find(name).site == "llm" else tokens // spec.images
-    roofline.attach(model, name, count=per_image)
+    roofline.attach(model, name, count=attached_count(spec, name, tokens))
 
     check(model, spec, name, estimate, batch)
 
@@ -154,10 +159,13 @@ OPTIONS = [
         for name in ("prumerge", "prumerge+")
         for variant, ratio, k in [
             ("released", 0.125, 32), ("released", 0.25, 0), ("paper", 0.25, 5), ("released", 0, 3),
+            ("released", 0.6, 32), ("released", 1, 5),  # prumerge+ keeps more than there are
         ]
     ),
     *(("144 patches", f"visionzip:contextual={c}") for c in (0, 1, 8)),
     ("144 patches", "spatial:grid=3,7"),
+    ("video", "fastv"),
+    ("video", "fastv:ratio=0.3"),
     ("video", "tome:r=7"),
     ("video", "prumerge+:variant=paper:ratio=0.25"),
 ]  # fmt: skip
@@ -168,8 +176,10 @@ def test_flops_with_options(kind: str, text: str) -> None:
     """The count follows from the options, where they tell it, on both sides."""
     spec, model, reducer = SPECS[kind], model_of(kind), reducers.find(text)
     estimate = expected(spec, text, None, 1)
-    per_image = int(estimate.inputs["visual_tokens"]) // spec.images
-    roofline.attach(model, text, **({} if reducer.settles_count else {"count": per_image}))
+    options = {}
+    if not reducer.settles_count and reducer.needs_count:
+        options["count"] = attached_count(spec, text, int(estimate.inputs["visual_tokens"]))
+    roofline.attach(model, text, **options)
 
     check(model, spec, text, estimate, 1)
 
