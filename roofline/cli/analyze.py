@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from roofline.cli.options import scenario_options
+from roofline.cli.options import check_stage, scenario_options
 
 FORMATS = ("table", "json", "csv", "md")
 # Restated, not imported, so that `--help` stays as quick as click; a test holds them together.
@@ -35,18 +35,31 @@ FORMATS = ("table", "json", "csv", "md")
 def analyze(form: str | None, per_op: bool, output: str | None, force: bool, **given: Any) -> None:
     """Say what a prompt costs on a device: the roofline bound, op by op, before any measurement.
 
-    Several values of an option give one row for each combination with the others.
+    Several values of an option give one row for each combination with the others; those that
+    cannot be, such as a precision that one of the devices does not have, are left out.
     """
     from roofline.cli.output import FORMATS_BY_SUFFIX, write
     from roofline.engine.axes import VARIED, combinations
     from roofline.engine.estimate import Counts, Estimate
     from roofline.engine.scenario import Scenario
+    from roofline.errors import ScenarioError, UnsupportedModeError
     from roofline.report.text.estimates import render
 
     varied = {axis.name: given.pop(axis.name) for axis in VARIED}
+    check_stage(given["stage"], varied["output_tokens"])
     scenarios = [Scenario.of(**axes, **given) for axes in combinations(varied)]
     price = Estimate.of if varied["hardware"] else Counts.of
-    estimates = [price(scenario) for scenario in scenarios]
+    estimates: list[Counts] = []
+    refused: list[ScenarioError | UnsupportedModeError] = []
+    for scenario in scenarios:
+        try:
+            estimates.append(price(scenario))
+        except (ScenarioError, UnsupportedModeError) as error:
+            refused.append(error)
+    if not estimates:
+        raise refused[0]
     suffix = Path(output).suffix.lower() if output else ""
     text = render(estimates, form or FORMATS_BY_SUFFIX.get(suffix, "table"), per_op=per_op)
     write(text, output, force=force)
+    for reason in dict.fromkeys(map(str, refused)):
+        click.echo(f"roofline: left out: {reason}", err=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from roofline.engine.axes import AXES, VARIED, Axis
+from roofline.engine.axes import AXES, Axis
+from roofline.errors import ScenarioError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -39,13 +40,21 @@ def scenario_options(
     return decorate
 
 
+def check_stage(stage: str, output_tokens: Iterable[int | None]) -> None:
+    """Raise ScenarioError for answers that the stage does not write: they would change nothing."""
+    if stage != "generate" and any(length and length > 0 for length in output_tokens):
+        raise ScenarioError(
+            f"the stage {stage} writes no answer: --output-tokens needs --stage generate"
+        )
+
+
 def _help(axis: Axis) -> str:
-    said = axis in VARIED and axis.default is not None
+    said = axis.varied and axis.default  # a count of 0 is no more than its absence
     return f"{axis.help} Default: {axis.default}." if said else axis.help
 
 
 def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
-    if axis not in VARIED:
+    if not axis.varied:
         kind = click.Choice(axis.choices) if axis.choices else None
         shown = axis.default is not None
         return click.option(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from roofline.cli.options import scenario_options
+from roofline.cli.options import check_stage, scenario_options
 
 MODES = ("eager", "compile", "cuda-graph")
 ATTENTIONS = ("sdpa", "flash", "eager")
@@ -59,6 +59,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
 
+    check_stage(asked["stage"], [asked["output_tokens"]])
     request = Request.of(**asked, cap_s=seconds)
     with progress_bar(f"profile {request.spec.name}") as progress:
         record = measure(request, progress=progress)

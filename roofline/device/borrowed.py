@@ -18,7 +18,7 @@ from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.errors import SpecError
-from roofline.specs.catalog import load_hardware
+from roofline.specs.catalog import load_hardware, referred
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law, NonNegative
 from roofline.specs.reading import DATA, build, read_json
@@ -80,7 +80,7 @@ def laws_of(hardware: Hardware) -> KernelLaws | None:
     """The laws of a device, with borrowed ones for kernels that its file has none for.
 
     `source` is spelled out. None where the file has neither laws nor `laws_from`. Raises
-    UnknownNameError, SpecError for a `laws_from` that leads nowhere.
+    SpecError for a `laws_from` that leads nowhere.
     """
     return _laws_of(hardware, borrowers=())
 
@@ -101,11 +101,12 @@ def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | Non
 def _borrowed(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws:
     """The laws of the source device, as they go for this one."""
     assert hardware.laws_from is not None
-    source = load_hardware(hardware.laws_from)
+    where = f"hardware {hardware.name}"
+    source = referred(where, "laws_from", load_hardware, hardware.laws_from)
     laws = None if source.name in borrowers else _laws_of(source, borrowers)
     if laws is None:
         raise SpecError(
-            f"hardware {hardware.name}",
+            where,
             [("laws_from", f"{source.name} has no laws of its own: name a device that has")],
         )
     same = hardware.compute_capability == source.compute_capability is not None

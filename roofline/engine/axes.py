@@ -31,14 +31,19 @@ class Axis(NamedTuple):
     """Option on the command line, where it is not the name's own."""
     least: int | None = None
     """The smallest count; None for what is no count."""
-    unit: str = ""
-    """What is counted, for messages."""
     choices: tuple[str, ...] = ()
     """All values that there are, where few are."""
+    varied: bool = True
+    """Whether a command line may give several values, to be combined with all others."""
 
     @property
     def option(self) -> str:
         return self.flag or f"--{self.name.replace('_', '-')}"
+
+    @property
+    def words(self) -> str:
+        """In messages."""
+        return self.name.replace("_", " ")
 
     @property
     def is_count(self) -> bool:
@@ -66,7 +71,6 @@ AXES = (
         "Visual",
         "Visual tokens that reach the LLM.",
         least=0,
-        unit="visual tokens",
     ),
     Axis(
         "text_tokens",
@@ -74,35 +78,34 @@ AXES = (
         "Text tokens of each prompt.",
         default=DEFAULT_TEXT_TOKENS,
         least=0,
-        unit="text tokens",
     ),
-    Axis("batch", "Batch", "Sequences at once.", default=1, least=1, unit="sequences"),
+    Axis("batch", "Batch", "Sequences at once.", default=1, least=1),
     Axis(
         "output_tokens",
         "Output",
-        "Decode steps of --stage generate.",
+        "Decode steps of --stage generate, which needs them.",
         default=0,
         least=0,
-        unit="output tokens",
     ),
-    Axis("stage", "Stage", "What runs.", default="prefill", choices=STAGES),
+    Axis("stage", "Stage", "What runs.", default="prefill", choices=STAGES, varied=False),
     Axis(
         "attention",
         "Attention",
         "Default: flash, or what the accounting is defined for.",
         choices=ATTENTIONS,
+        varied=False,
     ),
     Axis(
         "accounting",
         "Accounting",
         "exact, or a convention of published numbers, such as llm-viewer.",
         default="exact",
+        varied=False,
     ),
 )
 BY_NAME = {axis.name: axis for axis in AXES}
 COUNTS = tuple(axis for axis in AXES if axis.is_count)
-VARIED = tuple(axis for axis in AXES if not axis.choices and axis.name != "accounting")
-"""Those that a command line may give several values of, to be combined with all others."""
+VARIED = tuple(axis for axis in AXES if axis.varied)
 NO_REDUCER = "none"
 
 

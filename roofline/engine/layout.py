@@ -36,7 +36,7 @@ from roofline.model.variables import (
 )
 from roofline.reducers import Reducer, ReductionTask
 from roofline.registry import Registry
-from roofline.specs.catalog import load_model
+from roofline.specs.catalog import load_model, referred
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
@@ -317,7 +317,9 @@ class _Parts(Struct, frozen=True):
 
 
 def _llm_parts(llm: Any) -> _Parts:
-    lmm = load_model(llm.used_in) if llm.used_in else None
+    lmm = None
+    if llm.used_in:
+        lmm = referred(f"model {llm.name}", "used_in", load_model, llm.used_in)
     return _Parts(llm=llm, visual_tokens=_sample_tokens(lmm) if isinstance(lmm, Lmm) else None)
 
 
@@ -327,13 +329,13 @@ def _encoder_parts(encoder: Any) -> _Parts:
 
 
 def _lmm_parts(lmm: Lmm) -> _Parts:
-    vision, llm = _part(lmm.vision, VISION_ENCODERS), _part(lmm.llm, LANGUAGE_MODELS)
+    vision, llm = _part(lmm, "vision", VISION_ENCODERS), _part(lmm, "llm", LANGUAGE_MODELS)
     if lmm.llm_vocab_size:
         llm = replace(llm, vocab_size=lmm.llm_vocab_size)
     return _Parts(
         vision=vision,
         vision_blocks=_blocks_used(lmm, vision),
-        connector=_part(lmm.connector, CONNECTORS),
+        connector=_part(lmm, "connector", CONNECTORS),
         llm=llm,
         visual_tokens=_sample_tokens(lmm),
         images=lmm.images,
@@ -341,9 +343,9 @@ def _lmm_parts(lmm: Lmm) -> _Parts:
     )
 
 
-def _part(spec: Any, architectures: Registry[Any]) -> Any:
+def _part(lmm: Lmm, field: str, architectures: Registry[Any]) -> Any:
     """A part of an LMM, by name or written out. Raises SpecError if it is of another kind."""
-    part = load_model(spec)
+    part = referred(f"model {lmm.name}", field, load_model, getattr(lmm, field))
     if kind_of(part) not in architectures:
         expected = " or ".join(architectures.names())
         fault = f"expected {expected}, got {kind_of(part)}"
@@ -364,7 +366,7 @@ def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
 
 def _sample_tokens(lmm: Lmm) -> int:
     """Visual tokens that one sample feeds to the LLM, unreduced."""
-    vision = _part(lmm.vision, VISION_ENCODERS)
+    vision = _part(lmm, "vision", VISION_ENCODERS)
     per_image: int = (
         vision.tokens if lmm.vision_feature_select_strategy == "full" else vision.patches
     )

@@ -158,12 +158,12 @@ def _checked(name: str, values: ArrayLike | None) -> Array | None:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise ScenarioError(f"{axis.unit} must be whole numbers, not {values!r}") from None
+        raise ScenarioError(f"{axis.words} must be a whole number, not {values!r}") from None
     wrong = array[~((array >= least) & (array <= MOST) & (array == np.floor(array)))]
     if wrong.size and MOST < wrong.flat[0] < np.inf:
-        raise ScenarioError(f"{axis.unit} must be at most {MOST:,}, not {wrong.flat[0]:g}")
+        raise ScenarioError(f"{axis.words} must be at most {MOST:,}, not {wrong.flat[0]:g}")
     if wrong.size:
-        raise ScenarioError(f"{axis.unit} must be whole numbers ≥ {least}, not {wrong.flat[0]:g}")
+        raise ScenarioError(f"{axis.words} must be a whole number ≥ {least}, not {wrong.flat[0]:g}")
     return array
 
 

@@ -36,6 +36,7 @@ Folder = Literal["hardware", "models"]
 SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
 _Component = TypeVar("_Component", LanguageModel, VisionEncoder, MlpConnector)
+_Named = TypeVar("_Named")
 
 
 def load_hardware(name: str | Hardware) -> Hardware:
@@ -59,6 +60,14 @@ def load_model(name: str | Model) -> Model:
         return name
     file = _find("models", name)
     return _load_model(file, _modified(file))
+
+
+def referred(spec: str, field: str, load: Callable[[Any], _Named], name: Any) -> _Named:
+    """What a field of a spec refers to. Raises SpecError where it names nothing."""
+    try:
+        return load(name)
+    except UnknownNameError as error:
+        raise SpecError(spec, [(field, str(error))]) from None
 
 
 def load_component(spec: str | _Component, expected: type[_Component]) -> _Component:
@@ -97,11 +106,12 @@ def load_quantization(name: str | Quantization) -> Quantization:
 def mode_outside_llm(mode: Quantization) -> Quantization:
     """The mode of vision tower and connector where a mode quantizes only the LLM.
 
-    Raises UnknownNameError where `outside_llm` names none.
+    Raises SpecError where `outside_llm` names none.
     """
     if mode.outside_llm is None:
         return mode
-    outside = load_quantization(mode.outside_llm)
+    where = f"quantization mode {mode.name}"
+    outside = referred(where, "outside_llm", load_quantization, mode.outside_llm)
     if outside.activation_bits == 16:  # either of the two 16-bit types will do
         outside = msgspec.structs.replace(outside, compute=SIXTEEN_BIT)
     return outside

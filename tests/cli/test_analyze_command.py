@@ -137,6 +137,7 @@ def test_csv_has_a_header_and_the_figures_of_the_json(call: Cli) -> None:
         **document["inputs"],
         **{f"end_to_end_{name}": value for name, value in document["end_to_end"].items()},
         **{f"llm_{name}": value for name, value in document["components"]["llm"].items()},
+        "flops_saving": document["comparison"]["end_to_end"]["flops"],
         **{n: document["comparison"][n] for n in ("speedup", "roofline_speedup", "tie")},
         "unreduced_fits": document["comparison"]["fits"],
     }
@@ -207,6 +208,27 @@ def test_several_configurations_in_csv_are_rows(call: Cli) -> None:
     assert [tuple(row[key] for key in keys) for row in rows] == [
         (hardware, quant, str(visual)) for hardware, quant, visual in COMBINATIONS
     ]
+
+
+def test_what_cannot_be_is_left_out_of_the_table_and_said_once(call: Cli) -> None:
+    """A V100 has no fp8 units: the H100's rows are there all the same."""
+    asked = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
+    code, out, err = call(*asked, "--visual-tokens", "40,144", "--format", "csv")
+
+    rows = [(row["hardware"], row["quant"]) for row in csv.DictReader(io.StringIO(out))]
+    assert code == 0
+    assert rows == [("v100", "fp16")] * 2 + [("h100-sxm", "fp8")] * 2 + [("h100-sxm", "fp16")] * 2
+    assert err.startswith("roofline: left out: v100 has no fp8 peak")
+    assert err.count("\n") == 1
+
+
+def test_a_saving_of_flops_needs_no_device(call: Cli) -> None:
+    out = call("analyze", *LLAVA, "--reducer", "prumerge", "--format", "csv").out
+    (row,) = csv.DictReader(io.StringIO(out))
+    full = json.loads(call("analyze", *LLAVA, "--format", "json").out)["end_to_end"]["flops"]
+
+    assert float(row["flops_saving"]) == full / float(row["end_to_end_flops"])
+    assert row["speedup"] == ""
 
 
 def test_several_configurations_in_a_table_are_lines(run: Cli) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 Cli = Callable[..., Any]
 
+SPECS = Path(__file__).resolve().parents[2]
+"""Where `models/` and `hardware/` are."""
 ANALYZE = ["analyze", "--model", "vicuna-7b", "--hw", "v100"]
 
 
@@ -35,9 +38,9 @@ BAD: dict[str, tuple[list[str], str]] = {
     "two commas": (analyze(visual_tokens="40,,144"), "'40,,144' has an empty place"),
     "a comma at the end": (analyze(quant="fp16,"), "'--quant': 'fp16,' has an empty place"),
     "one bad of several with commas": (analyze(visual_tokens="40,4x"), "'4x' is not a whole"),
-    "negative text": (analyze(text_tokens="-1"), "text tokens must be whole numbers ≥ 0"),
+    "negative text": (analyze(text_tokens="-1"), "text tokens must be a whole number ≥ 0"),
     "too many tokens": (analyze(text_tokens="10000001"), "text tokens must be at most 10,000,000"),
-    "no batch": (analyze(batch="0"), "sequences must be whole numbers ≥ 1"),
+    "no batch": (analyze(batch="0"), "batch must be a whole number ≥ 1"),
     "generate what": (analyze(stage="generate"), "needs output tokens: give --output-tokens"),
     "unknown reducer": (analyze(model="llava-1.5-7b", reducer="prumrge"), "did you mean prumerge"),
     "reducer of an LLM": (analyze(reducer="prumerge"), "a reducer needs an LMM"),
@@ -45,7 +48,12 @@ BAD: dict[str, tuple[list[str], str]] = {
         analyze(model="llava-1.5-7b", reducer="prumerge", visual_tokens="0"),
         "2 to 576 visual tokens",
     ),
-    "negative output": (analyze(output_tokens="-1"), "output tokens must be whole numbers ≥ 0"),
+    "an answer that no stage writes": (analyze(output_tokens="8"), "needs --stage generate"),
+    "no precision that any device has": (
+        analyze(hw="v100,t4", quant="fp8"),
+        "v100 has no fp8 peak",
+    ),
+    "negative output": (analyze(output_tokens="-1"), "output tokens must be a whole number ≥ 0"),
     "unknown stage": (analyze(stage="train"), "'prefill', 'decode', 'generate'"),
     "unknown attention": (analyze(attention="sparse"), "'flash', 'eager'"),
     "unknown accounting": (analyze(accounting="magic"), "known: exact, llm-viewer"),
@@ -119,6 +127,30 @@ def test_a_malformed_spec_is_one_line_for_each_fault(call: Cli, tmp_path: Path) 
     assert {"name", "memory_capacity_gb", "title", "vendor", "matmul_peaks"} <= set(paths)
     assert len(paths) == len(set(paths))
     assert "did you mean memory_capacity_gib?" in err
+
+
+@pytest.mark.parametrize(
+    ("shipped", "field", "who"),
+    [
+        ("models/vicuna-7b.yaml", "used_in", "model mine"),
+        ("models/llava-1.5-7b.yaml", "llm", "model mine"),
+        ("models/llava-1.5-7b.yaml", "vision", "model mine"),
+        ("models/llava-1.5-7b.yaml", "connector", "model mine"),
+        ("hardware/l4.yaml", "laws_from", "hardware mine"),
+    ],
+)
+def test_a_spec_that_refers_to_nothing_is_named_with_its_field(
+    shipped: str, field: str, who: str, call: Cli, tmp_path: Path
+) -> None:
+    data = yaml.safe_load((SPECS / shipped).read_text(encoding="utf-8"))
+    data |= {"name": "mine", "aliases": [], field: "no-such-thing"}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data), encoding="utf-8")
+    option = "hw" if shipped.startswith("hardware") else "model"
+
+    code, out, err = call(*analyze(**{option: "mine.yaml"}))
+
+    check(code, out, err)
+    assert err.startswith(f"roofline: error: {who}: {field}: unknown ")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_other_counts_are_checked_as_well() -> None:
 
     assert scenario.with_counts(batch=[1, 2]).shape == (2,)
     assert scenario.shape == ()
-    with pytest.raises(ScenarioError, match="sequences must be whole numbers ≥ 1, not 0"):
+    with pytest.raises(ScenarioError, match="batch must be a whole number ≥ 1, not 0"):
         scenario.with_counts(batch=0)
 
 
@@ -75,7 +75,7 @@ def test_other_counts_are_checked_as_well() -> None:
     [
         ("visual_tokens", "visual tokens", 0),
         ("text_tokens", "text tokens", 0),
-        ("batch", "sequences", 1),
+        ("batch", "batch", 1),
         ("output_tokens", "output tokens", 0),
     ],
 )
@@ -83,23 +83,23 @@ def test_other_counts_are_checked_as_well() -> None:
     "value", [-1, -3, 1.5, float("nan"), float("inf"), [4, -1], [[4], [2.5]]], ids=str
 )
 def test_counts_are_whole_and_not_too_small(name: str, unit: str, least: int, value: Any) -> None:
-    with pytest.raises(ScenarioError, match=f"{unit} must be whole numbers ≥ {least}, not"):
+    with pytest.raises(ScenarioError, match=f"{unit} must be a whole number ≥ {least}, not"):
         asked(**{"visual_tokens": 1, name: value})
     assert float(asked(**{"visual_tokens": 1, name: least}).counts[name]) == least
     if least:
-        with pytest.raises(ScenarioError, match=f"{unit} must be whole numbers ≥ 1, not 0"):
+        with pytest.raises(ScenarioError, match=f"{unit} must be a whole number ≥ 1, not 0"):
             asked(**{"visual_tokens": 1, name: least - 1})
 
 
 def test_counts_are_exact_up_to_where_sums_are() -> None:
     assert float(asked(batch=10_000_000).counts["batch"]) == 1e7
-    with pytest.raises(ScenarioError, match="sequences must be at most 10,000,000, not 1e"):
+    with pytest.raises(ScenarioError, match="batch must be at most 10,000,000, not 1e"):
         asked(batch=10_000_001)
 
 
 @pytest.mark.parametrize("value", ["many", [1, [2, 3]], object()], ids=["word", "ragged", "object"])
 def test_what_is_no_number(value: Any) -> None:
-    with pytest.raises(ScenarioError, match="visual tokens must be whole numbers"):
+    with pytest.raises(ScenarioError, match="visual tokens must be a whole number"):
         asked(visual_tokens=value)
 
 

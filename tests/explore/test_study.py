@@ -325,7 +325,7 @@ def test_a_precision_that_a_device_lacks_is_left_out_and_said_so() -> None:
         ({"reducer": ["prumrge"]}, UnknownNameError, "did you mean prumerge"),
         ({"visual_tokens": [0], "text_tokens": 0}, ScenarioError, "a prompt needs a token"),
         ({"visual_tokens": 0, "reducer": "prumerge"}, InputError, "leaves 2 to 576 visual tokens"),
-        ({"batch": [1, 0]}, ScenarioError, "sequences must be whole numbers ≥ 1, not 0"),
+        ({"batch": [1, 0]}, ScenarioError, "batch must be a whole number ≥ 1, not 0"),
         ({"visual_tokens": [40, -5]}, InputError, "not -5"),
         ({"output_tokens": 0}, InputError, "output tokens"),
         ({"output_tokens": 10**7}, InputError, "output tokens must be a whole number from 1 to"),

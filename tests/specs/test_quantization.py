@@ -279,7 +279,7 @@ def test_a_broken_mode_is_reported_when_it_is_meant_and_else_left_out(
 def test_a_mode_outside_the_llm_that_does_not_exist_is_an_error(write_spec: Writer) -> None:
     mode = load_quantization(str(write_spec({**MODE, "outside_llm": "fp17"})))
 
-    with pytest.raises(UnknownNameError, match="did you mean fp16"):
+    with pytest.raises(SpecError, match=r"outside_llm: .*did you mean fp16"):
         mode_outside_llm(mode)
 
 

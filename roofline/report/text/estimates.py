@@ -60,6 +60,7 @@ def _figures(estimate: Counts, document: dict[str, Any]) -> dict[str, Any]:
             f"{estimate.main}_{key}": value
             for key, value in document["components"][estimate.main].items()
         },
+        "flops_saving": comparison.get("end_to_end", {}).get("flops"),
         **{name: comparison.get(name) for name in headline},
         "unreduced_fits": comparison.get("fits"),
     }

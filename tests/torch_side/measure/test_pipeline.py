@@ -306,7 +306,7 @@ class TestBuild:
             ({"visual_tokens": 37}, ReducerError, "36 patches, not 37"),
             ({"reducer": "sequential"}, ReducerError, "give `count`"),
             ({"visual_tokens": 0}, ScenarioError, "visual tokens"),
-            ({"batch": 0}, ScenarioError, "sequences must be"),
+            ({"batch": 0}, ScenarioError, "batch must be"),
             ({"mode": "fast"}, UnsupportedModeError, "eager, compile, cuda-graph"),
             ({"mode": "cuda-graph"}, UnsupportedModeError, "use mode eager"),
             ({"device": "cuda:99"}, UnsupportedModeError, "no cuda:99 here"),
