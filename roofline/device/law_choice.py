@@ -95,6 +95,11 @@ class LawChoice:
             return self._attention(row, row.shape, roof)
         return None
 
+    @property
+    def knows_host(self) -> bool:
+        """Whether what the framework takes beside the kernels was measured, or is none."""
+        return self.serial or bool(self.kernel_laws.of(HostLaw))
+
     def host_seconds(self, point: Point) -> Array:
         """What the framework takes beside the kernels, over the whole stage."""
         hosts = self.kernel_laws.of(HostLaw)

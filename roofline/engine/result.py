@@ -75,7 +75,9 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     attainable_error_s: Array | None
     """Σ over kernels of what nine in ten are off their law's time at most, all to one side."""
     host_time_s: Array | None
-    """What the framework takes to issue the kernels, where another processor does."""
+    """What the framework takes to issue the kernels, where another processor does; None where
+    nobody measured it.
+    """
     device_memory_bytes: float
 
     @property
@@ -133,9 +135,14 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, or nested lists where the scenario has axes."""
         figures = super().to_dict()
-        runs = np.asarray(self.roofline_time_s) > 0
-        bound = np.where(runs, np.asarray(self.bound, dtype=object), np.full(runs.shape, None))
-        return figures | {"bound": plain(bound)}
+        return figures | {"bound": _bound_of_what_runs(self.roofline_time_s, self.bound)}
+
+
+def _bound_of_what_runs(time_s: Array, bound: NDArray[np.str_]) -> Any:
+    """As plain words; None where nothing runs."""
+    runs = np.asarray(time_s) > 0
+    words = np.where(runs, np.asarray(bound, dtype=object), np.full(runs.shape, None))
+    return plain(words)
 
 
 _COUNTED = (*Quantities.__struct_fields__, "peak_memory_bytes", "arithmetic_intensity")
@@ -205,12 +212,13 @@ class OpTotals(OpQuantities, frozen=True, eq=False, kw_only=True):
     attainable_origin: str | None
     """Whether the law was measured, fitted or is typical; None without one."""
     bound: NDArray[np.str_]
-    """compute, memory, …: what it waits for."""
+    """compute, memory, …: what it waits for; in the JSON null if it does not run."""
 
     def to_dict(self) -> dict[str, Any]:
         """Fields, and what follows from them."""
         times = {name: plain(time) for name, time in self.resource_times_s.items()}
-        return super().to_dict() | {"resource_times_s": times}
+        bound = _bound_of_what_runs(self.roofline_time_s, self.bound)
+        return super().to_dict() | {"resource_times_s": times, "bound": bound}
 
 
 class ReducerFacts(Struct, frozen=True):

@@ -148,11 +148,13 @@ class Run:
                         known[name] = value
                     else:
                         known.setdefault(name, np.zeros(prod(shape)))[case.where] = value
-        lawless = not any(
-            isinstance(plan, PricePlan) and plan.laws for c in self.cases for plan in c.plans
-        )
+        plans = [plan for case in self.cases for plan in case.plans]
+        choices = [plan.laws for plan in plans if isinstance(plan, PricePlan) and plan.laws]
+        unknown: tuple[str, ...] = () if choices else FROM_LAWS
+        if choices and not any(laws.knows_host for laws in choices):
+            unknown = ("host_time_s",)
         parts = {
-            component: _figures(kind, values, shape, lawless) | facts
+            component: _figures(kind, values, shape, unknown) | facts
             for component, values in outputs.items()
         }
         whole = _together(list(parts.values()))
@@ -220,7 +222,10 @@ def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
 
 
 def _figures(
-    kind: type[Quantities], values: dict[str, Array], shape: tuple[int, ...], lawless: bool
+    kind: type[Quantities],
+    values: dict[str, Array],
+    shape: tuple[int, ...],
+    unknown: Sequence[str],
 ) -> dict[str, Any]:
     """Keywords of `Quantities` or `Totals`; figures of one configuration as plain numbers."""
     shaped = {name: value.reshape(shape)[()] for name, value in values.items()}
@@ -228,8 +233,7 @@ def _figures(
         return {name: shaped[name] for name in (*COUNTED, "weight_bytes")}
     names = {bound: f"{bound}_bound_time_s" for bound in BOUNDS}
     bound = {bound: shaped.pop(name) for bound, name in names.items() if name in shaped}
-    if lawless:
-        shaped |= dict.fromkeys(FROM_LAWS)  # type: ignore[arg-type]
+    shaped |= dict.fromkeys(unknown)  # type: ignore[arg-type]
     return {**shaped, "bound_times_s": bound}
 
 

@@ -173,6 +173,15 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
         assert part.eager_time_s == max(part.attainable_time_s, part.host_time_s)
 
 
+def test_what_a_host_takes_is_unknown_where_nobody_measured_it() -> None:
+    found = estimate(device(LAWS.updated(host={})))
+
+    for part in (found.end_to_end, *found.components.values()):
+        assert part.attainable_time_s is not None
+        assert part.host_time_s is part.eager_time_s is None
+    assert found.to_dict()["end_to_end"]["host_time_s"] is None
+
+
 def test_a_cpu_waits_for_itself() -> None:
     kernels = estimate(device(LAWS.updated(host={}), kind="cpu")).llm
     everything = estimate(device(kind="cpu")).llm
