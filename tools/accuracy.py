@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from measured import Array, MeasuredRun, measured_kernels, measurements
+from measured import Array, MeasuredKernel, measured_kernels, measurements
 
 from roofline import matmul_time
 from roofline.device.borrowed import borrowing_errors, laws_of
@@ -44,7 +44,7 @@ SIZES: dict[str, tuple[str, tuple[tuple[str, float, float], ...]]] = {
 }
 
 
-class Errors(NamedTuple):
+class ErrorSummary(NamedTuple):
     """Relative errors in percent; positive: predicted to take longer than measured."""
 
     rows: int
@@ -54,7 +54,7 @@ class Errors(NamedTuple):
     p90: float
 
     @classmethod
-    def of(cls, predicted_s: Array, measured_s: Array) -> Errors:
+    def of(cls, predicted_s: Array, measured_s: Array) -> ErrorSummary:
         off = 100 * (predicted_s / measured_s - 1)
         size = np.abs(off)
         median, p90 = np.quantile(size, (0.5, 0.9)).tolist()
@@ -78,19 +78,19 @@ class Pair(NamedTuple):
     kernel: str
     same: bool
     """Whether both are of one compute capability."""
-    errors: Errors
+    errors: ErrorSummary
 
 
 class Layer(NamedTuple):
     """A layer of Llama-2-7B on an A100, by token count and tensor-parallel degree."""
 
-    linear: Errors
-    vector_ops: Errors
+    linear: ErrorSummary
+    vector_ops: ErrorSummary
     """Each op on its own."""
-    together: Errors
-    bound: Errors
+    together: ErrorSummary
+    bound: ErrorSummary
     """The same as `together` for the plain roofline."""
-    alone: Errors
+    alone: ErrorSummary
     """`together` on one GPU."""
 
 
@@ -99,7 +99,7 @@ def devices() -> list[Hardware]:
     return [device for device in all_hardware() if device.kernel_laws is not None]
 
 
-def own_law(hardware: Hardware, one: MeasuredRun) -> MatmulLaw | AttentionLaw | None:
+def own_law(hardware: Hardware, one: MeasuredKernel) -> MatmulLaw | AttentionLaw | None:
     """The law of that kernel in the device's file."""
     assert hardware.kernel_laws is not None
     laws: dict[str, Any] = hardware.kernel_laws.families.get(one.family, {})
@@ -117,7 +117,7 @@ def borrowed(tables: list[pd.DataFrame], names: Sequence[str]) -> list[Pair]:
                 law = own_law(source, one)
                 if law is not None:
                     same = source.compute_capability == borrower.compute_capability
-                    errors = Errors.of(one.times(borrower, law)[0], one.seconds)
+                    errors = ErrorSummary.of(one.times(borrower, law)[0], one.seconds)
                     names_ = (source.name, borrower.name, one.family, one.kernel, same)
                     pairs.append(Pair(*names_, errors))
     return pairs
@@ -165,13 +165,13 @@ def layer(folder: Path) -> Layer:
         roof.seconds(0.0, 2 * tokens * elements) for elements in moved.values()
     )
     return Layer(
-        Errors.of(linear, _sum(seconds[op] for op in shapes)),
-        Errors.of(
+        ErrorSummary.of(linear, _sum(seconds[op] for op in shapes)),
+        ErrorSummary.of(
             np.concatenate(list(vector.values())), np.concatenate([seconds[op] for op in moved])
         ),
-        Errors.of(predicted, measured),
-        Errors.of(bound, measured),
-        Errors.of(predicted[ways == 1], measured[ways == 1]),
+        ErrorSummary.of(predicted, measured),
+        ErrorSummary.of(bound, measured),
+        ErrorSummary.of(predicted[ways == 1], measured[ways == 1]),
     )
 
 
@@ -192,8 +192,8 @@ def shipped(tables: list[pd.DataFrame], folder: Path) -> str:
             law = own_law(device, one)
             assert law is not None, (device.name, one.kernel)
             predicted, bound = one.times(device, law)
-            plain = Errors.of(bound, one.seconds).mean
-            errors = Errors.of(predicted, one.seconds)
+            plain = ErrorSummary.of(bound, one.seconds).mean
+            errors = ErrorSummary.of(predicted, one.seconds)
             names = [device.name, one.family, one.kernel]
             stated = [f"{v:.1f} %" for v in (law.median_error_percent, law.p90_error_percent)]
             fits.append([*names, *errors.cells(), f"{plain:.1f} %", *stated])
@@ -294,13 +294,13 @@ def refitted(tables: list[pd.DataFrame]) -> str:
     )
 
 
-def _on(rows: MeasuredRun, device: Hardware, law: MatmulLaw | AttentionLaw) -> list[str]:
+def _on(rows: MeasuredKernel, device: Hardware, law: MatmulLaw | AttentionLaw) -> list[str]:
     predicted, bound = rows.times(device, law)
-    plain = Errors.of(bound, rows.seconds).mean
-    return [*Errors.of(predicted, rows.seconds).cells(), f"{plain:.1f} %"]
+    plain = ErrorSummary.of(bound, rows.seconds).mean
+    return [*ErrorSummary.of(predicted, rows.seconds).cells(), f"{plain:.1f} %"]
 
 
-def _sized(rows: MeasuredRun) -> Iterator[tuple[str, MeasuredRun]]:
+def _sized(rows: MeasuredKernel) -> Iterator[tuple[str, MeasuredKernel]]:
     column, spans = SIZES[rows.family]
     size = rows.column(column)
     for name, low, high in spans:

@@ -39,7 +39,7 @@ VISIBLE, DIRECT_BELOW = 0.25, 10
 """Share of full brightness by which a pixel has to differ, and how many may."""
 
 
-class Study(NamedTuple):
+class GalleryStudy(NamedTuple):
     """A folder of the gallery."""
 
     name: str
@@ -56,7 +56,7 @@ class Study(NamedTuple):
 
 
 STUDIES = (
-    Study(
+    GalleryStudy(
         "table2-models",
         "The models of table 2, without its errors",
         "Vicuna-7B and 13B on the V100 in FP16 and INT4, with all 576 visual tokens and with 40: "
@@ -65,14 +65,14 @@ STUDIES = (
         "--visual-tokens 576 --visual-tokens 40",
         "roofline",
     ),
-    Study(
+    GalleryStudy(
         "llava-on-six-devices",
         "LLaVA-1.5 7B and 13B on six devices",
         "From a V100 to a B200, with all visual tokens, a quarter of them, and 40.",
         f"{LLAVA} {SIX} --visual-tokens 576 --visual-tokens 144 --visual-tokens 40",
         "visual-tokens",
     ),
-    Study(
+    GalleryStudy(
         "video-llava",
         "Video-LLaVA at 2056, 512 and 256 visual tokens",
         "Eight frames, of which PruMerge keeps a quarter or an eighth of the tokens, and the "
@@ -81,7 +81,7 @@ STUDIES = (
         "--visual-tokens 256 --accuracy",
         "time",
     ),
-    Study(
+    GalleryStudy(
         "reducers",
         "Reducers compared",
         "Every reducer at 144 of LLaVA-1.5's 576 visual tokens: what it takes itself, what it "
@@ -110,7 +110,7 @@ def generated() -> dict[Path, bytes]:
     return files
 
 
-def written(study: Study) -> dict[str, bytes]:
+def written(study: GalleryStudy) -> dict[str, bytes]:
     """Name → content of what the study's command writes and the gallery keeps."""
     with TemporaryDirectory() as scratch:
         output_of(f"roofline report {study.options} -o {shlex.quote(scratch)} --force")

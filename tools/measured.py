@@ -25,7 +25,7 @@ ONE_IN = 4
 ATTENTION = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
 
 
-class MeasuredRun(NamedTuple):
+class MeasuredKernel(NamedTuple):
     """The rows of one kernel on one device, of the one library that its law is fitted to."""
 
     family: str
@@ -53,7 +53,7 @@ class MeasuredRun(NamedTuple):
     def column(self, name: str) -> Array:
         return np.asarray(self.rows[name], dtype=np.float64)
 
-    def where(self, mask: NDArray[np.bool_]) -> MeasuredRun:
+    def where(self, mask: NDArray[np.bool_]) -> MeasuredKernel:
         return self._replace(rows=self.rows[mask])
 
     def times(self, hardware: Hardware, law: MatmulLaw | AttentionLaw) -> tuple[Array, Array]:
@@ -96,10 +96,10 @@ def of_hardware(tables: list[pd.DataFrame], hardware: Hardware) -> dict[str, pd.
     return found
 
 
-def measured_kernels(tables: list[pd.DataFrame], hardware: Hardware) -> Iterator[MeasuredRun]:
+def measured_kernels(tables: list[pd.DataFrame], hardware: Hardware) -> Iterator[MeasuredKernel]:
     """The rows that each law of the device is fitted to."""
     for family, rows in of_hardware(tables, hardware).items():
         named = by_kernel(rows) if family == "matmul" else {"bf16": rows}
         for kernel, some in named.items():
             columns = {str(name): np.asarray(some[name]) for name in some}
-            yield MeasuredRun(family, kernel, pd.DataFrame(of_one_source(columns)))
+            yield MeasuredKernel(family, kernel, pd.DataFrame(of_one_source(columns)))

@@ -21,7 +21,7 @@ def gallery(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
     import gallery as module
 
-    quick = module.Study(
+    quick = module.GalleryStudy(
         "quick", "Quick", "A vision tower.", "--model clip-vit-l-336 --hw h200", "time"
     )
     monkeypatch.setattr(module, "ROOT", tmp_path)
