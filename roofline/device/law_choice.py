@@ -17,9 +17,8 @@ from roofline.device.roof import Number, Roof
 from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.op import AttentionShape, MatmulShape
 from roofline.model.polynomial import Array, Point, Polynomial, all_equal
-from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law
-from roofline.units import MIB, MICRO
+from roofline.units import MICRO
 
 Seconds: TypeAlias = Callable[[Point], Array]
 _Law = TypeVar("_Law")
@@ -35,17 +34,11 @@ class LawChoice:
     """The laws of a device, as they go for one component."""
 
     def __init__(
-        self,
-        hardware: Hardware,
-        kernel_laws: KernelLaws,
-        counts: ComponentCounts,
-        peaks: ComponentPeaks,
+        self, kernel_laws: KernelLaws, counts: ComponentCounts, peaks: ComponentPeaks
     ) -> None:
         self.kernel_laws, self.counts, self.peaks = kernel_laws, counts, peaks
-        self.serial = hardware.kind == "cpu"
+        self.serial = peaks.hardware.kind == "cpu"
         """Whether kernels run on what issues them."""
-        self._units = hardware.sm_count.value if hardware.sm_count else 1.0
-        self._cache_bytes = hardware.l2_cache_mib.value * MIB if hardware.l2_cache_mib else 0.0
         self._known: dict[Any, float] = {}
         """Times of matmuls of one shape: totals, a table of ops and every decode step ask for the
         same ones."""
@@ -81,12 +74,7 @@ class LawChoice:
 
     def _once(self, row: CountedOp) -> Seconds | None:
         """The same for an op of one kernel."""
-        roof = Roof(
-            flops_per_s=self.peaks.flops_per_s(row.unit),
-            bytes_per_s=self.peaks.memory_bytes_per_s,
-            units=self._units,
-            cache_bytes=self._cache_bytes,
-        )
+        roof = Roof.under(self.peaks.hardware, self.peaks.flops_per_s(row.unit))
         if row.unit == "vector":
             return self._vector(row, roof)
         if isinstance(row.shape, MatmulShape):

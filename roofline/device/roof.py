@@ -34,9 +34,14 @@ class Roof(msgspec.Struct, frozen=True):
         peak = hardware.matmul_peak(data_type)
         if peak is None:
             raise UnsupportedModeError(f"{hardware.name} has no {data_type} matmul peak")
+        return cls.under(hardware, peak.value * TERA)
+
+    @classmethod
+    def under(cls, hardware: Hardware, flops_per_s: float) -> Roof:
+        """The device's roofs where that is the peak."""
         cores, cache = hardware.sm_count, hardware.l2_cache_mib
         return cls(
-            flops_per_s=peak.value * TERA,
+            flops_per_s=flops_per_s,
             bytes_per_s=hardware.memory_bytes_per_s,
             units=cores.value if cores else 1.0,
             cache_bytes=cache.value * MIB if cache else 0.0,

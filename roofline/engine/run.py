@@ -186,7 +186,7 @@ def _plan(
     derived: tuple[Derived, ...],
 ) -> PricePlan:
     peaks = component_peaks(hardware, counts, mode.name)
-    choice = LawChoice(hardware, laws, counts, peaks) if laws else None
+    choice = LawChoice(laws, counts, peaks) if laws else None
     return PricePlan(counts, peaks, choice, derived)
 
 

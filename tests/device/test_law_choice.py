@@ -207,7 +207,7 @@ def choice(mode: str = "bf16") -> tuple[LawChoice, Point]:
     peaks = component_peaks(device(), counts, mode)
     given = {"visual_tokens": 40.0, "text_tokens": 40.0, "batch": 1.0}
     point = Point({name: np.asarray(value) for name, value in given.items()}, layout.derived)
-    return LawChoice(device(), LAWS, counts, peaks), point
+    return LawChoice(LAWS, counts, peaks), point
 
 
 @pytest.mark.parametrize("launches", [1, 2, 7])
@@ -255,7 +255,7 @@ def test_launches_add_up_in_the_total_and_leave_the_roofline() -> None:
             PricePlan(
                 replace(counts, rows=rows),
                 laws.peaks,
-                LawChoice(device(), LAWS, replace(counts, rows=rows), laws.peaks),
+                LawChoice(LAWS, replace(counts, rows=rows), laws.peaks),
             ),
         )
     )
