@@ -14,6 +14,7 @@ import toy
 from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
+from roofline.engine.compare import Comparison, compare
 from roofline.engine.estimate import Estimate
 from roofline.engine.result import OpTotals, ReducerFacts, Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
@@ -242,3 +243,15 @@ def front(*candidates: Candidate, name: str = "B", **given: Any) -> Front:
     inputs: dict[str, Any] = {"hardware": "d", "quant": "fp16", "text_tokens": 40, "batch": 1}
     inputs |= given
     return Front(name, benchmark, inputs["hardware"], inputs["quant"], inputs, candidates)
+
+
+def against(
+    full: Totals,
+    reduced: Totals,
+    *,
+    visual_tokens: int = 100,
+    components: Mapping[str, Totals] | None = None,
+) -> Comparison:
+    """A prompt that is as `reduced` says, with these components, against that of all tokens."""
+    parts = dict(components or {"llm": reduced})
+    return compare(np.asarray(float(visual_tokens)), ({"llm": full}, full), (parts, reduced))
