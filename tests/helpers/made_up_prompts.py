@@ -52,7 +52,8 @@ def totals(time_s: ArrayLike, attainable_s: ArrayLike | None = None, **given: An
     error_s = given.pop("error_s", None)
     asked = figures | given
     arrays: dict[str, Any] = {
-        name: None if value is None else np.asarray(value, float) for name, value in asked.items()
+        name: None if value is None else np.broadcast_to(np.asarray(value, float), np.shape(time_s))
+        for name, value in asked.items()
     }
     return Totals(
         **(arrays | {"device_memory_bytes": float(asked["device_memory_bytes"])}),
@@ -184,14 +185,21 @@ def _stacked(parts: Sequence[Totals]) -> Totals:
 
 
 def deployed(
-    *prompts: PricedPrompt, ridge: int | None = None, floor: int = 1, most: int = 100
+    *prompts: PricedPrompt,
+    ridge: int | None = None,
+    floor: int = 1,
+    most: int = 100,
+    along: Totals | None = None,
 ) -> Deployment:
     """A curve to `most` visual tokens: bound by memory up to `ridge`, as quick as one to `floor`.
 
-    Without a ridge, no curve.
+    Without a ridge, no curve. along: totals of 1, 2, … visual tokens that a test made itself.
     """
     curve = None
-    if ridge is not None:
+    if along is not None:
+        tokens = np.arange(1, np.size(along.roofline_time_s) + 1)
+        curve = estimated(along, counts={"visual_tokens": tokens})
+    elif ridge is not None:
         tokens = np.arange(1, most + 1)
         time_s = np.where(tokens <= floor, 1.0, 2.0)
         compute_s = np.where(tokens <= ridge, 0.0, time_s)

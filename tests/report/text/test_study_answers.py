@@ -19,7 +19,7 @@ class TestCosts:
         ("given", "start"),
         [
             ({}, "Prefill of 100 visual and 40 text tokens takes "),
-            ({"batch": 8}, "Prefill of 100 visual and 40 text tokens in a batch of 8 takes "),
+            ({"batch": 2}, "Prefill of 100 visual and 40 text tokens in a batch of 2 takes "),
             ({"batch": 1}, "Prefill of 100 visual and 40 text tokens takes "),
             ({"text_tokens": 0}, "Prefill of 100 visual tokens takes "),
         ],
