@@ -216,11 +216,8 @@ def made_up(*cases: tuple[str, str, float, float, float], laws: bool = False) ->
 
 def test_a_dot_is_work_over_bytes_and_over_time_and_comes_from_all_tokens() -> None:
     """2 FLOP/B at 8 FLOP/s become 1 FLOP/B at 8 FLOP/s: of 6 s, 4 s and, together, 2."""
-    cases = [
-        ("llm", "a", 32.0, 16.0, 4.0),
-        ("llm", "b", 80.0, 8.0, 1.0),
-        ("vision", "c", 80.0, 8.0, 1.0),
-    ]
+    quick = 80.0, 8.0, 1.0
+    cases = ("llm", "a", 32.0, 16.0, 4.0), ("llm", "b", *quick), ("vision", "c", *quick)
     found = dots(made_up(*cases))
     assert [(dot.component, dot.place, dot.before) for dot in found] == [
         ("llm", (1.0, 8.0), (2.0, 8.0)),
