@@ -244,7 +244,7 @@ def candidate(method: str, score: float, one: PricedPrompt, **given: Any) -> Can
     return Candidate(Score(method=method, value=score, **(fields | given)), one)
 
 
-def front(*candidates: Candidate, name: str = "B", **given: Any) -> Front:
+def front_of(*candidates: Candidate, name: str = "B", **given: Any) -> Front:
     """Of a benchmark from 0 to 100 %, where a point is a point."""
     unit: dict[str, Any] = {"metric": "accuracy", "unit": "%", "full_marks": 100.0}
     benchmark = Benchmark(**unit, higher_is_better=True)

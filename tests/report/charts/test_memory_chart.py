@@ -118,7 +118,7 @@ def test_devices_of_one_memory_share_a_line_and_the_axis_has_room_over_the_longe
         ("capacity", "x", 16 * GB, "e"),
         ("capacity", "x", 32 * GB, "d, f"),
     ]
-    assert panel.x.limits == (0, pytest.approx(1.35 * 20 * GB))
+    assert panel.x.limits == (0, 1.35 * (20 * GB))
     assert [
         (bar.label, bar.role, [(part.of, part.size / GB) for part in bar.parts])
         for bar in panel.bars

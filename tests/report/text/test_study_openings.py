@@ -6,7 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from made_up_prompts import GB, candidate, deployed, front, lawless, prompt, studied, totals, ways
+from made_up_prompts import (
+    GB,
+    candidate,
+    deployed,
+    front_of,
+    lawless,
+    prompt,
+    studied,
+    totals,
+    ways,
+)
 
 from roofline.explore.study import MeasuredRun, Study
 from roofline.records.measurement import Record, TimedSpan
@@ -177,7 +187,7 @@ class TestScores:
             lawless(n, time_s) for n, time_s in ((100, 0.3), (50, 0.2), (10, 0.1))
         )
         methods = candidate("All", 70, slow), candidate("Half", 69.5, middle)
-        return front(*methods, candidate("Few", 60, quick), **given)
+        return front_of(*methods, candidate("Few", 60, quick), **given)
 
     def test_the_quickest_within_a_point_of_the_best_is_named(self) -> None:
         study = studied(deployed(lawless(9, 0.4)), fronts=(self.quickest(),))
@@ -187,7 +197,7 @@ class TestScores:
         )
 
     def test_places_that_choose_alike_are_named_together(self) -> None:
-        other = front(candidate("Few", 60, lawless(10, 0.1)), hardware="f")
+        other = front_of(candidate("Few", 60, lawless(10, 0.1)), hardware="f")
         fronts = self.quickest(), self.quickest(name="C"), self.quickest(hardware="e")
         both = self.quickest(hardware="e", name="C")
         found = lines(studied(deployed(lawless(9, 0.4)), fronts=(*fronts, both, other)))
@@ -207,13 +217,14 @@ class TestScores:
 
     def test_where_nothing_fits_that_is_said(self) -> None:
         large = lawless(9, 0.1, weight_bytes=200 * GB)
-        study = studied(deployed(lawless(9, 0.4)), fronts=(front(candidate("All", 70, large)),))
+        study = studied(deployed(lawless(9, 0.4)), fronts=(front_of(candidate("All", 70, large)),))
         assert lines(study)["Accuracy, d, fp16."].startswith("None of the models fits")
 
     @pytest.mark.parametrize(("places", "told_of"), [(6, 6), (7, 0)])
     def test_up_to_six_places_that_differ_are_told_of(self, places: int, told_of: int) -> None:
         fronts = (
-            front(candidate(f"M{i}", 60, lawless(10, 0.1)), hardware=f"d{i}") for i in range(places)
+            front_of(candidate(f"M{i}", 60, lawless(10, 0.1)), hardware=f"d{i}")
+            for i in range(places)
         )
         found = lines(studied(deployed(lawless(9, 0.4)), fronts=tuple(fronts)))
         assert len([label for label in found if label.startswith("Accuracy")]) == told_of

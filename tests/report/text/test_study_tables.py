@@ -13,7 +13,7 @@ from made_up_prompts import (
     candidate,
     deployed,
     estimated,
-    front,
+    front_of,
     prompt,
     studied,
     totals,
@@ -396,7 +396,7 @@ class TestScores:
             one = replace(one, estimate=replace(one.estimate, scenario=scenario))
             sources = (f"table 1, row {visual}", "table 2, row 1")[: 2 if reducer else 1]
             made.append(candidate(name, score, one, training=training, sources=sources))
-        return front(*made, **given)
+        return front_of(*made, **given)
 
     def test_methods_have_their_score_and_their_costs_the_quickest_first(self) -> None:
         found = rows(tables.candidates(self.methods()))
@@ -441,12 +441,12 @@ class TestScores:
 
     def test_energy_takes_a_tdp(self) -> None:
         one = candidate("All", 70, prompt(9, totals(0.1)))
-        assert column(tables.candidates(front(one)), "Energy at TDP") == ["-"]
-        (choice,) = rows(tables.choices([front(one)]))
+        assert column(tables.candidates(front_of(one)), "Energy at TDP") == ["-"]
+        (choice,) = rows(tables.choices([front_of(one)]))
         assert (choice["By time"], choice["By energy"]) == ("70.0, All at 9 tokens, An-LLM", "-")
 
     def test_the_choice_is_the_cheapest_within_a_point(self) -> None:
-        nothing = front(candidate("All", 70, prompt(9, totals(0.1, weight_bytes=200 * GB))))
+        nothing = front_of(candidate("All", 70, prompt(9, totals(0.1, weight_bytes=200 * GB))))
         half = "69.5, Half at 50 tokens, An-LLM"
         assert rows(tables.choices([nothing, self.methods()])) == [
             {
