@@ -171,6 +171,10 @@ class TestMeasured:
             "6.10 ms, 56 % of the roof; predicted -4.1 %."
         )
 
+    def test_a_prediction_that_is_too_slow_is_positive(self, record: Callable[..., Record]) -> None:
+        spans = {"whole": TimedSpan(samples_s=[0.5], attainable_time_s=0.6)}
+        assert measured(record(spans=spans)).endswith(": 500 ms; predicted +20 %.")
+
     def test_what_is_not_known_is_not_said(self, record: Callable[..., Record]) -> None:
         spans = {"whole": TimedSpan(samples_s=[0.5])}
         given = {"reducer": None, "stage": "decode"}
