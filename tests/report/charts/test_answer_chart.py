@@ -167,7 +167,7 @@ def test_axes_end_at_the_longest_answer_and_times_are_logarithmic() -> None:
 
 def test_the_legend_and_the_words_are_those_of_what_is_shown() -> None:
     text = deployed(
-        prompt(0, totals(1.0), answers={0: totals(1.0), 1: totals(2.0), 3: totals(4.0)}, model="t")
+        prompt(0, totals(1.0), answers={0: totals(1.0), 1: totals(2.0), 10: totals(4.0)}, model="t")
     )
     chart = charted(NAME, studied(made_up(False), text))
     assert [(e.role, e.label) for e in chart.legend] == [
@@ -181,6 +181,32 @@ def test_the_legend_and_the_words_are_those_of_what_is_shown() -> None:
     )
     assert [bool(panel.empty_because) for panel in chart.panels] == [False] * 5 + [True]
     assert labels(charted(NAME, studied(made_up(True))))[-1] == "roofline bound"
+
+
+@pytest.mark.parametrize("lengths", [(4, 10), (10, 4)])
+def test_answers_of_several_lengths_are_whole_and_told_apart(lengths: tuple[int, int]) -> None:
+    """The axis ends at the longest, whichever was asked for first."""
+    found = [
+        deployed(prompt(9, totals(1.0), answers={0: totals(1.0), 1: totals(2.0), n: totals(n)}))
+        for n in lengths
+    ]
+    chart = charted(NAME, studied(*found))
+    assert [panel.x.limits for panel in chart.panels] == [(1, 10)] * 2
+    ends = [series.x[-1] for series in chart.panels[1].series]
+    assert ends == list(lengths)
+    first, second = lengths
+    assert chart.alt.endswith(
+        f" Prompt and {first} or {second} output tokens: m, d, fp16, {first} output tokens: "
+        f"{first}.00 s with 9; m, d, fp16, {second} output tokens: {second}.00 s with 9.".replace(
+            "10.00 s", "10.0 s"
+        )
+    )
+
+
+def test_the_legend_has_the_bound_where_any_device_has_laws() -> None:
+    both = studied(made_up(False), made_up(True, hardware="e"))
+    assert labels(charted(NAME, both))[-1] == "roofline bound"
+    assert labels(charted(NAME, both))[:2] == ["d", "e"]
 
 
 def test_what_cannot_answer_has_no_panel() -> None:
