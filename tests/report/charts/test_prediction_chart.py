@@ -13,7 +13,7 @@ from roofline.explore.study import MeasuredRun, Study
 from roofline.records.measurement import Record, TimedSpan
 from roofline.records.validation import TimedCell, Validation
 from roofline.report.charts import report_charts
-from roofline.report.charts.prediction import record_cells, validation_chart
+from roofline.report.charts.prediction import record_cells, tolerance_name, validation_chart
 
 Made = Callable[..., Validation]
 
@@ -258,6 +258,11 @@ def test_series_stand_behind_those_of_their_own_component(validation: Made) -> N
     ]
     assert (times.series[-1].x, times.series[-1].y) == ((1.0,), (2.0,))
     assert times.series[-2].y == (0.5,)
+
+
+@pytest.mark.parametrize(("width", "name"), [(0.1, "±10 %"), (0.25, "±25 %"), (0.9, "±90 %")])
+def test_a_band_is_named_in_percent(width: float, name: str) -> None:
+    assert tolerance_name(width) == name
 
 
 def test_the_legend_of_a_prediction_has_the_narrow_band_first(validation: Made) -> None:
