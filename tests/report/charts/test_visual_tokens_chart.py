@@ -225,6 +225,14 @@ def test_up_to_a_dozen_counts_are_marked(count: int, marked: int) -> None:
     assert ("counts of this report" in labels(chart)) is bool(marked)
 
 
+def test_counts_that_any_row_marks_are_in_the_legend() -> None:
+    many = tuple(prompt(i + 1, totals(0.1), model="n") for i in range(13))
+    other = made_up(False, model="n")
+    chart = charted(NAME, studied(made_up(False), replace(other, prompts=many)))
+    assert [len(panel.lines) for panel in chart.panels] == [2, 2, 2, 0, 0, 0]
+    assert "counts of this report" in labels(chart)
+
+
 def test_devices_share_a_row_as_long_as_the_longest() -> None:
     short = deployed(prompt(2, totals(0.1), hardware="e"), ridge=0, floor=1, most=2)
     chart = charted(NAME, studied(short, made_up(True)))
