@@ -56,24 +56,31 @@ def _answering(study: Study) -> list[Deployment]:
 
 def _alt(study: Study) -> str:
     """Time of the longest answer in every deployment, before and after."""
+    answering = _answering(study)
+    lengths = dict.fromkeys(map(_longest, answering))
     said = []
-    for deployment in _answering(study):
+    for deployment in answering:
         times = [
             f"{si(prompt.generation_time_s[-1], 's')} with {prompt_name(prompt)}"
             for prompt in ends(deployment)
         ]
-        said.append(f"{deployment_name(deployment)}: {', '.join(times)}")
-    length = int(_answering(study)[0].prompts[0].output_tokens[-1])
+        own = f", {_longest(deployment)} output tokens" if len(lengths) > 1 else ""
+        said.append(f"{deployment_name(deployment)}{own}: {', '.join(times)}")
     return (
         "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
         "visual tokens make it, over output tokens. Prompt and "
-        f"{length} output tokens: {listed(said)}."
+        f"{' or '.join(map(str, lengths))} output tokens: {listed(said)}."
     )
+
+
+def _longest(deployment: Deployment) -> int:
+    """Output tokens of the longest answer."""
+    return int(deployment.prompts[0].output_tokens[-1])
 
 
 def _row(title: str, deployments: Sequence[Deployment], with_gain: bool) -> Iterator[Panel]:
     """Of steps, of whole answers and, where any prompt of the page is reduced, of the gain."""
-    longest = float(deployments[0].prompts[0].output_tokens[-1])
+    longest = max(map(_longest, deployments))
     tokens = PanelAxis(label="output tokens", scale="log", limits=(1, longest))
     found = [series for deployment in deployments for series in _series(deployment)]
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import toy
 from artists import charted, labels, the_series
 from made_up import bare
+from made_up_prompts import GB, candidate, deployed, front_of, prompt, studied, totals
 from msgspec.structs import replace
 
 import roofline
-from roofline.explore.study import COSTS, Study, study
+from roofline.explore.study import COSTS, Candidate, Front, Study, study
 from roofline.report.charts import report_charts
 from roofline.report.charts.accuracy import CHARTS
 from roofline.units import si
@@ -144,3 +148,122 @@ def test_energy_is_time_at_the_devices_power(priced: Study) -> None:
     )
 
     assert np.allclose(np.divide(energies, times), 700.0)  # W, of the H200's data sheet
+
+
+def method(
+    name: str, score: float, time_s: float, needs_gb: float = 13.0, **given: Any
+) -> Candidate:
+    """At 10 tokens for each 100 ms, on a device of 100 GB and 200 W."""
+    asked = {n: given.pop(n) for n in ("model", "reducer") if n in given}
+    cache = (needs_gb - 11) * GB
+    one = prompt(int(100 * time_s), totals(time_s, kv_cache_bytes=cache), **asked)
+    device = toy.device(tdp_w=toy.figure(200))
+    scenario = replace(one.estimate.scenario, hardware=device)
+    estimate = replace(one.estimate, scenario=scenario)
+    return candidate(name, score, replace(one, estimate=estimate), **given)
+
+
+def made_up(*fronts: Front) -> Study:
+    return studied(deployed(prompt(9, totals(0.1))), fronts=fronts)
+
+
+def methods(**given: Any) -> Front:
+    """The second beats the third; the first scores within a point of the best that fits."""
+    return front_of(
+        method("Kept even 40", 69.5, 0.2, reducer="r"),
+        method("Few", 50.0, 0.1, 12.0, model="n"),
+        method("Worse", 49.0, 0.3, 14.0, model="n"),
+        method("All", 70.0, 0.4, 15.0),
+        method("Large", 90.0, 0.5, 101.0),
+        **given,
+    )
+
+
+COST_AXES: dict[str, tuple[str, tuple[float | None, float | None], list[float]]] = {
+    "accuracy-time": ("prefill time", (0.0, None), [0.2, 0.1, 0.3, 0.4, 0.5]),
+    "accuracy-energy": (
+        "energy of the prefill at TDP",
+        (0.0, None),
+        [40.0, 20.0, 60.0, 80.0, 100.0],
+    ),
+    # weights are the most of it: there, 0 would be far away
+    "accuracy-memory": (
+        "peak memory",
+        (None, None),
+        [13 * GB, 12 * GB, 14 * GB, 15 * GB, 101 * GB],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COST_AXES)
+def test_methods_stand_at_their_cost_and_score_between_front_and_choice(name: str) -> None:
+    label, limits, costs = COST_AXES[name]
+    (panel,) = charted(name, made_up(methods())).panels
+    kept, few, worse, whole, large = costs
+    assert [(s.role, s.of, s.variant, s.x, s.y) for s in panel.series] == [
+        ("front", "", "", (few, kept, whole), (50.0, 69.5, 70.0)),
+        ("method", "Kept", "m", (kept,), (69.5,)),
+        ("method", "Few", "n", (few,), (50.0,)),
+        ("method", "Worse", "n", (worse,), (49.0,)),
+        ("method", "All", "m", (whole,), (70.0,)),
+        ("too large", "Large", "m", (large,), (90.0,)),
+        ("choice", "", "", (kept,), (69.5,)),
+    ]
+    assert (panel.x.label, panel.x.limits) == (label, limits)
+    assert (panel.title, panel.y.label, panel.y.limits) == ("B", "accuracy, %", (None, None))
+
+
+def test_the_legend_has_every_family_and_models_where_there_are_several() -> None:
+    chart = charted("accuracy-time", made_up(methods(), methods(name="C")))
+    families = ("Kept", "Few", "Worse", "All", "Large")
+    assert [(e.role, e.label, e.of) for e in chart.legend] == [
+        *(("method", name, name) for name in families),
+        ("model", "m", "m"),
+        ("model", "n", "n"),
+        ("too large", "does not fit", ""),
+        ("front", "Pareto front", ""),
+        ("choice", "cheapest within 1 point of the best", ""),
+    ]
+    alone = charted("accuracy-time", made_up(front_of(method("All of it", 70.0, 0.4))))
+    assert [(e.role, e.label) for e in alone.legend] == [
+        ("method", "All of it"),
+        ("front", "Pareto front"),
+        ("choice", "cheapest within 1 point of the best"),
+    ]
+
+
+def test_only_the_first_device_and_precision_is_drawn() -> None:
+    crowded = front_of(method("Large", 90.0, 0.5, 101.0), name="C")
+    others = (methods(hardware="e"), methods(quant="int8"), methods(hardware="e", name="C"))
+    chart = charted("accuracy-time", made_up(methods(), crowded, *others))
+    assert [panel.title for panel in chart.panels] == ["B"]
+    assert chart.subtitle == "d, fp16"
+    assert chart.left_out == ("nothing fits: C", "2 more in the tables")
+    assert charted("accuracy-time", made_up(methods())).left_out == ()
+    assert chart.columns == 3
+    assert chart.alt == (
+        "Accuracy against prefill time on d, fp16, with the Pareto front. The cheapest within one "
+        "point of the best: B: Kept even 40 at 20 tokens, An-LLM, 200 ms."
+    )
+
+
+def test_the_alt_text_has_the_cost_in_its_unit() -> None:
+    found = made_up(methods())
+    assert charted("accuracy-energy", found).alt.endswith(", An-LLM, 40.0 J.")
+    assert charted("accuracy-memory", found).alt.endswith(", An-LLM, 13.0 GB.")
+
+
+@pytest.mark.parametrize(("count", "more"), [(12, ""), (13, "; and 1 more")])
+def test_the_alt_text_has_up_to_a_dozen_benchmarks(count: int, more: str) -> None:
+    fronts = [methods(name=f"B{i}") for i in range(count)]
+    text = charted("accuracy-time", made_up(*fronts)).alt
+    assert text.count("An-LLM, 200 ms") == 12
+    assert text.endswith(f"An-LLM, 200 ms{more}.")
+
+
+def test_where_nothing_fits_there_is_no_chart() -> None:
+    large = front_of(method("Large", 90.0, 0.5, 101.0))
+    assert not report_charts()["accuracy-time"].applies(made_up(large))
+    assert not report_charts()["accuracy-time"].applies(made_up())
+    elsewhere = made_up(large, methods(hardware="e"))
+    assert not report_charts()["accuracy-time"].applies(elsewhere)

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from artists import charted, labels, the_series
 from made_up import bare
+from made_up_prompts import deployed, prompt, studied, totals
 
 import roofline
-from roofline.explore.study import Study, study
+from roofline.explore.study import Deployment, PricedPrompt, Study, study
 from roofline.report.charts import report_charts
+from roofline.report.charts.chart import Panel
 from roofline.units import si
 
 NAME, MODEL = "answer", "llava-1.5-7b"
@@ -105,3 +107,111 @@ def test_a_panel_without_a_gain_beside_others_says_why() -> None:
 def test_an_answer_of_one_word_is_no_line(length: int, applies: bool) -> None:
     found = study(model=[MODEL], hardware=[bare("h200")], visual_tokens=[40], output_tokens=length)
     assert report_charts()[NAME].applies(found) is applies
+
+
+def made_up(laws: bool, **given: Any) -> Deployment:
+    """Answers of 0, 1, 4 and 10 tokens: a step takes 1 s and then 2 s; reduced, half as long."""
+    prompts: list[PricedPrompt] = []
+    for visual, reducer, first_s in ((100, None, 4.0), (30, "s", 3.0), (20, "r", 2.0)):
+        answers = {
+            n: totals(s * first_s / 8, s * first_s / 4 if laws else None, error_s=0.01)
+            for n, s in ((0, 4.0), (1, 5.0), (4, 8.0), (10, 20.0))
+        }
+        whole = prompts[0] if prompts else None
+        prompts.append(
+            prompt(visual, answers[0], reducer=reducer, whole=whole, answers=answers, **given)
+        )
+    return deployed(*prompts)
+
+
+def lines_of(panel: Panel) -> list[tuple[Any, ...]]:
+    return [(s.role, s.of, s.variant, s.reduced, s.x, s.y) for s in panel.series]
+
+
+X, MIDDLES = (1.0, 4.0, 10.0), (1.0, 3.0, 7.5)
+
+
+def test_of_each_device_all_tokens_and_the_fewest_are_lines() -> None:
+    """Steps 2, 3, 4 took 3 s together: 1 s each, in the middle of them, at 3."""
+    steps, answers, gains = charted(
+        NAME, studied(made_up(False), made_up(True, hardware="e"))
+    ).panels
+
+    whole, fewest = ("d", "100", False), ("d", "20 r", True)
+    assert lines_of(steps) == [
+        ("step", *whole, MIDDLES, (0.5, 0.5, 1.0)),
+        ("step", *fewest, MIDDLES, (0.25, 0.25, 0.5)),
+        ("step", "e", "100", False, MIDDLES, (1.0, 1.0, 2.0)),
+        ("step", "e", "20 r", True, MIDDLES, (0.5, 0.5, 1.0)),
+    ]
+    assert lines_of(answers) == [
+        ("answer", *whole, X, (2.5, 4.0, 10.0)),
+        ("answer", *fewest, X, (1.25, 2.0, 5.0)),
+        ("answer", "e", "100", False, X, (5.0, 8.0, 20.0)),
+        ("bound", "e", "100", False, X, (2.5, 4.0, 10.0)),
+        ("answer", "e", "20 r", True, X, (2.5, 4.0, 10.0)),
+        ("bound", "e", "20 r", True, X, (1.25, 2.0, 5.0)),
+    ]
+    assert lines_of(gains) == [
+        ("gain", *fewest, X, (2.0, 2.0, 2.0)),
+        ("gain", "e", "20 r", True, X, (2.0, 2.0, 2.0)),
+    ]
+
+
+def test_axes_end_at_the_longest_answer_and_times_are_logarithmic() -> None:
+    panels = charted(NAME, studied(made_up(False))).panels
+    assert [(panel.x.scale, panel.x.limits) for panel in panels] == [("log", (1, 10.0))] * 3
+    assert [panel.y.scale for panel in panels] == ["log", "log", "linear"]
+    assert [panel.y.unit for panel in panels] == ["s", "s", ""]
+
+
+def test_the_legend_and_the_words_are_those_of_what_is_shown() -> None:
+    text = deployed(
+        prompt(0, totals(1.0), answers={0: totals(1.0), 1: totals(2.0), 10: totals(4.0)}, model="t")
+    )
+    chart = charted(NAME, studied(made_up(False), text))
+    assert [(e.role, e.label) for e in chart.legend] == [
+        ("device", "d"),
+        ("reduced", "fewest visual tokens"),
+        ("whole", "all visual tokens"),
+    ]
+    assert chart.alt.endswith(
+        " Prompt and 10 output tokens: m, d, fp16: 10.0 s with 100, 5.00 s with 20 r; t, d, fp16: "
+        "4.00 s with text alone."
+    )
+    assert [bool(panel.empty_because) for panel in chart.panels] == [False] * 5 + [True]
+    assert labels(charted(NAME, studied(made_up(True))))[-1] == "roofline bound"
+
+
+@pytest.mark.parametrize("lengths", [(4, 10), (10, 4)])
+def test_answers_of_several_lengths_are_whole_and_told_apart(lengths: tuple[int, int]) -> None:
+    """The axis ends at the longest, whichever was asked for first."""
+    found = [
+        deployed(prompt(9, totals(1.0), answers={0: totals(1.0), 1: totals(2.0), n: totals(n)}))
+        for n in lengths
+    ]
+    chart = charted(NAME, studied(*found))
+    assert [panel.x.limits for panel in chart.panels] == [(1, 10)] * 2
+    ends = [series.x[-1] for series in chart.panels[1].series]
+    assert ends == list(lengths)
+    first, second = lengths
+    assert chart.alt.endswith(
+        f" Prompt and {first} or {second} output tokens: m, d, fp16, {first} output tokens: "
+        f"{first}.00 s with 9; m, d, fp16, {second} output tokens: {second}.00 s with 9.".replace(
+            "10.00 s", "10.0 s"
+        )
+    )
+
+
+def test_the_legend_has_the_bound_where_any_device_has_laws() -> None:
+    both = studied(made_up(False), made_up(True, hardware="e"))
+    assert labels(charted(NAME, both))[-1] == "roofline bound"
+    assert labels(charted(NAME, both))[:2] == ["d", "e"]
+
+
+def test_what_cannot_answer_has_no_panel() -> None:
+    tower = deployed(prompt(9, totals(0.1), kind="vision", model="v"))
+    short = deployed(prompt(9, totals(0.1), answers={0: totals(0.1), 1: totals(0.2)}, model="w"))
+    chart = charted(NAME, studied(tower, made_up(False), short))
+    assert [panel.title for panel in chart.panels] == ["m, fp16", "", ""]
+    assert not report_charts()[NAME].applies(studied(tower, short))

@@ -88,6 +88,17 @@ def test_a_chart_is_plain_data(name: str, one: Study, scored: Study, recorded: S
         assert shown - {""} <= known
 
 
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    [("memory", 1), ("time", 2), ("roofline", 2), ("prediction", 2), ("visual-tokens", 3)],
+)
+def test_panels_that_belong_together_share_a_row(name: str, columns: int, recorded: Study) -> None:
+    """Of time and roofs there may be many: two in a row; of the others, what is of one thing."""
+    chart = charted(name, recorded)
+    assert chart.columns == columns
+    assert name in ("time", "roofline") or len(chart.panels) == columns
+
+
 def test_a_chart_of_ones_own_is_in_every_report(
     one: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,3 +133,67 @@ def test_as_json_arrays_are_lists() -> None:
     data = json.loads(to_json(charted(PLUS)))
     assert data["picture"] == PICTURE.tolist()
     assert data["columns"][0]["patches"][0]["indices"] == [15, 14]
+
+
+def edges_of(attention: list[float], fence: float | None) -> tuple[list[float], list[float]]:
+    """Edges and counts of the histogram of one reducer."""
+    row = np.array(attention)
+    indices = np.arange(len(row))
+    kept = Kept("r", len(row), {"kept": indices}, attention=row, fence=fence)
+    (column,) = charted(kept).columns
+    assert column.histogram is not None
+    assert column.patches[0].counts == column.histogram.counts  # all are kept
+    return list(column.histogram.edges), list(column.histogram.counts)
+
+
+def test_without_a_fence_forty_even_bins_hold_everything() -> None:
+    edges, counts = edges_of([0.0, 1.0, 4.0, 0.05], None)
+    assert edges == pytest.approx([i / 10 for i in range(42)])
+    assert [(i, n) for i, n in enumerate(counts) if n] == [(0, 2), (10, 1), (40, 1)]
+
+
+def test_bins_start_at_the_fence_to_either_side() -> None:
+    """Each a tenth wide: 2.05 is an edge, and the ends are beyond 0 and 4."""
+    edges, counts = edges_of([0.0, 4.0, 2.0, 2.1], 2.05)
+    assert edges == pytest.approx([-0.05 + i / 10 for i in range(42)])
+    assert 2.05 in edges
+    assert sum(n for n, low in zip(counts, edges, strict=False) if low >= 2.05) == 2
+    assert sum(counts) == 4
+
+
+def test_a_fence_beyond_all_attention_is_the_last_edge_but_one() -> None:
+    """As wide as from the least to the fence: from 0 to 8 in forties."""
+    edges, counts = edges_of([0.0, 4.0], 8.0)
+    assert edges == pytest.approx([i / 5 for i in range(42)])
+    assert sum(counts) == 2
+
+
+@pytest.mark.parametrize(("value", "width"), [(0.5, 1 / 40), (8.0, 8 / 40), (-8.0, 8 / 40)])
+def test_one_value_alone_is_in_the_first_bin(value: float, width: float) -> None:
+    edges, counts = edges_of([value, value], None)
+    assert edges == pytest.approx([value, value + width])
+    assert counts == [2]
+
+
+def test_merged_shares_are_percent_of_each_patch() -> None:
+    merging = np.linspace(0.0, 0.125, PATCHES)
+    one = replace(PLUS, merging=merging)
+    (column,) = charted(one).columns
+    assert column.merged_percent == pytest.approx(list(100 * merging))
+
+
+def test_a_picture_is_named_with_its_size_and_patches() -> None:
+    wide = np.zeros((8, 12, 3), dtype=np.uint8)
+    chart = kept_tokens_chart(Inspection("p", "m" * 25, wide, SIDE, (SPATIAL,)))
+    name = "m" * 15 + "…" + "m" * 8
+    assert chart.picture_detail == f"as the encoder of {name} sees it:\n12×8 pixels, 4×4 patches"
+    assert chart.columns[0].detail == "2 sampled\n= 2 of 16 tokens (12.5%)"
+
+
+def test_rows_are_explained_where_any_column_has_one() -> None:
+    """A fence is one of any reducer's."""
+    unfenced = replace(PLUS, fence=None)
+    chart = charted(unfenced, PLUS)
+    assert "upper fence" in chart.attention_explained
+    assert "PruMerge" in chart.merging_explained
+    assert "tokens other than its own" in charted(unfenced).merging_explained

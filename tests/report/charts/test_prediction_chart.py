@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from artists import charted, compared, labels, the_series
@@ -12,7 +13,7 @@ from roofline.explore.study import MeasuredRun, Study
 from roofline.records.measurement import Record, TimedSpan
 from roofline.records.validation import TimedCell, Validation
 from roofline.report.charts import report_charts
-from roofline.report.charts.prediction import validation_chart
+from roofline.report.charts.prediction import record_cells, tolerance_name, validation_chart
 
 Made = Callable[..., Validation]
 
@@ -182,3 +183,127 @@ def test_what_was_not_timed_is_said_in_place_of_empty_axes(validation: Made) -> 
     assert [panel.empty_because for panel in chart.panels] == ["nothing was timed"] * 2
     assert chart.alt.endswith(" Nothing was timed.")
     assert {panel.empty_because for panel in validation_chart(validation()).panels} == {""}
+
+
+def timed(measured_s: float, predicted_s: float, bound_s: float, **given: Any) -> TimedCell:
+    fields: dict[str, Any] = {"component": "llm", "tokens": 16, "batch": 1} | given
+    return TimedCell(
+        attainable_time_s=predicted_s, roofline_time_s=bound_s, samples_s=[measured_s], **fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "ends"),
+    [
+        ([(0.01, 0.1, 0.001)], (0.001 / 1.6, 0.1 * 1.6)),
+        ([(0.1, 0.01, 0.001)], (0.001 / 1.6, 0.1 * 1.6)),
+        ([(1.0, 1.0, 1.0)], (20**-0.5, 20**0.5)),  # from one end to the other at least 20-fold
+        ([(1.0, 2.0, 2.0)], (2 * 40**-0.5, 40**0.5)),
+        ([(0.1, 0.01, 0.0)], (0.01 / 1.6, 0.1 * 1.6)),  # what takes no time has no place
+        ([], (1e-3 * 20**-0.5, 1e-3 * 20**0.5)),
+    ],
+)
+def test_axes_reach_a_little_beyond_the_outermost_times(
+    cells: list[tuple[float, float, float]], ends: tuple[float, float], validation: Made
+) -> None:
+    chart = validation_chart(validation(cells=[timed(*times) for times in cells]))
+    times = chart.panels[0]
+    assert times.x.limits == times.y.limits == pytest.approx(ends)
+    for width in (0.25, 0.1):
+        band = the_series(times, "tolerance", f"±{100 * width:.0f} %")
+        assert band.x == band.y == times.x.limits
+        assert band.low == pytest.approx([(1 - width) * end for end in ends])
+        assert band.high == pytest.approx([(1 + width) * end for end in ends])
+
+
+@pytest.mark.parametrize(
+    ("predicted_s", "limit"), [(1.27, 30), (0.73, 30), (1.5, 55), (0.5, 55), (1.28, 30.8)]
+)
+def test_errors_have_a_third_of_equality_to_either_side_at_least(
+    predicted_s: float, limit: float, validation: Made
+) -> None:
+    """A tenth of room beyond the largest error, else 30 %."""
+    errors = validation_chart(validation(cells=[timed(1.0, predicted_s, 0.1)])).panels[1]
+    assert errors.y.limits == pytest.approx((-limit, limit))
+    assert (errors.x.scale, errors.y.scale) == ("log", "linear")
+    equality = errors.lines[-1]
+    assert (equality.role, equality.axis, equality.at, equality.to) == ("equality", "y", 0.0, None)
+
+
+def test_errors_against_the_median_are_within_the_panel(validation: Made) -> None:
+    """The fastest of three took 1 s, the median 4 s: half as long is predicted as that."""
+    cell = TimedCell(
+        component="llm",
+        tokens=16,
+        batch=1,
+        attainable_time_s=1.0,
+        roofline_time_s=0.5,
+        samples_s=[4.0, 1.0, 5.0],
+    )
+    errors = validation_chart(validation(cells=[cell])).panels[1]
+    assert errors.y.limits == pytest.approx((-82.5, 82.5))
+    assert errors.series[0].low == pytest.approx([-75.0])
+    assert errors.series[0].high == pytest.approx([0.0])
+
+
+def test_series_stand_behind_those_of_their_own_component(validation: Made) -> None:
+    """Bands and equality behind all of them; each bound behind its prediction."""
+    cells = [timed(1.0, 2.0, 0.5, component=name) for name in ("llm", "vision")]
+    times = validation_chart(validation(cells=cells)).panels[0]
+    assert [(one.role, one.of) for one in times.series] == [
+        ("tolerance", "±25 %"),
+        ("tolerance", "±10 %"),
+        ("equality", ""),
+        *((role, name) for name in ("vision", "llm") for role in ("roofline", "predicted")),
+    ]
+    assert (times.series[-1].x, times.series[-1].y) == ((1.0,), (2.0,))
+    assert times.series[-2].y == (0.5,)
+
+
+@pytest.mark.parametrize(("width", "name"), [(0.1, "±10 %"), (0.25, "±25 %"), (0.9, "±90 %")])
+def test_a_band_is_named_in_percent(width: float, name: str) -> None:
+    assert tolerance_name(width) == name
+
+
+def test_the_legend_of_a_prediction_has_the_narrow_band_first(validation: Made) -> None:
+    chart = validation_chart(validation(cells=[timed(1.0, 2.0, 0.5)]))
+    assert [(entry.role, entry.label, entry.of) for entry in chart.legend] == [
+        ("component", "LLM", "llm"),
+        ("roofline", "roofline bound", ""),
+        ("tolerance", "±10 %", "±10 %"),
+        ("tolerance", "±25 %", "±25 %"),
+    ]
+
+
+def test_spans_without_a_time_a_bound_or_a_prediction_are_no_points(
+    record: Callable[..., Record],
+) -> None:
+    known: dict[str, Any] = {"roofline_time_s": 0.5, "attainable_time_s": 2.0}
+    spans = {
+        "vision": TimedSpan(samples_s=[1.0], attainable_time_s=2.0),
+        "reducer": TimedSpan(samples_s=[1.0], roofline_time_s=0.5),
+        "connector": TimedSpan(samples_s=[0.0], **known),
+        "llm": TimedSpan(samples_s=[1.0, 3.0, 8.0], **known),
+        "whole": TimedSpan(samples_s=[4.0], **known),
+    }
+    made = record(inputs={"visual_tokens": 70, "text_tokens": 30, "batch": 2}, spans=spans)
+    assert [
+        (c.component, c.tokens, c.batch, c.samples_s, c.attainable_time_s, c.roofline_time_s)
+        for c in record_cells(compared(made))
+    ] == [("llm", 100, 2, [3.0], 2.0, 0.5), ("whole", 100, 2, [4.0], 2.0, 0.5)]
+    errors = charted("prediction", compared(made)).panels[1]
+    assert the_series(errors, "error", "llm").x == (200.0,)
+
+
+def test_only_the_steps_of_an_answer_were_several(record: Callable[..., Record]) -> None:
+    """Other spans of such a run happen once, however long the answer."""
+    known: dict[str, Any] = {"roofline_time_s": 1.0, "attainable_time_s": 2.0}
+    spans = {name: TimedSpan(samples_s=[4.0], **known) for name in ("llm", "decode", "whole")}
+    made = record(inputs={"stage": "generate", "output_tokens": 8}, spans=spans)
+    assert [
+        (c.component, c.samples_s, c.roofline_time_s) for c in record_cells(compared(made))
+    ] == [
+        ("llm", [4.0], 1.0),
+        ("decode", [0.5], 0.125),
+        ("whole", [4.0], 1.0),
+    ]

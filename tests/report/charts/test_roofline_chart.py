@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from artists import charted, compared, labels, the_series
 from made_up import bare
+from made_up_prompts import deployed, op, prompt, studied, totals
 
 import roofline
-from roofline.explore.study import Study, study
+from roofline.engine.result import OpTotals
+from roofline.explore.study import Deployment, MeasuredRun, Study, study
 from roofline.records.measurement import Achieved, Record
+from roofline.report.charts.roofline_points import dots
 from roofline.units import percent
 
 NAME, MODEL = "roofline", "llava-1.5-7b"
@@ -187,3 +190,167 @@ def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
     assert chart.left_out == ("3 more deployments not shown",)
     assert chart.alt.count(" with 576, ") == 6
     assert chart.alt.endswith("; and 3 more.")
+
+
+def moved(of: str, name: str, flops: float, moved_bytes: float, time_s: float) -> OpTotals:
+    return op(
+        of,
+        name,
+        "linear",
+        time_s,
+        flops=np.asarray(flops),
+        weight_read_bytes=np.asarray(moved_bytes),
+    )
+
+
+def made_up(*cases: tuple[str, str, float, float, float], laws: bool = False) -> Deployment:
+    """Of ops (component, name, FLOPs, bytes, seconds), each half as much with fewer tokens.
+
+    On a toy of 1 GB/s, 2 GFLOP/s in fp16 matmuls and 1 GFLOP/s otherwise.
+    """
+    whole_ops = [moved(*case) for case in cases]
+    kept_ops = [moved(of, name, f / 4, b / 2, s / 4) for of, name, f, b, s in cases]
+    whole = prompt(100, totals(1.0), ops=whole_ops)
+    return deployed(whole, prompt(20, totals(1.0), whole=whole, reducer="r", ops=kept_ops))
+
+
+def test_a_dot_is_work_over_bytes_and_over_time_and_comes_from_all_tokens() -> None:
+    """2 FLOP/B at 8 FLOP/s become 1 FLOP/B at 8 FLOP/s: of 6 s, 4 s and, together, 2."""
+    quick = 80.0, 8.0, 1.0
+    cases = ("llm", "a", 32.0, 16.0, 4.0), ("llm", "b", *quick), ("vision", "c", *quick)
+    found = dots(made_up(*cases))
+    assert [(dot.component, dot.place, dot.before) for dot in found] == [
+        ("llm", (1.0, 8.0), (2.0, 8.0)),
+        ("llm", (5.0, 80.0), (10.0, 80.0)),
+        ("vision", (5.0, 80.0), (10.0, 80.0)),
+    ]
+    assert [dot.share for dot in found] == pytest.approx([4 / 6, 1 / 6, 1 / 6])
+
+
+def test_ops_of_one_place_are_a_dot_and_others_are_their_own() -> None:
+    """A fiftieth of a decade, 1.047, tells places apart: 1.02 of each is one and 1.05 another."""
+    one = ("llm", "a", 100.0, 10.0, 1.0)
+    same, wide, tall = (
+        ("llm", "b", 102.0, 10.0, 1.02),
+        ("llm", "c", 105.0, 10.0, 1.05),
+        ("llm", "d", 105.0, 10.5, 1.0),
+    )
+    assert [round(dot.share, 3) for dot in dots(made_up(one, same))] == [1.0]
+    assert len(dots(made_up(one, wide))) == 2
+    assert len(dots(made_up(one, tall))) == 2
+    assert len(dots(made_up(one, ("vision", *one[1:])))) == 2
+
+
+@pytest.mark.parametrize("case", [(0.0, 8.0, 1.0), (8.0, 0.0, 1.0), (8.0, 8.0, 0.0)])
+def test_what_computes_or_moves_nothing_has_no_dot(case: tuple[float, float, float]) -> None:
+    found = dots(made_up(("llm", "a", 32.0, 16.0, 3.0), ("llm", "b", *case)))
+    assert [dot.place for dot in found] == [(1.0, 32 / 3)]
+    assert found[0].share == pytest.approx(3 / (3 + case[2]))
+
+
+def test_matmul_flops_go_before_those_of_vector_units() -> None:
+    both = op("llm", "a", "linear", 2.0, flops=np.asarray(8e9), vector_flops=np.asarray(6e9))
+    vector = op("llm", "b", "norm", 2.0, flops=np.asarray(0.0), vector_flops=np.asarray(6e9))
+    slow = op("llm", "c", "linear", 2.0, attainable_time_s=np.asarray(4.0))
+    found = dots(deployed(prompt(9, totals(1.0), ops=[both, vector, slow])))
+    assert [dot.place for dot in found] == [(8.0, 4e9), (6.0, 3e9), (10.0, 2.5e9)]
+    assert {dot.before for dot in found} == {None}
+
+
+def test_what_stays_in_its_place_has_no_arrow() -> None:
+    whole_ops = [op("llm", "a", "linear", 2.0), op("vision", "b", "linear", 2.0)]
+    kept_ops = [op("llm", "a", "linear", 2.02), op("vision", "b", "linear", 1.0)]
+    whole = prompt(100, totals(1.0), ops=whole_ops)
+    kept = prompt(20, totals(1.0), ops=kept_ops, whole=whole, reducer="r")
+    found = dots(deployed(whole, kept))
+    assert [dot.before for dot in found] == [None, (10.0, 5e9)]
+    (panel,) = charted(NAME, studied(deployed(whole, kept))).panels
+    series = [(s.role, s.of, s.x, s.y) for s in panel.series if s.role in ("op", "moved")]
+    assert [(role, of) for role, of, *_ in series] == [
+        ("op", "llm"),
+        ("moved", "vision"),
+        ("op", "vision"),
+    ]
+    arrows = the_series(panel, "moved", "vision")
+    assert (arrows.x, arrows.y, arrows.origins) == ((10.0,), (10e9,), ((10.0, 5e9),))
+
+
+def test_axes_hold_every_dot_with_room_beyond() -> None:
+    """Two and a half times: from half a FLOP/B to the ridge at 2, or the dot beyond it."""
+    near = charted(NAME, studied(made_up(("llm", "a", 1e9, 1e9, 1.0)))).panels[0]
+    left = 0.5 / 2.5
+    assert near.x.limits == pytest.approx((left, 2.0 * 2.5))
+    assert near.y.limits == pytest.approx((left * 1e9 / 2.5, 2e9 * 2.5))
+    far = charted(NAME, studied(made_up(("llm", "a", 64e9, 1e9, 64e4)))).panels[0]
+    assert far.x.limits == pytest.approx((32 / 2.5, 64 * 2.5))
+    assert far.y.limits == pytest.approx((1e5 / 2.5, 2e9 * 2.5))
+    none = charted(NAME, studied(deployed(prompt(9, totals(1.0))))).panels[0]
+    assert none.x.limits == pytest.approx((1 / 2.5, 2.0 * 2.5))
+
+
+def test_slopes_and_ceilings_end_at_the_axes() -> None:
+    """1 GB/s feeds 2 GFLOP/s from 2 FLOP/B on, and 1 GFLOP/s from 1 FLOP/B on."""
+    (panel,) = charted(NAME, studied(made_up(("llm", "a", 1e9, 1e9, 1.0)))).panels
+    right, bottom = panel.x.limits[1], panel.y.limits[0]
+    assert right is not None
+    assert bottom is not None
+    roofs = [(s.role, s.of, s.x, s.y, s.label) for s in panel.series if not s.shares]
+    assert [roof for roof in roofs if roof[0] != "moved"] == [
+        ("slope", "DRAM", (bottom / 1e9, 2.0), (bottom, 2e9), "DRAM 1 GB/s"),
+        ("ceiling", "fp16", (2.0, right), (2e9, 2e9), "fp16 0.00200 T"),
+        ("ceiling", "vector", (1.0, right), (1e9, 1e9), "vector 0.00100 T"),
+    ]
+
+
+def test_the_share_that_memory_binds_is_what_compute_does_not() -> None:
+    whole = prompt(100, totals(1.0, compute_s=0.75))
+    kept = prompt(20, totals(0.5, compute_s=0.1), whole=whole, reducer="r")
+    assert charted(NAME, studied(deployed(whole, kept))).alt.endswith(
+        "bound by memory: m, d, fp16: 25 % with 100, 80 % with 20 r."
+    )
+
+
+@pytest.mark.parametrize(("count", "shown", "left"), [(6, 6, 0), (7, 6, 1)])
+def test_six_deployments_have_a_panel(count: int, shown: int, left: int) -> None:
+    found = [deployed(prompt(9, totals(1.0), hardware=f"d{i}")) for i in range(count)]
+    chart = charted(NAME, studied(*found))
+    assert len(chart.panels) == shown
+    assert chart.left_out == ((f"{left} more deployments not shown",) if left else ())
+
+
+def test_prompts_between_the_ends_are_not_shown() -> None:
+    whole = prompt(100, totals(1.0))
+    kept = [prompt(n, totals(1.0), whole=whole, reducer="r") for n in (50, 20, 30)]
+    chart = charted(NAME, studied(deployed(whole, *kept), deployed(prompt(9, totals(1.0)))))
+    assert chart.left_out == ("2 more prompts not shown",)
+    assert chart.panels[0].title == "m, d, fp16\n100 to 20 r"
+    assert chart.panels[1].title == "m, d, fp16\n9"
+
+
+def achieved(flops_per_s: float | None, bytes_per_s: float | None) -> Achieved:
+    return Achieved("llm", "a", "linear", 1, 1, 1.0, 1.0, 0.5, flops_per_s, bytes_per_s, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "shown"),
+    [
+        ({}, True),
+        ({"model": "vicuna-7b"}, False),
+        ({"hardware": "e"}, False),
+        ({"quant": "int8"}, False),
+        ({"visual_tokens": 50}, False),
+        ({"stage": "decode"}, False),
+    ],
+)
+def test_only_records_of_this_prefill_are_points(
+    changed: dict[str, Any], shown: bool, record: Callable[..., Record]
+) -> None:
+    """Of ops whose FLOPs and bytes are known."""
+    ops = [achieved(8e9, 4e9), achieved(None, 4e9), achieved(8e9, None), achieved(0.0, 4e9)]
+    inputs = {"model": "m", "hardware": "d", "quant": "fp16", "visual_tokens": 20} | changed
+    made = MeasuredRun("r", record(inputs=inputs, ops=ops))
+    study = studied(made_up(("llm", "a", 1e9, 1e9, 1.0)), records=(made,))
+    (panel,) = charted(NAME, study).panels
+    found = [(s.of, s.x, s.y) for s in panel.series if s.role == "measured"]
+    assert found == ([("llm", (2.0,), (8e9,))] if shown else [])
+    assert ("measured" in labels(charted(NAME, study))) is shown

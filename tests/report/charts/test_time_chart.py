@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from artists import charted, labels
 from made_up import bare, lawful, toy_laws
+from made_up_prompts import deployed, op, prompt, studied, totals
 
 import roofline
 from roofline.device.laws.host import HostLaw
-from roofline.explore.study import Study, study
+from roofline.explore.study import Deployment, Study, study
+from roofline.report.charts.chart import StackedBar
 from roofline.units import percent
 
 MODEL = "llava-1.5-7b"
@@ -129,3 +132,101 @@ def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
     assert len(chart.panels) == 12
     assert chart.left_out == ("2 more deployments not shown",)
     assert chart.alt.endswith("; and 6 more. 2 more deployments not shown.")
+
+
+def made_up(laws: bool, rest_s: float = 0.0, **given: Any) -> Deployment:
+    """Of a tower 1 s, of an LLM 2 s in attention, 4 otherwise, and 1 and 3 s in linear layers."""
+    cases = (
+        ("llm", "norm", 4.0),
+        ("llm", "softmax", 1.5),
+        ("llm", "linear", 1.0),
+        ("llm", "attention", 0.5),
+        ("vision", "embed", 1.0),
+        ("llm", "linear", 3.0),
+    )
+    ops = [
+        op(of, f"{kind}-{i}", kind, s / 2, attainable_time_s=np.asarray(s) if laws else None)
+        for i, (of, kind, s) in enumerate(cases)
+    ]
+    attained_s = (11.0 + rest_s, 1.0) if laws else (None, None)
+    whole = totals(5.5, attained_s[0], error_s=attained_s[1])
+    return deployed(prompt(100, whole, ops=ops, **given), prompt(20, whole, ops=ops[-2:], **given))
+
+
+def parts_of(bar: StackedBar) -> list[tuple[str, str, float]]:
+    return [(part.of, part.group, part.size) for part in bar.parts]
+
+
+def test_a_bar_has_its_components_as_they_run_and_their_groups_in_order() -> None:
+    """Components in the order of the ops; what is no linear layer nor attention stands behind."""
+    (panel,) = charted("time", studied(made_up(True))).panels
+    halves = [
+        ("llm", "linear", 2.0),
+        ("llm", "attention", 1.0),
+        ("llm", "other ops", 2.0),
+        ("vision", "other ops", 0.5),
+    ]
+    bound, likely, *_ = panel.bars
+    assert [(bar.label, bar.role, bar.low, bar.high) for bar in panel.bars] == [
+        ("100", "bound", None, None),
+        ("100", "attainable", 10.0, 12.0),
+        ("20", "bound", None, None),
+        ("20", "attainable", 10.0, 12.0),
+    ]
+    assert parts_of(bound) == halves
+    assert parts_of(likely) == [(of, group, 2 * size) for of, group, size in halves]
+    assert (panel.title, panel.x.unit, panel.x.limits) == ("m, d, fp16", "s", (0, None))
+
+
+def test_an_attainable_time_of_unknown_error_has_no_ends() -> None:
+    one = prompt(9, totals(1.0, 2.0), ops=[op("llm", "q", "linear", 1.0, attainable_time_s=2.0)])
+    (panel,) = charted("time", studied(deployed(one))).panels
+    assert [(bar.role, bar.low, bar.high) for bar in panel.bars] == [
+        ("bound", None, None),
+        ("attainable", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spent", "whole", "shown"),
+    [
+        (9.0, 11.0, True),
+        (999_998.5, 1e6, True),
+        (999_999.0, 1e6, False),
+        (999_999.2, 1e6, False),
+        (11.0, 10.0, False),
+    ],
+)
+def test_a_rest_beyond_rounding_is_the_frameworks(spent: float, whole: float, shown: bool) -> None:
+    """More than a millionth of the whole."""
+    ops = [op("llm", "q", "linear", 1.0, attainable_time_s=np.asarray(spent))]
+    one = prompt(9, totals(1.0, whole), ops=ops)
+    chart = charted("time", studied(deployed(one)))
+    bound, likely = chart.panels[0].bars
+    rest = [("framework", "", whole - spent)] if shown else []
+    assert parts_of(likely) == [("llm", "linear", spent), *rest]
+    assert parts_of(bound) == [("llm", "linear", 1.0)]
+    assert ("framework" in labels(chart)) is shown
+
+
+def test_the_legend_has_components_as_they_run_and_others_behind() -> None:
+    ops = [op(name, "q", "linear", 1.0) for name in ("audio", "llm", "vision", "whole")]
+    chart = charted("time", studied(deployed(prompt(9, totals(4.0), ops=ops))))
+    assert [(entry.role, entry.label, entry.of) for entry in chart.legend] == [
+        ("component", "vision", "vision"),
+        ("component", "LLM", "llm"),
+        ("component", "end to end", "whole"),
+        ("component", "audio", "audio"),
+        *(("group", name, name) for name in ("linear", "attention", "other ops")),
+        ("bound", "roofline bound", ""),
+    ]
+
+
+def test_the_words_are_about_the_largest_part_of_the_first_prompt() -> None:
+    """4 of 11 s; the second prompt spends 3 of 4 in linear layers."""
+    wordy = charted(
+        "time", studied(made_up(True), made_up(False, hardware="e"), made_up(True, 9.0))
+    )
+    assert wordy.alt.endswith(
+        ": m, d, fp16: LLM linear, 36 %; m, e, fp16: LLM linear, 36 %; m, d, fp16: framework, 45 %."
+    )

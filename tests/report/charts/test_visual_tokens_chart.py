@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from artists import charted, labels, the_series
 from made_up import bare
+from made_up_prompts import GB, deployed, prompt, studied, totals
+from msgspec.structs import replace
 
 import roofline
-from roofline.explore.study import Study, study
+from roofline.explore.study import Deployment, Study, study
+from roofline.report.charts import report_charts
 
 NAME, MODEL = "visual-tokens", "llava-1.5-7b"
 
@@ -148,3 +153,113 @@ def test_of_very_many_counts_none_is_marked(studies: dict[str, Study]) -> None:
     assert all(panel.lines == () for panel in chart.panels)
     assert "counts of this report" not in labels(chart)
     assert "counts of this report" in labels(charted(NAME, studies["one"]))
+
+
+def made_up(laws: bool, **given: Any) -> Deployment:
+    """1 to 5 visual tokens: 10, 10, 10, 20, 40 ms; the LLM waits for memory up to 2; 4 fit."""
+    time_s = np.array([0.01, 0.01, 0.01, 0.02, 0.04])
+    along = totals(
+        time_s,
+        2 * time_s if laws else None,
+        error_s=time_s / 2 if laws else None,
+        compute_s=np.array([0.0, 0.0, 0.01, 0.02, 0.04]),
+        flops=np.array([1.0, 2.0, 9.0, 4.0, 5.0]),
+        weight_bytes=np.array([1.0, 1.0, 1.0, 1.0, 6.0]) * GB,
+        kv_cache_bytes=np.zeros(5),
+        peak_activation_bytes=np.zeros(5),
+        device_memory_bytes=5 * GB,
+    )
+    one = totals(0.04, 0.08 if laws else None)
+    return deployed(prompt(5, one, **given), prompt(2, one, **given), along=along)
+
+
+def test_every_line_and_mark_is_where_the_curve_has_it() -> None:
+    """Predicted 20, 20, 20, 40, 80 ms; the ridge at 2, and within 5 % of the least up to 3."""
+    times, flops, memory = charted(NAME, studied(made_up(True))).panels
+    x = (1.0, 2.0, 3.0, 4.0, 5.0)
+    assert [(s.role, s.of, s.variant, s.x, s.y) for s in times.series] == [
+        ("time", "d", "fp16", x, (0.02, 0.02, 0.02, 0.04, None)),
+        ("too large", "d", "fp16", x, (None, None, None, None, 0.08)),
+        ("bound", "d", "fp16", x, (0.01, 0.01, 0.01, 0.02, 0.04)),
+        ("error", "d", "fp16", x, (0.02, 0.02, 0.02, 0.04, 0.08)),
+        ("ridge", "d", "fp16", (2.0,), (0.02,)),
+        ("floor", "d", "fp16", (3.0,), (0.02,)),
+    ]
+    error = the_series(times, "error", "d", "fp16")
+    assert error.low == pytest.approx([0.015, 0.015, 0.015, 0.03, 0.06])
+    assert error.high == pytest.approx([0.025, 0.025, 0.025, 0.05, 0.10])
+    assert [(s.role, s.x, s.y) for s in flops.series] == [("flops", x, (1.0, 2.0, 9.0, 4.0, 5.0))]
+    assert [(s.role, s.x, s.y) for s in memory.series] == [
+        ("peak memory", x, (1e9, 1e9, 1e9, 1e9, 6e9))
+    ]
+
+
+def test_axes_have_room_over_the_highest_point() -> None:
+    """A twentieth over 9 FLOPs, and more over 6 GB: names of devices stand there."""
+    times, flops, memory = charted(NAME, studied(made_up(False))).panels
+    assert [(panel.x.scale, panel.x.limits) for panel in (times, flops, memory)] == [
+        ("log", (1, 5.0))
+    ] * 3
+    assert (times.y.scale, times.y.limits) == ("log", (None, None))
+    assert flops.y.limits == (0, 1.05 * 9)
+    assert memory.y.limits == (0, 1.15 * 6e9)
+    assert flops.y.scale == memory.y.scale == "linear"
+
+
+def test_bounds_alone_have_no_error_and_counts_are_marked_on_every_panel() -> None:
+    chart = charted(NAME, studied(made_up(False)))
+    assert [s.role for s in chart.panels[0].series] == ["time", "too large", "ridge", "floor"]
+    for panel in chart.panels:
+        assert [(line.role, line.axis, line.at) for line in panel.lines] == [
+            ("asked", "x", 2.0),
+            ("asked", "x", 5.0),
+        ]
+
+
+@pytest.mark.parametrize(("count", "marked"), [(12, 12), (13, 0)])
+def test_up_to_a_dozen_counts_are_marked(count: int, marked: int) -> None:
+    one = made_up(False)
+    more = tuple(prompt(i + 1, totals(0.1)) for i in range(count))
+    chart = charted(NAME, studied(replace(one, prompts=more)))
+    assert [line.at for line in chart.panels[0].lines] == [i + 1 for i in range(marked)]
+    assert ("counts of this report" in labels(chart)) is bool(marked)
+
+
+def test_counts_that_any_row_marks_are_in_the_legend() -> None:
+    many = tuple(prompt(i + 1, totals(0.1), model="n") for i in range(13))
+    other = made_up(False, model="n")
+    chart = charted(NAME, studied(made_up(False), replace(other, prompts=many)))
+    assert [len(panel.lines) for panel in chart.panels] == [2, 2, 2, 0, 0, 0]
+    assert "counts of this report" in labels(chart)
+
+
+def test_devices_share_a_row_as_long_as_the_longest() -> None:
+    short = deployed(prompt(2, totals(0.1), hardware="e"), ridge=0, floor=1, most=2)
+    chart = charted(NAME, studied(short, made_up(True)))
+    assert {(s.of, s.role) for s in chart.panels[0].series} == {
+        ("e", "time"),
+        ("e", "floor"),
+        *(("d", role) for role in ("time", "too large", "bound", "error", "ridge", "floor")),
+    }
+    assert chart.panels[0].x.limits == (1, 5.0)
+    assert [(e.role, e.label) for e in chart.legend] == [
+        ("device", "e"),
+        ("device", "d"),
+        ("ridge", "LLM bound by memory up to here"),
+        ("floor", "within 5 % of the least: fewer no longer help"),
+        ("asked", "counts of this report"),
+        ("bound", "roofline bound"),
+        ("error", "error of attainable time"),
+        ("too large", "does not fit"),
+    ]
+    assert chart.alt.endswith(
+        ": m, e, fp16: 1 (LLM bound by compute throughout); m, d, fp16: 3 (LLM bound by memory up "
+        "to 2)."
+    )
+
+
+def test_what_has_no_curve_has_no_row() -> None:
+    text = deployed(prompt(0, totals(0.1), model="t"))
+    chart = charted(NAME, studied(text, made_up(False)))
+    assert [panel.title for panel in chart.panels] == ["m, fp16", "", ""]
+    assert not report_charts()[NAME].applies(studied(text))
