@@ -50,6 +50,7 @@ def loss(x: float, measured: Array, start: float, spread: float) -> float:
         ([0.0, 0.0, 0.0, 2.0], 1.0, 100.0),
         ([0.0, 0.1, 0.5, 0.6, 3.0], -2.0, 0.5),
         ([-4.0, -4.1], 3.0, 5.0),
+        ([0.0] * 20 + [-2.0], 0.5, 5.0),  # the last is predicted e² times as slow as it is
     ],
 )
 def test_the_least_loss_is_that_of_a_search(
@@ -78,11 +79,29 @@ def test_an_odd_row_moves_less_than_the_mean_would() -> None:
     assert 0 < x[0] < 0.03  # the mean is at 0.2
 
 
+@pytest.mark.parametrize("odd", [1.0, 3.0])
+def test_errors_beyond_4_percent_pull_by_their_number_not_their_size(odd: float) -> None:
+    """The pull of a row is its error up to 4 %, then 4 %, times how the error grows with x: 1 where
+    predictions are right, e^−odd of the row that took e^odd times as long.
+
+    So eight rows at 0 and an odd one rest where 8 x = 0.04 e^−odd, but for its share of an error.
+    """
+    model = Shift(0.0, 1e4)
+    model.rows = 9
+    x, _ = descend(model, np.array([0.0] * 8 + [odd]))
+    assert x[0] == pytest.approx(0.04 * np.exp(-odd) / 8, rel=0.02)
+
+
 def test_it_starts_where_it_is_told_to() -> None:
     model = Shift(0.0, 100.0)
     x, _ = descend(model, np.array([0.5]), start=np.array([0.45]), steps=0)
     assert x[0] == 0.45
     assert model.settled == [0.45]
+
+
+def test_without_a_start_it_is_that_of_the_prior() -> None:
+    x, best = descend(Shift(0.25, 100.0), np.array([0.25]), steps=0)
+    assert (x[0], best) == (0.25, 0.0)
 
 
 def test_choices_are_made_anew_at_every_trial() -> None:

@@ -90,6 +90,20 @@ def test_columns_of_attention_are_what_they_are_called(attention_data: list[Any]
     assert data.flops[row] == 4 * 128 * BATCH[row] * HEADS[row] * pairs
 
 
+def test_attention_is_of_prompts_in_16_bits_unless_columns_say_else(
+    attention_data: list[Any],
+) -> None:
+    attention.fit_attention(ATTENTION, ROOF)
+
+    data = attention_data[-1]
+    _, queries, keys, *_ = data.shape
+    assert data.causal.shape == TOKENS.shape
+    assert data.causal.all()
+    np.testing.assert_array_equal(keys, queries)
+    # queries and output of all heads, keys and values of a quarter: 2 bytes each
+    np.testing.assert_allclose(data.traffic, 2 * BATCH * 128 * TOKENS * 2 * (HEADS + HEADS / 4))
+
+
 def test_a_cpu_and_a_gpu_start_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     starts: list[Any] = []
     monkeypatch.setattr(
@@ -140,7 +154,13 @@ def test_matmuls_are_judged_on_shapes_that_their_fit_did_not_see(
             return replace(CPU, launch_us=float(x))
 
     monkeypatch.setattr(matmul, "_MatmulFit", Model)
-    monkeypatch.setattr(matmul, "descend", lambda model, *_: (float(len(models)), 0.0))
+    starts: list[Any] = []
+
+    def fit(model: Model, measured: Any, start: Any) -> tuple[float, float]:
+        starts.append(start)
+        return float(len(models)), 0.0
+
+    monkeypatch.setattr(matmul, "descend", fit)
     table = {"m": m, "n": n, "k": k, "time_ms": np.full(m.size, 3.0)}
     law = matmul.fit_matmul(table, ROOF, kind="cpu", kernel="fp32")
 
@@ -151,6 +171,7 @@ def test_matmuls_are_judged_on_shapes_that_their_fit_did_not_see(
     assert first.data.m.size == (~out).sum()
     assert last.data.m.size == law.rows == m.size
     assert law.launch_us == 2.0
+    assert starts == [None, 1.0]  # the last fit goes on from the one before
     np.testing.assert_array_equal(last.data.n, n)
     np.testing.assert_array_equal(last.data.k, k)
     np.testing.assert_allclose(last.data.weight_bytes, 4 * n * k)

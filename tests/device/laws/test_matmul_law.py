@@ -115,6 +115,50 @@ def test_a_loop_over_tiles_and_splits_takes_as_long(law: MatmulLaw, m: int, n: i
     assert seconds == pytest.approx(naive(law, ROOF, m, n, k, weights, acts), rel=1e-12)
 
 
+def test_what_a_file_leaves_out_costs_nothing() -> None:
+    """No number but those that a law must have: the rest is neutral, a choice fairly sure."""
+    needed = {name: getattr(LAW, name) for name in NEEDED}
+    tiles = (Tile(rows=64, columns=64, efficiency=0.5), Tile(rows=128, columns=64, efficiency=0.6))
+    same = [
+        Tile(
+            rows=tile.rows,
+            columns=tile.columns,
+            efficiency=tile.efficiency,
+            reluctance=0.0,
+            m_over=0,
+            n_over=0,
+        )
+        for tile in tiles
+    ]
+    neutral = dict.fromkeys(NEUTRAL, 0.0)
+    bare = MatmulLaw(**needed, tiles=tiles)
+    spelled = MatmulLaw(**needed, **neutral, tiles=tuple(same), choice_sharpness=20.0, splits=(1,))
+    for shape in SHAPES:
+        assert seconds_of(bare, *shape) == seconds_of(spelled, *shape)
+        # nor is a cache faster than DRAM unless its law says so
+        cached = replace(bare, cached_weights_share=1.0, cached_activations_share=1.0)
+        assert seconds_of(cached, *shape) == pytest.approx(seconds_of(bare, *shape), rel=1e-12)
+
+
+NEEDED = ("rows", "median_error_percent", "p90_error_percent", "launch_us", "bandwidth_fraction")
+NEUTRAL = (
+    *("starvation", "fill_k", "wave_share", "wave_overhead", "packing_passes", "split_us"),
+    *("quantizing_passes", "quantizing_row_ns", "quantizing_k_ns"),
+    *("cached_weights_share", "cached_activations_share"),
+)
+
+
+def seconds_of(law: MatmulLaw, m: int, n: int, k: int) -> float:
+    """In 2 bytes an element."""
+    sizes = {"weight_bytes": 2.0 * n * k, "activation_bytes": 2.0 * m * (n + k)}
+    return float(matmul_seconds(law, ROOF, m, n, k, **sizes))
+
+
+def test_a_single_column_and_row_have_a_tile() -> None:
+    for shape in ((1, 1, 1), (1, 7, 512), (9, 1, 512)):
+        assert math.isfinite(seconds_of(replace(LAW, tiles=TILED[:1]), *shape))
+
+
 def test_a_tile_is_taken_within_its_limits_only() -> None:
     # 1000 columns, 100 a tile: 10 blocks on 100 units, one wave at half or a quarter of the peak
     few, many = (
