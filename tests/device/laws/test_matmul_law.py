@@ -47,7 +47,10 @@ LAW = MatmulLaw(
     cached_weights_share=0.2,
     cached_activations_share=0.6,
 )
-SHAPES = [(1, 256, 4096), (16, 4096, 512), (80, 4096, 4096), (616, 11008, 4096), (4096, 512, 777)]
+SHAPES = [
+    *((1, 256, 4096), (16, 4096, 512), (80, 4096, 4096), (616, 11008, 4096), (4096, 512, 777)),
+    *((300, 1000, 2048), (2, 70, 1000)),  # no whole tiles
+]
 
 
 def naive(law: MatmulLaw, roof: Roof, m: int, n: int, k: int, weights: float, acts: float) -> float:
@@ -107,8 +110,21 @@ def naive(law: MatmulLaw, roof: Roof, m: int, n: int, k: int, weights: float, ac
     return max(total, 2 * m * n * k / roof.flops_per_s, (weights + acts) / roof.bytes_per_s)
 
 
+FEW_ROWS, ANY = Tile(rows=8, columns=32, efficiency=0.9), Tile(rows=64, columns=64, efficiency=0.1)
+LAWS = {
+    "any tile": LAW,
+    "limits": replace(LAW, tiles=TILED),
+    "over some rows": replace(LAW, tiles=(replace(FEW_ROWS, m_over=16), ANY)),
+    "up to some rows": replace(LAW, tiles=(replace(FEW_ROWS, m_up_to=16), ANY)),
+    "over some columns": replace(LAW, tiles=(replace(FEW_ROWS, n_over=512), ANY)),
+    "up to some columns": replace(LAW, tiles=(replace(FEW_ROWS, n_up_to=512), ANY)),
+    "halves": replace(LAW, splits=(1, 2)),
+    "whole": replace(LAW, splits=(1,)),
+}
+
+
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)
-@pytest.mark.parametrize("law", [LAW, replace(LAW, tiles=TILED)], ids=["any tile", "limits"])
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_a_loop_over_tiles_and_splits_takes_as_long(law: MatmulLaw, m: int, n: int, k: int) -> None:
     weights, acts = 2.0 * n * k, 2.0 * m * (n + k)
     seconds = matmul_seconds(law, ROOF, m, n, k, weight_bytes=weights, activation_bytes=acts)
