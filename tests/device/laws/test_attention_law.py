@@ -117,13 +117,14 @@ def test_what_a_file_leaves_out_costs_nothing() -> None:
         kv_write_passes=0.0,
         cached_share=0.0,
     )
-    shape = (np.array([1.0, 16.0]), 616.0, 616.0, 32.0, 8.0, 64.0)
+    shape = (np.array([1.0, 16.0]), 80.0, 80.0, 32.0, 8.0, 64.0)
     sizes: dict[str, Any] = {"causal": True, "traffic_bytes": 4e6}
     seconds = attention_seconds(bare, ROOF, *shape, **sizes)
     np.testing.assert_array_equal(seconds, attention_seconds(spelled, ROOF, *shape, **sizes))
-    # a cache is no faster than DRAM unless its law says so
-    within = msgspec.structs.replace(bare, cached_share=1.0)
-    np.testing.assert_allclose(attention_seconds(within, ROOF, *shape, **sizes), seconds)
+    # a cache is no faster than DRAM unless the law says so, and holds nothing unless it does
+    for half in ({"cached_share": 1.0}, {"cached_bandwidth_ratio": 3.0}):
+        law = msgspec.structs.replace(bare, **half)
+        np.testing.assert_allclose(attention_seconds(law, ROOF, *shape, **sizes), seconds)
 
 
 NEEDED = (

@@ -48,6 +48,7 @@ ATTENTION = [
     (64, 1, 4096, 40, 40, 128),
     (2048, 40000, 40000, 64, 1, 256),  # beyond every range
     (1, 2, 2, 1, 1, 16),
+    (1, 100, 60, 8, 8, 128),  # more queries than keys
 ]
 
 
@@ -68,6 +69,7 @@ def test_corrections_of_attention_are_products_that_fade(shape: tuple[int, ...])
 
 MATMUL = [
     *((1, 256, 256), (80, 4096, 4096), (616, 11008, 4096), (2048, 300, 70000)),
+    *((2560, 129, 512), (1, 16512, 4096)),  # a column more than whole blocks, and a whole block
     *((4000, 512, 777), (100_000, 100_000, 100_000), (3, 10, 10), (300, 2000, 16384)),
 ]
 WAVES = (0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
@@ -96,6 +98,21 @@ def test_corrections_of_matmuls_are_products_and_lines_between_nodes(
     sizes: Any = [np.array([size]) for size in (*map(float, shape), bound_us * 1e-6)]
     found = matmul.correction_basis(ROOF, *sizes)
     np.testing.assert_allclose(found[0], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_lines_bend_at_their_nodes_and_nowhere_else() -> None:
+    # rows of 64 in so many blocks on 100 units; k at the middle of its range, where it adds nothing
+    blocks = np.arange(30.0, 800.0, 7.0)
+    bounds_us = np.geomspace(0.01, 20_000, blocks.size)
+    n, k = np.full(blocks.size, 128.0), np.full(blocks.size, 4096.0)
+    found = matmul.correction_basis(ROOF, 64 * blocks, n, k, bounds_us * 1e-6)[:, 10:]
+    for row, count, bound_us in zip(found, blocks, bounds_us, strict=True):
+        expected = [
+            *(hat(count / 100, WAVES, i) for i in range(9)),
+            *([0.0] * 9),
+            *(hat(bound_us, BOUNDS_US, i) for i in range(12)),
+        ]
+        np.testing.assert_allclose(row, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_arrays_of_variables_give_arrays_of_products() -> None:

@@ -151,9 +151,11 @@ def test_what_a_file_leaves_out_costs_nothing() -> None:
     spelled = MatmulLaw(**needed, **neutral, tiles=tuple(same), choice_sharpness=20.0, splits=(1,))
     for shape in SHAPES:
         assert seconds_of(bare, *shape) == seconds_of(spelled, *shape)
-        # nor is a cache faster than DRAM unless its law says so
-        cached = replace(bare, cached_weights_share=1.0, cached_activations_share=1.0)
-        assert seconds_of(cached, *shape) == pytest.approx(seconds_of(bare, *shape), rel=1e-12)
+        # a cache is no faster than DRAM unless the law says so, and holds nothing unless it does
+        shares = {"cached_weights_share": 1.0, "cached_activations_share": 1.0}
+        for half in (shares, {"cached_bandwidth_ratio": 3.0}):
+            law = replace(bare, **half)
+            assert seconds_of(law, *shape) == pytest.approx(seconds_of(bare, *shape), rel=1e-12)
 
 
 NEEDED = ("rows", "median_error_percent", "p90_error_percent", "launch_us", "bandwidth_fraction")
