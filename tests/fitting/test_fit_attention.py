@@ -86,9 +86,20 @@ def test_finds_an_attention_law_of_a_cpu_again() -> None:
     assert law.median_error_percent < 4
 
 
-def test_prompts_say_nothing_of_the_bandwidth_of_decode() -> None:
+@pytest.mark.parametrize(
+    ("kind", "roof", "bandwidth", "of_half_a_head"),
+    [("gpu", ROOF, 0.8, 0.7071), ("cpu", CPU_ROOF, 0.5, 0.8123)],
+)
+def test_what_a_table_says_nothing_of_stays_what_is_usual(
+    kind: Any, roof: Roof, bandwidth: float, of_half_a_head: float
+) -> None:
+    """Prompts say nothing of the bandwidth of decode, nor heads of 128 of smaller: these attain
+    the square root of what is left, on a CPU its power of 0.3.
+    """
     starved = msgspec.structs.replace(TRUTH, bandwidth_fraction=0.3)
-    assert fit_attention(table(starved), ROOF).bandwidth_fraction == 0.8
+    law = fit_attention(table(starved, roof), roof, kind=kind)
+    assert law.bandwidth_fraction == bandwidth
+    assert 0.5**law.head_dim_power == pytest.approx(of_half_a_head, rel=1e-3)
 
 
 def test_refuses_attention_faster_than_the_device() -> None:

@@ -151,6 +151,9 @@ def test_what_a_file_leaves_out_costs_nothing() -> None:
     spelled = MatmulLaw(**needed, **neutral, tiles=tuple(same), choice_sharpness=20.0, splits=(1,))
     for shape in SHAPES:
         assert seconds_of(bare, *shape) == seconds_of(spelled, *shape)
+        for more in ({"quantizing_passes": 1.0}, {"splits": (1, 3)}):
+            both = [seconds_of(replace(law, **more), *shape) for law in (bare, spelled)]
+            assert both[0] == both[1]
         # a cache is no faster than DRAM unless the law says so, and holds nothing unless it does
         shares = {"cached_weights_share": 1.0, "cached_activations_share": 1.0}
         for half in (shares, {"cached_bandwidth_ratio": 3.0}):
