@@ -109,6 +109,13 @@ def test_refuses_attention_faster_than_the_device() -> None:
         fit_attention(rows, ROOF)
 
 
+def test_refuses_vector_ops_faster_than_dram() -> None:
+    size = 2.0 ** np.arange(24, 34)  # 16 MiB and more, of which 40 MB fit in the cache
+    fast = {"bytes": size, "time_ms": 1e3 * size / 1.2 / ROOF.bytes_per_s}
+    with pytest.raises(FitError, match=r"1\.20 times the device's peak DRAM bandwidth"):
+        fit_pointwise(fast, ROOF)
+
+
 def test_finds_a_vector_law_again() -> None:
     truth = PointwiseLaw(
         **FIT, launch_us=3.0, bandwidth_gb_per_s=1500, cached_bandwidth_gb_per_s=1900, cache_mib=20
