@@ -89,6 +89,9 @@ def test_a_start_is_a_law_that_a_file_may_hold(kernel: str) -> None:
     for start in tried(kernel):
         read: Any = msgspec.convert(msgspec.to_builtins(start), MatmulLaw)
         assert read == start
+        # nor is any fraction 0 or 1, whose odds a fit could not move
+        fractions = [start.bandwidth_fraction, *(tile.efficiency for tile in start.tiles)]
+        assert 0 < min(fractions) <= max(fractions) < 1
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
