@@ -21,7 +21,7 @@ from roofline.engine.estimate import Estimate
 from roofline.engine.layout import lay_out
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals
-from roofline.model.polynomial import Point
+from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_hardware, load_quantization
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws
@@ -117,6 +117,27 @@ def test_each_kernel_takes_what_its_own_law_says() -> None:
     assert op(found, "up_proj").attainable_time_s == pytest.approx(32 * float(up), rel=1e-12)
     assert op(found, "attention").attainable_time_s == pytest.approx(32 * float(attention))
     assert op(found, "input_layernorm").attainable_time_s == pytest.approx(32 * float(norm))
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_laws_fill_the_units_and_the_cache_that_the_file_gives(known: bool) -> None:
+    """One unit and no cache where it gives none."""
+    unknown: dict[str, Any] = {} if known else {"sm_count": None, "l2_cache_mib": None}
+    # weights of up_proj are 90 MB, half in the 40 MiB of a cache twice as large
+    cached: dict[str, Any] = {"cached_bandwidth_ratio": 4.0, "cached_weights_share": 2.0}
+    laws = LAWS.updated(matmul={"bf16": replace(matmul_law(2.0), **cached)})
+    found = op(estimate(device(laws, **unknown)), "up_proj").attainable_time_s
+    units, cache = (108, 40 * 2**20) if known else (1, 0)
+    up = matmul_seconds(
+        laws.of(MatmulLaw)["bf16"],
+        Roof(flops_per_s=312e12, bytes_per_s=2039e9, units=units, cache_bytes=cache),
+        80,
+        11008,
+        4096,
+        weight_bytes=2 * 4096 * 11008,
+        activation_bytes=2 * 80 * (4096 + 11008),
+    )
+    assert found == pytest.approx(32 * float(up), rel=1e-12)
 
 
 def test_a_kernel_unlike_its_kind_has_a_law_of_its_own() -> None:
@@ -272,3 +293,31 @@ def test_a_shape_that_no_law_goes_for_has_none() -> None:
 
     assert laws.law(replace(up, shape=None)) is None
     assert laws.seconds(replace(up, shape=None)) is None
+
+
+def test_a_vector_op_computes_matrix_products_and_all_else_at_the_vector_peak() -> None:
+    laws, point = choice()
+    (norm,) = [op for op in laws.counts.rows if op.name == "input_layernorm"]
+    sums = {"flops": Polynomial.of(3e15), "vector_flops": Polynomial.of(0.9e15)}
+    seconds = laws.seconds(replace(norm, amounts=replace(norm.amounts, **sums)))
+
+    assert seconds is not None
+    assert seconds(point) == pytest.approx(3.9e15 / 19.5e12, rel=1e-12)
+
+
+def test_a_matmul_of_one_shape_takes_as_long_wherever_it_is_asked_for() -> None:
+    laws, point = choice()
+    (up,) = [op for op in laws.counts.rows if op.name == "up_proj"]
+    seconds = laws.seconds(up)
+    assert seconds is not None
+
+    def at(*visual_tokens: float) -> Any:
+        values = {"visual_tokens": np.array(visual_tokens), "text_tokens": 40.0, "batch": 1.0}
+        arrays = {name: np.asarray(value) for name, value in values.items()}
+        return seconds(Point(arrays, lay_out("vicuna-7b").derived))
+
+    one, other = float(seconds(point)), float(at(5000.0)[0])
+    assert other > 5 * one
+    assert at(40.0, 40.0, 40.0).tolist() == [one] * 3
+    assert at(40.0, 5000.0).tolist() == pytest.approx([one, other], rel=1e-14)
+    assert at(5000.0, 5000.0).tolist() == [other] * 2

@@ -73,6 +73,33 @@ def test_trials_see_none_of_the_shapes_that_measure_the_error(
         assert 0.1 < len(tried) / 3600 < 0.35  # a quarter of the other three
 
 
+@pytest.mark.parametrize(("rows", "spares"), [(2000, False), (2001, True)])
+def test_of_more_than_2000_rows_only_some_try_the_starts(
+    monkeypatch: pytest.MonkeyPatch, rows: int, spares: bool
+) -> None:
+    ones, n = np.ones(rows), np.arange(1.0, rows + 1)
+    data = matmul._MatmulTimes(ROOF, "bf16", ones, n, ones, ones)
+    sizes: list[int] = []
+
+    def fit(model: Spied, measured: Any) -> tuple[Any, float]:
+        sizes.append(model.data.m.size)
+        return np.zeros(1), float(len(sizes))
+
+    monkeypatch.setattr(matmul, "_MatmulFit", Spied)
+    monkeypatch.setattr(matmul, "descend", fit)
+    start, first = matmul._most_promising(data, (GPU, UNSPLIT))
+
+    assert start is GPU
+    assert (first is not None) is spares
+    assert all(size < rows / 2 if spares else size == rows for size in sizes)
+    assert len(sizes) == 2
+
+
+def test_a_single_library_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "descend", None)
+    assert matmul._most_promising(table(GPU), (CPU,)) == (CPU, None)
+
+
 @pytest.mark.parametrize(("prior_loss", "expected"), [(1.0, "prior"), (3.0, "trial")])
 def test_of_two_fits_the_better_is_kept(
     monkeypatch: pytest.MonkeyPatch, prior_loss: float, expected: str

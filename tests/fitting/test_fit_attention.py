@@ -11,7 +11,7 @@ import pytest
 from roofline.device.laws import Roof, attention_seconds, pointwise_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.pointwise import PointwiseLaw
-from roofline.fitting import FitError, fit_attention, fit_pointwise
+from roofline.fitting import FitError, fit_attention, fit_pointwise, pointwise
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 CPU_ROOF = Roof(flops_per_s=2e11, bytes_per_s=2e10, units=2, cache_bytes=3e7)
@@ -86,9 +86,20 @@ def test_finds_an_attention_law_of_a_cpu_again() -> None:
     assert law.median_error_percent < 4
 
 
-def test_prompts_say_nothing_of_the_bandwidth_of_decode() -> None:
+@pytest.mark.parametrize(
+    ("kind", "roof", "bandwidth", "of_half_a_head"),
+    [("gpu", ROOF, 0.8, 0.7071), ("cpu", CPU_ROOF, 0.5, 0.8123)],
+)
+def test_what_a_table_says_nothing_of_stays_what_is_usual(
+    kind: Any, roof: Roof, bandwidth: float, of_half_a_head: float
+) -> None:
+    """Prompts say nothing of the bandwidth of decode, nor heads of 128 of smaller: these attain
+    the square root of what is left, on a CPU its power of 0.3.
+    """
     starved = msgspec.structs.replace(TRUTH, bandwidth_fraction=0.3)
-    assert fit_attention(table(starved), ROOF).bandwidth_fraction == 0.8
+    law = fit_attention(table(starved, roof), roof, kind=kind)
+    assert law.bandwidth_fraction == bandwidth
+    assert 0.5**law.head_dim_power == pytest.approx(of_half_a_head, rel=1e-3)
 
 
 def test_refuses_attention_faster_than_the_device() -> None:
@@ -96,6 +107,13 @@ def test_refuses_attention_faster_than_the_device() -> None:
     rows["time_ms"][-1] = 1e-4
     with pytest.raises(FitError, match="times the device's peak FLOP/s"):
         fit_attention(rows, ROOF)
+
+
+def test_refuses_vector_ops_faster_than_dram() -> None:
+    size = 2.0 ** np.arange(24, 34)  # 16 MiB and more, of which 40 MB fit in the cache
+    fast = {"bytes": size, "time_ms": 1e3 * size / 1.2 / ROOF.bytes_per_s}
+    with pytest.raises(FitError, match=r"1\.20 times the device's peak DRAM bandwidth"):
+        fit_pointwise(fast, ROOF)
 
 
 def test_finds_a_vector_law_again() -> None:
@@ -115,3 +133,36 @@ def test_finds_a_vector_law_again() -> None:
 def test_refuses_too_few_vector_rows() -> None:
     with pytest.raises(FitError, match="5 measurements are too few"):
         fit_pointwise({"bytes": np.full(5, 1e6), "time_ms": np.full(5, 1.0)}, ROOF)
+
+
+@pytest.mark.parametrize("cache_bytes", [0.0, 4e7])
+def test_a_fit_of_vector_ops_starts_within_twice_of_the_least_and_the_largest(
+    cache_bytes: float,
+) -> None:
+    size: Any = 2.0 ** np.arange(12, 32)
+    seconds = 3e-6 + size / 1.5e12 - np.where(size < 2e7, size / 5e12, 0)
+    roof = msgspec.structs.replace(ROOF, cache_bytes=cache_bytes)
+    fit = pointwise._PointwiseFit(roof, size, seconds)
+    law = fit.law(fit.start)
+
+    ratio = np.exp(fit.logarithm(fit.start, None)) / seconds
+    assert 0.5 <= ratio[0] <= 1 + 1e-9
+    assert ratio[-1] == pytest.approx(1, rel=0.01)
+    assert law.bandwidth_gb_per_s == pytest.approx(1500, rel=0.01)
+    if cache_bytes:  # as fast as any op was, from a cache that others use, too
+        assert law.cached_bandwidth_gb_per_s == pytest.approx((size / seconds).max() / 1e9)
+        assert law.cache_mib is not None
+        assert 0 < law.cache_mib * 2**20 < cache_bytes
+    else:
+        assert law.cached_bandwidth_gb_per_s is law.cache_mib is None
+
+
+@pytest.mark.parametrize("rows", [5, 6])
+def test_six_vector_rows_are_enough(rows: int) -> None:
+    size = 2.0 ** np.arange(20, 20 + rows)
+    table = {"bytes": size, "time_ms": 1e3 * (3e-6 + size / 1.5e12)}
+    if rows == 6:
+        assert fit_pointwise(table, ROOF).rows == 6
+    else:
+        with pytest.raises(FitError, match="5 measurements are too few for a fit; give 6"):
+            fit_pointwise(table, ROOF)

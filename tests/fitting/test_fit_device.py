@@ -67,6 +67,15 @@ def test_the_first_op_goes_for_others_where_none_is_plain() -> None:
     assert laws["default"] == laws["silu"]
 
 
+def test_an_op_that_is_called_default_goes_before_the_plainest() -> None:
+    rows = pd.concat(
+        [vector_rows(9, 150, function="residual"), vector_rows(5, 200, function="default")]
+    )
+    laws = fit_device(load_hardware("t4"), {"pointwise": rows}, **LABELS).of(PointwiseLaw)
+    assert set(laws) == {"residual", "default"}
+    assert laws["default"].launch_us == pytest.approx(5, rel=0.05)
+
+
 def test_of_two_libraries_that_with_most_rows_is_fitted_and_named() -> None:
     few = vector_rows(50, 20, source="other 1").head(7)
     rows = pd.concat([few, vector_rows(5, 200, source="ours 2")])

@@ -161,6 +161,9 @@ def test_a_weight_only_kernel_may_compute_in_8_bits() -> None:
     assert fit_matmul(table, CPU_ROOF, kernel="w8a16", kind="cpu").rows == 45
     with pytest.raises(FitError, match=r"1\.25 times the device's peak FLOP/s"):
         fit_matmul(table, CPU_ROOF, kernel="bf16", kind="cpu")
+    # which is twice as fast, and no more
+    with pytest.raises(FitError, match=r"1\.25 times the device's peak FLOP/s"):
+        fit_matmul(spoilt("time_ms", 44, 0.4 * at_peak_ms), CPU_ROOF, kernel="w8a16", kind="cpu")
 
 
 def test_a_gpu_law_with_limits_of_rows_is_found_again() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.attention import AttentionLaw, attention_seconds
+from roofline.device.laws.matmul import matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.roof import Roof
 from roofline.fitting import attention, matmul, pointwise
@@ -65,6 +66,35 @@ def test_attention_is_judged_on_shapes_that_its_fit_did_not_see(attention_data: 
     assert first.seconds.size == (~out).sum()
     assert last.seconds.size == law.rows == BATCH.size
     assert law.launch_us == 2000.0  # of the fit to all rows
+    measured = ATTENTION["time_ms"][out] / 1e3
+    off = 100 * np.abs(stated(bare_law(1000.0), out) / measured - 1)
+    assert law.median_error_percent == pytest.approx(np.median(off), abs=0.01)
+    assert law.p90_error_percent == pytest.approx(np.quantile(off, 0.9), abs=0.01)
+
+
+def stated(law: AttentionLaw, rows: Any) -> Any:
+    """What a law says of some rows of the table."""
+    batch, tokens, heads = BATCH[rows], TOKENS[rows], HEADS[rows]
+    return attention_seconds(
+        law,
+        ROOF,
+        *(batch, tokens, tokens, heads, heads / 4, 128.0),
+        causal=True,
+        traffic_bytes=2 * batch * 128 * tokens * 2 * (heads + heads / 4),
+    )
+
+
+def test_of_two_libraries_that_with_most_rows_is_fitted(
+    attention_data: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = TOKENS == 16
+    law = attention.fit_attention({**ATTENTION, "source": np.where(one, "a", "b")}, ROOF)
+    assert law.rows == (~one).sum()
+    assert not set(attention_data[-1].shape[1]) & {16.0}
+
+    size = 2.0 ** np.arange(12, 30)
+    vector = {"bytes": size, "time_ms": 1.0 + size / 1e7, "source": ["a"] * 7 + ["b"] * 11}
+    assert pointwise.fit_pointwise(vector, ROOF).rows == 11
 
 
 def test_columns_of_attention_are_what_they_are_called(attention_data: list[Any]) -> None:
@@ -88,6 +118,20 @@ def test_columns_of_attention_are_what_they_are_called(attention_data: list[Any]
     row = int(np.flatnonzero((TOKENS == 16) & (some == 1))[0])
     pairs = sum(16 + 7 - (16 - 1 - i) for i in range(16))
     assert data.flops[row] == 4 * 128 * BATCH[row] * HEADS[row] * pairs
+
+
+def test_attention_is_of_prompts_in_16_bits_unless_columns_say_else(
+    attention_data: list[Any],
+) -> None:
+    attention.fit_attention(ATTENTION, ROOF)
+
+    data = attention_data[-1]
+    _, queries, keys, *_ = data.shape
+    assert data.causal.shape == TOKENS.shape
+    assert data.causal.all()
+    np.testing.assert_array_equal(keys, queries)
+    # queries and output of all heads, keys and values of a quarter: 2 bytes each
+    np.testing.assert_allclose(data.traffic, 2 * BATCH * 128 * TOKENS * 2 * (HEADS + HEADS / 4))
 
 
 def test_a_cpu_and_a_gpu_start_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +184,13 @@ def test_matmuls_are_judged_on_shapes_that_their_fit_did_not_see(
             return replace(CPU, launch_us=float(x))
 
     monkeypatch.setattr(matmul, "_MatmulFit", Model)
-    monkeypatch.setattr(matmul, "descend", lambda model, *_: (float(len(models)), 0.0))
+    starts: list[Any] = []
+
+    def fit(model: Model, measured: Any, start: Any) -> tuple[float, float]:
+        starts.append(start)
+        return float(len(models)), 0.0
+
+    monkeypatch.setattr(matmul, "descend", fit)
     table = {"m": m, "n": n, "k": k, "time_ms": np.full(m.size, 3.0)}
     law = matmul.fit_matmul(table, ROOF, kind="cpu", kernel="fp32")
 
@@ -151,6 +201,16 @@ def test_matmuls_are_judged_on_shapes_that_their_fit_did_not_see(
     assert first.data.m.size == (~out).sum()
     assert last.data.m.size == law.rows == m.size
     assert law.launch_us == 2.0
+    predicted = matmul_seconds(
+        replace(CPU, launch_us=1.0),
+        ROOF,
+        *(m[out], n[out], k[out]),
+        weight_bytes=4 * (n * k)[out],
+        activation_bytes=4 * (m * (n + k))[out],
+    )
+    off = 100 * np.abs(predicted / 3e-3 - 1)
+    assert law.median_error_percent == pytest.approx(np.median(off), abs=0.01)
+    assert starts == [None, 1.0]  # the last fit goes on from the one before
     np.testing.assert_array_equal(last.data.n, n)
     np.testing.assert_array_equal(last.data.k, k)
     np.testing.assert_allclose(last.data.weight_bytes, 4 * n * k)

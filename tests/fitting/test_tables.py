@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from roofline.fitting import tables
 from roofline.fitting.rows import FitError
-from roofline.fitting.tables import by_family, by_kernel, of_device
+from roofline.fitting.tables import by_family, by_kernel, of_device, read_table
 
 MATMUL = {"dtype": "bf16", "m": 1, "n": 2, "k": 3, "time_ms": 4.0}
 VECTOR = {"function": "rms_norm", "bytes": 5, "time_ms": 6.0}
@@ -42,6 +45,42 @@ def test_a_table_of_nothing_that_is_fitted_is_refused() -> None:
         by_family(pd.DataFrame([{"op": "copy", "time_ms": 1.0}]))
 
 
+def test_a_table_of_one_family_is_asked_for_no_columns_of_others() -> None:
+    rows = pd.DataFrame([{"op": "pointwise", "bytes": 1, "time_ms": 1.0}])
+    assert set(by_family(rows)) == {"pointwise"}
+
+
+def test_a_row_that_lacks_a_size_is_kept_for_the_fit_to_name() -> None:
+    rows = pd.DataFrame([MATMUL, MATMUL | {"n": None}, VECTOR, VECTOR | {"time_ms": None}])
+    families = by_family(rows)
+
+    assert len(families["matmul"]) == 2
+    assert np.isnan(families["matmul"].n.iloc[1])
+    assert np.isnan(families["pointwise"].time_ms.iloc[1])
+    # times that are all missing are a column still
+    no_times = by_family(pd.DataFrame([MATMUL | {"time_ms": None}]))["matmul"]
+    assert "time_ms" in no_times
+
+
+def test_a_table_without_times_is_refused_by_name_with_what_it_has() -> None:
+    message = r"^mine\.csv lacks the column time_ms \(or time_s\); there are bytes, op$"
+    with pytest.raises(FitError, match=message):
+        by_family(pd.DataFrame([{"bytes": 1, "op": "copy"}]), "mine.csv")
+    with pytest.raises(FitError, match=r"there are none$"):
+        by_family(pd.DataFrame(), "mine.csv")
+
+
+def test_a_table_of_other_devices_is_refused_with_their_names() -> None:
+    table = pd.DataFrame({"hardware": ["t4", "h100", "t4"], "m": [1, 2, 3]})
+    with pytest.raises(FitError, match=r"^no rows of a100; the hardware measured is h100, t4: "):
+        of_device(table, ("a100", "A100-SXM"))
+
+
+def test_kernels_are_told_by_their_type_or_refused() -> None:
+    with pytest.raises(FitError, match="lack the column dtype"):
+        by_kernel(pd.DataFrame({"m": [1]}))
+
+
 def test_seconds_are_as_good_as_milliseconds() -> None:
     rows = pd.DataFrame([{"bytes": 1, "time_s": 0.25}, {"bytes": 2, "time_s": "soon"}])
 
@@ -67,3 +106,35 @@ def test_kernels_go_by_our_names_in_the_order_of_the_table() -> None:
 
     assert list(kernels) == ["fp4", "w8a8", "bf16"]
     assert list(kernels["fp4"].m) == [1, 3]
+
+
+def test_a_table_is_read_by_its_suffix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pd.DataFrame([VECTOR]).to_csv(tmp_path / "kernels.txt", index=False)
+    assert list(read_table(tmp_path / "kernels.txt").bytes) == [5]
+    for name in ("kernels.parquet", "KERNELS.PQ"):
+        monkeypatch.setattr(tables, "find_spec", lambda module: None)
+        with pytest.raises(FitError, match=r"needs pyarrow: pip install 'roofline\[fit\]'"):
+            read_table(tmp_path / name)
+        monkeypatch.setattr(tables, "find_spec", lambda module: module)
+        monkeypatch.setattr(pd, "read_parquet", lambda file: file.name)
+        assert read_table(str(tmp_path / name)) == name
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (FileNotFoundError(2, "No such file"), r"^cannot read x\.csv: No such file$"),
+        (OSError("gone"), r"^cannot read x\.csv: gone$"),
+        (ValueError("odd line 3\nand more"), r"^x\.csv is neither Parquet nor CSV: odd line 3$"),
+        (ValueError(""), r"^x\.csv is neither Parquet nor CSV: no table$"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def fail(file: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(pd, "read_csv", fail)
+    with pytest.raises(FitError, match=message):
+        read_table("x.csv")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -47,13 +48,16 @@ def test_hidden_keys_are_skipped_by_whole_blocks(queries: int, block: int) -> No
     assert flops == 3 * 4 * computed * (2 * 64 + 2 * 64)
 
 
-def test_a_query_costs_beside_its_keys() -> None:
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_query_costs_beside_its_keys(batch: int) -> None:
     law = msgspec.structs.replace(
         LAW, launch_us=0.0, block_us=0.0, longest_share=0.0, kv_write_passes=0.0, row_keys=20.0
     )
-    seconds = attention_seconds(law, ROOF, 1, 80, 100, 32, 32, 128, causal=False, traffic_bytes=0.0)
+    seconds = attention_seconds(
+        law, ROOF, batch, 80, 100, 32, 32, 128, causal=False, traffic_bytes=0.0
+    )
     # 4 FLOPs per query, channel and key of 100 + 20, at 60 % of 1e14 FLOP/s
-    assert seconds == pytest.approx(4 * 32 * 80 * 128 * 120 / 0.6e14)
+    np.testing.assert_allclose(seconds, batch * 4 * 32 * 80 * 128 * 120 / 0.6e14, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +88,7 @@ def test_a_plain_sum_takes_as_long(
     seconds = attention_seconds(
         law, ROOF, batch, queries, keys, heads, kv_heads, 64, causal=True, traffic_bytes=traffic
     )
-    assert seconds == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(seconds, expected, rtol=1e-12)
 
 
 def test_corrections_fade_as_keys_outnumber_queries() -> None:
@@ -99,6 +103,48 @@ def test_corrections_fade_as_keys_outnumber_queries() -> None:
 
     assert ratio(512, 512) == pytest.approx(math.exp(0.2))
     assert ratio(1, 1000) == pytest.approx(math.exp(0.2 / 1000))
+
+
+def test_what_a_file_leaves_out_costs_nothing() -> None:
+    """Key heads share blocks, keys are skipped one by one, nothing is cached, padded or written."""
+    needed = {name: getattr(LAW, name) for name in NEEDED}
+    bare = AttentionLaw(**needed)
+    spelled = AttentionLaw(
+        **needed,
+        heads_share_blocks=True,
+        row_keys=0.0,
+        key_block=1,
+        kv_write_passes=0.0,
+        cached_share=0.0,
+    )
+    shape = (np.array([1.0, 16.0]), 80.0, 80.0, 32.0, 8.0, 64.0)
+    sizes: dict[str, Any] = {"causal": True, "traffic_bytes": 4e6}
+    seconds = attention_seconds(bare, ROOF, *shape, **sizes)
+    np.testing.assert_array_equal(seconds, attention_seconds(spelled, ROOF, *shape, **sizes))
+    # a cache is no faster than DRAM unless the law says so, and holds nothing unless it does
+    for half in ({"cached_share": 1.0}, {"cached_bandwidth_ratio": 3.0}):
+        law = msgspec.structs.replace(bare, **half)
+        np.testing.assert_allclose(attention_seconds(law, ROOF, *shape, **sizes), seconds)
+
+
+NEEDED = (
+    *("rows", "median_error_percent", "p90_error_percent", "launch_us", "block_us", "efficiency"),
+    *("head_dim_power", "longest_share", "fill_keys", "bandwidth_fraction"),
+)
+
+
+def test_corrections_multiply_time_by_at_most_e_to_the_seven_tenths() -> None:
+    shape = (8.0, 616.0, 616.0, 32.0, 8.0, 128.0)
+    sizes: dict[str, Any] = {"causal": True, "traffic_bytes": 1e8}
+
+    def seconds(first: float) -> float:
+        law = msgspec.structs.replace(LAW, corrections=(first, *([0.0] * 34)))
+        return float(attention_seconds(law, ROOF, *shape, **sizes))
+
+    plain = float(attention_seconds(LAW, ROOF, *shape, **sizes))
+    assert seconds(0.3) / plain == pytest.approx(math.exp(0.3))
+    assert seconds(9.0) / plain == seconds(0.7) / plain == pytest.approx(math.exp(0.7))
+    assert seconds(-9.0) / plain == seconds(-0.7) / plain == pytest.approx(math.exp(-0.7))
 
 
 def test_never_below_the_roofline() -> None:

@@ -47,7 +47,10 @@ LAW = MatmulLaw(
     cached_weights_share=0.2,
     cached_activations_share=0.6,
 )
-SHAPES = [(1, 256, 4096), (16, 4096, 512), (80, 4096, 4096), (616, 11008, 4096), (4096, 512, 777)]
+SHAPES = [
+    *((1, 256, 4096), (16, 4096, 512), (80, 4096, 4096), (616, 11008, 4096), (4096, 512, 777)),
+    *((300, 1000, 2048), (2, 70, 1000)),  # no whole tiles
+]
 
 
 def naive(law: MatmulLaw, roof: Roof, m: int, n: int, k: int, weights: float, acts: float) -> float:
@@ -107,12 +110,76 @@ def naive(law: MatmulLaw, roof: Roof, m: int, n: int, k: int, weights: float, ac
     return max(total, 2 * m * n * k / roof.flops_per_s, (weights + acts) / roof.bytes_per_s)
 
 
+FEW_ROWS, ANY = Tile(rows=8, columns=32, efficiency=0.9), Tile(rows=64, columns=64, efficiency=0.1)
+LAWS = {
+    "any tile": LAW,
+    "limits": replace(LAW, tiles=TILED),
+    "over some rows": replace(LAW, tiles=(replace(FEW_ROWS, m_over=16), ANY)),
+    "up to some rows": replace(LAW, tiles=(replace(FEW_ROWS, m_up_to=16), ANY)),
+    "over some columns": replace(LAW, tiles=(replace(FEW_ROWS, n_over=512), ANY)),
+    "up to some columns": replace(LAW, tiles=(replace(FEW_ROWS, n_up_to=512), ANY)),
+    "halves": replace(LAW, splits=(1, 2)),
+    "whole": replace(LAW, splits=(1,)),
+}
+
+
 @pytest.mark.parametrize(("m", "n", "k"), SHAPES)
-@pytest.mark.parametrize("law", [LAW, replace(LAW, tiles=TILED)], ids=["any tile", "limits"])
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 def test_a_loop_over_tiles_and_splits_takes_as_long(law: MatmulLaw, m: int, n: int, k: int) -> None:
     weights, acts = 2.0 * n * k, 2.0 * m * (n + k)
     seconds = matmul_seconds(law, ROOF, m, n, k, weight_bytes=weights, activation_bytes=acts)
-    assert seconds == pytest.approx(naive(law, ROOF, m, n, k, weights, acts), rel=1e-12)
+    np.testing.assert_allclose(seconds, naive(law, ROOF, m, n, k, weights, acts), rtol=1e-11)
+
+
+def test_what_a_file_leaves_out_costs_nothing() -> None:
+    """No number but those that a law must have: the rest is neutral, a choice fairly sure."""
+    needed = {name: getattr(LAW, name) for name in NEEDED}
+    tiles = (Tile(rows=64, columns=64, efficiency=0.5), Tile(rows=128, columns=64, efficiency=0.6))
+    same = [
+        Tile(
+            rows=tile.rows,
+            columns=tile.columns,
+            efficiency=tile.efficiency,
+            reluctance=0.0,
+            m_over=0,
+            n_over=0,
+        )
+        for tile in tiles
+    ]
+    neutral = dict.fromkeys(NEUTRAL, 0.0)
+    bare = MatmulLaw(**needed, tiles=tiles)
+    spelled = MatmulLaw(**needed, **neutral, tiles=tuple(same), choice_sharpness=20.0, splits=(1,))
+    for shape in SHAPES:
+        assert seconds_of(bare, *shape) == seconds_of(spelled, *shape)
+        for more in ({"quantizing_passes": 1.0}, {"splits": (1, 3)}):
+            both = [seconds_of(replace(law, **more), *shape) for law in (bare, spelled)]
+            assert both[0] == both[1]
+        # a cache is no faster than DRAM unless the law says so, and holds nothing unless it does
+        shares = {"cached_weights_share": 1.0, "cached_activations_share": 1.0}
+        for half in (shares, {"cached_bandwidth_ratio": 3.0}):
+            law = replace(bare, **half)
+            np.testing.assert_allclose(
+                seconds_of(law, *shape), seconds_of(bare, *shape), rtol=1e-12
+            )
+
+
+NEEDED = ("rows", "median_error_percent", "p90_error_percent", "launch_us", "bandwidth_fraction")
+NEUTRAL = (
+    *("starvation", "fill_k", "wave_share", "wave_overhead", "packing_passes", "split_us"),
+    *("quantizing_passes", "quantizing_row_ns", "quantizing_k_ns"),
+    *("cached_weights_share", "cached_activations_share"),
+)
+
+
+def seconds_of(law: MatmulLaw, m: int, n: int, k: int) -> float:
+    """In 2 bytes an element."""
+    sizes = {"weight_bytes": 2.0 * n * k, "activation_bytes": 2.0 * m * (n + k)}
+    return float(matmul_seconds(law, ROOF, m, n, k, **sizes))
+
+
+def test_a_single_column_and_row_have_a_tile() -> None:
+    for shape in ((1, 1, 1), (1, 7, 512), (9, 1, 512)):
+        assert math.isfinite(seconds_of(replace(LAW, tiles=TILED[:1]), *shape))
 
 
 def test_a_tile_is_taken_within_its_limits_only() -> None:
