@@ -214,6 +214,12 @@ def test_the_loop_knows_the_paper() -> None:
     assert round(found["activation_store_bytes"] / 1e9, 2) == 0.28
 
 
+def test_every_row_of_its_table_is_one_kernel() -> None:
+    estimate = analyze(PRUMERGE.model, device(), visual_tokens=1, accounting="llm-viewer")
+
+    assert {int(op.launches) for op in estimate.ops} == {1}
+
+
 def check(shape: Shape, stage: str, steps: int) -> None:
     estimate = analyze(
         shape.model,
