@@ -60,7 +60,7 @@ class Polynomial:
     __rmul__ = __mul__
 
     def __neg__(self) -> Polynomial:
-        return self * -1.0
+        return Polynomial({m: -c for m, c in self.terms.items()})
 
     def __sub__(self, other: Number) -> Polynomial:
         return self + -Polynomial.of(other)

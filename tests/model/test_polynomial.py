@@ -164,6 +164,10 @@ def test_adding_what_is_never_negative_never_lowers(p: Polynomial, more: Polynom
         (Polynomial({}), X, True),
         (Polynomial({}), X - Y, False),
         (X, Polynomial.of(5.0), False),
+        (X - Y / 2, X, True),
+        (X, X + Y / 2, True),
+        (X, X - Y / 2, False),
+        (X + Y / 2, X, False),
     ],
 )
 def test_never_exceeds(p: Polynomial, q: Polynomial, expected: bool) -> None:
