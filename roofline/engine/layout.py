@@ -73,12 +73,12 @@ class Layout(Struct, frozen=True):
     llm: LanguageModel | None
     stage: Stage
     attention: AttentionKind
-    vision_groups: tuple[LayerGroup, ...] = ()
-    llm_groups: tuple[LayerGroup, ...] = ()
-    unreduced_visual_tokens: int | None = None
+    vision_groups: tuple[LayerGroup, ...]
+    llm_groups: tuple[LayerGroup, ...]
+    unreduced_visual_tokens: int | None
     """Visual tokens of one sample before any reduction, if the model says so."""
-    images_per_sample: int = 1
-    vision_towers: int = 1
+    images_per_sample: int
+    vision_towers: int
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do with each image."""

@@ -1,0 +1,167 @@
+"""A model taken apart: which blocks run, and what its images give, by hand on the toy model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from toy import device, llm, lmm, toy
+
+from roofline import analyze, count
+from roofline.engine.layout import lay_out
+from roofline.errors import ScenarioError, SpecError
+from roofline.specs.models import MlpConnector, VisionEncoder
+
+TOWER: Any = lmm().vision
+CONNECTOR = MlpConnector(name="toy-connector", title="Toy", source="made up")
+
+
+def vision_flops(blocks: int) -> int:
+    """9 patches of 3·4·4 pixels; a block: 4·64 and 2·128 weights, scores [2, 10, 10], e = 4."""
+    return 2 * 9 * 48 * 8 + blocks * (2 * 10 * 512 + 2 * (2 * 200 * 4))
+
+
+@pytest.mark.parametrize(
+    ("layer", "blocks"), [(-1, 3), (-2, 2), (-3, 1), (-4, 0), (0, 0), (1, 1), (2, 2), (3, 3)]
+)
+def test_blocks_run_up_to_the_hidden_state_that_is_used(layer: int, blocks: int) -> None:
+    # of 3 blocks 4 hidden states: the embeddings' output and one behind each block
+    estimate = toy(lmm(vision_feature_layer=layer))
+
+    assert estimate.components["vision"].flops == vision_flops(blocks)
+    held = estimate.components["vision"].weight_bytes
+    assert held == toy(lmm()).components["vision"].weight_bytes  # those behind are loaded
+
+
+@pytest.mark.parametrize("layer", [-5, 4, 9])
+def test_a_hidden_state_that_is_not_there(layer: int) -> None:
+    with pytest.raises(SpecError, match="toy-vit has hidden states 0 to 3, or −1 to −4 from"):
+        toy(lmm(vision_feature_layer=layer))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "images", "tokens"), [("default", 1, 9), ("full", 1, 10), ("full", 3, 30)]
+)
+def test_tokens_of_a_sample_with_and_without_the_class_token(
+    strategy: str, images: int, tokens: int
+) -> None:
+    model = lmm(vision_feature_select_strategy=strategy, images=images)
+    estimate = analyze(model, device())
+
+    assert estimate.inputs["visual_tokens"] == estimate.unreduced_visual_tokens == tokens
+    assert estimate.components["vision"].flops == images * vision_flops(3)
+    # linear and GELU in turn: [tokens, 8] @ [8, 8] twice
+    assert estimate.components["connector"].flops == 2 * (2 * tokens * 64)
+
+
+def test_towers_are_copies_in_memory_of_which_one_runs() -> None:
+    one, three = toy(lmm()), toy(lmm(vision_towers=3))
+
+    assert three.components["vision"].weight_bytes == 3 * one.components["vision"].weight_bytes
+    assert three.components["vision"].flops == one.components["vision"].flops
+    assert three.llm.weight_bytes == one.llm.weight_bytes
+
+
+def test_words_of_the_llm_may_be_more_in_an_lmm() -> None:
+    # 10 words or 13, at width 8 in embedding and lm_head
+    plain, padded = toy(lmm()), toy(lmm(llm_vocab_size=13))
+
+    assert padded.llm.weight_bytes - plain.llm.weight_bytes == 2 * (2 * 3 * 8)
+
+
+@pytest.mark.parametrize(
+    ("part", "spec", "expected"),
+    [
+        ("vision", llm(), "expected vision-encoder, got language-model"),
+        ("llm", TOWER, "expected language-model, got vision-encoder"),
+        ("connector", TOWER, "expected connector, got vision-encoder"),
+    ],
+)
+def test_parts_of_another_kind(part: str, spec: Any, expected: str) -> None:
+    with pytest.raises(SpecError, match=expected):
+        toy(lmm(**{part: spec}))
+
+
+def test_a_connector_alone_has_no_sizes() -> None:
+    with pytest.raises(SpecError, match="a connector takes its sizes from its neighbours"):
+        count(CONNECTOR)
+
+
+def test_a_tower_alone_has_one_stage() -> None:
+    assert count(TOWER).components["vision"].flops == vision_flops(3)
+    for stage in ("decode", "generate"):
+        with pytest.raises(ScenarioError, match="has no LLM: only the stage prefill"):
+            count(TOWER, stage=stage, output_tokens=1)
+
+
+def test_a_tower_alone_sees_the_tokens_that_it_gives() -> None:
+    estimate = count(TOWER)
+
+    assert estimate.main == "vision"
+    assert estimate.inputs["visual_tokens"] == estimate.unreduced_visual_tokens == 10
+    assert count(TOWER, visual_tokens=10).to_dict() == estimate.to_dict()
+    assert estimate.comparison is None
+    with pytest.raises(ScenarioError, match="leave them out"):
+        count(TOWER, visual_tokens=[10, 9])
+
+
+def test_visual_tokens_of_several_images_are_the_same_of_each() -> None:
+    two = lmm(images=2)
+    estimate = analyze(two, device(), visual_tokens=8, reducer="sequential")
+
+    assert estimate.reducer is not None
+    assert estimate.reducer.default_tokens_per_image == 2
+    assert analyze(two, device(), reducer="sequential").inputs["visual_tokens"] == 2 * 2
+    with pytest.raises(ScenarioError, match=r"toy-lmm has 2 images .*: 7 is no multiple of 2"):
+        analyze(two, device(), visual_tokens=7, reducer="sequential")
+
+
+@pytest.mark.parametrize("model", [llm(), TOWER, "vicuna-7b"], ids=["llm", "tower", "used"])
+def test_a_reducer_needs_all_of_an_lmm(model: Any) -> None:
+    with pytest.raises(ScenarioError, match="a reducer needs an LMM"):
+        analyze(model, "v100", reducer="sequential")
+
+
+@pytest.mark.parametrize(
+    ("reducer", "rows"),
+    [
+        (None, 4),
+        ("sequential", 4),  # what is left, in front of the connector
+        ("divprune", 9),  # all patches are projected, then some are chosen
+        ("fastv:k=1", 9),  # all enter the LLM
+        ("tome", 4),
+    ],
+)
+def test_rows_through_the_connector(reducer: str | None, rows: int) -> None:
+    estimate = analyze(lmm(), device(), visual_tokens=4, reducer=reducer, batch=5)
+
+    assert estimate.components["connector"].flops == 5 * 2 * (2 * rows * 64)
+
+
+def test_fastv_leaves_a_layer_at_least_to_see_fewer() -> None:
+    # one of two layers sees 9 + 3 tokens, the other 4 + 3
+    def layer(n: int) -> int:
+        return 2 * n * 576 + 2 * (2 * 2 * n * n * 4)
+
+    estimate = toy(lmm(), reducer="fastv:k=1", visual_tokens=4)
+
+    assert estimate.llm.flops == layer(12) + layer(7) + 2 * 8 * 10
+    with pytest.raises(ScenarioError, match="fastv needs an LLM of more than 2 layers"):
+        toy(lmm(), reducer="fastv", visual_tokens=4)
+
+
+def test_what_is_priced_with_a_reducer_is_its_own_work_in_prefill_alone() -> None:
+    for stage, runs in (("prefill", True), ("decode", False), ("generate", True)):
+        estimate = toy(lmm(), reducer="tome", visual_tokens=4, stage=stage, output_tokens=2)
+        own = [op for op in estimate.ops if op.component == "reducer"]
+        assert bool(own) is runs
+        assert {op.phase for op in own} <= {"prefill"}
+        assert bool(estimate.components["reducer"].memory_access_bytes) is runs
+
+
+def test_a_layout_names_the_variables_of_its_formulas() -> None:
+    assert [one.name for one in lay_out(lmm()).derived] == ["prompt_tokens", "images", "steps"]
+    assert isinstance(TOWER, VisionEncoder)
+    bare = replace(TOWER, class_token=False)
+    assert lay_out(lmm(vision=bare)).unreduced_visual_tokens == 9
