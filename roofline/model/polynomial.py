@@ -205,4 +205,4 @@ class Point(Mapping[str, Array]):
 
 def all_equal(numbers: Array) -> bool:
     """Whether there are any numbers and they are one."""
-    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
+    return numbers.size > 0 and bool(numbers.min() == numbers.max())
