@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from toy import device, figure, llm, lmm
 
 from roofline import analyze
-from roofline.errors import ScenarioError, UnsupportedModeError
+from roofline.errors import InputError, ScenarioError, UnsupportedModeError
 from roofline.explore.study import PricedPrompt, Study, study
 from roofline.specs.models import VisionEncoder
 
@@ -150,6 +150,19 @@ def test_answers_are_priced_in_half_octaves_and_one_step_before_their_end() -> N
     powers = {round(2 ** (i / 2)) for i in range(33)}
     assert lengths == {0, 2**16 - 1} | powers
     assert list(row.output_tokens) == sorted(lengths)
+
+
+@pytest.mark.parametrize("length", [1, 2, 100_000])
+def test_answers_from_one_token_to_a_hundred_thousand(length: int) -> None:
+    row = small(visual_tokens=4, output_tokens=length).prompts[1]
+
+    assert row.output_tokens[[0, -1]].tolist() == [0, length]
+
+
+@pytest.mark.parametrize("length", [0, -1, 100_001])
+def test_answers_of_no_token_or_too_many(length: int) -> None:
+    with pytest.raises(InputError, match=f"a whole number from 1 to 100000, not {length}"):
+        small(visual_tokens=4, output_tokens=[5, length])
 
 
 def priced(**capacity: Any) -> PricedPrompt:
