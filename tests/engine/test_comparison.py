@@ -208,7 +208,7 @@ def test_some_of_an_array_may_tie() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
-    [(6.0, 3.0, 2.0), (0.0, 3.0, 0.0), (0.0, 0.0, 1.0), (2.0, 0.0, np.inf)],
+    [(6.0, 3.0, 2.0), (0.0, 3.0, 0.0), (0.0, 0.0, 1.0), (2.0, 0.0, np.inf), (1.0, 0.5, 2.0)],
 )
 def test_a_ratio(one: float, other: float, expected: float) -> None:
     assert ratio(np.asarray(one), np.asarray(other)) == expected
@@ -219,5 +219,7 @@ def test_a_reducer_that_saves_nothing_takes_an_infinite_share() -> None:
     slow = totals(9.0, 0.0)  # with the reducer's 3 as long as without it
 
     assert reducer_share(totals(10.0, 0.0), {"reducer": own}, slow) == 3.0 / (10.0 - 6.0)
+    assert reducer_share(totals(6.5, 0.0), {"reducer": own}, slow) == 3.0 / 0.5
     assert reducer_share(rest, {"reducer": own}, slow) == np.inf
+    assert reducer_share(totals(5.5, 0.0), {"reducer": own}, slow) == np.inf  # even dearer
     assert reducer_share(rest, {}, slow) is None

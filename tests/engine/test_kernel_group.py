@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roofline.engine import count
+from roofline.engine.count import summed_over_steps
 from roofline.engine.price import KernelGroup
 from roofline.model.polynomial import Point, Polynomial
 
@@ -65,6 +67,27 @@ def test_decode_steps_are_added_up(roof: Polynomial, once: list[float]) -> None:
         (found.attainable, [one + 1 for one in once]),
     ):
         assert list(value) == [2 * sum(each[: int(n)]) for n in steps]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1 << 14])
+@pytest.mark.parametrize("steps", [[0], [3], [0, 1, 5, 8], [[2, 0], [9, 4]], [], [0, 0]], ids=str)
+def test_steps_are_added_one_by_one_however_many_at_a_time(
+    steps: Any, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(count, "CHUNK", chunk)
+    lengths = np.asarray(steps, dtype=float)
+    batch = np.asarray(3.0)
+    point = Point({"steps": lengths, "batch": batch})
+
+    squares, ones = summed_over_steps(
+        point,
+        lambda every: [every(STEP * STEP * BATCH), every(BATCH) * np.ones(np.shape(every["step"]))],
+    )
+
+    assert squares.shape == ones.shape == lengths.shape
+    for index, length in np.ndenumerate(lengths):
+        assert squares[index] == sum(3 * step**2 for step in range(1, int(length) + 1))
+        assert ones[index] == 3 * length
 
 
 def test_variables_are_all_that_its_time_depends_on() -> None:

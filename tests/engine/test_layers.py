@@ -140,7 +140,7 @@ def test_flops_of_vision_blocks_with_different_tokens_by_hand() -> None:
         {"llm_layers": [(2, 2), (1, 2)]},
         {"llm_layers": []},
         {"llm_layers": [(3, 2), (-1, 2)]},
-        {"llm_layers": [(1, 2), (1, -2)]},
+        {"llm_layers": [(1, 2), (1, -1)]},
         {"llm_layers": [(1, 2), (1, 1.5)]},
         {"llm_layers": [(2,)]},
         {"llm_layers": [(2, 2, 2, 2)]},
@@ -149,7 +149,7 @@ def test_flops_of_vision_blocks_with_different_tokens_by_hand() -> None:
         {"vision_layers": [(3, 10), (1, 10)]},
         {"vision_layers": []},
         {"vision_layers": [(4, 10), (-1, 10)]},
-        {"vision_layers": [(3, -10)]},
+        {"vision_layers": [(3, -1)]},
         {"vision_layers": [(3, 0)]},
         {"vision_layers": [(3,)]},
         {"vision_layers": [(3, 10, 10, 10)]},
@@ -166,6 +166,14 @@ def test_the_last_layers_may_see_no_visual_token_at_all() -> None:
     estimate = toy(llm_layers=[(1, 2), (1, 0)])
 
     assert ops(estimate, "llm", "1-1")["prefill q_proj"].flops == 2 * 3 * 8 * 8
+
+
+def test_blocks_may_see_a_single_token() -> None:
+    # the class token, say: [1, 8] through 4·64 and 2·128 weights, a score a head, e = 4, twice
+    estimate = toy(lmm(), vision_layers=[(3, 1)])
+
+    stem = 2 * 9 * 48 * 8
+    assert estimate.components["vision"].flops == stem + 3 * (2 * 512 + 2 * (2 * 2 * 4))
 
 
 def test_layers_that_contradict_the_prompt() -> None:

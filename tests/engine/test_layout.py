@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from made_up import toy_laws
 from msgspec.structs import replace
 from toy import device, llm, lmm, toy
 
 from roofline import analyze, count
+from roofline.device.laws.host import HostLaw
 from roofline.engine.layout import lay_out
 from roofline.errors import ScenarioError, SpecError
 from roofline.specs.models import MlpConnector, VisionEncoder
@@ -165,3 +167,80 @@ def test_a_layout_names_the_variables_of_its_formulas() -> None:
     assert isinstance(TOWER, VisionEncoder)
     bare = replace(TOWER, class_token=False)
     assert lay_out(lmm(vision=bare)).unreduced_visual_tokens == 9
+
+
+# what an estimate tells of the device ------------------------------------------------------------
+
+
+def test_peaks_are_those_of_the_data_sheet_part_by_part() -> None:
+    # V100 PCIe: 16 GiB, 900 GB/s, 14 and 112 TFLOP/s; int4 runs as int8, at 62 TOP/s by dp4a
+    estimate = analyze("llava-1.5-7b", "v100", "w4a4kv16", visual_tokens=40, reducer="prumerge")
+    told = estimate.device
+
+    assert (told["name"], told["title"]) == ("v100", "NVIDIA Tesla V100 PCIe 16 GB")
+    assert told["memory_bytes"] == 16 * 2**30
+    assert told["memory_bytes_per_s"] == 900e9
+    assert told["vector_flops_per_s"] == 14e12
+    assert list(told["peaks"]) == list(estimate.components)
+    in_16_bit = {
+        "matmul_type": "fp16",
+        "preferred_type": "fp16",
+        "matmul_flops_per_s": 112e12,
+        "matmul_engine": "tensor cores",
+        "attention_type": "fp16",
+        "attention_flops_per_s": 112e12,
+        "vector_flops_per_s": 14e12,
+        "ridge_point_flops_per_byte": 112e12 / 900e9,
+    }
+    for part in ("vision", "reducer", "connector"):
+        assert told["peaks"][part] == in_16_bit
+    assert told["peaks"]["llm"] == in_16_bit | {
+        "matmul_type": "int8",
+        "preferred_type": "int4",
+        "matmul_flops_per_s": 62e12,
+        "matmul_engine": "dp4a on CUDA cores",
+        "ridge_point_flops_per_byte": 62e12 / 900e9,
+    }
+
+
+def test_whose_laws_they_are_is_told_unless_there_are_none() -> None:
+    assert toy().device["kernel_laws"] == {
+        "origin": "measured",
+        "source": "made up",  # what the device says of `test`
+        "date": "2026-01-01",
+        "conditions": "made up",
+    }
+    assert toy(hardware=device(kernel_laws=None)).device["kernel_laws"] is None
+    bare = toy(accounting="llm-viewer")  # whose ops are no kernels
+    assert bare.device["kernel_laws"] is None
+    assert bare.llm.attainable_time_s is None
+
+
+def test_the_host_issues_layers_of_those_parts_that_have_any() -> None:
+    # a fixed time, and one for each of 3 blocks or 2 layers; in a decode step for 2 layers
+    hosts = ("vision", "reducer", "connector", "llm", "decode")
+    laws = toy_laws(
+        "fp16",
+        tile=8,
+        vector_gb_per_s=1.0,
+        host={name: HostLaw(fixed_us=7.0, layer_us=100.0) for name in hosts},
+    )
+    estimate = toy(
+        lmm(),
+        device(kernel_laws=laws),
+        reducer="sequential",
+        visual_tokens=4,
+        stage="generate",
+        output_tokens=5,
+    )
+
+    issued = {name: float(part.host_time_s) for name, part in estimate.components.items()}  # type: ignore[arg-type]
+    assert issued == pytest.approx(
+        {"vision": 307e-6, "reducer": 7e-6, "connector": 7e-6, "llm": 207e-6 + 5 * 207e-6}
+    )
+
+
+def test_a_reducer_holds_no_weights() -> None:
+    for reducer in ("prumerge", "fastv:k=1"):
+        estimate = toy(lmm(), reducer=reducer, visual_tokens=4)
+        assert estimate.components["reducer"].weight_bytes == 0
