@@ -182,7 +182,19 @@ def test_times_closer_than_the_larger_error_tie(
 
 def test_there_are_no_ties_without_errors() -> None:
     assert tied(totals(8.0, None), totals(8.0, 1.0)) is None
+    assert tied(totals(8.0, 1.0), totals(8.0, None)) is None
     assert tied(totals(8.0, 1.0, laws=False), totals(8.0, 1.0)) is None
+    assert tied(totals(8.0, 1.0), totals(8.0, 1.0, laws=False)) is None
+
+
+def test_only_attainable_times_make_an_attainable_speedup() -> None:
+    known, unknown = totals(8.0, 1.0), totals(4.0, None, laws=False)
+
+    for before, after in ((known, unknown), (unknown, known), (unknown, unknown)):
+        found = saving(before, after)
+        assert found.attainable_speedup is found.tie is None
+        assert found.speedup == found.roofline_speedup
+    assert saving(known, known).attainable_speedup == 1
 
 
 @pytest.mark.parametrize(("percent", "tie"), [(0.0, False), (1.0, False), (99.0, True)])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from made_up import toy_laws
 from msgspec.structs import replace
-from toy import device, llm, lmm, toy
+from toy import device, figures, llm, lmm, parts, toy
 
 from roofline import analyze, count
 from roofline.device.laws.host import HostLaw
@@ -100,6 +101,10 @@ def test_a_tower_alone_has_one_stage() -> None:
 def test_a_tower_alone_sees_the_tokens_that_it_gives() -> None:
     estimate = count(TOWER)
 
+    # patches of 48, blocks of 4·64 and 2·128; class token and positions, norms, biases: 2 bytes
+    matrices = 48 * 8 + 3 * (4 * 64 + 2 * 128)
+    vectors = 11 * 8 + 2 * 16 + 3 * (2 * 16 + 4 * 8 + 16 + 8)
+    assert estimate.components["vision"].weight_bytes == 2 * (matrices + vectors)
     assert estimate.main == "vision"
     assert estimate.inputs["visual_tokens"] == estimate.unreduced_visual_tokens == 10
     assert count(TOWER, visual_tokens=10).to_dict() == estimate.to_dict()
@@ -160,6 +165,28 @@ def test_what_is_priced_with_a_reducer_is_its_own_work_in_prefill_alone() -> Non
         assert bool(own) is runs
         assert {op.phase for op in own} <= {"prefill"}
         assert bool(estimate.components["reducer"].memory_access_bytes) is runs
+
+
+@pytest.mark.parametrize("reducer", ["sequential", "tome", "fastv:k=1"])
+@pytest.mark.parametrize("counts", [[4], [4, 6], [6, 4, 6]], ids=str)
+def test_each_count_that_a_reducer_leaves_is_laid_out_by_itself(
+    reducer: str, counts: list[int]
+) -> None:
+    many = toy(lmm(), reducer=reducer, visual_tokens=counts, stage="generate", output_tokens=2)
+
+    for i, kept in enumerate(counts):
+        one = toy(lmm(), reducer=reducer, visual_tokens=kept, stage="generate", output_tokens=2)
+        for part, totals in parts(one).items():
+            found = figures(parts(many)[part])
+            assert {name: np.asarray(value)[i] for name, value in found.items()} == figures(totals)
+
+
+def test_prompts_with_and_without_images_have_their_own_ops() -> None:
+    both, text = toy(lmm(), visual_tokens=[0, 4]), toy(lmm(), visual_tokens=0)
+
+    assert {op.component for op in both.ops} == {"vision", "connector", "llm"}
+    assert {op.component for op in text.ops} == {"llm"}
+    assert [list(op.count) for op in both.ops if op.name == "fc1"] == [[0, 3]]
 
 
 def test_a_layout_names_the_variables_of_its_formulas() -> None:
@@ -244,3 +271,12 @@ def test_a_reducer_holds_no_weights() -> None:
     for reducer in ("prumerge", "fastv:k=1"):
         estimate = toy(lmm(), reducer=reducer, visual_tokens=4)
         assert estimate.components["reducer"].weight_bytes == 0
+
+
+def test_a_cpu_issues_what_it_computes() -> None:
+    # the toy's host takes 7 µs and 2 µs for each of 2 layers
+    gpu, cpu = (toy(hardware=device(kind=kind)).llm for kind in ("gpu", "cpu"))
+
+    assert gpu.host_time_s == pytest.approx(11e-6)
+    assert cpu.host_time_s == 0
+    assert cpu.attainable_time_s == gpu.attainable_time_s + gpu.host_time_s
