@@ -281,7 +281,7 @@ def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
 
 def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
     """Whose measurements the attainable times rest on; None without any."""
-    choice = plans[0].laws if plans else None
+    choice = plans[0].laws
     if choice is None:
         return None
     laws = choice.kernel_laws

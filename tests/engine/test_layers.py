@@ -146,6 +146,7 @@ def test_flops_of_vision_blocks_with_different_tokens_by_hand() -> None:
         {"llm_layers": [(2,)]},
         {"llm_layers": [(2, 2, 2, 2)]},
         {"llm_layers": [(1, 2), (1, 0)], "text_tokens": 0},
+        {"llm_layers": [(1, 2), (1, 0)], "text_tokens": [3, 0]},
         {"vision_layers": [(2, 10)]},
         {"vision_layers": [(3, 10), (1, 10)]},
         {"vision_layers": []},

@@ -194,7 +194,7 @@ PRUMERGE = Shape(4096, 32, 32, 128, 11008, 32000, 32, 1, 70, 16, 16, 16)
 
 @pytest.mark.parametrize("stage", ["prefill", "decode", "generate"])
 @pytest.mark.parametrize("narrow", [4, 8])
-@pytest.mark.parametrize("wide", [16, 32])
+@pytest.mark.parametrize("wide", [9, 16, 32])
 @pytest.mark.parametrize("which", ["w_bits", "a_bits", "c_bits"])
 def test_the_widest_of_the_three_decides_the_peak(
     which: str, wide: int, narrow: int, stage: str
