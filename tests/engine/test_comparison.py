@@ -234,4 +234,5 @@ def test_a_reducer_that_saves_nothing_takes_an_infinite_share() -> None:
     assert reducer_share(totals(6.5, 0.0), {"reducer": own}, slow) == 3.0 / 0.5
     assert reducer_share(rest, {"reducer": own}, slow) == np.inf
     assert reducer_share(totals(5.5, 0.0), {"reducer": own}, slow) == np.inf  # even dearer
+    assert reducer_share(rest, {"reducer": totals(0.0, 0.0)}, rest) == np.inf
     assert reducer_share(rest, {}, slow) is None

@@ -182,6 +182,8 @@ def test_blocks_may_see_a_single_token() -> None:
 def test_layers_that_contradict_the_prompt() -> None:
     with pytest.raises(ScenarioError, match="`visual_tokens` and the first entry of `llm_layers`"):
         toy(visual_tokens=2, llm_layers=[(2, 3)])
+    with pytest.raises(ScenarioError, match="the first entry of `llm_layers` differ"):
+        toy(visual_tokens=[3, 2], llm_layers=[(2, 3)])
 
 
 def test_layers_of_a_part_that_is_not_there() -> None:

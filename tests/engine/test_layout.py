@@ -187,6 +187,8 @@ def test_prompts_with_and_without_images_have_their_own_ops() -> None:
     assert {op.component for op in both.ops} == {"vision", "connector", "llm"}
     assert {op.component for op in text.ops} == {"llm"}
     assert [list(op.count) for op in both.ops if op.name == "fc1"] == [[0, 3]]
+    words = {word for op in both.ops for word in op.bound.tolist()}
+    assert words == {"compute", "memory", ""}  # nothing where nothing runs
 
 
 def test_a_layout_names_the_variables_of_its_formulas() -> None:
@@ -271,6 +273,15 @@ def test_a_reducer_holds_no_weights() -> None:
     for reducer in ("prumerge", "fastv:k=1"):
         estimate = toy(lmm(), reducer=reducer, visual_tokens=4)
         assert estimate.components["reducer"].weight_bytes == 0
+
+
+def test_an_error_is_the_share_that_nine_in_ten_kernels_are_off_at_most() -> None:
+    # 2 % of each of the toy's laws
+    estimate = toy()
+
+    assert estimate.llm.attainable_error_s == pytest.approx(0.02 * estimate.llm.attainable_time_s)  # type: ignore[operator]
+    for op in estimate.ops:
+        assert op.attainable_error_s == pytest.approx(0.02 * op.attainable_time_s)  # type: ignore[operator]
 
 
 def test_a_cpu_issues_what_it_computes() -> None:

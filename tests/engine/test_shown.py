@@ -55,6 +55,7 @@ def test_a_long_question_is_cut_after_160_characters(longer: int, cut: str) -> N
 
     name = "x" * (1 + longer + 160 - len(asked("x")))
     assert len(asked("x")) < 160
+    assert "…" not in asked("x")
     assert len(asked(name)) == 160 + len(cut)
     assert asked(name).endswith(cut)
 
