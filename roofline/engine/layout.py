@@ -73,12 +73,12 @@ class Layout(Struct, frozen=True):
     llm: LanguageModel | None
     stage: Stage
     attention: AttentionKind
-    vision_groups: tuple[LayerGroup, ...] = ()
-    llm_groups: tuple[LayerGroup, ...] = ()
-    unreduced_visual_tokens: int | None = None
+    vision_groups: tuple[LayerGroup, ...]
+    llm_groups: tuple[LayerGroup, ...]
+    unreduced_visual_tokens: int | None
     """Visual tokens of one sample before any reduction, if the model says so."""
-    images_per_sample: int = 1
-    vision_towers: int = 1
+    images_per_sample: int
+    vision_towers: int
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do."""
@@ -90,10 +90,12 @@ class Layout(Struct, frozen=True):
         """Rows that go through the connector."""
         if self.reducer is None:
             return BATCH * VISUAL
+        assert self.vision is not None  # what a reducer acts on is an LMM
         if self.reducer.connects_all:
-            return IMAGES * (self.vision.patches if self.vision else 0)
+            return IMAGES * self.vision.patches
         if self.reducer.site == "llm":
-            return BATCH * float(self.unreduced_visual_tokens or 0)
+            assert self.unreduced_visual_tokens is not None
+            return BATCH * float(self.unreduced_visual_tokens)
         return BATCH * VISUAL
 
     @property

@@ -43,9 +43,9 @@ class KernelGroup(Struct, frozen=True):
     count: int
     roofs: tuple[tuple[Polynomial, ...], ...]
     """Seconds at each resource, by what they are bound by: the slowest counts."""
-    attainable: Seconds | None = None
+    attainable: Seconds | None
     """What the device's law says instead; None where it has none."""
-    error: float = 0.0
+    error: float
     """What nine in ten kernels are off it at most, as a share of it."""
 
     def time(self, point: Point) -> KernelTimes:

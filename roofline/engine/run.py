@@ -113,7 +113,6 @@ class Run:
     def _lay_out(self, visual: float | None) -> Layout:
         scenario = self.scenario
         assert scenario.attention is not None
-        counted = scenario.reducer is not None and visual is not None
         return lay_out(
             scenario.model,
             stage=scenario.stage,
@@ -121,7 +120,7 @@ class Run:
             vision_layers=scenario.vision_layers,
             llm_layers=scenario.llm_layers,
             reducer=scenario.reducer,
-            visual_tokens=float(visual) if counted and visual is not None else None,
+            visual_tokens=None if visual is None else float(visual),
         )
 
     def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
@@ -283,7 +282,7 @@ def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
 
 def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
     """Whose measurements the attainable times rest on; None without any."""
-    choice = plans[0].laws if plans else None
+    choice = plans[0].laws
     if choice is None:
         return None
     laws = choice.kernel_laws
@@ -297,8 +296,9 @@ def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
 
 def _reducer_facts(layout: Layout) -> ReducerFacts | None:
     reducer, task = layout.reducer, layout.task
-    if reducer is None or task is None:
+    if reducer is None:
         return None
+    assert task is not None  # where there is a reducer
     return ReducerFacts(
         reducer.name,
         reducer.label,

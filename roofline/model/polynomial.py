@@ -60,7 +60,7 @@ class Polynomial:
     __rmul__ = __mul__
 
     def __neg__(self) -> Polynomial:
-        return self * -1.0
+        return Polynomial({m: -c for m, c in self.terms.items()})
 
     def __sub__(self, other: Number) -> Polynomial:
         return self + -Polynomial.of(other)
@@ -173,14 +173,11 @@ class Point(Mapping[str, Array]):
 
     def __call__(self, polynomial: Polynomial) -> Array:
         """Evaluate; a constant comes back as a 0-d value, to be broadcast by the caller."""
-        value: Array = np.float64(0.0)  # type: ignore[assignment]
+        value: Array | None = None
         for monomial, coefficient in polynomial.terms.items():
-            if monomial:
-                term = self._monomial(monomial) * coefficient
-                value = term if isinstance(value, np.float64) and value == 0.0 else value + term
-            else:
-                value = value + coefficient
-        return value
+            term = self._monomial(monomial) * coefficient
+            value = term if value is None else value + term
+        return np.float64(0.0) if value is None else value  # type: ignore[return-value]
 
     def at(self, **values: Array) -> Point:
         """The same point with some variables moved; what does not depend on them is kept."""
@@ -208,4 +205,4 @@ class Point(Mapping[str, Array]):
 
 def all_equal(numbers: Array) -> bool:
     """Whether there are any numbers and they are one."""
-    return numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
+    return numbers.size > 0 and bool(numbers.min() == numbers.max())

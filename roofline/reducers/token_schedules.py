@@ -70,7 +70,6 @@ def evit_schedule(
     chosen = stages_of(blocks, stages)
     left = _patches(tokens)
     if rule == "paper":
-        _check_rate(rate)
         if count is not None:
             raise ScenarioError('EViT\'s rule "paper" takes a `rate`, no `count`')
     elif rule != "budget":

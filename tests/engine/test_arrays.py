@@ -191,6 +191,17 @@ def same_at(many: Any, one: Any, i: int, j: int) -> None:
         assert many == one
 
 
+def test_ops_of_a_grid_are_those_of_its_cells() -> None:
+    visual, batch = [[1], [4]], [1, 2, 3]
+    many = {op.key: op for op in toy(lmm(), visual_tokens=visual, batch=batch).ops}
+
+    for index, cell in all_cells({"visual_tokens": visual, "batch": batch}):
+        for op in toy(lmm(), **cell).ops:
+            for name in ("flops", "memory_access_bytes", "roofline_time_s", "attainable_time_s"):
+                found = np.broadcast_to(getattr(many[op.key], name), (2, 3))[index]
+                assert found == getattr(op, name), (op.name, name)
+
+
 def test_ops_of_some_configurations_alone_are_nothing_elsewhere() -> None:
     # no image runs for 0 visual tokens
     estimate = analyze("llava-1.5-7b", "h200", visual_tokens=[0, 40])

@@ -182,7 +182,19 @@ def test_times_closer_than_the_larger_error_tie(
 
 def test_there_are_no_ties_without_errors() -> None:
     assert tied(totals(8.0, None), totals(8.0, 1.0)) is None
+    assert tied(totals(8.0, 1.0), totals(8.0, None)) is None
     assert tied(totals(8.0, 1.0, laws=False), totals(8.0, 1.0)) is None
+    assert tied(totals(8.0, 1.0), totals(8.0, 1.0, laws=False)) is None
+
+
+def test_only_attainable_times_make_an_attainable_speedup() -> None:
+    known, unknown = totals(8.0, 1.0), totals(4.0, None, laws=False)
+
+    for before, after in ((known, unknown), (unknown, known), (unknown, unknown)):
+        found = saving(before, after)
+        assert found.attainable_speedup is found.tie is None
+        assert found.speedup == found.roofline_speedup
+    assert saving(known, known).attainable_speedup == 1
 
 
 @pytest.mark.parametrize(("percent", "tie"), [(0.0, False), (1.0, False), (99.0, True)])
@@ -208,7 +220,7 @@ def test_some_of_an_array_may_tie() -> None:
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
-    [(6.0, 3.0, 2.0), (0.0, 3.0, 0.0), (0.0, 0.0, 1.0), (2.0, 0.0, np.inf)],
+    [(6.0, 3.0, 2.0), (0.0, 3.0, 0.0), (0.0, 0.0, 1.0), (2.0, 0.0, np.inf), (1.0, 0.5, 2.0)],
 )
 def test_a_ratio(one: float, other: float, expected: float) -> None:
     assert ratio(np.asarray(one), np.asarray(other)) == expected
@@ -219,5 +231,8 @@ def test_a_reducer_that_saves_nothing_takes_an_infinite_share() -> None:
     slow = totals(9.0, 0.0)  # with the reducer's 3 as long as without it
 
     assert reducer_share(totals(10.0, 0.0), {"reducer": own}, slow) == 3.0 / (10.0 - 6.0)
+    assert reducer_share(totals(6.5, 0.0), {"reducer": own}, slow) == 3.0 / 0.5
     assert reducer_share(rest, {"reducer": own}, slow) == np.inf
+    assert reducer_share(totals(5.5, 0.0), {"reducer": own}, slow) == np.inf  # even dearer
+    assert reducer_share(rest, {"reducer": totals(0.0, 0.0)}, rest) == np.inf
     assert reducer_share(rest, {}, slow) is None

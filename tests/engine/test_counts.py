@@ -9,9 +9,12 @@ import pytest
 
 from roofline import analyze, count
 from roofline.engine import run, scenario
+from roofline.engine.accounting import exact
 from roofline.engine.estimate import Counts
+from roofline.engine.layout import lay_out
 from roofline.engine.result import OpTotals, Quantities, Totals
 from roofline.errors import InputError
+from roofline.specs.catalog import load_quantization
 
 CASES: dict[str, dict[str, Any]] = {
     "prompt": {"model": "llava-1.5-7b"},
@@ -113,3 +116,25 @@ def test_frames_of_counts_have_rows_for_components() -> None:
         alone = count("llava-1.5-7b", visual_tokens=row["visual_tokens"], batch=row["batch"])
         part = {**alone.components, "end_to_end": alone.end_to_end}[row["component"]]
         assert [row[name] for name in COUNTED] == [getattr(part, name) for name in COUNTED]
+
+
+@pytest.mark.parametrize(("quant", "linear"), [("fp16", ""), ("w4a16", "w4a16"), ("int4", "")])
+def test_kernels_go_by_what_they_compute_and_linears_by_their_weights(
+    quant: str, linear: str
+) -> None:
+    layout = lay_out("llava-1.5-7b", attention="eager")
+    found = {
+        (part.component, row.name): row.kernel
+        for part in exact.count(layout, load_quantization(quant))
+        for row in part.rows
+    }
+    llm = {name: kernel for (part, name), kernel in found.items() if part == "llm"}
+
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"):
+        assert llm[name] == linear
+    assert llm["lm_head"] == llm["qk_matmul"] == llm["softmax"] == llm["embed_tokens"] == ""
+    assert llm["input_layernorm"] == llm["norm"] == "rms_norm"
+    assert llm["act_fn"] == "swiglu"
+    assert found["vision", "q_proj"] == found["connector", "linear_1"] == ""  # left in 16 bit
+    assert found["vision", "layer_norm1"] == "layer_norm"
+    assert found["vision", "activation_fn"] == "quick_gelu"

@@ -140,17 +140,20 @@ def test_flops_of_vision_blocks_with_different_tokens_by_hand() -> None:
         {"llm_layers": [(2, 2), (1, 2)]},
         {"llm_layers": []},
         {"llm_layers": [(3, 2), (-1, 2)]},
-        {"llm_layers": [(1, 2), (1, -2)]},
+        {"llm_layers": [(2, 2), (0, 2)]},
+        {"llm_layers": [(1, 2), (1, -1)]},
         {"llm_layers": [(1, 2), (1, 1.5)]},
         {"llm_layers": [(2,)]},
         {"llm_layers": [(2, 2, 2, 2)]},
         {"llm_layers": [(1, 2), (1, 0)], "text_tokens": 0},
+        {"llm_layers": [(1, 2), (1, 0)], "text_tokens": [3, 0]},
         {"vision_layers": [(2, 10)]},
         {"vision_layers": [(3, 10), (1, 10)]},
         {"vision_layers": []},
         {"vision_layers": [(4, 10), (-1, 10)]},
-        {"vision_layers": [(3, -10)]},
+        {"vision_layers": [(3, -1)]},
         {"vision_layers": [(3, 0)]},
+        {"vision_layers": [(0, 10), (3, 10)]},
         {"vision_layers": [(3,)]},
         {"vision_layers": [(3, 10, 10, 10)]},
     ],
@@ -168,9 +171,19 @@ def test_the_last_layers_may_see_no_visual_token_at_all() -> None:
     assert ops(estimate, "llm", "1-1")["prefill q_proj"].flops == 2 * 3 * 8 * 8
 
 
+def test_blocks_may_see_a_single_token() -> None:
+    # the class token, say: [1, 8] through 4·64 and 2·128 weights, a score a head, e = 4, twice
+    estimate = toy(lmm(), vision_layers=[(3, 1)])
+
+    stem = 2 * 9 * 48 * 8
+    assert estimate.components["vision"].flops == stem + 3 * (2 * 512 + 2 * (2 * 2 * 4))
+
+
 def test_layers_that_contradict_the_prompt() -> None:
     with pytest.raises(ScenarioError, match="`visual_tokens` and the first entry of `llm_layers`"):
         toy(visual_tokens=2, llm_layers=[(2, 3)])
+    with pytest.raises(ScenarioError, match="the first entry of `llm_layers` differ"):
+        toy(visual_tokens=[3, 2], llm_layers=[(2, 3)])
 
 
 def test_layers_of_a_part_that_is_not_there() -> None:

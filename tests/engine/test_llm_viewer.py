@@ -194,7 +194,7 @@ PRUMERGE = Shape(4096, 32, 32, 128, 11008, 32000, 32, 1, 70, 16, 16, 16)
 
 @pytest.mark.parametrize("stage", ["prefill", "decode", "generate"])
 @pytest.mark.parametrize("narrow", [4, 8])
-@pytest.mark.parametrize("wide", [16, 32])
+@pytest.mark.parametrize("wide", [9, 16, 32])
 @pytest.mark.parametrize("which", ["w_bits", "a_bits", "c_bits"])
 def test_the_widest_of_the_three_decides_the_peak(
     which: str, wide: int, narrow: int, stage: str
@@ -212,6 +212,12 @@ def test_the_loop_knows_the_paper() -> None:
     assert round(found["flops"] / 1e12, 2) == 0.91
     assert round(found["memory_access_bytes"] / 1e9, 1) == 13.7
     assert round(found["activation_store_bytes"] / 1e9, 2) == 0.28
+
+
+def test_every_row_of_its_table_is_one_kernel() -> None:
+    estimate = analyze(PRUMERGE.model, device(), visual_tokens=1, accounting="llm-viewer")
+
+    assert {int(op.launches) for op in estimate.ops} == {1}
 
 
 def check(shape: Shape, stage: str, steps: int) -> None:

@@ -55,6 +55,96 @@ def test_greater_numbers_come_later() -> None:
     assert function.computed < 300 + 600 + 5000 + 10000  # not everything anew
 
 
+class Watching:
+    """10·first + second, and each pair that it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, float]] = []
+
+    def __call__(self, point: Point) -> Sequence[Array]:
+        first, second = np.broadcast_arrays(point["first"], point["second"])
+        self.asked += zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)
+        return [10.0 * first + second]
+
+
+def every_pair(firsts: Sequence[float], seconds: Sequence[float]) -> Point:
+    """Each of one with each of the other, often enough that a table is worth it."""
+    first, second = np.meshgrid(firsts, seconds)
+    often = 1 + DIRECT_BELOW // first.size
+    return Point({"first": np.tile(first.ravel(), often), "second": np.tile(second.ravel(), often)})
+
+
+TABLES = {
+    "wide": [(range(1, 3), range(1, 900))],
+    "tall": [(range(1, 2000), range(1, 4))],
+    "zeros": [(range(4), range(200)), ([0], range(150, 400)), (range(3, 300), [0])],
+    "one row": [([1], range(1, 300)), ([2], range(1, 300))],
+    "growing": [(range(n), range(100)) for n in (3, 20, 50, 400, 41)],
+    "widening": [(range(5), range(n)) for n in (1, 2, 100, 1000, 3)],
+    "both": [(range(1, n), range(1, m)) for n, m in [(9, 30), (3, 400), (90, 7), (2, 2), (60, 60)]],
+}
+
+
+@pytest.mark.parametrize("grids", TABLES.values(), ids=TABLES)
+def test_a_table_holds_whatever_sizes_come(
+    grids: list[tuple[Sequence[float], Sequence[float]]],
+) -> None:
+    function = Watching()
+    known = MemoTable(["first", "second"], function)
+
+    for firsts, seconds in grids:
+        point = every_pair(firsts, seconds)
+        (found,) = known(point)
+        assert np.array_equal(found, 10 * point["first"] + point["second"])
+        asked = len(function.asked)
+        known(point)
+        assert len(function.asked) == asked  # a second time nothing is computed
+
+
+@pytest.mark.parametrize("grids", [TABLES["growing"], TABLES["one row"]], ids=["growing", "rows"])
+def test_a_table_that_grows_forgets_nothing(
+    grids: list[tuple[Sequence[float], Sequence[float]]],
+) -> None:
+    function = Watching()
+    known = MemoTable(["first", "second"], function)
+    for grid in grids:
+        known(every_pair(*grid))
+
+    assert len(function.asked) == len(set(function.asked))
+
+
+@pytest.mark.parametrize(
+    ("firsts", "seconds"),
+    [
+        ([1.0, 2.5, 2.0], [3.0, 4.0]),
+        ([1.0, 2.0], [3.0, 4.5]),
+        ([1.0, 2.0], [-1.0, 3.0]),
+        ([-1.0, 3.0], [1.0, 2.0]),
+        ([-7.0, -2.0], [-1.0, -3.0]),
+        ([1.0, 1e6], [1.0, 1e6]),
+        ([1.0, 1e9], [0.0, 1.0]),
+    ],
+    ids=str,
+)
+def test_numbers_that_are_no_places_in_a_table(firsts: list[float], seconds: list[float]) -> None:
+    known = MemoTable(["first", "second"], Watching())
+
+    for point in (every_pair(range(5), range(60)), every_pair(firsts, seconds)):
+        (found,) = known(point)
+        assert np.array_equal(found, 10 * point["first"] + point["second"])
+
+
+def test_single_points_are_remembered_beside_each_other() -> None:
+    function = Watching()
+    known = MemoTable(["first", "second"], function)
+    points = [Point({"first": np.asarray(a), "second": np.full(3, b)}) for a, b in [(1, 2), (2, 1)]]
+
+    for point in points * 3:
+        (found,) = known(point)
+        assert list(found) == [10 * point["first"] + point["second"][0]] * 3
+    assert function.asked == [(1, 2), (2, 1)]
+
+
 def test_one_variable() -> None:
     calls: list[int] = []
 

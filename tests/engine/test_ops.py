@@ -145,7 +145,7 @@ def test_time_at_the_two_ends_of_the_roofline() -> None:
 def test_a_tie_counts_as_compute(compute: float, memory: float, computing: float) -> None:
     # three occurrences, each as long as the slower of the two
     roofs = ((Polynomial.of(compute),), (Polynomial.of(memory),))
-    times = KernelGroup("prefill", 3, roofs).time(Point({}))
+    times = KernelGroup("prefill", 3, roofs, None, 0.0).time(Point({}))
 
     assert (times.roofline, *times.bound) == (3 * max(compute, memory), computing)
 

@@ -95,6 +95,10 @@ def test_counts_are_exact_up_to_where_sums_are() -> None:
     assert float(asked(batch=10_000_000).counts["batch"]) == 1e7
     with pytest.raises(ScenarioError, match="batch must be at most 10,000,000, not 1e"):
         asked(batch=10_000_001)
+    with pytest.raises(ScenarioError, match="at most 10,000,000"):  # the first that is wrong
+        asked(batch=[3, 10_000_001, 0])
+    with pytest.raises(ScenarioError, match="≥ 1, not 0"):
+        asked(batch=[3, 0, 10_000_001])
 
 
 @pytest.mark.parametrize("value", ["many", [1, [2, 3]], object()], ids=["word", "ragged", "object"])

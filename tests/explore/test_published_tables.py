@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from roofline import analyze
 from roofline.cli.main import main
 from roofline.explore import published_tables as reproduce
 from roofline.explore.published_tables import PrintedRow, PrintedTable, prumerge_table2
@@ -232,6 +233,19 @@ def test_flops_at_the_stated_lengths_by_hand(key: tuple[str, str, str]) -> None:
 
     layer = 2 * S * (4 * d * d + 3 * d * f) + 2 * (2 * S * S * d)
     assert row.flops_t * 1e12 == pytest.approx(L * layer + 2 * d * 32000, rel=1e-12)
+
+
+@pytest.mark.parametrize("key", paper(), ids=" ".join)
+def test_rows_at_the_stated_lengths_are_those_of_an_analysis(key: tuple[str, str, str]) -> None:
+    (row,) = [r for r in prumerge_table2().stated if (r.model, r.quant, r.method) == key]
+    model, quant, method = key
+    visual = {"LLaVA-1.5": 576, "PruMerge": 40}[method]
+    llm = analyze(model, "v100", quant, visual_tokens=visual, text_tokens=40).llm
+
+    assert row.time_ms == llm.roofline_time_s * 1e3
+    assert row.memory_gb == llm.memory_access_bytes / 1e9
+    assert row.activation_gb == llm.activation_store_bytes / 1e9
+    assert row.bound == llm.bound
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -126,6 +126,13 @@ def test_chunks_come_as_they_are_asked_for() -> None:
     )
 
 
+def test_unless_told_a_chunk_is_a_quarter_of_a_mebi() -> None:
+    many = np.arange(1, 1001)
+    fast = device(kernel_laws=None)
+
+    assert next(stream(llm(), fast, visual_tokens=many, text_tokens=many)).shape == (2**18,)
+
+
 def test_what_a_stream_refuses() -> None:
     with pytest.raises(ScenarioError, match="`chunk` must be 1 or more, and is 0"):
         next(stream(llm(), device(), visual_tokens=[1, 2], chunk=0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from msgspec.structs import replace
+from toy import device, lmm
 
 import roofline
 from roofline.explore.study import COSTS, Candidate, Front, study
@@ -115,3 +116,36 @@ def test_energy_is_not_known_without_a_power_limit() -> None:
     assert front.pareto("energy_at_tdp_j") == ()
     assert front.choice("energy_at_tdp_j") is None
     assert front.choice("prefill_time_s") is not None
+
+
+def made_up(values: list[float]) -> Front:
+    """Scores by rising cost: the toy model reads a token more for each."""
+    counts = list(range(2, 2 + len(values)))
+    priced = study(model=lmm(), hardware=device(), visual_tokens=counts, reducer="none").prompts
+    of = Benchmark(metric="accuracy", unit="%", full_marks=100, higher_is_better=True)
+    scores = [
+        Score("made up", f"{n} tokens", "", "toy-lmm", None, n, "", value, str(value), ())
+        for n, value in zip(counts, values, strict=True)
+    ]
+    pairs = zip(scores, priced[1:], strict=True)
+    return Front("made up", of, "toy", "fp16", {}, tuple(Candidate(*pair) for pair in pairs))
+
+
+@pytest.mark.parametrize(
+    ("values", "front", "choice"),
+    [
+        ([50, 60, 55, 58, 61], [50, 60, 61], 60),  # one point below the best is near enough
+        ([50, 59.9, 61], [50, 59.9, 61], 61),
+        ([61, 61, 50], [61], 61),
+        ([63.4, 64.4], [63.4, 64.4], 63.4),  # though floats make it 1.000000000000007
+        ([50, 40, 30], [50], 50),
+    ],
+)
+def test_fronts_and_choices_by_hand(values: list[float], front: list[float], choice: float) -> None:
+    found = made_up(values)
+    chosen, best = found.choice("prefill_time_s"), found.best()
+
+    assert [c.score.value for c in found.pareto("prefill_time_s")] == front
+    assert chosen is not None
+    assert chosen.score.value == choice
+    assert best is found.candidates[values.index(max(values))]  # of equals the first

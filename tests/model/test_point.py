@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.model.polynomial import Array, Derived, Point, Polynomial, all_equal
 
 STEP, BATCH, KEYS, TWICE = map(Polynomial.variable, ("step", "batch", "keys", "twice"))
 WINDOW = 7.0
@@ -125,3 +125,24 @@ def test_it_maps_all_names_to_values() -> None:
     assert dict(at.items()) == {"prompt": 3, "step": 1, "keys": 4, "twice": 8}
     with pytest.raises(KeyError, match="nobody"):
         at["nobody"]
+
+
+@pytest.mark.parametrize(
+    ("moved", "expected"), [({"x": 5}, 10), ({"y": 7}, 14), ({"x": 5, "y": 7}, 35)]
+)
+def test_several_variables_may_move_at_once(moved: dict[str, float], expected: float) -> None:
+    x, y, z = map(Polynomial.variable, "xyz")
+    at = Point({"x": np.asarray(2.0), "y": np.asarray(2.0), "z": np.asarray(9.0)})
+    assert (at(x * y), at(z * z)) == (4, 81)
+
+    other = at.at(**{name: np.asarray(float(value)) for name, value in moved.items()})
+
+    assert (other(x * y), other(z * z)) == (expected, 81)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [([], False), ([3], True), ([3, 3, 3], True), ([3, 3, 4], False), ([[2, 2], [2, 2]], True)],
+)
+def test_numbers_that_are_one(numbers: list[float], expected: bool) -> None:
+    assert all_equal(np.asarray(numbers, dtype=float)) is expected

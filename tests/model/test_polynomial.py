@@ -137,6 +137,10 @@ def test_a_monomial_is_computed_once() -> None:
     assert point(X * Y + X) == 8
     assert point(5 * X * Y - X) == 28
     assert sorted(used) == ["x", "y"]
+    moved = point.at(y=np.asarray(5.0))
+    assert moved(X * Y) == 10
+    assert moved(7 * X) == 14
+    assert sorted(used) == ["x", "y"]  # what x alone gives is kept
 
 
 @given(polynomials, polynomials)
@@ -164,6 +168,10 @@ def test_adding_what_is_never_negative_never_lowers(p: Polynomial, more: Polynom
         (Polynomial({}), X, True),
         (Polynomial({}), X - Y, False),
         (X, Polynomial.of(5.0), False),
+        (X - Y / 2, X, True),
+        (X, X + Y / 2, True),
+        (X, X - Y / 2, False),
+        (X + Y / 2, X, False),
     ],
 )
 def test_never_exceeds(p: Polynomial, q: Polynomial, expected: bool) -> None:

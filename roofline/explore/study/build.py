@@ -228,8 +228,10 @@ def _reducer(
     """Who leaves a count of visual tokens; None is fewer tokens by themselves."""
     if named is not None:
         return None if named == NO_REDUCER else named
-    fewer = count is None or 0 < count < (per_sample or 0)
-    return DEFAULT_REDUCER if isinstance(model, Lmm) and fewer else None
+    if not isinstance(model, Lmm):
+        return None
+    assert per_sample is not None  # every LMM tells
+    return DEFAULT_REDUCER if count is None or 0 < count < per_sample else None
 
 
 def _fronts(
@@ -263,4 +265,7 @@ def _parts(model: Model) -> list[Model]:
 
 def _distinct(specs: Iterable[Any]) -> list[Any]:
     """One of each name, in order."""
-    return list({spec.name: spec for spec in reversed(list(specs))}.values())[::-1]
+    found: dict[str, Any] = {}
+    for spec in specs:
+        found.setdefault(spec.name, spec)
+    return list(found.values())

@@ -80,7 +80,10 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def speedup(self) -> float | None:
         """The headline of that."""
-        return None if self.saving is None else float(self.saving.speedup or 0.0)
+        if self.saving is None:
+            return None
+        assert self.saving.speedup is not None  # both are priced on a device
+        return float(self.saving.speedup)
 
     @property
     def tie(self) -> bool:

@@ -20,24 +20,10 @@ from towers import (
     stem_flops,
 )
 
-from roofline.errors import InputError
 from roofline.reducers.token_schedules import ats_schedule
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.ats import packed, sample, significance
-
-
-def test_the_most_there_can_be() -> None:
-    most = [after for before, after in ats_schedule(577, 23) if after < before]
-    assert most == [int(0.63 ** (s + 1) * 576) + 1 for s in range(3)] == [363, 229, 145]
-    assert ats_schedule(577, 23, count=144) == ats_schedule(577, 23)
-    assert ats_schedule(577, 23, counts=(300, 200, 100))[-1] == (101, 101)
-
-
-@pytest.mark.parametrize("options", [{"counts": (3, 2)}, {"rate": 0}, {"count": 577}])
-def test_impossible_schedules(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        ats_schedule(577, 23, **options)
 
 
 @given(

@@ -37,32 +37,8 @@ from roofline.torch_side.reduce.methods.crossget import (
 from roofline.torch_side.reduce.methods.tome import merge
 
 
-def merges(tokens: int, blocks: int, **options: int) -> list[int]:
-    return [before - after for before, after in crossget_schedule(tokens, blocks, **options)]
-
-
-def test_578_tokens_lose_13_a_block() -> None:
-    schedule = crossget_schedule(577, 23)
-    assert schedule[0] == (578, 565)
-    assert schedule[-1][1] == 578 - 23 * 13
-    assert schedule == crossget_schedule(577, 23, r=13) == crossget_schedule(577, 23, count=278)
-
-
-@given(patches=st.integers(1, 300), blocks=st.integers(1, 24), data=st.data())
-def test_any_count_that_halving_can_reach_is_reached(
-    patches: int, blocks: int, data: st.DataObject
-) -> None:
-    count = 1 + data.draw(st.integers(-(-patches // 2**blocks), patches))
-    schedule = crossget_schedule(patches + 1, blocks, count)
-    assert schedule[0][0] == patches + 2
-    assert schedule[-1][1] == 1 + count
-    assert all(before - after <= (before - 2) // 2 for before, after in schedule)
-
-
-@pytest.mark.parametrize("options", [{"count": 1}, {"count": 578}, {"count": 3, "r": 3}, {"r": -1}])
-def test_impossible_schedules(options: dict[str, int]) -> None:
-    with pytest.raises(InputError):
-        crossget_schedule(577, 23, **options)
+def merges(schedule: list[tuple[int, int]]) -> list[int]:
+    return [before - after for before, after in schedule]
 
 
 def check_matching(metric: torch.Tensor, importance: torch.Tensor, r: int) -> None:
@@ -160,7 +136,7 @@ def test_the_tower_token_by_token(
     reduction = run(tower, driver, 3, pixels).reduction
 
     for i, image in enumerate(pixels):
-        expected = crossget(tower, image, merges(17, 3, **options), vectors)
+        expected = crossget(tower, image, merges(crossget_schedule(17, 3, **options)), vectors)
         assert_alike(reduction.tokens[i], expected)
         assert reduction.indices[i].tolist() == [t.own for t in expected]
         assert driver.sizes[i, 1:].tolist() == [t.size for t in expected]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -22,69 +20,11 @@ from towers import (
     stem_flops,
 )
 
-from roofline.errors import InputError
-from roofline.reducers.token_schedules import evit_schedule, stages_of
+from roofline.reducers.token_schedules import evit_schedule
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
 from roofline.torch_side.reduce.methods.evit import reorganize
-
-
-def visual_after(schedule: list[tuple[int, int]]) -> list[int]:
-    return [after - 1 for before, after in schedule if after < before]
-
-
-def test_stages_scale_with_the_tower() -> None:
-    assert stages_of(23) == stages_of(24) == (6, 12, 18)
-    assert stages_of(12) == stages_of(11) == (3, 6, 9)
-    assert [stages_of(n) for n in (1, 2, 3, 4)] == [(0,), (1,), (1, 2), (1, 2, 3)]
-
-
-def test_budgets_of_llava() -> None:
-    assert visual_after(evit_schedule(577, 23)) == [362, 228, 144]
-    assert visual_after(evit_schedule(577, 23, count=144)) == [362, 228, 144]
-    assert evit_schedule(577, 23)[5:8] == [(577, 577), (577, 363), (363, 363)]
-
-
-def test_the_paper_keeps_a_share_and_the_fused_token() -> None:
-    schedule = evit_schedule(577, 23, rule="paper")
-    kept = [math.ceil(0.63 * 576), math.ceil(0.63 * 364), math.ceil(0.63 * 231)]
-    assert kept == [363, 230, 146]
-    assert visual_after(schedule) == [k + 1 for k in kept]
-
-
-@given(patches=st.integers(1, 700), blocks=st.integers(1, 30), data=st.data())
-def test_any_count_is_reached(patches: int, blocks: int, data: st.DataObject) -> None:
-    count = data.draw(st.integers(1, patches))
-    schedule = evit_schedule(patches + 1, blocks, count=count)
-    assert schedule[-1][1] == count + 1
-    assert all(b[0] == a[1] for a, b in pairwise(schedule))
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"rate": 0},
-        {"rate": 1.5},
-        {"count": 0},
-        {"count": 577},
-        {"stages": (6, 23)},
-        {"stages": (6, 6)},
-        {"stages": (9, 6)},
-        {"stages": (), "count": 144},
-        {"rule": "release"},
-        {"rule": "paper", "count": 144},
-    ],
-)
-def test_impossible_schedules(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        evit_schedule(577, 23, **options)
-
-
-def test_nothing_dropped_nothing_fused() -> None:
-    assert visual_after(evit_schedule(17, 4, rate=1.0)) == []
-    assert visual_after(evit_schedule(17, 4, rate=1.0, rule="paper")) == []
-    assert visual_after(evit_schedule(17, 4, count=16)) == []
 
 
 @given(
