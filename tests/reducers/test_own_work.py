@@ -211,7 +211,8 @@ IN_BLOCKS: dict[tuple[str, int], dict[str, dict[str, Work]]] = {
 def task(kept: int, *, blocks: int = 2, images: float = 1.0, **changes: Any) -> ReductionTask:
     """`kept` of 16 patches; a sequence enters the LLM with 20 tokens."""
     given: dict[str, Any] = {"vision": TOWER, "llm": LLM, "batch": 1.0, "prompt": 20.0} | changes
-    return ReductionTask(blocks=blocks, images=images, kept=kept, **given)
+    patches = given["vision"].patches
+    return ReductionTask(blocks=blocks, images=images, candidates=patches, kept=kept, **given)
 
 
 def blocks_of(text: str, asked: ReductionTask) -> list[Block]:

@@ -78,7 +78,7 @@ def test_options_are_read_and_written(text: str, chosen: dict[str, object]) -> N
         ("fastv:ratio=1.5", "a number at least 0 and at most 1 or none, not '1.5'"),
         ("evit:rule=budgets", "evit: `rule` must be budget or paper, not 'budgets'"),
         ("evit:rate=0", "evit: `rate` must be a number above 0 and at most 1 or none"),
-        ("ats:stages=6;12", "ats: `stages` must be a whole number with commas between them"),
+        ("ats:stages=6;12", "ats: `stages` must be whole numbers with commas between them"),
         ("prumerge:ratio=inf", "prumerge: `ratio` must be"),
         ("prumerge:variant=paper:k=0", "prumerge: `k` must be at least 1 in the variant paper"),
         ("fastv:k", "fastv: an option is written fastv:option=value, not 'k'"),
