@@ -17,7 +17,7 @@ from roofline.cli.options import scenario_options
         "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",
         "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "
         "are priced without.",
-        "output_tokens": "The longest answers to look at. Default: 256.",
+        "output_tokens": "Lengths of the answers to look at. Default: 256.",
     },
 )
 @click.option(

@@ -51,7 +51,7 @@ def study(
     visual_tokens: of a sequence; left out, each reducer's default.
     reducer: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
         applies. A count of all visual tokens is priced without.
-    output_tokens: the longest answer that is looked at.
+    output_tokens: lengths of the answers that are looked at, up to the longest.
     records: of `roofline profile`. Where neither visual tokens nor reducers are given, the prompts
         are theirs.
     with_accuracy: whether to hold published accuracies against cost.
@@ -64,11 +64,11 @@ def study(
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
     if not given["model"] or not given["hardware"]:
         raise InputError("nothing to report on: give at least one model and one device")
-    given["output_tokens"] = given["output_tokens"] or [DEFAULT_OUTPUT_TOKENS]
+    lengths = tuple(sorted(given.pop("output_tokens") or [DEFAULT_OUTPUT_TOKENS]))
     for axis in VARIED:
-        if axis.default is not None:
+        if axis.name in given and axis.default is not None:
             given[axis.name] = given[axis.name] or [axis.default]
-    for length in given["output_tokens"]:
+    for length in lengths:
         if not 1 <= length <= MOST_OUTPUT_TOKENS:
             raise InputError(
                 f"output tokens must be a whole number from 1 to {MOST_OUTPUT_TOKENS}, not {length}"
@@ -91,7 +91,7 @@ def study(
         if place in unserved:
             continue
         try:
-            asked = _Asked(prompts, combination | {"attention": attention})
+            asked = _Asked(prompts, combination | {"attention": attention}, lengths)
             deployments.append(_deployment(asked))
         except UnsupportedModeError as error:
             refused.append(error)
@@ -100,10 +100,9 @@ def study(
         raise refused[0]
     if scores:
         several = {n: v for n, v in deployed.items() if n != "model"}
-        several["output_tokens"] = several["output_tokens"][:1]  # accuracy is held against prefill
         for combination in combinations(several):
             if (combination["hardware"].name, combination["quant"].name) not in unserved:
-                asked = _Asked(prompts, combination | {"attention": attention})
+                asked = _Asked(prompts, combination | {"attention": attention}, lengths)
                 fronts += _fronts(given["model"], scores, asked)
     return Study(
         deployments=tuple(deployments),
@@ -115,6 +114,7 @@ def study(
                 name: [getattr(value, "name", value) for value in values]
                 for name, values in deployed.items()
             },
+            "output_tokens": list(lengths),
             "visual_tokens": _distinct_values(count for count, _ in prompts),
             "reducer": _distinct_values(reducer for _, reducer in prompts),
             "attention": deployments[0].prompts[0].estimate.inputs["attention"],
@@ -151,9 +151,10 @@ def _distinct_values(values: Iterable[T | None]) -> list[T]:
     return [value for value in dict.fromkeys(values) if value is not None]
 
 
-def _lengths(most: int) -> NDArray[np.float64]:
-    """None, one, … and `most` output tokens, in even ratios; the last step stands alone."""
-    return np.unique([0.0, *np.geomspace(1, most, _LENGTHS).round(), most - 1])
+def _curve(lengths: Sequence[int]) -> NDArray[np.float64]:
+    """None, one, … and the most output tokens, in even ratios; last steps stand alone."""
+    even = np.geomspace(1, max(lengths), _LENGTHS).round()
+    return np.unique([0.0, *even, *lengths, *(length - 1 for length in lengths)])
 
 
 class _Asked(Struct, frozen=True):
@@ -161,12 +162,13 @@ class _Asked(Struct, frozen=True):
 
     prompts: tuple[Prompt, ...]
     axes: dict[str, Any]
-    """All but visual tokens and reducer."""
+    """All but visual tokens, reducer and output tokens."""
+    lengths: tuple[int, ...]
+    """Of answers."""
 
     def estimate(self, visual_tokens: Any, reducer: str | None, **changes: Any) -> Estimate:
         """Of a prompt of the prefill."""
-        given = {**self.axes, "output_tokens": 0, **changes}
-        return analyze(**given, visual_tokens=visual_tokens, reducer=reducer)
+        return analyze(**self.axes, **changes, visual_tokens=visual_tokens, reducer=reducer)
 
     def prompt(
         self, visual_tokens: int | None, reducer: str | None, whole: PricedPrompt | None
@@ -178,7 +180,7 @@ class _Asked(Struct, frozen=True):
             visual_tokens,
             reducer,
             stage="generate",
-            output_tokens=_lengths(self.axes["output_tokens"]),
+            output_tokens=_curve(self.lengths),
         )
         return PricedPrompt(
             estimate=prefill,
@@ -246,7 +248,7 @@ def _fronts(
         prompt = score.visual_tokens, score.reducer
         key = (score.model, *prompt)
         if key not in priced:
-            own = _Asked(asked.prompts, asked.axes | {"model": specs[score.model]})
+            own = _Asked(asked.prompts, asked.axes | {"model": specs[score.model]}, asked.lengths)
             priced[key] = own.prompt(*prompt, None)
         groups[score.benchmark].append(Candidate(score, priced[key]))
     inputs = {n: getattr(value, "name", value) for n, value in asked.axes.items()}

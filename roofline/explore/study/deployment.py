@@ -17,10 +17,10 @@ NEAR_FLOOR = 0.05
 
 
 class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
-    """Configurations that differ in visual tokens and reducer alone."""
+    """Configurations that differ in visual tokens, reducer and answer alone."""
 
     inputs: dict[str, Any]
-    """By axis, what all its prompts have in common: names of specs, text tokens, batch, …"""
+    """By axis, what all its prompts have in common: names of specs, text tokens, batch."""
     prompts: tuple[PricedPrompt, ...]
     """All visual tokens that others are compared with first, as far as the model tells how many
     those are, then as asked."""

@@ -19,6 +19,21 @@ _BATCHES = 33
 """That are tried at a time."""
 
 
+class Answer(Struct, frozen=True, kw_only=True):
+    """A prompt and what was written after it, by the predicted times."""
+
+    output_tokens: int
+    time_s: float
+    """Of prompt and answer, end to end."""
+    last_step_s: float
+    memory_bytes: float
+    """At its peak, when all has been written."""
+    fits: bool
+    """Whether that is within the device's memory."""
+    saving: Saving | None
+    """Against all visual tokens; None without those."""
+
+
 class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     """A model, device, precision, number of visual tokens and reducer, priced."""
 
@@ -144,17 +159,21 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
             return np.zeros(0)
         return self.generation.scenario.counts["output_tokens"]
 
-    @property
-    def answer_memory_bytes(self) -> float:
-        """At its peak, when the longest answer has been written; of the prompt without one."""
-        whole = (self.generation or self.estimate).end_to_end
-        return float(np.max(whole.peak_memory_bytes))
-
-    @property
-    def answer_fits(self) -> bool:
-        """Whether the longest answer, too, fits into the device's memory."""
-        room: float = self.estimate.device["memory_bytes"]
-        return self.answer_memory_bytes <= room
+    def answer(self, length: int | None = None) -> Answer | None:
+        """The answer of one of the lengths asked, by default the longest; None without an LLM."""
+        if self.generation is None:
+            return None
+        lengths = self.output_tokens
+        i = len(lengths) - 1 if length is None else int(np.searchsorted(lengths, length))
+        whole = self.generation.end_to_end
+        return Answer(
+            output_tokens=int(lengths[i]),
+            time_s=float(self.generation_time_s[i]),
+            last_step_s=float(self.decode_time_s[i - 1]),
+            memory_bytes=float(np.broadcast_to(whole.peak_memory_bytes, lengths.shape)[i]),
+            fits=bool(np.broadcast_to(whole.fits, lengths.shape)[i]),
+            saving=None if self.answer_saving is None else self.answer_saving.at(i),
+        )
 
     @cached_property
     def generation_time_s(self) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ class Study(Struct, frozen=True, eq=False, kw_only=True):
     skipped: tuple[str, ...] = ()
     """Deployments that cannot be, each with the reason."""
     inputs: dict[str, Any]
-    """What was asked, defaults filled in."""
+    """What was asked, by axis, defaults filled in."""
     specs: dict[str, str]
     """Name of each spec that went in → SHA-256 of its content."""
 
@@ -38,14 +38,6 @@ class Study(Struct, frozen=True, eq=False, kw_only=True):
     def prompts(self) -> tuple[PricedPrompt, ...]:
         """Of all deployments."""
         return tuple(c for deployment in self.deployments for c in deployment.prompts)
-
-    @property
-    def prefills(self) -> tuple[PricedPrompt, ...]:
-        """Of those, one of each that differ in the length of their answers alone."""
-        found: dict[tuple[Any, ...], PricedPrompt] = {}
-        for prompt in self.prompts:
-            found.setdefault(tuple(map(str, prompt.estimate.inputs.values())), prompt)
-        return tuple(found.values())
 
     @property
     def hardware(self) -> tuple[str, ...]:

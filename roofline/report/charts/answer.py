@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from roofline.explore.study import Deployment, Study
+import numpy as np
+
+from roofline.explore.study import Deployment, PricedPrompt, Study
 from roofline.report.charts.chart import (
     LegendEntry,
     Panel,
@@ -23,6 +25,8 @@ from roofline.units import si
 
 NAME, TITLE = "answer", "Decode steps and whole answers"
 NOT_REDUCED = "no prompt has fewer visual tokens"
+GAINS = {"gain": "", "tie": "tie: inside the error band", "unfit": "over a prompt that does not fit"}
+"""Roles of what a reducer gains, and what sets them apart, for the legend."""
 
 
 def applies(study: Study) -> bool:
@@ -56,31 +60,23 @@ def _answering(study: Study) -> list[Deployment]:
 
 def _alt(study: Study) -> str:
     """Time of the longest answer in every deployment, before and after."""
-    answering = _answering(study)
-    lengths = dict.fromkeys(map(_longest, answering))
     said = []
-    for deployment in answering:
+    for deployment in _answering(study):
         times = [
             f"{si(prompt.generation_time_s[-1], 's')} with {prompt_name(prompt)}"
             for prompt in ends(deployment)
         ]
-        own = f", {_longest(deployment)} output tokens" if len(lengths) > 1 else ""
-        said.append(f"{deployment_name(deployment)}{own}: {', '.join(times)}")
+        said.append(f"{deployment_name(deployment)}: {', '.join(times)}")
     return (
         "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
         "visual tokens make it, over output tokens. Prompt and "
-        f"{' or '.join(map(str, lengths))} output tokens: {listed(said)}."
+        f"{study.inputs['output_tokens'][-1]} output tokens: {listed(said)}."
     )
-
-
-def _longest(deployment: Deployment) -> int:
-    """Output tokens of the longest answer."""
-    return int(deployment.prompts[0].output_tokens[-1])
 
 
 def _row(title: str, deployments: Sequence[Deployment], with_gain: bool) -> Iterator[Panel]:
     """Of steps, of whole answers and, where any prompt of the page is reduced, of the gain."""
-    longest = max(map(_longest, deployments))
+    longest = float(deployments[0].prompts[0].output_tokens[-1])
     tokens = PanelAxis(label="output tokens", scale="log", limits=(1, longest))
     found = [series for deployment in deployments for series in _series(deployment)]
 
@@ -102,8 +98,8 @@ def _row(title: str, deployments: Sequence[Deployment], with_gain: bool) -> Iter
         yield Panel(
             x=tokens,
             y=PanelAxis(label="times as fast"),
-            series=of("gain"),
-            empty_because="" if of("gain") else NOT_REDUCED,
+            series=of(*GAINS),
+            empty_because="" if of(*GAINS) else NOT_REDUCED,
         )
 
 
@@ -125,8 +121,29 @@ def _series(deployment: Deployment) -> Iterator[Series]:
         if prompt.has_laws and prompt.generation is not None:
             bound_s = prompt.generation.end_to_end.roofline_time_s
             yield made(role="bound", x=x, y=numbers(bound_s[1:]))
-        if prompt.answer_saving is not None and prompt.answer_saving.speedup is not None:
-            yield made(role="gain", x=x, y=numbers(prompt.answer_saving.speedup[1:]))
+        for role, gain in _gains(prompt):
+            yield made(role=role, x=x, y=gain[1:])
+
+
+def _gains(prompt: PricedPrompt) -> Iterator[tuple[str, tuple[float | None, ...]]]:
+    """How many times as fast at every length, by how much it means; gaps where another role has it.
+
+    `tie` inside the error band, `unfit` where all visual tokens do not fit, else `gain`; each line
+    begins where the one before ends.
+    """
+    saving, full = prompt.answer_saving, prompt.whole.generation if prompt.whole else None
+    if saving is None or saving.speedup is None or full is None:
+        return
+    speedup = np.asarray(saving.speedup, dtype=float)
+    tie = np.zeros(speedup.shape, bool) if saving.tie is None else np.asarray(saving.tie)
+    fits = np.broadcast_to(full.end_to_end.fits, speedup.shape)
+    for role, has in (("gain", ~tie & fits), ("tie", tie), ("unfit", ~tie & ~fits)):
+        if has.any():
+            joined = has | np.append(False, has[:-1])
+            yield (
+                role,
+                tuple(v if h else None for v, h in zip(numbers(speedup), joined, strict=True)),
+            )
 
 
 def _legend(shown: DevicePanels) -> Iterator[LegendEntry]:
@@ -136,6 +153,10 @@ def _legend(shown: DevicePanels) -> Iterator[LegendEntry]:
     yield LegendEntry(role="whole", label="all visual tokens")
     if any(deployment.prompts[0].has_laws for deployment in shown.deployments):
         yield LegendEntry(role="bound", label="roofline bound")
+    found = {role for one in shown.deployments for p in ends(one) for role, _ in _gains(p)}
+    for role, label in GAINS.items():
+        if label and role in found:
+            yield LegendEntry(role=role, label=label)
 
 
 register(

@@ -86,6 +86,11 @@ class StackedBar(Struct, frozen=True, kw_only=True):
         """Sum of the parts."""
         return sum(part.size for part in self.parts)
 
+    @property
+    def error(self) -> float:
+        """What the total may be off at most, as a share of it; 0 where nobody tells."""
+        return 0.0 if self.high is None else self.high / self.total - 1
+
 
 class ReferenceLine(Struct, frozen=True, kw_only=True):
     """A line from one end of a panel to the other, or a band between two."""

@@ -20,7 +20,7 @@ from roofline.report.charts.chart import (
 from roofline.report.charts.naming import component_name, deployment_name, prompt_name
 from roofline.report.charts.registry import ReportChart, Section, register
 from roofline.report.charts.selection import first, spread
-from roofline.units import percent
+from roofline.units import share
 
 NAME, TITLE = "time", "Where the time goes"
 GROUPS = ("linear", "attention", "other ops")
@@ -59,7 +59,7 @@ def _alt(panels: Iterable[Panel], no_panel: str) -> str:
         bar = [bar for bar in panel.bars if bar.label == panel.bars[0].label][-1]
         part = max(bar.parts, key=lambda part: part.size)
         largest = f"{component_name(part.of)} {part.group}".strip()
-        said.append(f"{panel.title}: {largest}, {percent(part.size / bar.total)}")
+        said.append(f"{panel.title}: {largest}, {share(part.size / bar.total, bar.error)}")
     return (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
         f"visual tokens: {listed(said)}." + (f" {no_panel}." if no_panel else "")

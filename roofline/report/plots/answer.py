@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from roofline.report.charts.answer import NAME
+from roofline.report.charts.answer import GAINS, NAME
 from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, Series
 from roofline.report.plots.drawing import draws
 from roofline.report.plots.sheet import Sheet
@@ -39,6 +39,8 @@ _KEYS: dict[str, dict[str, Any]] = {
     "reduced": {"linestyle": _REDUCED_DASH, "lw": LINE},
     "whole": {"linestyle": _WHOLE_DASH, "lw": LINE},
     "bound": {"linestyle": "-", "lw": THIN, "alpha": BOUND_ALPHA},
+    "tie": {"linestyle": (0, (1, 1.5)), "lw": THIN},
+    "unfit": {"linestyle": (0, (3, 1, 1, 1)), "lw": LINE},
 }
 
 
@@ -62,7 +64,7 @@ def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
     if "step" in roles:
         _widen(axes)
     dress(axes, panel.x.label, panel.y.label, panel.title)
-    if "gain" in roles:
+    if roles & set(GAINS):
         axes.set_ylim(bottom=min(1.0, axes.get_ylim()[0]))
     else:
         prefixed(axes, "y", panel.y.unit)
@@ -70,16 +72,18 @@ def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
 
 
 def _draw_series(axes: Axes, series: Series, look: Look) -> None:
-    """Full lines with markers; the bound is faint."""
+    """Full lines with markers; the bound is faint, and so is a gain that may be none."""
     marker, colour = look
     style: dict[str, Any] = {"lw": LINE, "marker": marker} | _MARKED
+    style["linestyle"] = _REDUCED_DASH if series.reduced else _WHOLE_DASH
     if series.role == "bound":
-        style = {"lw": THIN, "alpha": BOUND_ALPHA}
+        style = {"lw": THIN, "alpha": BOUND_ALPHA, "linestyle": style["linestyle"]}
+    elif series.role in ("tie", "unfit"):
+        style |= _KEYS[series.role]
     axes.plot(
         series.x,
         floats(series.y),
         color=colour,
-        ls=_REDUCED_DASH if series.reduced else _WHOLE_DASH,
         gid=f"{series.role} {series.of} {series.variant}",
         **style,
     )

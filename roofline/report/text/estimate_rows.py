@@ -118,8 +118,10 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> Row:
         row["Attainable"] = _attainable(whole)
     row["Bound"] = str(whole.bound) if whole.roofline_time_s else "-"
     row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
-    saved = headline(comparison, bracketed=lawful)
-    return row | ({"Saves": saved} if compared else {})
+    if not compared:
+        return row
+    saving, fits = (comparison.end_to_end, comparison.fits) if comparison else (None, True)
+    return row | {"Saves": headline(saving, bracketed=lawful, full_fits=bool(fits))}
 
 
 def _cell(value: object) -> str:

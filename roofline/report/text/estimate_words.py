@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import SupportsFloat
 
 from roofline.engine.axes import VARIED
-from roofline.engine.compare import Comparison
+from roofline.engine.compare import Saving
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import OpTotals, Totals
 from roofline.units import GIGA, si, significant
@@ -68,27 +68,31 @@ def has_laws(estimate: Counts) -> bool:
     return isinstance(estimate, Estimate) and estimate.end_to_end.attainable_time_s is not None
 
 
-def headline(comparison: Comparison | None, *, bracketed: bool) -> str:
+def headline(saving: Saving | None, *, bracketed: bool, full_fits: bool) -> str:
     """`2.1x (2.8x)`: attainable and, in brackets, roofline; `tie` inside the error band.
 
     bracketed: whether the roofline's stands in brackets even where it is all that is known.
+    full_fits: whether the unreduced prompt fits the device; marked where it does not.
     """
-    if comparison is None or comparison.speedup is None:
+    if saving is None or saving.roofline_speedup is None:
         return "-"
-    saving = comparison.end_to_end
-    assert saving.roofline_speedup is not None
     roofline = times(saving.roofline_speedup)
     if saving.attainable_speedup is None:
         text = f"({roofline})" if bracketed else roofline
     else:
         text = f"{'tie' if saving.tie else times(saving.attainable_speedup)} ({roofline})"
-    return text + ("" if comparison.fits else FULL_TOO_LARGE)
+    return text + ("" if full_fits else FULL_TOO_LARGE)
 
 
-def times(ratio: SupportsFloat) -> str:
-    """`7.9x`, `12.6x`, and, where two digits would hide it, `1.04x`."""
-    value = float(ratio)
-    return f"{significant(value, 3 if value >= 10 or 1 < value < 1.1 else 2)}x"
+def times(value: SupportsFloat) -> str:
+    """`7.9x`, `12.6x`, `1.04x`."""
+    return f"{ratio(value)}x"
+
+
+def ratio(value: SupportsFloat) -> str:
+    """`7.9`, `12.6`, and, where two digits would hide it, `1.04`."""
+    number = float(value)
+    return significant(number, 3 if number >= 10 or 1 < number < 1.1 else 2)
 
 
 def error_share(part: Totals) -> float:

@@ -12,8 +12,8 @@ from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Block, Bullets, Paragraph
-from roofline.report.text.estimate_words import ORIGINS, error_share, in_words
-from roofline.units import percent, si, significant
+from roofline.report.text.estimate_words import ORIGINS, error_share, in_words, ratio
+from roofline.units import percent, si
 
 MOST_TOLD, MOST_BRIEF = 6, 24
 """Up to so many deployments get a paragraph each, or a line; the tables have the rest."""
@@ -95,11 +95,6 @@ def duration(prompt: PricedPrompt) -> str:
 
 def _at_least(prompt: PricedPrompt, time_s: float) -> str:
     return si(time_s, "s") if prompt.has_laws else f"at least {si(time_s, 's')}"
-
-
-def ratio(value: float) -> str:
-    """`4.1`, `12.6`, and, where two digits would hide it, `1.04`."""
-    return significant(value, 2 if 1.1 <= value < 10 else 3)
 
 
 def faster(saving: Saving | None) -> str:
@@ -225,19 +220,18 @@ def _subject(one: PricedPrompt) -> str:
 
 def _grows(one: PricedPrompt, who: str) -> str:
     """What is left of the saving when an answer has been written."""
-    if one.generation is None:
+    answer = one.answer()
+    if answer is None:
         return ""
-    step = _at_least(one, one.decode_time_s[-1])
-    total = _at_least(one, float(one.generation_time_s[-1]))
-    length = int(one.output_tokens[-1])
+    step, total = _at_least(one, answer.last_step_s), _at_least(one, answer.time_s)
+    length = answer.output_tokens
     text = f"With an answer of {length} token{'s' if length > 1 else ''}, {who} takes {total}"
-    if one.whole is None:
-        return f"{text}, {step} a decode step."
-    whole, saved = one.whole, one.answer_saving
-    assert saved is not None
+    full = one.whole.answer() if one.whole else None
+    if full is None:
+        return f"{text}; its last decode step {step}."
     return (
-        f"{text}, {faster(saved.at(-1))}: a decode step takes {step}, "
-        f"{si(whole.decode_time_s[-1], 's')} with all visual tokens."
+        f"{text}, {faster(answer.saving)}: the last decode step takes {step}, "
+        f"{si(full.last_step_s, 's')} with all visual tokens."
     )
 
 
@@ -246,16 +240,16 @@ def _fits(one: PricedPrompt, who: str) -> str:
     needed, room = (si(size, "B") for size in _memory(one))
     if not one.fits:
         return f"It does not fit: it needs {needed} of {room}."
-    at_once = one.sequences_that_fit
-    if one.generation is None:
+    at_once, answer = one.sequences_that_fit, one.answer()
+    if answer is None:
         return f"It needs {needed} of {room}; {at_once} such images fit at once."
     before = f", {one.whole.sequences_that_fit} without reduction" if one.whole else ""
     text = f"Before the answer, {who} needs {needed} of {room}; "
     text += f"{at_once} such prompts fit at once{before}."
     if one.whole and not one.whole.fits:
         text += f" With all visual tokens it does not fit: {si(_memory(one.whole)[0], 'B')}."
-    if not one.answer_fits:
-        text += f" With the answer it does not fit: {si(one.answer_memory_bytes, 'B')}."
+    if not answer.fits:
+        text += f" With the answer it does not fit: {si(answer.memory_bytes, 'B')}."
     return text
 
 
@@ -271,7 +265,7 @@ def _span(study: Study) -> str:
         (deployment, prompt) for deployment in study.deployments for prompt in deployment.prompts
     ]
     full = {id(prompt): f"{name(where, study)}, {how(prompt)}" for where, prompt in places}
-    by_time = sorted(study.prefills, key=lambda c: c.predicted_time_s)
+    by_time = sorted(study.prompts, key=lambda c: c.predicted_time_s)
     first, last = by_time[0], by_time[-1]
     text = (
         f"{len(by_time)} prompts: prefill takes from {duration(first)} "
@@ -313,8 +307,7 @@ def fronts_by_place(study: Study) -> dict[str, list[Front]]:
     """Fronts of all benchmarks by device, precision, and the counts that vary."""
     groups: dict[str, list[Front]] = {}
     for front in study.fronts:
-        prefill = {n: v for n, v in front.inputs.items() if n != "output_tokens"}
-        words = [front.hardware, front.quant, *_counts_that_vary(prefill, study)]
+        words = [front.hardware, front.quant, *_counts_that_vary(front.inputs, study)]
         groups.setdefault(", ".join(words), []).append(front)
     return groups
 

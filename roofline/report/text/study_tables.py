@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from roofline import units
 from roofline.engine.axes import COUNTS
-from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import (
     COSTS,
@@ -19,10 +19,10 @@ from roofline.explore.study import (
 )
 from roofline.records.published import unpriced
 from roofline.report.document import Table, table
-from roofline.report.text.estimate_words import FULL_TOO_LARGE
+from roofline.report.text.estimate_words import FULL_TOO_LARGE, error_share, headline
 from roofline.report.text.record import share, shown
-from roofline.report.text.study_answers import band, method, ratio
-from roofline.units import percent, si, significant
+from roofline.report.text.study_answers import band, method
+from roofline.units import si, significant
 
 FASTER = (
     " Faster: than with all visual tokens, by the predicted time and, in brackets, at the "
@@ -51,7 +51,11 @@ def costs(study: Study) -> tuple[Table, ...]:
             }
             | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
             | (
-                {"Faster": _faster(c.saving, full_fits=not c.whole or c.whole.fits)}
+                {
+                    "Faster": headline(
+                        c.saving, bracketed=attainable, full_fits=not c.whole or c.whole.fits
+                    )
+                }
                 if compared
                 else {}
             )
@@ -77,7 +81,7 @@ def parts(study: Study) -> tuple[Table, ...]:
     for c, who in _identified(study):
         row = dict(who)
         for part in order:
-            row[_PARTS[part]] = _part(c.estimate.components.get(part), c.predicted_time_s)
+            row[_PARTS[part]] = _part(c.estimate.components.get(part), c.estimate.end_to_end)
         rows.append(row)
     kind = "Attainable" if _has_laws(study) else "Roofline"
     caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
@@ -139,26 +143,32 @@ def memory(study: Study) -> tuple[Table, ...]:
 
 
 def answers(study: Study) -> tuple[Table, ...]:
-    """Decode steps, and prompt with answer at the longest."""
-    rows = []
-    columns = {**_PROMPT, "Output": lambda c: f"{int(c.output_tokens[-1])}"}
+    """Decode steps, and prompt with answer at each length asked."""
+    rows, attainable = [], _has_laws(study)
     prompts = [c for c in study.prompts if c.generation is not None]
-    for c, who in zip(prompts, _without_constants(prompts, columns), strict=True):
-        total_s = c.generation_time_s[-1]
-        saved = None if c.answer_saving is None else c.answer_saving.at(-1)
-        rows.append(
-            who
-            | {
-                "First step": _time(c, c.decode_time_s[0]),
-                "Last step": _time(c, c.decode_time_s[-1]),
-                "Prefill": percent(c.predicted_time_s / total_s),
-                "Prompt and answer": _time(c, total_s),
-                "Faster": _faster(saved, full_fits=not c.whole or c.whole.answer_fits),
-                "Memory": si(c.answer_memory_bytes, "B"),
-                "Fits": "yes" if c.answer_fits else "no",
-            }
-        )
-    length = " or ".join(map(str, study.inputs["output_tokens"]))
+    lengths = study.inputs["output_tokens"]
+    for c, who in zip(prompts, _without_constants(prompts, _PROMPT), strict=True):
+        for length in lengths:
+            answer, full = c.answer(length), c.whole and c.whole.answer(length)
+            assert answer is not None
+            rows.append(
+                who
+                | ({"Output": str(length)} if len(lengths) > 1 else {})
+                | {
+                    "First step": _time(c, c.decode_time_s[0]),
+                    "Last step": _time(c, answer.last_step_s),
+                    "Prefill": units.share(
+                        c.predicted_time_s / answer.time_s, error_share(c.estimate.end_to_end)
+                    ),
+                    "Prompt and answer": _time(c, answer.time_s),
+                    "Faster": headline(
+                        answer.saving, bracketed=attainable, full_fits=not full or full.fits
+                    ),
+                    "Memory": si(answer.memory_bytes, "B"),
+                    "Fits": "yes" if answer.fits else "no",
+                }
+            )
+    length = " or ".join(map(str, lengths))
     caption = (
         f"An answer of {length} tokens. Prefill: its share of the time of both. Memory: when the "
         f"answer has been written.{_bounds(study)}"
@@ -259,7 +269,11 @@ _DEPLOYMENT: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
-    **{axis.title: _input(axis.name) for axis in COUNTS if axis.name != "visual_tokens"},
+    **{
+        axis.title: _input(axis.name)
+        for axis in COUNTS
+        if axis.name not in ("visual_tokens", "output_tokens")
+    },
 }
 _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
@@ -276,8 +290,8 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
 
 
 def _identified(study: Study) -> list[tuple[PricedPrompt, dict[str, str]]]:
-    """Every prefill, and what tells it from the others."""
-    found = study.prefills
+    """Every prompt, and what tells it from the others."""
+    found = study.prompts
     return list(zip(found, _without_constants(found, _PROMPT), strict=True))
 
 
@@ -315,22 +329,13 @@ def _time(prompt: PricedPrompt, time_s: float) -> str:
     return f"{'' if prompt.has_laws else '≥ '}{si(time_s, 's')}"
 
 
-def _part(part: Totals | None, whole_s: float) -> str:
+def _part(part: Totals | None, whole: Totals) -> str:
     if part is None:
         return "-"
     time_s = float(part.predicted_time_s)
     bound = "≥ " if part.attainable_time_s is None else ""
-    return f"{bound}{si(time_s, 's')}, {percent(time_s / whole_s)}"
-
-
-def _faster(saving: Saving | None, *, full_fits: bool) -> str:
-    """`2.1x`; `tie` inside the error band; marked where all visual tokens do not fit."""
-    if saving is None or saving.speedup is None:
-        return "-"
-    text = "tie" if saving.tie else f"{ratio(float(saving.speedup))}x"
-    if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
-        text += f" ({ratio(float(saving.roofline_speedup))}x)"
-    return text + ("" if full_fits else FULL_TOO_LARGE)
+    of_all = units.share(time_s / float(whole.predicted_time_s), error_share(part))
+    return f"{bound}{si(time_s, 's')}, {of_all}"
 
 
 def _energy(prompt: PricedPrompt) -> str:
