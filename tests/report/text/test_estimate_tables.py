@@ -347,13 +347,13 @@ class TestOps:
             "vision": {"matmul_type": "fp16"},
             "llm": estimated(totals(1.0)).device["peaks"]["llm"] | {"matmul_type": "int8"},
         }
-        one = estimated(totals(1.0), ops=self.FOUND, device={"peaks": peaks})
+        one = estimated(totals(2.0), ops=self.FOUND, device={"peaks": peaks})
         text = page(one, per_op=True)
         headers = ["Op", "Count", "FLOPs", "Traffic", "Roofline", "Share", "Bound"]
         assert grids(text)[-3:] == [
-            [headers, ["fc1", "3", "12.0 G", "1.00 GB", "100 ms", "10.0 %", "compute"]],
+            [headers, ["fc1", "3", "12.0 G", "1.00 GB", "100 ms", "5.00 %", "compute"]],
             [headers, ["q_proj 3-31", "29", "10.0 G", "1.00 GB", "300 ms", "400 ms", "memory"]],
-            [headers, ["q_proj", "1", "20.0 G", "1.00 GB", "600 ms", "60.0 %", "memory"]],
+            [headers, ["q_proj", "1", "20.0 G", "1.00 GB", "600 ms", "30.0 %", "memory"]],
         ]
         for title in (
             "vision, prefill, on d at its fp16 peak",
