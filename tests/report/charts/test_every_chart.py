@@ -77,6 +77,7 @@ def test_a_chart_is_plain_data(name: str, one: Study, scored: Study, recorded: S
         assert bool(panel.series or panel.bars) is not bool(panel.empty_because)
         for series in panel.series:
             assert len(series.x) == len(series.y)
+            assert name == "answer" or not series.reduced  # nobody else tells prompts apart
             for more in (series.low, series.high, series.shares, series.origins):
                 assert len(more) in (0, len(series.x))
     known = {entry.of for entry in chart.legend}
