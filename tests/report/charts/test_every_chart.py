@@ -77,6 +77,7 @@ def test_a_chart_is_plain_data(name: str, one: Study, scored: Study, recorded: S
         assert bool(panel.series or panel.bars) is not bool(panel.empty_because)
         for series in panel.series:
             assert len(series.x) == len(series.y)
+            assert name == "answer" or not series.reduced  # nobody else tells prompts apart
             for more in (series.low, series.high, series.shares, series.origins):
                 assert len(more) in (0, len(series.x))
     known = {entry.of for entry in chart.legend}
@@ -131,6 +132,16 @@ def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None
             )
         )
     assert list(report_charts()) == ["c", "b", "a"]
+
+
+def test_a_chart_without_a_place_is_among_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, beside those whose place is 0."""
+    monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
+    for name, given in (("c", {"place": 0}), ("b", {}), ("a", {"place": 0}), ("0", {"place": 1})):
+        register(
+            ReportChart(name=name, title=name, of=lambda found: charted("time", found), **given)
+        )
+    assert list(report_charts()) == ["a", "b", "c", "0"]
 
 
 def test_a_chart_needs_no_matplotlib() -> None:

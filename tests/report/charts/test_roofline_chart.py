@@ -302,6 +302,17 @@ def test_slopes_and_ceilings_end_at_the_axes() -> None:
     ]
 
 
+def test_a_cache_is_in_the_legend_where_a_device_has_one() -> None:
+    """And other types where any are not in use."""
+    chart = charted(NAME, studied(made_up(("llm", "a", 1e9, 1e9, 1.0))))
+    assert [(entry.role, entry.label, entry.of) for entry in chart.legend] == [
+        ("component", "LLM", "llm"),
+        ("moved", "all visual tokens", ""),
+        ("op", "fewest; area: share of time", ""),
+        ("ceiling", "roofs in use", ""),
+    ]
+
+
 def test_the_share_that_memory_binds_is_what_compute_does_not() -> None:
     whole = prompt(100, totals(1.0, compute_s=0.75))
     kept = prompt(20, totals(0.5, compute_s=0.1), whole=whole, reducer="r")

@@ -369,6 +369,7 @@ class TestForPrograms:
     def test_json_is_one_document_or_a_list(self) -> None:
         several = [analyze("llava-1.5-7b", "v100", visual_tokens=n) for n in (40, 50)]
         assert json.loads(render(several[:1], "json")) == several[0].to_dict()
+        assert render(several[:1], "json").startswith('{\n  "inputs": {\n    "model"')
         assert json.loads(render(several, "json", per_op=True)) == [
             one.to_dict(per_op=True) for one in several
         ]

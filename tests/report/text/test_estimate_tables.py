@@ -9,6 +9,7 @@ from made_up_prompts import GB, against, estimated, op, reduced_by, totals
 
 from roofline import count
 from roofline.engine.estimate import Counts, Estimate
+from roofline.report.text.estimate_words import band, times
 from roofline.report.text.estimates import render
 from roofline.units import si, significant
 
@@ -346,13 +347,13 @@ class TestOps:
             "vision": {"matmul_type": "fp16"},
             "llm": estimated(totals(1.0)).device["peaks"]["llm"] | {"matmul_type": "int8"},
         }
-        one = estimated(totals(1.0), ops=self.FOUND, device={"peaks": peaks})
+        one = estimated(totals(2.0), ops=self.FOUND, device={"peaks": peaks})
         text = page(one, per_op=True)
         headers = ["Op", "Count", "FLOPs", "Traffic", "Roofline", "Share", "Bound"]
         assert grids(text)[-3:] == [
-            [headers, ["fc1", "3", "12.0 G", "1.00 GB", "100 ms", "10.0 %", "compute"]],
+            [headers, ["fc1", "3", "12.0 G", "1.00 GB", "100 ms", "5.00 %", "compute"]],
             [headers, ["q_proj 3-31", "29", "10.0 G", "1.00 GB", "300 ms", "400 ms", "memory"]],
-            [headers, ["q_proj", "1", "20.0 G", "1.00 GB", "600 ms", "60.0 %", "memory"]],
+            [headers, ["q_proj", "1", "20.0 G", "1.00 GB", "600 ms", "30.0 %", "memory"]],
         ]
         for title in (
             "vision, prefill, on d at its fp16 peak",
@@ -378,3 +379,32 @@ class TestOps:
         text = page(count("llava-1.5-7b", visual_tokens=40), per_op=True)
         assert "\n\nllm, prefill\n\n" in text
         assert grids(text)[-1][0] == ["Op", "Count", "FLOPs", "Traffic"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5, "0.50x"),
+        (1.0, "1.0x"),
+        (1.004, "1.00x"),
+        (1.0499, "1.05x"),
+        (1.0999, "1.10x"),
+        (1.1, "1.1x"),
+        (1.16, "1.2x"),
+        (9.54, "9.5x"),
+        (9.94, "9.9x"),
+        (10.0, "10.0x"),
+        (10.54, "10.5x"),
+        (123.4, "123x"),
+    ],
+)
+def test_ratios_have_three_digits_where_two_would_hide_them(value: float, shown: str) -> None:
+    assert times(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("error_s", "shown"), [(None, ""), (0.0, ""), (0.05, "±5 %"), (0.9, "±90 %")]
+)
+def test_a_band_is_the_error_as_a_share_of_the_time(error_s: float | None, shown: str) -> None:
+    assert band(totals(0.5, 1.0, error_s=error_s)) == shown
+    assert band(totals(0.5)) == ""

@@ -187,13 +187,13 @@ class TestOps:
         ]
 
     def test_an_untimed_op_is_not_slower_than_any_other(self, record: Made) -> None:
-        """Not even than those of hours."""
+        """Not even than those that take hours, or no time at all."""
         ops = [
             Achieved("llm", name, "linear", 1, 1, time_s, None, None)
-            for name, time_s in (("none", None), ("long", 7200.0), ("short", 1e-9))
+            for name, time_s in (("none", None), ("long", 7200.0), ("zero", 0.0), ("short", 1e-9))
         ]
         (found,) = tables(render_record(record(ops=ops), "md"))[-1:]
-        assert [row[0] for row in found[1:]] == ["long", "short", "none"]
+        assert [row[0] for row in found[1:]] == ["long", "short", "zero", "none"]
 
     def test_of_no_time_no_op_has_a_share(self, record: Made) -> None:
         ops = [
@@ -237,6 +237,10 @@ class TestComparison:
         one, other = record(), record(inputs={"batch": 8, "reducer": None})
         lines = render_comparison(["a", "b"], [one, other], "md").split("\n\n")[1]
         assert lines.splitlines() == ["- a: prumerge, batch 1", "- b: no reducer, batch 8"]
+
+    def test_json_has_names_as_they_are_written(self, record: Made) -> None:
+        text = render_comparison(["größer"], [record()], "json")
+        assert text.startswith('{\n "größer": {\n  "roofline_record"')
 
     def test_runs_alike_have_nothing_of_their_own(self, record: Made) -> None:
         assert render_comparison(["a", "b"], [record(), record()], "md").split("\n\n")[1][0] == "|"
