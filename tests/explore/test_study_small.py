@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_a_tower_by_itself_has_neither_curve_nor_answer() -> None:
     assert row.answer_saving is None
     assert row.whole is None
     assert row.output_tokens.size == row.generation_time_s.size == row.decode_time_s.size == 0
-    assert row.answer_memory_bytes == row.estimate.end_to_end.peak_memory_bytes
+    assert row.answer() is None
 
 
 def test_an_llm_of_no_lmm_is_priced_as_asked() -> None:
@@ -134,12 +135,24 @@ def test_names_come_once_and_in_order() -> None:
     assert [d.hardware for d in found.deployments] == ["v100", "h200"]
 
 
-def test_prefills_are_prompts_whatever_their_answers() -> None:
-    found = small(visual_tokens=[4, 6], output_tokens=[2, 4])
-    told = [(c.visual_tokens, max(c.output_tokens)) for c in found.prompts]
+def test_answers_of_several_lengths_are_of_the_same_prompts() -> None:
+    """Each as if it had been asked for alone, in whatever order."""
+    found = small(visual_tokens=[4, 6], output_tokens=[9, 2])
 
-    assert told == [(9, 2), (4, 2), (6, 2), (9, 4), (4, 4), (6, 4)]
-    assert found.prefills == found.prompts[:3]
+    assert found.inputs["output_tokens"] == [2, 9]
+    assert [c.visual_tokens for c in found.prompts] == [9, 4, 6]
+    for i, length in itertools.product(range(3), (2, 9)):
+        told = found.prompts[i].answer(length)
+        (alone,) = [small(visual_tokens=[4, 6], output_tokens=length).prompts[i].answer()]
+        assert told is not None
+        assert alone is not None
+        assert told.output_tokens == length
+        assert (told.saving is None) == (i == 0)
+        for name in ("time_s", "memory_bytes", "fits"):
+            assert getattr(told, name) == getattr(alone, name)
+        assert told.last_step_s == pytest.approx(alone.last_step_s, rel=1e-9)
+        if told.saving is not None and alone.saving is not None:
+            assert told.saving.to_dict() == alone.saving.to_dict()
 
 
 def test_answers_are_priced_in_half_octaves_and_one_step_before_their_end() -> None:
@@ -184,8 +197,11 @@ def test_an_answer_fits_to_the_last_byte() -> None:
         priced(memory_capacity_gib=held / 2**30) for held in (with_answer, with_answer - 1)
     )
 
-    assert room.answer_memory_bytes == with_answer > prompt
-    assert (room.answer_fits, less.answer_fits) == (True, False)
+    answers = room.answer(), less.answer()
+    assert answers[0] is not None
+    assert answers[1] is not None
+    assert answers[0].memory_bytes == with_answer > prompt
+    assert (answers[0].fits, answers[1].fits) == (True, False)
     assert room.fits
     assert less.fits  # the prompt does
 

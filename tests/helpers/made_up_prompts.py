@@ -208,22 +208,22 @@ def deployed(
     inputs = {
         name: value
         for name, value in prompts[0].estimate.inputs.items()
-        if name not in ("visual_tokens", "reducer", "stage", "attention", "accounting")
+        if name in ("model", "hardware", "quant", "text_tokens", "batch")
     }
-    lengths = [max(p.output_tokens, default=0) for p in prompts]
-    return Deployment(
-        inputs=inputs | {"output_tokens": int(max(lengths))}, prompts=prompts, curve=curve
-    )
+    return Deployment(inputs=inputs, prompts=prompts, curve=curve)
 
 
 def studied(*deployments: Deployment, **given: Any) -> Study:
     """A study of these; inputs: what was asked, of the axes that have several values."""
-    names = ("model", "hardware", "quant", "text_tokens", "batch", "output_tokens")
-    asked = {
+    names = ("model", "hardware", "quant", "text_tokens", "batch")
+    prompts = [p for deployment in deployments for p in deployment.prompts]
+    asked: dict[str, Any] = {
         name: list(dict.fromkeys(deployment.inputs[name] for deployment in deployments))
         for name in names
     }
-    counts = {p.visual_tokens: None for deployment in deployments for p in deployment.prompts}
+    lengths = {int(max(p.output_tokens)) for p in prompts if p.output_tokens.size}
+    asked["output_tokens"] = sorted(lengths)
+    counts = {p.visual_tokens: None for p in prompts}
     inputs = asked | {"visual_tokens": list(counts), "reducer": [], "attention": "flash"}
     fields: dict[str, Any] = {"inputs": inputs, "specs": {}} | given
     return Study(deployments=deployments, **fields)

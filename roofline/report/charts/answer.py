@@ -25,7 +25,11 @@ from roofline.units import si
 
 NAME, TITLE = "answer", "Decode steps and whole answers"
 NOT_REDUCED = "no prompt has fewer visual tokens"
-GAINS = {"gain": "", "tie": "tie: inside the error band", "unfit": "over a prompt that does not fit"}
+GAINS = {
+    "gain": "",
+    "tie": "tie: inside the error band",
+    "unfit": "over a prompt that does not fit",
+}
 """Roles of what a reducer gains, and what sets them apart, for the legend."""
 
 

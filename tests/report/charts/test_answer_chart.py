@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from artists import charted, labels, the_series
 from made_up import bare
-from made_up_prompts import deployed, prompt, studied, totals
+from made_up_prompts import GB, deployed, prompt, studied, totals
 
 import roofline
 from roofline.explore.study import Deployment, PricedPrompt, Study, study
@@ -183,26 +183,6 @@ def test_the_legend_and_the_words_are_those_of_what_is_shown() -> None:
     assert labels(charted(NAME, studied(made_up(True))))[-1] == "roofline bound"
 
 
-@pytest.mark.parametrize("lengths", [(4, 10), (10, 4)])
-def test_answers_of_several_lengths_are_whole_and_told_apart(lengths: tuple[int, int]) -> None:
-    """The axis ends at the longest, whichever was asked for first."""
-    found = [
-        deployed(prompt(9, totals(1.0), answers={0: totals(1.0), 1: totals(2.0), n: totals(n)}))
-        for n in lengths
-    ]
-    chart = charted(NAME, studied(*found))
-    assert [panel.x.limits for panel in chart.panels] == [(1, 10)] * 2
-    ends = [series.x[-1] for series in chart.panels[1].series]
-    assert ends == list(lengths)
-    first, second = lengths
-    assert chart.alt.endswith(
-        f" Prompt and {first} or {second} output tokens: m, d, fp16, {first} output tokens: "
-        f"{first}.00 s with 9; m, d, fp16, {second} output tokens: {second}.00 s with 9.".replace(
-            "10.00 s", "10.0 s"
-        )
-    )
-
-
 def test_the_legend_has_the_bound_where_any_device_has_laws() -> None:
     both = studied(made_up(False), made_up(True, hardware="e"))
     assert labels(charted(NAME, both))[-1] == "roofline bound"
@@ -215,3 +195,29 @@ def test_what_cannot_answer_has_no_panel() -> None:
     chart = charted(NAME, studied(tower, made_up(False), short))
     assert [panel.title for panel in chart.panels] == ["m, fp16", "", ""]
     assert not report_charts()[NAME].applies(studied(tower, short))
+
+
+def test_a_gain_is_a_tie_or_over_what_does_not_fit_where_it_is() -> None:
+    """3 s against 1; 4 to 3 and 9 to 8, known to 1.5 s; 30 to 3, but 103 GB of 100."""
+    full = [3.0, 3.0, 4.0, 9.0, 30.0]
+    kept = [1.0, 1.0, 3.0, 8.0, 3.0]
+
+    def answers(times_s: list[float], sizes_gb: list[float]) -> dict[int, Any]:
+        return {
+            length: totals(
+                0.5, time_s, error_s=1.5, weight_bytes=size * GB, device_memory_bytes=100 * GB
+            )
+            for length, (time_s, size) in enumerate(zip(times_s, sizes_gb, strict=True))
+        }
+
+    whole = prompt(100, totals(0.5, 3.0), answers=answers(full, [10, 10, 10, 100, 100]))
+    less = prompt(20, totals(0.5, 1.0), reducer="r", whole=whole, answers=answers(kept, [10] * 5))
+    chart = charted(NAME, studied(deployed(whole, less)))
+
+    found = {series.role: series.y for series in chart.panels[2].series}
+    assert found == {
+        "gain": (3.0, 4 / 3, None, None),
+        "tie": (None, 4 / 3, 9 / 8, 10.0),
+        "unfit": (None, None, None, 10.0),
+    }
+    assert labels(chart)[-2:] == ["tie: inside the error band", "over a prompt that does not fit"]

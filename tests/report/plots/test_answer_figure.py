@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from artists import charted, drawn, labels, legend, lines, the_line
 from made_up import bare
@@ -18,7 +19,7 @@ def test_lines_are_those_of_the_chart(attainable: Study) -> None:
         for series in panel.series:
             x, y = the_line(axes, f"{series.role} {series.of} {series.variant}")
             assert x.tolist() == list(series.x)
-            assert y.tolist() == list(series.y)
+            np.testing.assert_array_equal(y, np.asarray(series.y, dtype=float))
         assert axes.get_ylabel() == panel.y.label
         assert axes.get_xlabel() == "output tokens"
         assert axes.get_xlim() == panel.x.limits

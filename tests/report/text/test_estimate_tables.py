@@ -318,9 +318,11 @@ class TestSaving:
         assert "reducing takes 11 % of the time saved" in saving_of(one)
 
     @pytest.mark.parametrize(
-        ("tokens", "settles", "typical"), [(7, False, True), (7, True, False), (8, False, False)]
+        ("tokens", "settles", "default"), [(7, False, True), (7, True, False), (8, False, False)]
     )
-    def test_how_typical_the_count_is(self, tokens: int, settles: bool, typical: bool) -> None:
+    def test_a_reducer_s_default_has_its_source(
+        self, tokens: int, settles: bool, default: bool
+    ) -> None:
         full, kept = totals(0.6), totals(0.1)
         one = estimated(
             kept,
@@ -328,7 +330,7 @@ class TestSaving:
             comparison=against(full, kept),
             counts={"visual_tokens": tokens},
         )
-        end = "; 7 tokens an image is typical (section 3)" if typical else ""
+        end = "; 7 visual tokens are its default (section 3)" if default else ""
         assert saving_of(one) == f"r: 6.0x as fast end to end{end}"
 
     def test_without_a_comparison_nothing_is_saved(self) -> None:

@@ -231,8 +231,8 @@ class TestAnswers:
         """2.4 s of 10 tokens, of which the last two take 0.4 s."""
         text = told(deployed(with_answers(100, 1.2, 2.0, 2.4)))
         assert (
-            "With an answer of 10 tokens, the prompt takes at least 2.40 s, at least 200 ms a "
-            "decode step."
+            "With an answer of 10 tokens, the prompt takes at least 2.40 s; its last decode step "
+            "at least 200 ms."
         ) in text
 
     def test_a_reduced_one_stands_beside_all_visual_tokens(self) -> None:
@@ -241,7 +241,7 @@ class TestAnswers:
         text = told(deployed(whole, kept))
         assert (
             "With an answer of 10 tokens, r at 20 visual tokens takes at least 600 ms, 4.0 times "
-            "as fast: a decode step takes at least 50.0 ms, 400 ms with all visual tokens."
+            "as fast: the last decode step takes at least 50.0 ms, 400 ms with all visual tokens."
         ) in text
 
     def test_attainable_times_are_no_bounds(self) -> None:
@@ -256,7 +256,7 @@ class TestAnswers:
         answers = {0: totals(1.0), length: totals(1.0 + length / 2)}
         text = told(deployed(prompt(100, answers[0], answers=answers)))
         assert f"an answer of {said} the prompt takes at least" in text
-        assert ", at least 500 ms a decode step" in text
+        assert "; its last decode step at least 500 ms" in text
 
     def test_of_several_prompts_the_quickest_is_named(self) -> None:
         one, other = with_answers(100, 1.2, 2.0, 2.4), with_answers(20, 0.3, 0.5, 0.6)

@@ -142,14 +142,6 @@ class TestCosts:
         found = tables.costs(studied(deployed(whole, tie, gain)))
         assert column(found, "Faster") == ["-", "tie (2.0x)*", "2.0x (2.0x)*"]
 
-    def test_the_length_of_an_answer_does_not_repeat_a_prefill(self) -> None:
-        one, other = (
-            prompt(9, totals(0.1), answers={0: totals(0.1), n: totals(0.2)}) for n in (4, 8)
-        )
-        study = studied(deployed(one), deployed(other))
-        assert len(rows(tables.costs(study))) == 1
-        assert column(tables.answers(study), "Output") == ["4", "8"]
-
 
 class TestParts:
     def of(self, *parts: dict[str, Any]) -> Study:
@@ -166,17 +158,17 @@ class TestParts:
         assert rows(tables.parts(self.of(first, second))) == [
             {
                 "Visual": "100",
-                "Vision": "≥ 100 ms, 20 %",
+                "Vision": "≥ 100 ms, 20.0 %",
                 "Reduction": "-",
-                "Connector": "≥ 50.0 ms, 10 %",
-                "LLM": "≥ 350 ms, 70 %",
+                "Connector": "≥ 50.0 ms, 10.0 %",
+                "LLM": "≥ 350 ms, 70.0 %",
             },
             {
                 "Visual": "99",
                 "Vision": "-",
-                "Reduction": "≥ 25.0 ms, 5.0 %",
+                "Reduction": "≥ 25.0 ms, 5.00 %",
                 "Connector": "-",
-                "LLM": "≥ 475 ms, 95 %",
+                "LLM": "≥ 475 ms, 95.0 %",
             },
         ]
 
@@ -185,7 +177,7 @@ class TestParts:
         assert tables.parts(self.of({"llm": totals(0.2), "vision": totals(0.3)})) != ()
 
     def test_attainable_times_are_no_bounds(self) -> None:
-        parts = {"vision": totals(0.1, 0.2), "llm": totals(0.1, 0.6)}
+        parts = {"vision": totals(0.1, 0.2, error_s=0.02), "llm": totals(0.1, 0.6, error_s=0.06)}
         one = prompt(9, totals(0.2, 0.8), components=parts)
         (table,) = found = tables.parts(studied(deployed(one)))
         assert list(rows(found)[0].values()) == ["m", "200 ms, 25 %", "600 ms, 75 %"]
@@ -275,7 +267,7 @@ class TestAnswers:
                 "Reducer": "-",
                 "First step": "≥ 75.0 ms",
                 "Last step": "≥ 400 ms",
-                "Prefill": "30 %",
+                "Prefill": "30.0 %",
                 "Prompt and answer": "≥ 2.00 s",
                 "Faster": "-",
                 "Memory": "26.0 GB",
@@ -286,7 +278,7 @@ class TestAnswers:
                 "Reducer": "r",
                 "First step": "≥ 75.0 ms",
                 "Last step": "≥ 400 ms",
-                "Prefill": "9.7 %",
+                "Prefill": "9.68 %",
                 "Prompt and answer": "≥ 1.55 s",
                 "Faster": "1.3x*",
                 "Memory": "25.0 GB",
@@ -301,16 +293,23 @@ class TestAnswers:
         (table,) = found = tables.answers(studied(deployed(*pair(True))))
         assert column(found, "Prompt and answer") == ["2.20 s", "1.80 s"]
         assert column(found, "Faster") == ["-", "1.2x (1.3x)"]
-        assert column(found, "Prefill") == ["36 %", "22 %"]
+        assert column(found, "Prefill") == ["36.4 %", "22 %"]
         assert column(found, "Fits") == ["yes", "yes"]
         assert "≥" not in table.caption
 
     def test_several_lengths_are_named(self) -> None:
-        one, other = (
-            prompt(9, totals(0.1), answers={0: totals(0.1), n: totals(0.2)}) for n in (4, 8)
-        )
-        (table,) = tables.answers(studied(deployed(one), deployed(other)))
+        """A row for each: 100 and 200 ms for 4 and 8 tokens behind a prompt of 100."""
+        times = {0: totals(0.1), 4: totals(0.2), 8: totals(0.3, weight_bytes=98 * GB)}
+        study = studied(deployed(prompt(9, totals(0.1), answers=times)))
+        study.inputs["output_tokens"] = [4, 8]
+        (table,) = found = tables.answers(study)
         assert table.caption.startswith("An answer of 4 or 8 tokens.")
+        assert column(found, "Output") == ["4", "8"]
+        assert column(found, "Last step") == ["≥ 25.0 ms"] * 2
+        assert column(found, "Prompt and answer") == ["≥ 200 ms", "≥ 300 ms"]
+        assert column(found, "Prefill") == ["50.0 %", "33.3 %"]
+        assert column(found, "Memory") == ["13.0 GB", "101 GB"]
+        assert column(found, "Fits") == ["yes", "no"]
 
     def test_what_cannot_answer_is_no_row(self) -> None:
         tower = prompt(9, totals(0.1), kind="vision", model="v")
