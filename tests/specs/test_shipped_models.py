@@ -66,12 +66,12 @@ def test_names_and_aliases_are_unambiguous() -> None:
 @pytest.mark.parametrize(
     "model", [m for m in all_models() if isinstance(m, Lmm)], ids=lambda m: m.name
 )
-def test_parts_of_an_lmm_exist(model: Model) -> None:
-    work = lay_out(model)
+def test_the_parts_of_an_lmm_are_those_that_its_file_names(model: Model) -> None:
+    work, file = lay_out(model), raw(FILES[0].with_name(f"{model.name}.yaml"))
 
-    assert work.vision is not None
-    assert work.connector is not None
-    assert work.llm is not None
+    for key, spec in (("vision", work.vision), ("connector", work.connector), ("llm", work.llm)):
+        assert spec is not None
+        assert spec.name == part(file, key)["name"]
 
 
 def part(whole: dict[str, Any], key: str) -> dict[str, Any]:
