@@ -26,8 +26,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
     omit=[axis.name for axis in AXES if axis.name not in ("model", "reducer", "visual_tokens")],
     helps={
         "model": "LMM by name or YAML file; see `roofline models`. Default: llava-1.5-7b.",
-        "reducer": "prumerge, prumerge+, sequential, spatial, fastervlm, visionzip, divprune, "
-        "tome, ats, evit or crossget. Default: prumerge and prumerge+.",
+        "reducer": "Token reducer that acts before the LLM, such as prumerge or tome. Default: "
+        "prumerge and prumerge+.",
         "visual_tokens": "Tokens to come out. Default: the method's own rule, or a quarter if it "
         "has none.",
     },

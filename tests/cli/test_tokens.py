@@ -173,15 +173,6 @@ def test_what_is_missing_is_named_with_its_remedy(
     assert not (tmp_path / "tokens.png").exists()
 
 
-def test_the_help_lists_every_reducer_that_can_be_drawn(call: Cli) -> None:
-    text = call("tokens", "--help").out.replace("\n", " ")
-
-    for name in reducers.names():
-        assert (f"{name}," in text or f"{name}." in text or f" {name} " in text) == (
-            reducers.find(name).site != "llm"
-        ), name
-
-
 def assert_one_line(code: int, out: str, err: str, hint: str) -> None:
     assert (code, out) == (2, "")
     assert err.startswith("roofline: error: ")

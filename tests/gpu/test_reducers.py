@@ -6,13 +6,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from roofline.torch_side.reduce.methods import reduce_tokens  # noqa: E402  # torch may be missing
+from roofline import reducers  # noqa: E402  # torch may be missing
+from roofline.torch_side.reduce.methods import reduce_tokens  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
-METHODS = ["prumerge", "prumerge+", "sequential", "spatial", "fastervlm", "visionzip", "divprune"]
+METHODS = [name for name in reducers.names() if reducers.find(name).site == "features"]
 
 
 def features(device: str) -> tuple[torch.Tensor, ...]:

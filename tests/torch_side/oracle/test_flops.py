@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import roofline
-from roofline.specs.catalog import load_model
+from roofline.specs.catalog import all_models, load_model
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 torch = pytest.importorskip("torch")
@@ -21,7 +21,7 @@ transformers = pytest.importorskip("transformers")
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402  # torch may be missing
 
-LANGUAGE_MODELS = ["vicuna-7b", "vicuna-13b", "llama-2-7b", "llama-3-8b"]
+LANGUAGE_MODELS = [model.name for model in all_models() if isinstance(model, LanguageModel)]
 
 
 def language_config(name: str, **overrides: Any) -> Any:

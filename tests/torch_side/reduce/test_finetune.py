@@ -12,22 +12,15 @@ import torch
 from torch import Tensor
 
 import roofline
+from roofline import reducers
 
 Prompts = Callable[..., dict[str, Tensor]]
 
 PATCHES, IMAGE = 36, 500
 EXAMPLE = Path(__file__).parents[3] / "examples" / "finetune_lora.py"
 OPTIONS: dict[str, dict[str, Any]] = {
-    "prumerge": {},
-    "prumerge+": {},
-    "visionzip": {"count": 12},
-    "divprune": {"count": 12},
-    "tome": {"count": 12},
-    "ats": {"count": 12},
-    "evit": {"count": 12},
-    "crossget": {"count": 12},
-    "fastv": {},
-}
+    name: {} if reducers.find(name).site == "llm" else {"count": 12} for name in reducers.names()
+} | {"prumerge": {}, "prumerge+": {}}
 
 
 def labelled(given: dict[str, Tensor]) -> dict[str, Tensor]:

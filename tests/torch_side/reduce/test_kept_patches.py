@@ -35,7 +35,7 @@ from roofline.torch_side.reduce.methods.base import ReducerError, Reduction, cla
 SIDE, PIXELS, PLACEHOLDER = 6, 84, 500
 PATCHES = SIDE**2
 DRAWABLE = [name for name in reducers.names() if reducers.find(name).site != "llm"]
-COUNTED = {"sequential", "spatial", "fastervlm", "visionzip", "divprune"}
+COUNTED = {name for name in DRAWABLE if reducers.find(name).needs_count}
 
 
 @pytest.fixture(scope="module")
