@@ -67,7 +67,6 @@ def descend(
         weighted = slope / np.sqrt(1 + (residual / NOISE) ** 2)[:, None]
         curvature = weighted.T @ slope + np.diag(precision)
         gradient = weighted.T @ residual + precision * (x - model.start)
-        gain = 0.0
         while damping < 1e6:
             lift = damping * (np.diag(np.diag(curvature)) + 1e-6 * np.eye(x.size))
             step = -np.linalg.solve(curvature + lift, gradient)

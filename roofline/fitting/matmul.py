@@ -139,14 +139,22 @@ def _most_promising(
     """
     if len(candidates) == 1:
         return candidates[0], None
-    spare = data.m.size > _TRIAL_ROWS
-    if spare:
-        data = data.where(~held_out(data.n, data.k)[0])
-        data = data.where(held_out(data.k, data.n)[0])
+    some = _trial(data)
+    data = data if some is None else some
     models = [_MatmulFit(data, candidate) for candidate in candidates]
     fits = [descend(model, model.measured) for model in models]
     best = min(range(len(fits)), key=lambda i: fits[i][1])
-    return candidates[best], fits[best][0] if spare else None
+    return candidates[best], None if some is None else fits[best][0]
+
+
+def _trial(data: _MatmulTimes) -> _MatmulTimes | None:
+    """Some shapes beside those that measure the error; None where each of them may be needed."""
+    tests = held_out(data.n, data.k)
+    if data.m.size <= _TRIAL_ROWS or len(tests) != 1:
+        return None
+    rest = data.where(~tests[0])
+    trials = held_out(rest.k, rest.n)
+    return rest.where(trials[0]) if len(trials) == 1 else None
 
 
 def _best(model: _MatmulFit, first: Array | None) -> Array:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from made_up import bare
 from msgspec.structs import replace
 
 import roofline
-from roofline.device.borrowed import laws_of
 from roofline.device.kernel_types import MATMUL_KERNELS, kernel_roof
-from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.roof import Roof
 from roofline.errors import UnsupportedModeError
 from roofline.specs.catalog import load_hardware
-from roofline.specs.sourced import Peak, Sourced
+from roofline.specs.sourced import Peak
 
 
 @pytest.mark.parametrize(
@@ -106,33 +102,6 @@ def test_a_roof_has_what_the_file_says_and_a_unit_without_cache_where_it_says_no
 def test_the_bound_is_the_slower_of_computing_and_moving() -> None:
     roof = Roof(flops_per_s=100.0, bytes_per_s=10.0, units=1, cache_bytes=0)
     assert list(roof.seconds([200.0, 200.0], [10.0, 50.0])) == [2.0, 5.0]  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("launch", "expected"), [(6.5, 6.5), (None, 4.0)])
-def test_unmeasured_vector_ops_take_four_fifths_of_the_bandwidth_and_a_launch(
-    launch: float | None, expected: float
-) -> None:
-    """Copies and triads reach 80 to 90 %; launches take 3 µs on new cards, 8 on old ones."""
-    overhead = None if launch is None else Sourced(value=launch, source="datasheet")
-    laws = laws_of(replace(load_hardware("a40"), launch_overhead_us=overhead))
-    assert laws is not None
-    law = laws.of(PointwiseLaw)["default"]
-    assert (law.launch_us, law.rows) == (expected, 0)
-    assert law.bandwidth_gb_per_s == pytest.approx(0.8 * 696)
-
-
-def test_a_device_that_is_no_relation_of_its_source_errs_as_such() -> None:
-    """Without a compute capability on either side, nothing says that they are alike."""
-    a40 = load_hardware("a40")
-    known, unknown = (
-        laws_of(replace(a40, laws_from="a100", compute_capability=capability))
-        for capability in ("8.0", None)
-    )
-    assert known is not None
-    assert unknown is not None
-    for family in ("matmul", "attention"):
-        like, unlike = (dict[str, Any](laws.families[family])["bf16"] for laws in (known, unknown))
-        assert like.p90_error_percent < unlike.p90_error_percent
 
 
 def test_a_ridge_point_is_flops_over_bytes() -> None:

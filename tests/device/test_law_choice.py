@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 import roofline
-from roofline.device.law_choice import LawChoice
+from roofline.device.law_choice import LawChoice, for_type
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
@@ -21,6 +21,7 @@ from roofline.engine.estimate import Estimate
 from roofline.engine.layout import lay_out
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals
+from roofline.errors import UnsupportedModeError
 from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_hardware, load_quantization
 from roofline.specs.hardware import Hardware
@@ -125,7 +126,8 @@ def test_laws_fill_the_units_and_the_cache_that_the_file_gives(known: bool) -> N
     unknown: dict[str, Any] = {} if known else {"sm_count": None, "l2_cache_mib": None}
     # weights of up_proj are 90 MB, half in the 40 MiB of a cache twice as large
     cached: dict[str, Any] = {"cached_bandwidth_ratio": 4.0, "cached_weights_share": 2.0}
-    laws = LAWS.updated(matmul={"bf16": replace(matmul_law(2.0), **cached)})
+    law = replace(matmul_law(2.0), wave_overhead=0.2, **cached)
+    laws = LAWS.updated(matmul={"bf16": law})
     found = op(estimate(device(laws, **unknown)), "up_proj").attainable_time_s
     units, cache = (108, 40 * 2**20) if known else (1, 0)
     up = matmul_seconds(
@@ -293,6 +295,7 @@ def test_a_shape_that_no_law_goes_for_has_none() -> None:
 
     assert laws.law(replace(up, shape=None)) is None
     assert laws.seconds(replace(up, shape=None)) is None
+    assert laws.seconds(replace(up, shape=None, launches=3)) is None
 
 
 def test_a_vector_op_computes_matrix_products_and_all_else_at_the_vector_peak() -> None:
@@ -321,3 +324,67 @@ def test_a_matmul_of_one_shape_takes_as_long_wherever_it_is_asked_for() -> None:
     assert at(40.0, 40.0, 40.0).tolist() == [one] * 3
     assert at(40.0, 5000.0).tolist() == pytest.approx([one, other], rel=1e-14)
     assert at(5000.0, 5000.0).tolist() == [other] * 2
+
+
+def test_each_law_says_where_it_is_from_or_else_all_of_them_do() -> None:
+    borrowed = replace(matmul_law(2.0), origin="typical")
+    found = estimate(device(LAWS.updated(matmul={"bf16": borrowed})))
+
+    assert op(found, "up_proj").attainable_origin == "typical"
+    assert op(found, "input_layernorm").attainable_origin == "measured"
+    assert op(found, "attention").attainable_origin == "measured"
+
+
+@pytest.mark.parametrize(
+    ("known", "data_type", "expected"),
+    [
+        (("fp16", "bf16", "fp32"), "fp16", "fp16"),
+        (("fp32", "bf16"), "fp16", "bf16"),  # tensor cores take both at one rate
+        (("fp32", "fp16"), "bf16", "fp16"),
+        (("bf16", "fp8", "w8a8"), "int8", "w8a8"),  # one kernel by two names
+        (("bf16", "fp8"), "int8", "fp8"),
+        (("bf16", "w8a8"), "fp8", "w8a8"),
+        (("w8a8", "fp32", "fp16", "bf16"), "int4", "bf16"),  # what everybody measures
+        (("w8a8", "fp32"), "int4", "fp32"),
+        (("w8a16", "w4a16"), "int4", "w8a16"),  # else the first
+    ],
+)
+def test_the_likest_law_is_of_one_rate_or_else_a_widespread_one(
+    known: tuple[str, ...], data_type: str, expected: str
+) -> None:
+    assert for_type({name: name for name in known}, data_type) == expected
+
+
+def test_matmuls_of_attention_go_by_the_type_of_attention() -> None:
+    """Of a mode whose eager scores and values are in 16 bits, and whose linear layers are in 8."""
+    laws = LAWS.updated(matmul={"bf16": matmul_law(2.0), "w8a8": matmul_law(50.0)})
+    (counts,) = exact.count(lay_out("vicuna-7b", attention="eager"), load_quantization("int8"))
+    counts = replace(counts, attention_types=("bf16",))
+    peaks = component_peaks(device(laws), counts, "int8")
+    choice = LawChoice(device(laws), laws, counts, peaks)
+    launch_us = {
+        (row.unit, law.launch_us)
+        for row in counts.rows
+        if isinstance(law := choice.law(row), MatmulLaw)
+    }
+    assert launch_us == {("matmul", 50.0), ("attention", 2.0)}
+
+
+@pytest.mark.parametrize(("own", "expected"), [(True, 19.5e12), (False, 312e12)])
+def test_vector_ops_have_a_peak_of_their_own_unless_a_convention_has_but_one(
+    own: bool, expected: float
+) -> None:
+    (counts,) = exact.count(lay_out("vicuna-7b"), load_quantization("bf16"))
+    peaks = component_peaks(device(), replace(counts, vector_peak=own), "bf16")
+    assert peaks.vector_flops_per_s == expected
+
+
+def test_a_mode_without_a_peak_is_refused_with_those_that_have_one() -> None:
+    """A V100 has fp16 tensor cores, fp32 and dp4a; what falls back to those is served, too."""
+    (counts,) = exact.count(lay_out("vicuna-7b"), load_quantization("fp8"))
+    message = r"^v100 has no fp8 peak, which fp8 computes in; it serves (.*)$"
+    with pytest.raises(UnsupportedModeError, match=message) as caught:
+        component_peaks(load_hardware("v100"), counts, "fp8")
+    assert str(caught.value).split("serves ")[1].split(", ") == [
+        *("fp32", "fp16", "int8", "int4", "w8a16", "w4a16")
+    ]

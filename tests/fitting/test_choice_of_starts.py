@@ -95,6 +95,25 @@ def test_of_more_than_2000_rows_only_some_try_the_starts(
     assert len(sizes) == 2
 
 
+@pytest.mark.parametrize("shapes", [1, 2, 13])
+def test_few_shapes_are_all_tried_however_many_rows_there_are(
+    monkeypatch: pytest.MonkeyPatch, shapes: int
+) -> None:
+    """Each of them is held out in turn, so that none can be spared; 13 leave 12 or fewer."""
+    m, n = (a.ravel() for a in np.meshgrid(np.arange(1.0, 2002.0), np.arange(1.0, shapes + 1)))
+    data = matmul._MatmulTimes(ROOF, "bf16", m, n, np.ones(m.size), np.ones(m.size))
+    models: list[Spied] = []
+
+    def fit(model: Spied, measured: Any) -> tuple[Any, float]:
+        models.append(model)
+        return np.zeros(1), 1.0
+
+    monkeypatch.setattr(matmul, "_MatmulFit", Spied)
+    monkeypatch.setattr(matmul, "descend", fit)
+    assert matmul._most_promising(data, (GPU, UNSPLIT)) == (GPU, None)
+    assert [model.data.m.size for model in models] == [m.size] * 2
+
+
 def test_a_single_library_needs_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matmul, "descend", None)
     assert matmul._most_promising(table(GPU), (CPU,)) == (CPU, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,16 +33,16 @@ class Shift:
     """Its true slope is 1."""
 
 
-def loss(x: float, measured: Array, start: float, spread: float) -> float:
+def loss(x: Any, measured: Sequence[float], start: float, spread: float) -> Any:
     """Soft L1 of relative errors and the prior, row by row, as the paper on robust loss has it:
     2 s² (√(1 + (e/s)²) − 1) with the scale s of the noise.
     """
     total = (NOISE / spread) ** 2 * (x - start) ** 2
     for one in measured:
         ratio = np.exp(x - one)
-        error = ratio - 1 if ratio <= 2 else 1 + 2 * np.log(ratio / 2)
-        total += 2 * NOISE**2 * (np.sqrt(1 + (error / NOISE) ** 2) - 1)
-    return float(total)
+        error = np.where(ratio <= 2, ratio - 1, 1 + 2 * np.log(ratio / 2))
+        total = total + 2 * NOISE**2 * (np.sqrt(1 + (error / NOISE) ** 2) - 1)
+    return total
 
 
 @pytest.mark.parametrize(
@@ -61,10 +62,10 @@ def test_the_least_loss_is_that_of_a_search(
     model.rows = len(measured)
     x, best = descend(model, np.array(measured))
     grid = np.linspace(-5, 5, 20_001)
-    losses = [loss(each, np.array(measured), start, spread) for each in grid]
+    losses = loss(grid, measured, start, spread)
 
     assert x[0] == pytest.approx(grid[int(np.argmin(losses))], abs=2e-3)
-    assert best == pytest.approx(loss(float(x[0]), np.array(measured), start, spread), rel=1e-9)
+    assert best == pytest.approx(loss(x[0], measured, start, spread), rel=1e-9)
     assert best <= min(losses) * (1 + 1e-4)
 
 
@@ -179,7 +180,7 @@ def test_it_ends_where_a_step_gains_next_to_nothing() -> None:
     model = Shift(0.02, 1.0)
     model.rows = 3
     _, best = descend(model, np.array([0.0, 0.01, 0.05]))
-    assert best == pytest.approx(min(loss(each, [0.0, 0.01, 0.05], 0.02, 1.0) for each in FINE))
+    assert best == pytest.approx(min(loss(FINE, [0.0, 0.01, 0.05], 0.02, 1.0)))
     assert 3 <= len(model.settled) <= 7
 
 
