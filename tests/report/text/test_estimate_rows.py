@@ -190,6 +190,11 @@ class TestCaption:
         ]
         assert blocks(several)[1] == f"All figures are {said}"
 
+    def test_two_components_are_end_to_end(self) -> None:
+        parts = {"vision": totals(0.1), "llm": totals(0.1)}
+        several = [estimated(totals(0.2), components=parts, batch=batch) for batch in (1, 2)]
+        assert blocks(several)[1] == "All figures are end to end."
+
 
 def widths(length: int, *, laws: bool = False) -> tuple[list[str], list[str], int]:
     """Titles, headers and the widest line of tables of two models with names of that length."""

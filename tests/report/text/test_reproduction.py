@@ -111,6 +111,7 @@ def test_rows_at_stated_lengths_follow() -> None:
 
 
 def test_json_is_the_document() -> None:
+    assert render_reproduction(found(), "json").startswith('{\n  "source": "A paper",\n')
     assert json.loads(render_reproduction(found(), "json")) == json.loads(
         json.dumps(found().to_dict())
     )
