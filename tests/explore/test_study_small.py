@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from toy import device, figure, llm, lmm
 
 from roofline import analyze
-from roofline.errors import InputError, ScenarioError, UnsupportedModeError
+from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
 from roofline.explore.study import PricedPrompt, Study, study
 from roofline.specs.models import VisionEncoder
 
@@ -67,6 +67,11 @@ def test_prompts_and_what_they_are_compared_with(
 def test_one_token_is_fewer_than_all_and_too_few_for_prumerge() -> None:
     with pytest.raises(ScenarioError, match="prumerge leaves 2 to 9 visual tokens"):
         small(visual_tokens=[1])
+
+
+def test_a_reducer_that_is_not_there_is_refused_even_where_none_is_needed() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean prumerge"):
+        small(visual_tokens=9, reducer="prumrge")
 
 
 def test_an_image_of_one_patch_is_compared_with_itself() -> None:
