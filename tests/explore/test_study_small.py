@@ -155,6 +155,9 @@ def test_answers_are_priced_in_half_octaves_and_one_step_before_their_end() -> N
     powers = {round(2 ** (i / 2)) for i in range(33)}
     assert lengths == {0, 2**16 - 1} | powers
     assert list(row.output_tokens) == sorted(lengths)
+    # so many steps of the average time between two lengths make the answer
+    answer_s = sum(row.decode_time_s * np.diff(row.output_tokens))
+    assert answer_s == pytest.approx(row.generation_time_s[-1] - row.generation_time_s[0])
 
 
 @pytest.mark.parametrize("length", [1, 2, 100_000])
