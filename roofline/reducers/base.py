@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any, ClassVar, Literal, Self
 
@@ -200,10 +201,8 @@ class Reducer(Struct, frozen=True):
         if not strict:
             candidates = [None if value.lower() == "none" else value, value.split(",")]
         for candidate in candidates:
-            try:
+            with suppress(ValidationError):
                 return convert(candidate, kind, strict=strict)
-            except ValidationError:
-                continue
         raise ScenarioError(f"{self.name}: `{name}` must be {_expected(kind)}, not {value!r}")
 
 

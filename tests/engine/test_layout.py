@@ -290,4 +290,4 @@ def test_a_cpu_issues_what_it_computes() -> None:
 
     assert gpu.host_time_s == pytest.approx(11e-6)
     assert cpu.host_time_s == 0
-    assert cpu.attainable_time_s == gpu.attainable_time_s + gpu.host_time_s
+    assert cpu.attainable_time_s == gpu.attainable_time_s + gpu.host_time_s  # type: ignore[operator]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from toy import device, figure, llm, lmm
 
 from roofline import analyze
-from roofline.errors import InputError, ScenarioError, UnsupportedModeError
+from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
 from roofline.explore.study import PricedPrompt, Study, study
 from roofline.specs.models import VisionEncoder
 
@@ -68,6 +68,11 @@ def test_prompts_and_what_they_are_compared_with(
 def test_one_token_is_fewer_than_all_and_too_few_for_prumerge() -> None:
     with pytest.raises(ScenarioError, match="prumerge leaves 2 to 9 visual tokens"):
         small(visual_tokens=[1])
+
+
+def test_a_reducer_that_is_not_there_is_refused_even_where_none_is_needed() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean prumerge"):
+        small(visual_tokens=9, reducer="prumrge")
 
 
 def test_an_image_of_one_patch_is_compared_with_itself() -> None:
@@ -163,6 +168,9 @@ def test_answers_are_priced_in_half_octaves_and_one_step_before_their_end() -> N
     powers = {round(2 ** (i / 2)) for i in range(33)}
     assert lengths == {0, 2**16 - 1} | powers
     assert list(row.output_tokens) == sorted(lengths)
+    # so many steps of the average time between two lengths make the answer
+    answer_s = sum(row.decode_time_s * np.diff(row.output_tokens))
+    assert answer_s == pytest.approx(row.generation_time_s[-1] - row.generation_time_s[0])
 
 
 @pytest.mark.parametrize("length", [1, 2, 100_000])

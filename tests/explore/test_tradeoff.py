@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from made_up import bare
 from msgspec.structs import replace
 from toy import device, lmm
 
@@ -37,6 +38,21 @@ def test_what_does_not_fit_is_no_choice() -> None:
 def test_there_is_a_front_for_each_device_and_benchmark(fronts: tuple[Front, ...]) -> None:
     assert len(fronts) == 2 * (6 + 6)
     assert sum(len(front.candidates) for front in fronts) == 2 * 108
+
+
+def test_fronts_are_of_prefills_whatever_the_answers_on_devices_that_serve_the_mode() -> None:
+    found = study(
+        model="llava-1.5-7b",
+        hardware=[bare("v100"), bare("h200")],
+        quant=["fp16", "fp8"],
+        output_tokens=[1, 16],
+        with_accuracy=True,
+    )
+    places = [(front.hardware, front.quant) for front in found.fronts]
+
+    assert len(found.deployments) == 3 * 2
+    served = [("v100", "fp16"), ("h200", "fp16"), ("h200", "fp8")]
+    assert places == [place for place in served for _ in range(6)]  # benchmarks of images
 
 
 def test_each_score_stands_beside_the_cost_of_its_own_tokens(fronts: tuple[Front, ...]) -> None:

@@ -101,6 +101,7 @@ def test_what_cannot_be_is_told_in_one_line(text: str, message: str) -> None:
         ("crossget:r=13", 100, "leaves 278 visual tokens"),
         ("ats:rate=0.5", 73, "leaves 72 visual tokens"),
         ("fastv:ratio=0.5", 144, "leaves 288 visual tokens"),
+        ("spatial:grid=5,8", 41, "spatial:grid=5,8 leaves 40 visual tokens"),
         ("spatial:grid=25,1", None, "each between 1 and 24"),
         ("spatial", 29, "near counts that do"),
         ("visionzip:contextual=64", 64, "below the 64 tokens left"),
@@ -116,6 +117,14 @@ def test_options_and_counts_that_contradict_each_other_are_refused(
 
     with pytest.raises(ScenarioError, match=re.escape(message)):
         analyze("llava-1.5-7b", "h200", visual_tokens=tokens, reducer=text)
+
+
+@pytest.mark.parametrize("name", reducers.names())
+def test_no_method_leaves_more_than_there_are(name: str) -> None:
+    from roofline import analyze
+
+    with pytest.raises(ScenarioError, match=r"leaves [12] to 576 visual tokens .* not 577"):
+        analyze("llava-1.5-7b", "h200", visual_tokens=577, reducer=name)
 
 
 def test_a_count_of_an_adaptive_budget_may_be_lower() -> None:
