@@ -13,6 +13,10 @@ import click
 
 from roofline.errors import InputError
 
+RUN_MODES = ("eager", "compile", "cuda-graph")
+ATTENTION_KERNELS = ("sdpa", "flash", "eager")
+# Restated, not imported with torch, so that `--help` stays quick; a test holds them together.
+
 _STEPS = 1000
 _BAR, _TEXT = 12, 34
 """Columns; with the title they stay on one line of a terminal."""

@@ -6,11 +6,8 @@ from typing import Any
 
 import click
 
+from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, progress_bar, require
 from roofline.cli.options import check_stage, scenario_options
-
-MODES = ("eager", "compile", "cuda-graph")
-ATTENTIONS = ("sdpa", "flash", "eager")
-# Restated, not imported, so that `--help` stays as quick as click; a test holds them together.
 
 
 @click.command()
@@ -30,8 +27,10 @@ ATTENTIONS = ("sdpa", "flash", "eager")
 @click.option("--checkpoint", metavar="DIR_OR_ID", help="Weights. Default: random ones.")
 @click.option("--image", metavar="FILE", help="A picture. Default: noise.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
-@click.option("--mode", type=click.Choice(MODES), default="eager", show_default=True)
-@click.option("--attention", type=click.Choice(ATTENTIONS), default="sdpa", show_default=True)
+@click.option("--mode", type=click.Choice(RUN_MODES), default="eager", show_default=True)
+@click.option(
+    "--attention", type=click.Choice(ATTENTION_KERNELS), default="sdpa", show_default=True
+)
 @click.option("--per-op", is_flag=True, help="Time single ops too, with torch.profiler.")
 @click.option(
     "--seconds",
@@ -48,7 +47,6 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
     reducer's number of tokens does. Ctrl-C ends the measurement early and keeps what there is.
     """
-    from roofline.cli.measuring import progress_bar, require
     from roofline.cli.output import check, write
 
     if output is not None:

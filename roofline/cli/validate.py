@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-MODES = ("eager", "compile", "cuda-graph")
-# Restated, not imported, so that `--help` stays as quick as click; a test holds them together.
+from roofline.cli.measuring import RUN_MODES, progress_bar, require
 
 
 @click.command()
@@ -20,7 +19,7 @@ MODES = ("eager", "compile", "cuda-graph")
 )
 @click.option("--quant", help="fp32, fp16, bf16, w8a16, w8a8kv16, w4a16. Default: fp16; CPU: fp32.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
-@click.option("--mode", type=click.Choice(MODES), default="eager", show_default=True)
+@click.option("--mode", type=click.Choice(RUN_MODES), default="eager", show_default=True)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -50,7 +49,6 @@ def validate(
     FLOPs against FlopCounterMode, traffic and live tensors against a traced model, predicted
     against measured time on sizes that the calibration never saw.
     """
-    from roofline.cli.measuring import progress_bar, require
     from roofline.cli.output import check_folder, write, write_folder
 
     files = ("validation.md", "validation.json", "validation.png", "hardware.yaml")

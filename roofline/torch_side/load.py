@@ -19,7 +19,8 @@ SEED = 0
 _INITIAL_STD = 0.02
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+ATTENTION_KERNELS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+"""Names on the command line → in transformers."""
 
 
 class LoadError(InputError):
@@ -52,8 +53,8 @@ def load_model(
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
         raise SpecError(f"model {spec.name}", [("kind", "only an lmm can be loaded and run")])
-    if attention not in ATTENTIONS:
-        known = ", ".join(ATTENTIONS)
+    if attention not in ATTENTION_KERNELS.values():
+        known = ", ".join(ATTENTION_KERNELS.values())
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
     family = families.find(spec.architecture)
     place = place_of(device)

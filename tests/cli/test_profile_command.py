@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from roofline.cli import measuring
-from roofline.cli import profile as command
 from roofline.errors import InputError
 from roofline.records.measurement import Record, load_record
+from roofline.torch_side import load
 from roofline.torch_side.measure import modes, request
 from roofline.torch_side.measure import profile as runtime
 
@@ -243,8 +243,8 @@ def test_what_is_missing_is_named_with_its_remedy(
 
 
 def test_choices_are_those_of_the_runtime() -> None:
-    assert tuple(modes.MODES) == command.MODES
-    assert tuple(request.ATTENTIONS) == command.ATTENTIONS
+    assert tuple(modes.RUN_MODES) == measuring.RUN_MODES
+    assert tuple(load.ATTENTION_KERNELS) == measuring.ATTENTION_KERNELS
 
 
 def test_help_imports_click_alone(environment: dict[str, str]) -> None:

@@ -29,14 +29,14 @@ T = TypeVar("T")
 
 
 def mode_of(name: str, device: torch.device) -> Mode:
-    """One of `MODES` by its name. Raises UnsupportedModeError, also for what a device cannot do."""
-    if name not in MODES:
-        raise UnsupportedModeError(f"unknown mode {name!r}: choose one of {', '.join(MODES)}")
+    """One of `RUN_MODES`. Raises UnsupportedModeError, also for what a device cannot do."""
+    if name not in RUN_MODES:
+        raise UnsupportedModeError(f"unknown mode {name!r}: choose one of {', '.join(RUN_MODES)}")
     if name == "cuda-graph" and device.type != "cuda":
         raise UnsupportedModeError(
             f"CUDA graphs need a CUDA device, not {device.type}: use mode eager"
         )
-    return MODES[name]
+    return RUN_MODES[name]
 
 
 def ignore(component: str) -> None:
@@ -157,4 +157,4 @@ def reads_back(steps: Steps, first: Tensor) -> bool:
     return False
 
 
-MODES: dict[str, Mode] = {"eager": eager, "compile": compiled, "cuda-graph": graphed}
+RUN_MODES: dict[str, Mode] = {"eager": eager, "compile": compiled, "cuda-graph": graphed}

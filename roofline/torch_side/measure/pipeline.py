@@ -70,7 +70,7 @@ def build_pipeline(
         Left out, each is noise of its own.
     loaded: the model, if it is at hand; `checkpoint`, `dtype`, `quant`, `device` and `attention`
         are else those of `load_model`.
-    mode: one of `roofline.torch_side.measure.modes.MODES`.
+    mode: one of `roofline.torch_side.measure.modes.RUN_MODES`.
 
     Raises InputError, such as PictureError, ScenarioError and ReducerError, and what `load_model`
     raises.

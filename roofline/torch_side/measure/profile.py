@@ -28,7 +28,7 @@ from roofline.records.measurement import (
 )
 from roofline.records.statistics import StoppingRule, quality_warnings, summarize
 from roofline.specs.hardware import Hardware
-from roofline.torch_side.load import place_of
+from roofline.torch_side.load import ATTENTION_KERNELS, place_of
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
@@ -37,7 +37,7 @@ from roofline.torch_side.measure.memory_check import check_memory, short_of_memo
 from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.per_op import achieved, measure_ops
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
-from roofline.torch_side.measure.request import ATTENTIONS, Request
+from roofline.torch_side.measure.request import Request
 from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry, telemetry_warnings
 from roofline.torch_side.measure.timing import (
     Clock,
@@ -163,7 +163,7 @@ class _Run:
                 checkpoint=request.checkpoint,
                 quant=request.scenario.quant.name,
                 device=self.device,
-                attention=ATTENTIONS[request.attention],
+                attention=ATTENTION_KERNELS[request.attention],
                 mode=request.mode,
                 seed=request.seed,
             )

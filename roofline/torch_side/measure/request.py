@@ -13,11 +13,8 @@ from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, ScenarioError, UnsupportedModeError
 from roofline.specs.catalog import load_quantization
 from roofline.specs.models import Lmm
-from roofline.torch_side.load import DTYPES, SEED, place_of
+from roofline.torch_side.load import ATTENTION_KERNELS, DTYPES, SEED, place_of
 from roofline.torch_side.measure import machine
-
-ATTENTIONS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
-"""Names on the command line → in transformers."""
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -54,8 +51,8 @@ class Request(Struct, frozen=True, kw_only=True):
         elsewhere. Further keywords are axes of the scenario, and fields.
         Raises InputError for what does not go together, before anything is loaded.
         """
-        if attention not in ATTENTIONS:
-            known = ", ".join(ATTENTIONS)
+        if attention not in ATTENTION_KERNELS:
+            known = ", ".join(ATTENTION_KERNELS)
             raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
         if per_op and mode != "eager":
             raise UnsupportedModeError(
