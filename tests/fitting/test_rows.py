@@ -169,6 +169,7 @@ def test_a_shape_is_all_of_its_sizes() -> None:
     n, k = np.ones(9), np.repeat([1.0, 2.0, 3.0], 3)
     assert [mask.sum() for mask in held_out(n, k)] == [3, 3, 3]
     assert held_out(n) == []
+    assert [mask.sum() for mask in held_out(n[:5], np.array([1.0, 1.0, 1.0, 2.0, 2.0]))] == [3, 2]
 
 
 def test_numbers_are_kept_to_four_digits_wherever_they_stand() -> None:
