@@ -65,6 +65,13 @@ def test_twenty_rows_are_enough(count: int, enough: bool) -> None:
             columns(table, ("m",))
 
 
+def test_columns_that_are_not_there_are_named_with_those_that_are() -> None:
+    with pytest.raises(FitError, match=r"lack the columns n, k; there are m, time_ms$"):
+        columns({"m": [1], "time_ms": [2.0]}, ("m", "n", "k"))
+    with pytest.raises(FitError, match=r"lack the columns m; there are none$"):
+        columns({}, ("m",))
+
+
 SECOND = np.array([1.0])
 NOTHING = np.array([0.0])
 
@@ -105,7 +112,8 @@ def test_the_worst_row_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slow_rows", "slow", "refused"), [(2, 2000.0, False), (3, 2000.0, True), (5, 1000.0, False)]
+    ("slow_rows", "slow", "refused"),
+    [(2, 2000.0, False), (3, 2000.0, True), (5, 1000.0, False), (5, 1000.9, True)],
 )
 def test_a_median_beyond_a_thousand_rooflines_is_another_unit(
     slow_rows: int, slow: float, refused: bool
@@ -113,7 +121,7 @@ def test_a_median_beyond_a_thousand_rooflines_is_another_unit(
     seconds = np.array([slow] * slow_rows + [2.0] * (5 - slow_rows))
     arguments = (ROOF, seconds, np.full(5, 1e12), np.zeros(5))
     if refused:
-        with pytest.raises(FitError, match="over 2000 times the roofline"):
+        with pytest.raises(FitError, match=f"over {slow:.0f} times the roofline"):
             check_physics(*arguments)
     else:
         check_physics(*arguments)
@@ -161,6 +169,7 @@ def test_a_shape_is_all_of_its_sizes() -> None:
     n, k = np.ones(9), np.repeat([1.0, 2.0, 3.0], 3)
     assert [mask.sum() for mask in held_out(n, k)] == [3, 3, 3]
     assert held_out(n) == []
+    assert [mask.sum() for mask in held_out(n[:5], np.array([1.0, 1.0, 1.0, 2.0, 2.0]))] == [3, 2]
 
 
 def test_numbers_are_kept_to_four_digits_wherever_they_stand() -> None:
