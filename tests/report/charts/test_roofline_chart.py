@@ -338,6 +338,27 @@ def test_prompts_between_the_ends_are_not_shown() -> None:
     assert chart.panels[1].title == "m, d, fp16\n9"
 
 
+def test_deployments_and_prompts_that_are_left_out_are_said_in_turn() -> None:
+    """Of seven deployments six, and of each of these one prompt less than it has."""
+    found = []
+    for i in range(7):
+        whole = prompt(100, totals(1.0), hardware=f"d{i}")
+        kept = [
+            prompt(n, totals(1.0), whole=whole, reducer="r", hardware=f"d{i}") for n in (50, 20)
+        ]
+        found.append(deployed(whole, *kept))
+    assert charted(NAME, studied(*found)).left_out == (
+        "1 more deployments not shown",
+        "6 more prompts not shown",
+    )
+
+
+def test_arrows_are_told_of_where_any_prompt_is_reduced() -> None:
+    alone, both = deployed(prompt(9, totals(1.0))), made_up(("llm", "a", 1e9, 1e9, 1.0))
+    assert "; arrows lead from all visual tokens" in charted(NAME, studied(alone, both)).alt
+    assert "arrows" not in charted(NAME, studied(alone)).alt
+
+
 def achieved(flops_per_s: float | None, bytes_per_s: float | None) -> Achieved:
     return Achieved("llm", "a", "linear", 1, 1, 1.0, 1.0, 0.5, flops_per_s, bytes_per_s, 0.5)
 
