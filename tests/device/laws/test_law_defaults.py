@@ -34,7 +34,8 @@ def test_a_law_of_matmuls_needs_tiles_a_launch_and_a_bandwidth() -> None:
 
 def test_a_law_of_attention_needs_seven_numbers() -> None:
     numbers = ("launch_us", "block_us", "efficiency", "head_dim_power", "longest_share")
-    law = AttentionLaw(**FIT, **dict.fromkeys((*numbers, "fill_keys", "bandwidth_fraction"), 0.5))
+    some: dict[str, Any] = dict.fromkeys((*numbers, "fill_keys", "bandwidth_fraction"), 0.5)
+    law = AttentionLaw(**FIT, **some)
     shape = (1, 8, 8, 4, 4, 64)
     assert np.isfinite(attention_seconds(law, ROOF, *shape, causal=True, traffic_bytes=16384))
     check(AttentionLaw)
