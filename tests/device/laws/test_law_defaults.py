@@ -5,17 +5,43 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import pytest
+import numpy as np
 
+from roofline.device.laws import Roof, attention_seconds, matmul_seconds, pointwise_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile
 from roofline.device.laws.pointwise import PointwiseLaw
 
+ROOF = Roof(flops_per_s=1e14, bytes_per_s=1e12, units=100, cache_bytes=4e7)
+FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percent": 0.0}
 
-@pytest.mark.parametrize("law", [AttentionLaw, MatmulLaw, PointwiseLaw, Tile])
-def test_what_is_left_out_is_a_value_that_a_file_may_hold(law: type[msgspec.Struct]) -> None:
-    optional = [field for field in msgspec.structs.fields(law) if not field.required]
+
+def check(kind: type[msgspec.Struct]) -> None:
+    optional = [field for field in msgspec.structs.fields(kind) if not field.required]
     assert optional
     for field in optional:
         given: Any = msgspec.to_builtins(field.default)
-        assert msgspec.convert(given, field.type) == field.default
+        assert msgspec.convert(given, field.type) == field.default, field.name
+
+
+def test_a_law_of_matmuls_needs_tiles_a_launch_and_a_bandwidth() -> None:
+    tiles = (Tile(rows=16, columns=16, efficiency=0.5),)
+    law = MatmulLaw(**FIT, launch_us=1.0, tiles=tiles, bandwidth_fraction=0.5)
+    assert matmul_seconds(law, ROOF, 8, 16, 16, weight_bytes=512, activation_bytes=512) > 1e-6
+    check(MatmulLaw)
+    check(Tile)
+
+
+def test_a_law_of_attention_needs_seven_numbers() -> None:
+    numbers = ("launch_us", "block_us", "efficiency", "head_dim_power", "longest_share")
+    some: dict[str, Any] = dict.fromkeys((*numbers, "fill_keys", "bandwidth_fraction"), 0.5)
+    law = AttentionLaw(**FIT, **some)
+    shape = (1, 8, 8, 4, 4, 64)
+    assert np.isfinite(attention_seconds(law, ROOF, *shape, causal=True, traffic_bytes=16384))
+    check(AttentionLaw)
+
+
+def test_a_law_of_vector_ops_needs_a_launch_and_a_bandwidth() -> None:
+    law = PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=100.0)
+    assert pointwise_seconds(law, ROOF, traffic_bytes=1e6) > 1e-6
+    check(PointwiseLaw)
