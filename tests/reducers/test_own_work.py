@@ -336,6 +336,16 @@ def test_sampling_draws_even_where_all_may_stay() -> None:
     assert worked("ats:stages=1,2", 4) == [(1, "1-1"), (1, "2-2")]
 
 
+def test_a_count_is_reached_evenly_and_an_option_as_it_says() -> None:
+    # 15 of 16 patches merge in 5 blocks: at most half of what is left, or 13 a block
+    def seen(text: str) -> list[float]:
+        groups = reducers.find(text).vision_groups(task(2, blocks=5))
+        return [float(group.tokens_after) for group in groups]  # type: ignore[arg-type]
+
+    assert seen("crossget") == [14, 10, 6, 4, 3]
+    assert seen("crossget:r=13") == [10, 6, 4, 3, 3]
+
+
 def test_layers_of_the_tower_see_what_is_left() -> None:
     def seen(text: str, kept: int) -> list[tuple[Any, ...]]:
         groups = reducers.find(text).vision_groups(task(kept, blocks=4))
