@@ -252,6 +252,14 @@ def test_work_inside_the_tower(case: tuple[str, int], expected: dict[str, dict[s
     assert [block.count for block in found] == [1] * len(expected)
 
 
+@pytest.mark.parametrize(("text", "kept"), [("tome:r=4", 8), ("crossget:r=3", 11)])
+def test_cosines_of_unit_vectors_are_one_kernel(text: str, kept: int) -> None:
+    _, *stages = blocks_of(text, task(kept))
+
+    launches = [op.launches for block in stages for op in block.ops if op.name == "similarity"]
+    assert launches == [1, 1]
+
+
 def test_fastv_asks_once_more_what_the_last_token_attends_to() -> None:
     # its query of 2·4 against 20 cached keys of width 4: a logit a head, softmaxed in 5
     (block,) = blocks_of("fastv", task(5))
