@@ -84,6 +84,7 @@ def test_prumerge_s_own_work_by_variant_and_neighbours() -> None:
 
     assert own_flops("prumerge", 41) == ranked + 2 * (2 * 40 * N * C) + extra
     assert own_flops("prumerge:k=7", 41) == own_flops("prumerge", 41)
+    assert own_flops("prumerge:k=1", 41) == own_flops("prumerge", 41)
     assert own_flops("prumerge:k=0", 41) == ranked + extra
     assert own_flops("prumerge:variant=paper", 41) == ranked + 2 * (2 * 41 * N * C)
 
@@ -124,6 +125,8 @@ def test_pruned_attention_is_softmaxed_head_by_head() -> None:
         ("prumerge+:ratio=0.25", 289),  # and 144 + 144 + 1
         ("prumerge+:variant=paper:ratio=0.125", 144),
         ("spatial:grid=5,8", 40),
+        ("spatial:grid=24,1", 24),  # of 24 rows
+        ("spatial:grid=1,24", 24),
         ("tome:r=19", 576 - 23 * 19),
         ("crossget:r=13", 278),  # 578 − 23·13 − 1
         ("evit:rate=0.63", 144),

@@ -253,6 +253,14 @@ def test_work_inside_the_tower(case: tuple[str, int], expected: dict[str, dict[s
     assert [block.count for block in found] == [1] * len(expected)
 
 
+@pytest.mark.parametrize(("text", "kept"), [("tome:r=4", 8), ("crossget:r=3", 11)])
+def test_cosines_of_unit_vectors_are_one_kernel(text: str, kept: int) -> None:
+    _, *stages = blocks_of(text, task(kept))
+
+    launches = [op.launches for block in stages for op in block.ops if op.name == "similarity"]
+    assert launches == [1, 1]
+
+
 def test_fastv_asks_once_more_what_the_last_token_attends_to() -> None:
     # its query of 2·4 against 20 cached keys of width 4: a logit a head, softmaxed in 5
     (block,) = blocks_of("fastv", task(5))
@@ -335,6 +343,16 @@ def test_blocks_that_drop_nothing_do_nothing() -> None:
 def test_sampling_draws_even_where_all_may_stay() -> None:
     assert worked("ats:stages=1,2", 16) == [(2, "1-2")]
     assert worked("ats:stages=1,2", 4) == [(1, "1-1"), (1, "2-2")]
+
+
+def test_a_count_is_reached_evenly_and_an_option_as_it_says() -> None:
+    # 15 of 16 patches merge in 5 blocks: at most half of what is left, or 13 a block
+    def seen(text: str) -> list[float]:
+        groups = reducers.find(text).vision_groups(task(2, blocks=5))
+        return [float(group.tokens_after) for group in groups]  # type: ignore[arg-type]
+
+    assert seen("crossget") == [14, 10, 6, 4, 3]
+    assert seen("crossget:r=13") == [10, 6, 4, 3, 3]
 
 
 def test_layers_of_the_tower_see_what_is_left() -> None:
