@@ -43,28 +43,28 @@ class LawChoice:
         """Times of matmuls of one shape: totals, a table of ops and every decode step ask for the
         same ones."""
 
-    def law(self, row: CountedOp) -> Law | None:
-        """The law that goes for a row, with its origin; None where there is none."""
+    def law(self, op: CountedOp) -> Law | None:
+        """The law that goes for an op, with its origin; None where there is none."""
         law: Law | None = None
-        if row.unit == "vector":
-            law = self._vector_law(row)
-        elif isinstance(row.shape, MatmulShape):
-            law = self._matmul_law(row)
-        elif isinstance(row.shape, AttentionShape):
+        if op.unit == "vector":
+            law = self._vector_law(op)
+        elif isinstance(op.shape, MatmulShape):
+            law = self._matmul_law(op)
+        elif isinstance(op.shape, AttentionShape):
             law = self._attention_law()
         if law is None or law.origin is not None:
             return law
         return replace(law, origin=self.kernel_laws.origin)
 
-    def seconds(self, row: CountedOp) -> Seconds | None:
-        """Time of one occurrence of a row; None where no law goes for it.
+    def seconds(self, op: CountedOp) -> Seconds | None:
+        """Time of one occurrence of an op; None where no law goes for it.
 
         An op that several kernels do pays a launch for each: t = law(op) + (launches − 1) · launch.
         """
-        once = self._once(row)
-        if once is None or row.launches == 1:
+        once = self._once(op)
+        if once is None or op.launches == 1:
             return once
-        further_s = (row.launches - 1) * self._launch_s
+        further_s = (op.launches - 1) * self._launch_s
         return lambda point: once(point) + further_s
 
     @property
@@ -72,15 +72,15 @@ class LawChoice:
         """What a kernel takes that does next to nothing."""
         return self.kernel_laws.of(PointwiseLaw)["default"].launch_us * MICRO
 
-    def _once(self, row: CountedOp) -> Seconds | None:
+    def _once(self, op: CountedOp) -> Seconds | None:
         """The same for an op of one kernel."""
-        roof = Roof.under(self.peaks.hardware, self.peaks.flops_per_s(row.unit))
-        if row.unit == "vector":
-            return self._vector(row, roof)
-        if isinstance(row.shape, MatmulShape):
-            return self._matmul(row, row.shape, roof)
-        if isinstance(row.shape, AttentionShape):
-            return self._attention(row, row.shape, roof)
+        roof = Roof.under(self.peaks.hardware, self.peaks.flops_per_s(op.unit))
+        if op.unit == "vector":
+            return self._vector(op, roof)
+        if isinstance(op.shape, MatmulShape):
+            return self._matmul(op, op.shape, roof)
+        if isinstance(op.shape, AttentionShape):
+            return self._attention(op, op.shape, roof)
         return None
 
     @property
@@ -92,25 +92,25 @@ class LawChoice:
         """What the framework takes beside the kernels, over the whole stage."""
         hosts = self.kernel_laws.of(HostLaw)
         seconds: Array = np.zeros(())
-        phases = {row.phase for row in self.counts.rows}
+        phases = {op.phase for op in self.counts.ops}
         for phase, runs in (("prefill", np.ones(())), ("decode", point["steps"])):
             law = hosts.get("decode" if phase == "decode" else self.counts.component)
             if phase in phases and law:
                 seconds = seconds + runs * host_seconds(law, self.counts.layers)
         return seconds
 
-    def _vector(self, row: CountedOp, roof: Roof) -> Seconds:
-        law = self._vector_law(row)
-        traffic, flops = row.traffic, row.amounts.flops + row.amounts.vector_flops
+    def _vector(self, op: CountedOp, roof: Roof) -> Seconds:
+        law = self._vector_law(op)
+        traffic, flops = op.traffic, op.amounts.flops + op.amounts.vector_flops
         return lambda point: pointwise_seconds(
             law, roof, traffic_bytes=point(traffic), flops=point(flops)
         )
 
-    def _matmul(self, row: CountedOp, shape: MatmulShape, roof: Roof) -> Seconds:
-        law = self._matmul_law(row)
+    def _matmul(self, op: CountedOp, shape: MatmulShape, roof: Roof) -> Seconds:
+        law = self._matmul_law(op)
         m, k, n = map(Polynomial.of, (shape.rows, shape.in_features, shape.out_features))
-        weights = row.amounts.weight_read_bytes
-        arguments = (m, n, k, weights, row.traffic - weights)
+        weights = op.amounts.weight_read_bytes
+        arguments = (m, n, k, weights, op.traffic - weights)
 
         def seconds(numbers: Sequence[Number]) -> Array:
             m, n, k, weight_bytes, activation_bytes = numbers
@@ -132,10 +132,10 @@ class LawChoice:
 
         return remembered
 
-    def _attention(self, row: CountedOp, shape: AttentionShape, roof: Roof) -> Seconds:
+    def _attention(self, op: CountedOp, shape: AttentionShape, roof: Roof) -> Seconds:
         law = self._attention_law()
         batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
-        traffic = row.traffic
+        traffic = op.traffic
         return lambda point: attention_seconds(
             law,
             roof,
@@ -149,14 +149,14 @@ class LawChoice:
             traffic_bytes=point(traffic),
         )
 
-    def _vector_law(self, row: CountedOp) -> PointwiseLaw:
+    def _vector_law(self, op: CountedOp) -> PointwiseLaw:
         laws = self.kernel_laws.of(PointwiseLaw)
-        return laws.get(row.kernel) or laws.get(row.kind) or laws["default"]
+        return laws.get(op.kernel) or laws.get(op.kind) or laws["default"]
 
-    def _matmul_law(self, row: CountedOp) -> MatmulLaw:
+    def _matmul_law(self, op: CountedOp) -> MatmulLaw:
         laws = self.kernel_laws.of(MatmulLaw)
-        data_type = self.peaks.attention_type if row.unit == "attention" else self.peaks.matmul_type
-        return laws.get(row.kernel) or for_type(laws, data_type)
+        data_type = self.peaks.attention_type if op.unit == "attention" else self.peaks.matmul_type
+        return laws.get(op.kernel) or for_type(laws, data_type)
 
     def _attention_law(self) -> AttentionLaw:
         return for_type(self.kernel_laws.of(AttentionLaw), self.peaks.attention_type)

@@ -40,7 +40,7 @@ class CountPlan:
     def _sums(self) -> list[tuple[Polynomial, Polynomial]]:
         """Prefill and decode-step totals of the first four quantities of `COUNTED`."""
         prefill, decode = (
-            [op for op in self.counts.rows if op.phase == phase] for phase in ("prefill", "decode")
+            [op for op in self.counts.ops if op.phase == phase] for phase in ("prefill", "decode")
         )
         return [
             (

@@ -100,7 +100,7 @@ class PricePlan:
         self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
         """Variables that differ from one decode step to the next."""
         self.count_plan = CountPlan(counts)
-        used = {RESOURCES.find(name).bound for op in counts.rows for name in op.amounts_at}
+        used = {RESOURCES.find(name).bound for op in counts.ops for name in op.amounts_at}
         self.bounds = tuple(b for b in BOUNDS if b in used or b in ("compute", "memory"))
         """What its ops may be bound by, memory last."""
         bound_times = (f"{bound}_bound_time_s" for bound in self.bounds[:-1])
@@ -148,7 +148,7 @@ class PricePlan:
     def _kernels(self) -> list[KernelGroup]:
         """One group for all ops of a phase that take the same time."""
         merged: dict[Any, KernelGroup] = {}
-        for op in self.counts.rows:
+        for op in self.counts.ops:
             kernel = self.kernel(op)
             law = self.laws and (op.shape or op.kind, op.kernel, op.launches)
             key = (kernel.phase, kernel.roofs, law)

@@ -316,7 +316,7 @@ def _ops(
     case: Case, row_of: Callable[[CountPlan | PricePlan, CountedOp, Point], _Op]
 ) -> tuple[Case, list[_Op]]:
     point = Point(case.counts, case.layout.derived)
-    return case, [row_of(plan, op, point) for plan in case.plans for op in plan.counts.rows]
+    return case, [row_of(plan, op, point) for plan in case.plans for op in plan.counts.ops]
 
 
 def _op_quantities(plan: CountPlan | PricePlan, op: CountedOp, point: Point) -> OpQuantities:

@@ -76,10 +76,10 @@ class CountedOp(Struct, frozen=True):
 
 
 class ComponentCounts(Struct, frozen=True, eq=False):
-    """All rows of one component at one stage, and what it keeps in memory."""
+    """All ops of one component at one stage, and what it keeps in memory."""
 
     component: str
-    rows: tuple[CountedOp, ...]
+    ops: tuple[CountedOp, ...]
     weight_bytes: float
     kv_cache_bytes: Polynomial
     """At the end of the stage."""

@@ -237,7 +237,7 @@ def choice(mode: str = "bf16") -> tuple[LawChoice, Point]:
 def test_an_op_of_several_kernels_pays_a_launch_for_each(launches: int) -> None:
     laws, point = choice()
     kinds = set()
-    for op in laws.counts.rows:
+    for op in laws.counts.ops:
         once, often = laws.seconds(op), laws.seconds(replace(op, launches=launches))
         assert once is not None
         assert often is not None
@@ -268,17 +268,17 @@ def test_a_reducer_of_many_small_kernels_is_mostly_launches() -> None:
 def test_launches_add_up_in_the_total_and_leave_the_roofline() -> None:
     laws, point = choice()
     counts = laws.counts
-    (norm,) = [op for op in counts.rows if op.name == "input_layernorm"]
+    (norm,) = [op for op in counts.ops if op.name == "input_layernorm"]
     split = replace(norm, launches=4)
-    rows = tuple(split if op is norm else op for op in counts.rows)
+    rows = tuple(split if op is norm else op for op in counts.ops)
     one, four = (
         dict(zip(plan.outputs, plan.evaluate(point), strict=True))
         for plan in (
             PricePlan(counts, laws.peaks, laws),
             PricePlan(
-                replace(counts, rows=rows),
+                replace(counts, ops=rows),
                 laws.peaks,
-                LawChoice(LAWS, replace(counts, rows=rows), laws.peaks),
+                LawChoice(LAWS, replace(counts, ops=rows), laws.peaks),
             ),
         )
     )
@@ -291,7 +291,7 @@ def test_launches_add_up_in_the_total_and_leave_the_roofline() -> None:
 
 def test_a_shape_that_no_law_goes_for_has_none() -> None:
     laws, _ = choice()
-    (up,) = [op for op in laws.counts.rows if op.name == "up_proj"]
+    (up,) = [op for op in laws.counts.ops if op.name == "up_proj"]
 
     assert laws.law(replace(up, shape=None)) is None
     assert laws.seconds(replace(up, shape=None)) is None
@@ -300,7 +300,7 @@ def test_a_shape_that_no_law_goes_for_has_none() -> None:
 
 def test_a_vector_op_computes_matrix_products_and_all_else_at_the_vector_peak() -> None:
     laws, point = choice()
-    (norm,) = [op for op in laws.counts.rows if op.name == "input_layernorm"]
+    (norm,) = [op for op in laws.counts.ops if op.name == "input_layernorm"]
     sums = {"flops": Polynomial.of(3e15), "vector_flops": Polynomial.of(0.9e15)}
     seconds = laws.seconds(replace(norm, amounts=replace(norm.amounts, **sums)))
 
@@ -310,7 +310,7 @@ def test_a_vector_op_computes_matrix_products_and_all_else_at_the_vector_peak() 
 
 def test_a_matmul_of_one_shape_takes_as_long_wherever_it_is_asked_for() -> None:
     laws, point = choice()
-    (up,) = [op for op in laws.counts.rows if op.name == "up_proj"]
+    (up,) = [op for op in laws.counts.ops if op.name == "up_proj"]
     seconds = laws.seconds(up)
     assert seconds is not None
 
@@ -361,10 +361,10 @@ def test_matmuls_of_attention_go_by_the_type_of_attention() -> None:
     (counts,) = exact.count(lay_out("vicuna-7b", attention="eager"), load_quantization("int8"))
     counts = replace(counts, attention_types=("bf16",))
     peaks = component_peaks(device(laws), counts, "int8")
-    choice = LawChoice(device(laws), laws, counts, peaks)
+    choice = LawChoice(laws, counts, peaks)
     launch_us = {
         (row.unit, law.launch_us)
-        for row in counts.rows
+        for row in counts.ops
         if isinstance(law := choice.law(row), MatmulLaw)
     }
     assert launch_us == {("matmul", 50.0), ("attention", 2.0)}

@@ -126,7 +126,7 @@ def test_kernels_go_by_what_they_compute_and_linears_by_their_weights(
     found = {
         (part.component, row.name): row.kernel
         for part in exact.count(layout, load_quantization(quant))
-        for row in part.rows
+        for row in part.ops
     }
     llm = {name: kernel for (part, name), kernel in found.items() if part == "llm"}
 

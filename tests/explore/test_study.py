@@ -85,7 +85,7 @@ def test_all_visual_tokens_need_no_reducer() -> None:
         (576, None),
         (40, "prumerge"),
     ]
-    assert found.prompts[1].whole is found.prompts[0]
+    assert found.prompts[1].unreduced is found.prompts[0]
 
 
 def test_left_out_tokens_are_those_typical_of_the_reducer() -> None:
@@ -103,14 +103,14 @@ def test_left_out_tokens_are_those_typical_of_the_reducer() -> None:
 def test_two_images_are_compared_with_all_tokens_of_two() -> None:
     found = study(model=["llava-1.5-7b"], hardware=["h200"], visual_tokens=[700], reducer=["none"])
 
-    assert found.prompts[-1].whole is not None
-    assert found.prompts[-1].whole.visual_tokens == 2 * 576
+    assert found.prompts[-1].unreduced is not None
+    assert found.prompts[-1].unreduced.visual_tokens == 2 * 576
 
 
 def test_all_tokens_of_one_sample_stand_there_only_to_be_compared_with() -> None:
     def counts(*asked: int) -> list[tuple[int, int | None]]:
         found = study(model=["llava-1.5-7b"], hardware=["h200"], visual_tokens=asked).prompts
-        return [(c.visual_tokens, c.whole and c.whole.visual_tokens) for c in found]
+        return [(c.visual_tokens, c.unreduced and c.unreduced.visual_tokens) for c in found]
 
     assert counts(1152) == [(1152, None)]
     assert counts(700) == [(1152, None), (700, 1152)]
@@ -141,7 +141,7 @@ def test_models_without_images_are_priced_as_they_are() -> None:
     assert text.reduced == ()
     assert vision.prompts[0].generation is None
     assert vision.prompts[0].generation_time_s.size == 0
-    assert [(one.visual_tokens, reduced) for one, reduced in llm.by_whole] == [(576, ())]
+    assert [(one.visual_tokens, reduced) for one, reduced in llm.by_unreduced] == [(576, ())]
 
 
 def test_the_curve_is_the_prefill_at_each_count(grid: Study) -> None:
@@ -406,7 +406,7 @@ def test_text_alone_is_compared_with_nothing() -> None:
         (40, "prumerge"),
     ]
     text = found.prompts[1]
-    assert text.whole is text.saving is text.speedup is text.reducer_share is None
+    assert text.unreduced is text.saving is text.speedup is text.reducer_share is None
     assert text.estimate.components["vision"].flops == 0
     assert not text.tie
 

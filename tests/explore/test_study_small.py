@@ -55,12 +55,12 @@ def test_prompts_and_what_they_are_compared_with(
     counts: list[int], reducers: list[str], expected: list[tuple[int, str | None]]
 ) -> None:
     found = small(visual_tokens=counts, reducer=reducers)
-    wholes = {row.visual_tokens: row for row in found.prompts if row.whole is None}
+    wholes = {row.visual_tokens: row for row in found.prompts if row.unreduced is None}
 
     assert rows(found) == expected
     for row in found.prompts:
-        if row.whole is not None:
-            assert row.whole is wholes[-(-row.visual_tokens // 9) * 9]
+        if row.unreduced is not None:
+            assert row.unreduced is wholes[-(-row.visual_tokens // 9) * 9]
     assert found.inputs["visual_tokens"] == counts
     assert found.inputs["reducer"] == reducers
 
@@ -81,7 +81,7 @@ def test_an_image_of_one_patch_is_compared_with_itself() -> None:
     found = small(model=replace(lmm(), vision=replace(vision, image_size_px=4)), reducer="tome")
 
     assert rows(found) == [(1, None), (1, "tome")]
-    assert found.prompts[1].whole is found.prompts[0]
+    assert found.prompts[1].unreduced is found.prompts[0]
 
 
 @pytest.mark.parametrize(("counts", "last"), [([4], 9), ([10], 18), ([9, 27], 27)])
@@ -108,7 +108,7 @@ def test_a_tower_by_itself_has_neither_curve_nor_answer() -> None:
     assert deployment.curve is None
     assert row.generation is None
     assert row.answer_saving is None
-    assert row.whole is None
+    assert row.unreduced is None
     assert row.output_tokens.size == row.generation_time_s.size == row.decode_time_s.size == 0
     assert row.answer() is None
 
@@ -117,7 +117,7 @@ def test_an_llm_of_no_lmm_is_priced_as_asked() -> None:
     found = small(model=llm(), visual_tokens=5)
 
     assert rows(found) == [(5, None)]
-    assert found.prompts[0].whole is None
+    assert found.prompts[0].unreduced is None
 
 
 def test_what_a_device_lacks_is_said_once_however_long_the_prompts() -> None:

@@ -134,10 +134,10 @@ def estimated(
 
 def prompt(
     visual_tokens: int,
-    whole_totals: Totals,
+    whole: Totals,
     *,
     reducer: str | None = None,
-    whole: PricedPrompt | None = None,
+    unreduced: PricedPrompt | None = None,
     answers: Mapping[int, Totals] | None = None,
     at_once: int = 5,
     **given: Any,
@@ -145,7 +145,7 @@ def prompt(
     """Priced; answers: length → totals of prompt and answer, from length 0 on."""
     facts = None if reducer is None else reduced_by(reducer)
     asked = {"visual_tokens": visual_tokens, "reducer": facts} | given
-    made = PricedPrompt(estimate=estimated(whole_totals, **asked), generate=None, whole=whole)
+    made = PricedPrompt(estimate=estimated(whole, **asked), generate=None, unreduced=unreduced)
     generation = None
     if answers is not None:
         generation = estimated(
@@ -166,7 +166,7 @@ def ways(*times_s: float, whole_s: float = 1.2, **given: Any) -> Deployment:
     """100 visual tokens in 1.2 s, and reducers r0, r1, … that leave 20, 21, … of them."""
     whole = lawless(100, whole_s, **given)
     reduced = (
-        lawless(20 + i, time_s, reducer=f"r{i}", whole=whole, **given)
+        lawless(20 + i, time_s, reducer=f"r{i}", unreduced=whole, **given)
         for i, time_s in enumerate(times_s)
     )
     return deployed(whole, *reduced)

@@ -33,7 +33,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
         phase: [block for block in blocks if not block.idle]
         for phase, blocks in component.phases.items()
     }
-    rows = tuple(
+    ops = tuple(
         CountedOp(
             op.name,
             op.kind,
@@ -59,7 +59,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
     cached = component.cached_elements
     return ComponentCounts(
         component.name,
-        rows,
+        ops,
         component.copies * _weight_bytes(component, mode),
         Polynomial({}) if cached is None else mode.kv_bytes * cached,
         tuple(peaks),

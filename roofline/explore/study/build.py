@@ -171,9 +171,9 @@ class _Asked(Struct, frozen=True):
         return analyze(**self.axes, **changes, visual_tokens=visual_tokens, reducer=reducer)
 
     def prompt(
-        self, visual_tokens: int | None, reducer: str | None, whole: PricedPrompt | None
+        self, visual_tokens: int | None, reducer: str | None, unreduced: PricedPrompt | None
     ) -> PricedPrompt:
-        """Priced, compared with `whole`."""
+        """Priced, compared with `unreduced`."""
         prefill = self.estimate(visual_tokens, reducer)
         generate = partial(
             self.estimate,
@@ -185,7 +185,7 @@ class _Asked(Struct, frozen=True):
         return PricedPrompt(
             estimate=prefill,
             generate=generate if "llm" in prefill.components else None,
-            whole=whole,
+            unreduced=unreduced,
         )
 
 
@@ -193,29 +193,29 @@ def _deployment(asked: _Asked) -> Deployment:
     first = asked.prompt(None, None, None)
     model, per_sample = asked.axes["model"], first.estimate.unreduced_visual_tokens
     has_llm = "llm" in first.estimate.components
-    wholes: dict[int, PricedPrompt] = {first.visual_tokens: first} if per_sample else {}
+    fulls: dict[int, PricedPrompt] = {first.visual_tokens: first} if per_sample else {}
     found: dict[tuple[int, str | None], PricedPrompt] = {}
 
-    def whole(count: int) -> PricedPrompt | None:
+    def unreduced(count: int) -> PricedPrompt | None:
         """All visual tokens of as many samples as it takes to have so many."""
         if not per_sample or not has_llm or not count:
             return None
         full = -(-count // per_sample) * per_sample
-        if full not in wholes:
-            wholes[full] = asked.prompt(full, None, None)
-        return wholes[full]
+        if full not in fulls:
+            fulls[full] = asked.prompt(full, None, None)
+        return fulls[full]
 
     for count, named in asked.prompts:
         reducer = _reducer(model, count, per_sample, named)
         if count is None and reducer is None:
             one = first
         elif per_sample and count and count % per_sample == 0:
-            one = whole(count) or first
+            one = unreduced(count) or first
         else:
-            one = asked.prompt(count, reducer, whole(1 if count is None else count))
+            one = asked.prompt(count, reducer, unreduced(1 if count is None else count))
         found.setdefault((one.visual_tokens, one.reducer), one)
-    compared = {id(one.whole or one) for one in found.values()}
-    before = (one for one in wholes.values() if id(one) in compared)
+    compared = {id(one.unreduced or one) for one in found.values()}
+    before = (one for one in fulls.values() if id(one) in compared)
     rows = list({id(one): one for one in (*before, *found.values())}.values())
     most = max(prompt.visual_tokens for prompt in rows)
     curve = asked.estimate(np.arange(1, most + 1), None) if most and has_llm else None

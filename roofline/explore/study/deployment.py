@@ -41,18 +41,18 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return str(self.inputs["quant"])
 
     @property
-    def by_whole(self) -> list[tuple[PricedPrompt, tuple[PricedPrompt, ...]]]:
+    def by_unreduced(self) -> list[tuple[PricedPrompt, tuple[PricedPrompt, ...]]]:
         """Each prompt that was not reduced, and those that are compared with it."""
         return [
-            (one, tuple(c for c in self.prompts if c.whole is one))
+            (one, tuple(c for c in self.prompts if c.unreduced is one))
             for one in self.prompts
-            if one.whole is None
+            if one.unreduced is None
         ]
 
     @property
     def reduced(self) -> tuple[PricedPrompt, ...]:
         """Those that have fewer than all visual tokens."""
-        return tuple(c for c in self.prompts if c.whole is not None)
+        return tuple(c for c in self.prompts if c.unreduced is not None)
 
     @property
     def visual_tokens(self) -> NDArray[np.float64]:

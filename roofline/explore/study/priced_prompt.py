@@ -41,7 +41,7 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     """The prefill; figures are 0-d."""
     generate: Callable[[], Estimate] | None
     """Estimates `generation`; None for a model without an LLM."""
-    whole: PricedPrompt | None
+    unreduced: PricedPrompt | None
     """The same with all visual tokens; None if the model does not tell how many those are, and in
     the prompt that has them all."""
 
@@ -88,9 +88,9 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @cached_property
     def saving(self) -> Saving | None:
         """Of the prefill, end to end, against all visual tokens; None without those."""
-        if self.whole is None:
+        if self.unreduced is None:
             return None
-        return saving(self.whole.estimate.end_to_end, self.estimate.end_to_end)
+        return saving(self.unreduced.estimate.end_to_end, self.estimate.end_to_end)
 
     @property
     def speedup(self) -> float | None:
@@ -108,10 +108,10 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @property
     def reducer_share(self) -> float | None:
         """Share of the time saved that the reducer itself takes; None without either."""
-        if self.whole is None:
+        if self.unreduced is None:
             return None
         share = reducer_share(
-            self.whole.estimate.end_to_end, self.estimate.components, self.estimate.end_to_end
+            self.unreduced.estimate.end_to_end, self.estimate.components, self.estimate.end_to_end
         )
         return None if share is None or not np.isfinite(share) else float(share)
 
@@ -185,9 +185,9 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
     @cached_property
     def answer_saving(self) -> Saving | None:
         """Of prompt and answer, at every length, against all visual tokens; None without those."""
-        if self.whole is None or self.whole.generation is None or self.generation is None:
+        if self.unreduced is None or self.unreduced.generation is None or self.generation is None:
             return None
-        return saving(self.whole.generation.end_to_end, self.generation.end_to_end)
+        return saving(self.unreduced.generation.end_to_end, self.generation.end_to_end)
 
     @cached_property
     def decode_time_s(self) -> NDArray[np.float64]:

@@ -115,7 +115,7 @@ def _series(deployment: Deployment) -> Iterator[Series]:
             Series,
             of=deployment.hardware,
             variant=prompt_name(prompt),
-            reduced=prompt.whole is not None,
+            reduced=prompt.unreduced is not None,
         )
         x = numbers(lengths[1:])
         # a step's time is the mean of some: it stands in their middle
@@ -135,7 +135,7 @@ def _gains(prompt: PricedPrompt) -> Iterator[tuple[str, tuple[float | None, ...]
     `tie` inside the error band, `unfit` where all visual tokens do not fit, else `gain`; each line
     begins where the one before ends.
     """
-    saving, full = prompt.answer_saving, prompt.whole.generation if prompt.whole else None
+    saving, full = prompt.answer_saving, prompt.unreduced.generation if prompt.unreduced else None
     if saving is None or saving.speedup is None or full is None:
         return
     speedup = np.asarray(saving.speedup, dtype=float)

@@ -42,7 +42,7 @@ def dots(deployment: Deployment) -> list[Dot]:
     """Ops with the fewest visual tokens, and where they were; those in one place together."""
     one = ends(deployment)[-1]
     was: dict[tuple[str, str], Place] = {}
-    for op in one.whole.ops if one.whole else ():
+    for op in one.unreduced.ops if one.unreduced else ():
         if (place := _place(op)) is not None:
             was.setdefault((op.component, op.name), place)
     whole_s = sum(map(_time_s, one.ops))

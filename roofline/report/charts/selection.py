@@ -31,4 +31,4 @@ def ends(deployment: Deployment) -> list[PricedPrompt]:
         key=lambda prompt: prompt.visual_tokens,
         default=deployment.prompts[0],
     )
-    return [fewest] if fewest.whole is None else [fewest.whole, fewest]
+    return [fewest] if fewest.unreduced is None else [fewest.unreduced, fewest]

@@ -61,11 +61,11 @@ def _counts_that_vary(inputs: Mapping[str, Any], study: Study) -> list[str]:
 
 def told(deployment: Deployment) -> str:
     """All answers of one deployment, in a paragraph."""
-    groups = deployment.by_whole
+    groups = deployment.by_unreduced
     if len(groups) > _MOST_WAYS:
         ranked = sorted(groups, key=lambda group: group[0].predicted_time_s)
         groups = [ranked[-1], ranked[0]]
-    sentences = [say for whole, reduced in groups for say in (_costs(whole), _saves(reduced))]
+    sentences = [say for full, reduced in groups for say in (_costs(full), _saves(reduced))]
     quickest = min(deployment.prompts, key=lambda c: c.predicted_time_s)
     who = _subject(quickest) if len(deployment.prompts) > 1 else "the prompt"
     sentences += [_stops(deployment), _waits(quickest), _grows(quickest, who), _fits(quickest, who)]
@@ -75,7 +75,7 @@ def told(deployment: Deployment) -> str:
 def brief(deployment: Deployment) -> str:
     """Time and bound before and after, and where fewer tokens stop paying, on one line."""
     last = min(deployment.reduced, key=lambda c: c.predicted_time_s, default=None)
-    first = last.whole if last is not None and last.whole else deployment.prompts[0]
+    first = last.unreduced if last is not None and last.unreduced else deployment.prompts[0]
     text = f"{duration(first)} ({first.estimate.end_to_end.bound})"
     if last is not None:
         after = last.estimate.end_to_end.bound
@@ -226,7 +226,7 @@ def _grows(one: PricedPrompt, who: str) -> str:
     step, total = _at_least(one, answer.last_step_s), _at_least(one, answer.time_s)
     length = answer.output_tokens
     text = f"With an answer of {length} token{'s' if length > 1 else ''}, {who} takes {total}"
-    full = one.whole.answer() if one.whole else None
+    full = one.unreduced.answer() if one.unreduced else None
     if full is None:
         return f"{text}; its last decode step {step}."
     return (
@@ -243,11 +243,11 @@ def _fits(one: PricedPrompt, who: str) -> str:
     at_once, answer = one.sequences_that_fit, one.answer()
     if answer is None:
         return f"It needs {needed} of {room}; {at_once} such images fit at once."
-    before = f", {one.whole.sequences_that_fit} without reduction" if one.whole else ""
+    before = f", {one.unreduced.sequences_that_fit} without reduction" if one.unreduced else ""
     text = f"Before the answer, {who} needs {needed} of {room}; "
     text += f"{at_once} such prompts fit at once{before}."
-    if one.whole and not one.whole.fits:
-        text += f" With all visual tokens it does not fit: {si(_memory(one.whole)[0], 'B')}."
+    if one.unreduced and not one.unreduced.fits:
+        text += f" With all visual tokens it does not fit: {si(_memory(one.unreduced)[0], 'B')}."
     if not answer.fits:
         text += f" With the answer it does not fit: {si(answer.memory_bytes, 'B')}."
     return text

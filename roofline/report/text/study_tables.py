@@ -53,7 +53,9 @@ def costs(study: Study) -> tuple[Table, ...]:
             | (
                 {
                     "Faster": headline(
-                        c.saving, bracketed=attainable, full_fits=not c.whole or c.whole.fits
+                        c.saving,
+                        bracketed=attainable,
+                        full_fits=not c.unreduced or c.unreduced.fits,
                     )
                 }
                 if compared
@@ -149,7 +151,7 @@ def answers(study: Study) -> tuple[Table, ...]:
     lengths = study.inputs["output_tokens"]
     for c, who in zip(prompts, _without_constants(prompts, _PROMPT), strict=True):
         for length in lengths:
-            answer, full = c.answer(length), c.whole and c.whole.answer(length)
+            answer, full = c.answer(length), c.unreduced and c.unreduced.answer(length)
             assert answer is not None
             rows.append(
                 who

@@ -119,7 +119,7 @@ def made_up(laws: bool, **given: Any) -> Deployment:
         }
         whole = prompts[0] if prompts else None
         prompts.append(
-            prompt(visual, answers[0], reducer=reducer, whole=whole, answers=answers, **given)
+            prompt(visual, answers[0], reducer=reducer, unreduced=whole, answers=answers, **given)
         )
     return deployed(*prompts)
 
@@ -211,7 +211,9 @@ def test_a_gain_is_a_tie_or_over_what_does_not_fit_where_it_is() -> None:
         }
 
     whole = prompt(100, totals(0.5, 3.0), answers=answers(full, [10, 10, 10, 100, 100]))
-    less = prompt(20, totals(0.5, 1.0), reducer="r", whole=whole, answers=answers(kept, [10] * 5))
+    less = prompt(
+        20, totals(0.5, 1.0), reducer="r", unreduced=whole, answers=answers(kept, [10] * 5)
+    )
     chart = charted(NAME, studied(deployed(whole, less)))
 
     found = {series.role: series.y for series in chart.panels[2].series}

@@ -211,7 +211,7 @@ def made_up(*cases: tuple[str, str, float, float, float], laws: bool = False) ->
     whole_ops = [moved(*case) for case in cases]
     kept_ops = [moved(of, name, f / 4, b / 2, s / 4) for of, name, f, b, s in cases]
     whole = prompt(100, totals(1.0), ops=whole_ops)
-    return deployed(whole, prompt(20, totals(1.0), whole=whole, reducer="r", ops=kept_ops))
+    return deployed(whole, prompt(20, totals(1.0), unreduced=whole, reducer="r", ops=kept_ops))
 
 
 def test_a_dot_is_work_over_bytes_and_over_time_and_comes_from_all_tokens() -> None:
@@ -261,7 +261,7 @@ def test_what_stays_in_its_place_has_no_arrow() -> None:
     whole_ops = [op("llm", "a", "linear", 2.0), op("vision", "b", "linear", 2.0)]
     kept_ops = [op("llm", "a", "linear", 2.02), op("vision", "b", "linear", 1.0)]
     whole = prompt(100, totals(1.0), ops=whole_ops)
-    kept = prompt(20, totals(1.0), ops=kept_ops, whole=whole, reducer="r")
+    kept = prompt(20, totals(1.0), ops=kept_ops, unreduced=whole, reducer="r")
     found = dots(deployed(whole, kept))
     assert [dot.before for dot in found] == [None, (10.0, 5e9)]
     (panel,) = charted(NAME, studied(deployed(whole, kept))).panels
@@ -315,7 +315,7 @@ def test_a_cache_is_in_the_legend_where_a_device_has_one() -> None:
 
 def test_the_share_that_memory_binds_is_what_compute_does_not() -> None:
     whole = prompt(100, totals(1.0, compute_s=0.75))
-    kept = prompt(20, totals(0.5, compute_s=0.1), whole=whole, reducer="r")
+    kept = prompt(20, totals(0.5, compute_s=0.1), unreduced=whole, reducer="r")
     assert charted(NAME, studied(deployed(whole, kept))).alt.endswith(
         "bound by memory: m, d, fp16: 25 % with 100, 80 % with 20 r."
     )
@@ -331,7 +331,7 @@ def test_six_deployments_have_a_panel(count: int, shown: int, left: int) -> None
 
 def test_prompts_between_the_ends_are_not_shown() -> None:
     whole = prompt(100, totals(1.0))
-    kept = [prompt(n, totals(1.0), whole=whole, reducer="r") for n in (50, 20, 30)]
+    kept = [prompt(n, totals(1.0), unreduced=whole, reducer="r") for n in (50, 20, 30)]
     chart = charted(NAME, studied(deployed(whole, *kept), deployed(prompt(9, totals(1.0)))))
     assert chart.left_out == ("2 more prompts not shown",)
     assert chart.panels[0].title == "m, d, fp16\n100 to 20 r"
@@ -344,7 +344,7 @@ def test_deployments_and_prompts_that_are_left_out_are_said_in_turn() -> None:
     for i in range(7):
         whole = prompt(100, totals(1.0), hardware=f"d{i}")
         kept = [
-            prompt(n, totals(1.0), whole=whole, reducer="r", hardware=f"d{i}") for n in (50, 20)
+            prompt(n, totals(1.0), unreduced=whole, reducer="r", hardware=f"d{i}") for n in (50, 20)
         ]
         found.append(deployed(whole, *kept))
     assert charted(NAME, studied(*found)).left_out == (

@@ -40,7 +40,9 @@ def test_those_that_are_spread_reach_from_end_to_end(
 
 def test_the_ends_of_a_deployment_are_all_tokens_and_the_fewest() -> None:
     whole, double = prompt(100, totals(1.0)), prompt(200, totals(1.0))
-    kept = [prompt(n, totals(1.0), whole=w) for n, w in ((150, double), (20, whole), (30, whole))]
+    kept = [
+        prompt(n, totals(1.0), unreduced=w) for n, w in ((150, double), (20, whole), (30, whole))
+    ]
     assert ends(deployed(whole, double, *kept)) == [whole, kept[1]]
     assert ends(deployed(double, whole)) == [double]
 

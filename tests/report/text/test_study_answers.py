@@ -64,7 +64,7 @@ class TestCosts:
 class TestSavings:
     def test_one_way_is_told_with_what_bounds_it(self) -> None:
         whole = lawless(100, 1.2)
-        kept = lawless(20, 0.3, reducer="r", whole=whole, compute_s=0.0)
+        kept = lawless(20, 0.3, reducer="r", unreduced=whole, compute_s=0.0)
         gain = "it takes at least 300 ms, 4.0 times as fast, bound by memory."
         assert f"With r at 20 visual tokens {gain}" in told(deployed(whole, kept))
 
@@ -84,7 +84,7 @@ class TestSavings:
 
     def test_fewer_tokens_by_themselves_have_no_reducer(self) -> None:
         whole = lawless(100, 1.2)
-        kept = lawless(20, 0.3, whole=whole)
+        kept = lawless(20, 0.3, unreduced=whole)
         assert "With 20 visual tokens it takes at least 300 ms" in told(deployed(whole, kept))
 
     @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ class TestSavings:
     def test_of_one_way_the_share_of_reducing_is_told(self, own_s: float, said: str) -> None:
         whole = lawless(100, 1.2)
         parts = {"reducer": totals(own_s), "llm": totals(0.3 - own_s)}
-        kept = lawless(20, 0.3, reducer="r", whole=whole, components=parts)
+        kept = lawless(20, 0.3, reducer="r", unreduced=whole, components=parts)
         assert f"4.0 times as fast, bound by compute{said}" in told(deployed(whole, kept))
 
     def test_the_share_of_reducing_has_the_digits_that_its_error_allows(self) -> None:
@@ -105,7 +105,7 @@ class TestSavings:
         whole = prompt(100, totals(0.1, 1.3))
         own = totals(0.1, 0.123, error_s=0.0123)
         parts = {"reducer": own, "llm": totals(0.1, 0.177)}
-        kept = prompt(20, totals(0.1, 0.3), reducer="r", whole=whole, components=parts)
+        kept = prompt(20, totals(0.1, 0.3), reducer="r", unreduced=whole, components=parts)
         assert "reducing takes 11 %." in told(deployed(whole, kept))
 
     @pytest.mark.parametrize("kept_s", [1.2, 1.4])
@@ -113,21 +113,21 @@ class TestSavings:
         """At 1.2 s, all that others save is what the reducer takes; beyond, it is more."""
         whole = lawless(100, 1.2)
         parts = {"reducer": totals(0.6), "llm": totals(kept_s - 0.6)}
-        kept = lawless(20, kept_s, reducer="r", whole=whole, components=parts)
+        kept = lawless(20, kept_s, reducer="r", unreduced=whole, components=parts)
         text = told(deployed(whole, kept))
         assert "no faster" in text
         assert "reducing takes" not in text
 
     def test_a_difference_inside_the_error_is_a_tie(self) -> None:
         whole = prompt(100, totals(0.1, 1.0, error_s=0.2))
-        kept = prompt(20, totals(0.05, 0.9, error_s=0.1), reducer="r", whole=whole)
+        kept = prompt(20, totals(0.05, 0.9, error_s=0.1), reducer="r", unreduced=whole)
         text = told(deployed(whole, kept))
         assert "it takes 900 ms, a tie inside the error band" in text
         assert "times as fast" not in text
 
     def test_a_saving_has_the_rooflines_beside_it(self) -> None:
         whole = prompt(100, totals(0.6, 1.0, error_s=0.01))
-        kept = prompt(20, totals(0.2, 0.25, error_s=0.01), reducer="r", whole=whole)
+        kept = prompt(20, totals(0.2, 0.25, error_s=0.01), reducer="r", unreduced=whole)
         assert "it takes 250 ms, 4.0 times as fast (3.0 at the roofline)" in told(
             deployed(whole, kept)
         )
@@ -141,7 +141,7 @@ class TestSavings:
         def found(count: int) -> str:
             wholes = [lawless(100 * (i + 1), 1.0 + i) for i in range(count)]
             kept = [
-                lawless(10 * (i + 1), 0.5 + i / 10, reducer="r", whole=whole)
+                lawless(10 * (i + 1), 0.5 + i / 10, reducer="r", unreduced=whole)
                 for i, whole in enumerate(wholes)
             ]
             middle = wholes[1:-1]
@@ -188,7 +188,7 @@ class TestWhereFewerStopPaying:
     )
     def test_the_most_tokens_below_are_named(self, kept: tuple[int, ...], gain: str) -> None:
         whole = lawless(100, 1.0)
-        fewer = (lawless(n, 0.5, reducer="r", whole=whole) for n in kept)
+        fewer = (lawless(n, 0.5, reducer="r", unreduced=whole) for n in kept)
         text = told(deployed(whole, *fewer, ridge=30, floor=25))
         assert gain in text
         assert text.count("hardly faster") == gain.count("hardly")
@@ -211,7 +211,7 @@ class TestTheFramework:
 
     def test_it_is_that_of_the_quickest_prompt(self) -> None:
         whole = lawless(100, 1.2, host_time_s=2.0)
-        kept = lawless(20, 0.3, reducer="r", whole=whole, host_time_s=0.5)
+        kept = lawless(20, 0.3, reducer="r", unreduced=whole, host_time_s=0.5)
         text = told(deployed(whole, kept))
         assert "takes 500 ms to issue the kernels of r at 20 visual tokens" in text
         assert "2.00 s" not in text
@@ -237,7 +237,7 @@ class TestAnswers:
 
     def test_a_reduced_one_stands_beside_all_visual_tokens(self) -> None:
         whole = with_answers(100, 1.2, 1.6, 2.4)
-        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", whole=whole)
+        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", unreduced=whole)
         text = told(deployed(whole, kept))
         assert (
             "With an answer of 10 tokens, r at 20 visual tokens takes at least 600 ms, 4.0 times "
@@ -246,7 +246,7 @@ class TestAnswers:
 
     def test_attainable_times_are_no_bounds(self) -> None:
         whole = with_answers(100, 1.2, 1.6, 2.4, laws=True)
-        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", whole=whole, laws=True)
+        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", unreduced=whole, laws=True)
         text = told(deployed(whole, kept))
         assert "r at 20 visual tokens takes 600 ms, 4.0 times as fast (4.0 at the roofline)" in text
         assert "at least" not in text
@@ -274,7 +274,7 @@ class TestMemory:
 
     def test_a_reduced_prompt_stands_beside_the_unreduced_one(self) -> None:
         whole = with_answers(100, 1.2, 2.0, 2.4, at_once=3)
-        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", whole=whole, at_once=11)
+        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", unreduced=whole, at_once=11)
         assert told(deployed(whole, kept)).endswith(
             "needs 13.0 GB of 100 GB; 11 such prompts fit at once, 3 without reduction."
         )
@@ -299,10 +299,10 @@ class TestMemory:
             return prompt(visual, first, answers={0: first, 2: last}, **given)
 
         large, small = made(100, 5, 5), made(100, 2, 2)
-        long, short = (made(20, 2, n, reducer="r", whole=large) for n in (6, 3))
+        long, short = (made(20, 2, n, reducer="r", unreduced=large) for n in (6, 3))
         without = "With all visual tokens it does not fit: 16.0 GB."
         with_it = "With the answer it does not fit: 17.0 GB."
-        fewer = replace(long, whole=small)
+        fewer = replace(long, unreduced=small)
         fewer.__dict__.update(long.__dict__)
         for deployment, said in (
             (deployed(large, long), [without, with_it]),

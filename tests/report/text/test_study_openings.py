@@ -39,8 +39,8 @@ def span(study: Study) -> str:
 class TestBriefly:
     def test_before_and_after_are_on_one_line(self) -> None:
         whole = lawless(100, 1.2)
-        kept = lawless(20, 0.3, reducer="r", whole=whole, compute_s=0.0)
-        slower = lawless(50, 0.6, reducer="r", whole=whole)
+        kept = lawless(20, 0.3, reducer="r", unreduced=whole, compute_s=0.0)
+        slower = lawless(50, 0.6, reducer="r", unreduced=whole)
         assert brief(deployed(whole, slower, kept, ridge=3, floor=25)) == (
             "at least 1.20 s (compute), with r at 20 visual tokens at least 300 ms (memory): 4.0 "
             "times as fast; fewer stop paying at 25."
@@ -66,7 +66,7 @@ class TestBriefly:
             return totals(time_s, kv_cache_bytes=cache, device_memory_bytes=14 * GB)
 
         whole = prompt(100, of(1.2, whole_gb))
-        kept = prompt(20, of(0.3, kept_gb), reducer="r", whole=whole)
+        kept = prompt(20, of(0.3, kept_gb), reducer="r", unreduced=whole)
         assert brief(deployed(whole, kept)).endswith(end)
         alone = brief(deployed(prompt(100, of(1.2, whole_gb))))
         needs = f"at least 1.20 s (compute). Needs {whole_gb}.0 GB of 14.0 GB."
@@ -96,7 +96,7 @@ class TestAllTogether:
     def test_ties_are_counted_apart_from_gains(self) -> None:
         whole = prompt(100, totals(0.1, 1.0, error_s=0.2))
         tie, gain = (
-            prompt(n, totals(0.1, time_s, error_s=0.1), reducer="r", whole=whole)
+            prompt(n, totals(0.1, time_s, error_s=0.1), reducer="r", unreduced=whole)
             for n, time_s in ((30, 0.9), (20, 0.5))
         )
         text = span(studied(deployed(whole, tie, gain), deployed(lawless(9, 1.0, hardware="e"))))
@@ -111,7 +111,7 @@ class TestAllTogether:
 
     def test_bounds_are_no_gains_beside_attainable_times(self) -> None:
         whole = prompt(100, totals(0.1, 1.0, error_s=0.01))
-        kept = prompt(20, totals(0.1, 0.5, error_s=0.01), reducer="r", whole=whole)
+        kept = prompt(20, totals(0.1, 0.5, error_s=0.01), reducer="r", unreduced=whole)
         text = span(studied(deployed(whole, kept), ways(0.1, 0.01, hardware="e")))
         gains = text.partition("Fewer visual tokens")[2]
         assert "2.0 times" in gains

@@ -73,7 +73,7 @@ def pair(laws: bool, **given: Any) -> tuple[PricedPrompt, PricedPrompt]:
         return prompt(visual, answers[0], answers=answers, **more)
 
     whole = made(100, WHOLE, (0.6, 0.8), at_once=8)
-    return whole, made(20, KEPT, (0.15, 0.4), at_once=5, reducer="r", whole=whole)
+    return whole, made(20, KEPT, (0.15, 0.4), at_once=5, reducer="r", unreduced=whole)
 
 
 class TestCosts:
@@ -137,8 +137,8 @@ class TestCosts:
 
     def test_a_tie_and_a_full_prompt_that_does_not_fit_are_marked(self) -> None:
         whole = prompt(100, totals(0.1, 1.0, error_s=0.2, weight_bytes=98 * GB))
-        tie = prompt(30, totals(0.05, 0.9, error_s=0.1), reducer="r", whole=whole)
-        gain = prompt(20, totals(0.05, 0.5, error_s=0.1), reducer="r", whole=whole)
+        tie = prompt(30, totals(0.05, 0.9, error_s=0.1), reducer="r", unreduced=whole)
+        gain = prompt(20, totals(0.05, 0.5, error_s=0.1), reducer="r", unreduced=whole)
         found = tables.costs(studied(deployed(whole, tie, gain)))
         assert column(found, "Faster") == ["-", "tie (2.0x)*", "2.0x (2.0x)*"]
 
