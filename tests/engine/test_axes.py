@@ -106,7 +106,7 @@ def test_inputs_of_a_study() -> None:
 
     assert set(found.inputs) == set(SAID) - {"stage", "accounting"}
     assert set(found.deployments[0].inputs) == {axis.name for axis in VARIED} - {
-        *("visual_tokens", "reducer")
+        *("visual_tokens", "reducer", "output_tokens")
     }
 
 

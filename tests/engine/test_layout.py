@@ -118,7 +118,7 @@ def test_visual_tokens_of_several_images_are_the_same_of_each() -> None:
     estimate = analyze(two, device(), visual_tokens=8, reducer="sequential")
 
     assert estimate.reducer is not None
-    assert estimate.reducer.default_tokens_per_image == 2
+    assert estimate.reducer.default_visual_tokens == 2 * 2
     assert analyze(two, device(), reducer="sequential").inputs["visual_tokens"] == 2 * 2
     with pytest.raises(ScenarioError, match=r"toy-lmm has 2 images .*: 7 is no multiple of 2"):
         analyze(two, device(), visual_tokens=7, reducer="sequential")
