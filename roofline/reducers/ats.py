@@ -41,7 +41,7 @@ class ATS(VisionReducer, frozen=True):
     stages: tuple[int, ...] | None = None
     """Blocks that reduce, counted from 0; left out, those at the quarters."""
 
-    def schedule(self, tokens: int, blocks: int, count: int | None = None) -> Schedule:
+    def plan(self, tokens: int, blocks: int, count: int | None) -> Schedule:
         """`ats_schedule` of the options and `count`: the most there can be."""
         return ats_schedule(tokens, blocks, self.stages, rate=self.rate or RATE, count=count)
 

@@ -220,12 +220,18 @@ class VisionReducer(Reducer, frozen=True):
         """Its schedule decides."""
         return False
 
+    def plan(self, tokens: int, blocks: int, count: int | None) -> Schedule:
+        """`schedule` of a count, or of the options alone."""
+        raise NotImplementedError
+
     def schedule(self, tokens: int, blocks: int, count: int | None = None) -> Schedule:
         """Tokens in attention and MLP of each block, class token included.
 
-        count: visual tokens to be left; left out, the options say. Raises ScenarioError.
+        count: visual tokens to be left; left out, or where the options leave as many anyway, they
+        decide. Raises ScenarioError.
         """
-        raise NotImplementedError
+        own = self.plan(tokens, blocks, None)
+        return own if count in (None, own[-1][1] - 1) else self.plan(tokens, blocks, count)
 
     def start_op(self, task: ReductionTask) -> Op:
         """Own work before the first block."""
@@ -262,12 +268,14 @@ class VisionReducer(Reducer, frozen=True):
                 query_tokens=float(after if self.samples_queries else before),
                 materialised=self.materialises and after < before,
             )
-            for (before, after), group in groupby(self._schedule(task))
+            for (before, after), group in groupby(
+                self.schedule(task.tokens, task.blocks, task.kept)
+            )
         )
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
         """Before the first block; then a block a run of ViT blocks that do the same work."""
-        schedule = self._schedule(task)
+        schedule = self.schedule(task.tokens, task.blocks, task.kept)
         stages = zip(schedule, self.stages_in(schedule), strict=True)
         runs = [(*key, len(list(group))) for key, group in groupby(stages)]
         groups = [LayerGroup(count, float(before)) for (before, _), _, count in runs]
@@ -279,12 +287,6 @@ class VisionReducer(Reducer, frozen=True):
                 if works
             ),
         ]
-
-    def _schedule(self, task: ReductionTask) -> Schedule:
-        by_options = self.settles_count and task.kept == self.default_kept(
-            task.patches, task.blocks
-        )
-        return self.schedule(task.tokens, task.blocks, None if by_options else task.kept)
 
 
 def paper_share(tokens: int, patches: int) -> int:

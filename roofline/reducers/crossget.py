@@ -42,7 +42,7 @@ class CrossGET(VisionReducer, frozen=True):
     r: Annotated[int, Meta(ge=0)] | None = None
     """Tokens that each block merges; left out, 13, or as many as leave a count."""
 
-    def schedule(self, tokens: int, blocks: int, count: int | None = None) -> Schedule:
+    def plan(self, tokens: int, blocks: int, count: int | None) -> Schedule:
         """`crossget_schedule` of `count` or r."""
         return crossget_schedule(tokens, blocks, count, self.r if count is None else None)
 

@@ -35,7 +35,7 @@ class EViT(VisionReducer, frozen=True):
     rule: EvitRule = "budget"
     """Whether the fused token is within the budget, or besides it as in the paper."""
 
-    def schedule(self, tokens: int, blocks: int, count: int | None = None) -> Schedule:
+    def plan(self, tokens: int, blocks: int, count: int | None) -> Schedule:
         """`evit_schedule` of the options and `count`."""
         return evit_schedule(
             tokens, blocks, self.stages, rate=self.rate or RATE, count=count, rule=self.rule

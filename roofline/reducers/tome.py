@@ -30,7 +30,7 @@ class ToMe(VisionReducer, frozen=True):
     r: Annotated[int, Meta(ge=0)] | None = None
     """Tokens that each block merges; left out, as many as leave a quarter of the patches."""
 
-    def schedule(self, tokens: int, blocks: int, count: int | None = None) -> Schedule:
+    def plan(self, tokens: int, blocks: int, count: int | None) -> Schedule:
         """`tome_schedule` of `count` or r."""
         return tome_schedule(tokens, blocks, count, self.r if count is None else None)
 

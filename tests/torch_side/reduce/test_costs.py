@@ -148,6 +148,12 @@ def test_flops_of_the_reduced_model(name: str, kind: str, tokens: int, batch: in
 
 
 OPTIONS = [
+    *(
+        (kind, name)
+        for kind in ("36 patches", "144 patches", "video")
+        for name in FIXED
+        if not reducers.find(name).needs_count and reducers.find(name).site != "features"
+    ),
     *(("36 patches", f"fastv:k={k}:ratio={ratio}") for k, ratio in [(1, 0.5), (3, 0.75), (2, 0.3)]),
     *(("144 patches", f"tome:r={r}") for r in (0, 5, 60)),
     *(("144 patches", f"crossget:r={r}") for r in (2, 5, 40)),
@@ -164,7 +170,6 @@ OPTIONS = [
     ),
     *(("144 patches", f"visionzip:contextual={c}") for c in (0, 1, 8)),
     ("144 patches", "spatial:grid=3,7"),
-    ("video", "fastv"),
     ("video", "fastv:ratio=0.3"),
     ("video", "tome:r=7"),
     ("video", "prumerge+:variant=paper:ratio=0.25"),
