@@ -20,7 +20,7 @@ from roofline.specs.hardware import Hardware
 
 REPEATS = 7
 SINGLE_CALLS = 200
-GOALS = {"bounds": 3e6, "with laws": 1e6}
+GOALS = {"bounds": 10e6, "with laws": 1.6e6}
 
 VISUAL, TEXT, BATCH = np.arange(1, 577), np.arange(8, 513, 8), np.arange(1, 33)
 CONFIGURATIONS = VISUAL.size * TEXT.size * BATCH.size
