@@ -89,7 +89,9 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         if per_sample is None or "llm" not in self.components:
             return None
         visual = scenario.counts["visual_tokens"]
-        all_visual = np.ceil(visual / per_sample) * per_sample
+        # what a reducer leaves is of one sample, were it more than enters
+        samples = np.minimum(visual, 1.0) if scenario.reducer else np.ceil(visual / per_sample)
+        all_visual = samples * per_sample
         layers = scenario.vision_layers, scenario.llm_layers
         plain_prompt = scenario.reducer is None and layers == (None, None)
         if plain_prompt and np.array_equal(visual, all_visual):

@@ -236,3 +236,15 @@ def test_a_reducer_that_saves_nothing_takes_an_infinite_share() -> None:
     assert reducer_share(totals(5.5, 0.0), {"reducer": own}, slow) == np.inf  # even dearer
     assert reducer_share(rest, {"reducer": totals(0.0, 0.0)}, rest) == np.inf
     assert reducer_share(rest, {}, slow) is None
+
+
+@pytest.mark.parametrize("reducer", ["prumerge:ratio=1", "prumerge+:ratio=0.6"])
+def test_more_tokens_than_enter_are_still_of_one_image(reducer: str) -> None:
+    found = analyze("llava-1.5-7b", "h100", reducer=reducer)
+    (one,) = study(model="llava-1.5-7b", hardware="h100", reducer=reducer).deployments[0].reduced
+
+    assert found.inputs["visual_tokens"] > 576
+    assert found.comparison is not None
+    assert found.comparison.visual_tokens == 576
+    assert found.comparison.speedup == one.speedup
+    assert found.comparison.speedup < 1

@@ -212,7 +212,8 @@ def _deployment(asked: _Asked) -> Deployment:
         elif per_sample and count and count % per_sample == 0:
             one = unreduced(count) or first
         else:
-            one = asked.prompt(count, reducer, unreduced(1 if count is None else count))
+            # what a reducer leaves is of one sample, were it more than enters
+            one = asked.prompt(count, reducer, unreduced(1 if count is None or reducer else count))
         found.setdefault((one.visual_tokens, one.reducer), one)
     compared = {id(one.unreduced or one) for one in found.values()}
     before = (one for one in fulls.values() if id(one) in compared)
