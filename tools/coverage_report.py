@@ -15,17 +15,17 @@ from typing import Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 MEASURED = ROOT / ".coverage.json"
 FLOORS = {
-    "cli": (91, 85),
-    "device": (98, 95),
-    "engine": (97, 92),
-    "explore": (98, 94),
-    "fitting": (98, 94),
-    "model": (99, 98),
-    "records": (98, 96),
-    "reducers": (97, 92),
-    "report": (96, 88),
-    "specs": (97, 92),
-    "torch_side": (95, 90),
+    "cli": (91, 86),
+    "device": (99, 98),
+    "engine": (99, 98),
+    "explore": (99, 98),
+    "fitting": (99, 98),
+    "model": (99, 99),
+    "records": (99, 98),
+    "reducers": (99, 97),
+    "report": (99, 97),
+    "specs": (98, 95),
+    "torch_side": (96, 92),
 }
 """Lines and branches, in percent, that at least must run: a point or so below what does. Commands
 run in processes of their own as well, which are not measured; CUDA events, streams, graphs and

@@ -26,7 +26,7 @@ def fit(
     output: str,
     force: bool,
 ) -> None:
-    """Fit the laws of attained time to measured kernels, and add them to a device's file.
+    """Fit the laws of attainable time to measured kernels, and add them to a device's file.
 
     MEASUREMENTS are Parquet or CSV tables, one kernel a row, with time_ms or time_s: matmuls with
     dtype, m, n, k; attention with batch_size, tokens, num_heads, num_key_value_heads, head_dim;
@@ -52,6 +52,6 @@ def fit(
         date=date or datetime.now(UTC).date().isoformat(),
         origin="measured" if measured_here else "fitted",
     )
-    comment = "With laws of attained time from `roofline fit`."
+    comment = "With laws of attainable time from `roofline fit`."
     write(hardware_yaml(found.hardware, comment=comment), output, force=force)
     write(render_fit(found.hardware, left_out=found.left_out), None)

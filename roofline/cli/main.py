@@ -19,7 +19,7 @@ _COMMANDS = {
     "profile": "Run a model here and time its components, theory beside practice.",
     "compare": "Put records of `profile` side by side.",
     "calibrate": "Measure this device's ceilings and write them as a spec for --hw.",
-    "fit": "Fit laws of attained time to a table of measured kernels.",
+    "fit": "Fit laws of attainable time to a table of measured kernels.",
     "validate": "Hold the analysis against PyTorch's counts and this machine's times.",
     "report": "Write a study as Markdown, HTML and figures.",
     "tokens": "Draw the visual tokens that reducers keep of a picture.",

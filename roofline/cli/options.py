@@ -55,15 +55,15 @@ def _help(axis: Axis) -> str:
 
 def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
     if not axis.varied:
-        kind = click.Choice(axis.choices) if axis.choices else None
-        shown = axis.default is not None
         return click.option(
             axis.option,
             axis.name,
-            type=kind,
+            multiple=True,  # so that a second one is seen
+            type=click.Choice(axis.choices) if axis.choices else None,
             metavar=None if axis.choices else "NAME",
-            default=axis.default,
-            show_default=shown,
+            default=None if axis.default is None else [axis.default],
+            show_default=axis.default is not None,
+            callback=_only,
             help=text,
         )
     return click.option(
@@ -90,6 +90,13 @@ def _single(context: click.Context, option: click.Parameter, given: tuple[str, .
     if len(values) > 1:
         raise click.BadParameter(f"takes one value here, and got {len(values)}", context, option)
     return values[0] if values else None
+
+
+def _only(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Any:
+    """The one word that was typed, or the default, or None."""
+    if len(given) > 1:
+        raise click.BadParameter(f"takes one value, and got {len(given)}", context, option)
+    return given[0] if given else None
 
 
 def _split(axis: Axis, text: str) -> list[Any]:

@@ -49,6 +49,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     """
     from roofline.cli.output import check, write
 
+    check_stage(asked["stage"], [asked["output_tokens"]])
     if output is not None:
         check(output, force=force)
     require("torch", "transformers")
@@ -57,7 +58,6 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
 
-    check_stage(asked["stage"], [asked["output_tokens"]])
     request = Request.of(**asked, cap_s=seconds)
     with progress_bar(f"profile {request.spec.name}") as progress:
         record = measure(request, progress=progress)

@@ -31,6 +31,8 @@ class Axis(NamedTuple):
     """Option on the command line, where it is not the name's own."""
     least: int | None = None
     """The smallest count; None for what is no count."""
+    phrase: str = "{}"
+    """How a value is said."""
     choices: tuple[str, ...] = ()
     """All values that there are, where few are."""
     varied: bool = True
@@ -65,12 +67,14 @@ AXES = (
         "Reducer",
         "Token reducer of an LMM, such as prumerge or fastv:k=3, priced with it, or none. Leaves "
         "--visual-tokens, or as many as it keeps by default.",
+        phrase="with {}",
     ),
     Axis(
         "visual_tokens",
         "Visual",
         "Visual tokens that reach the LLM.",
         least=0,
+        phrase="{} visual tokens",
     ),
     Axis(
         "text_tokens",
@@ -78,20 +82,23 @@ AXES = (
         "Text tokens of each prompt.",
         default=DEFAULT_TEXT_TOKENS,
         least=0,
+        phrase="{} text tokens",
     ),
-    Axis("batch", "Batch", "Sequences at once.", default=1, least=1),
+    Axis("batch", "Batch", "Sequences at once.", default=1, least=1, phrase="batch {}"),
     Axis(
         "output_tokens",
         "Output",
         "Decode steps of --stage generate, which needs them.",
         default=0,
         least=0,
+        phrase="{} output tokens",
     ),
     Axis("stage", "Stage", "What runs.", default="prefill", choices=STAGES, varied=False),
     Axis(
         "attention",
         "Attention",
         "Default: flash, or what the accounting is defined for.",
+        phrase="{} attention",
         choices=ATTENTIONS,
         varied=False,
     ),

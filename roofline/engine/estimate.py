@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from roofline.engine.axes import AXES
 from roofline.engine.compare import Comparison, compare
+from roofline.engine.layout import all_visual_tokens
 from roofline.engine.result import (
     OpQuantities,
     OpTotals,
@@ -89,9 +90,8 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         if per_sample is None or "llm" not in self.components:
             return None
         visual = scenario.counts["visual_tokens"]
-        # what a reducer leaves is of one sample, were it more than enters
-        samples = np.minimum(visual, 1.0) if scenario.reducer else np.ceil(visual / per_sample)
-        all_visual = samples * per_sample
+        reduced = scenario.reducer is not None
+        all_visual = all_visual_tokens(visual, per_sample, reduced=reduced)
         layers = scenario.vision_layers, scenario.llm_layers
         plain_prompt = scenario.reducer is None and layers == (None, None)
         if plain_prompt and np.array_equal(visual, all_visual):

@@ -7,6 +7,7 @@ from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
 
+import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -21,7 +22,7 @@ from roofline.model.architectures import (
 )
 from roofline.model.block import Block, LayerGroup
 from roofline.model.counted import Phase
-from roofline.model.polynomial import Derived, Number, Polynomial, total
+from roofline.model.polynomial import Array, Derived, Number, Polynomial, total
 from roofline.model.variables import (
     BATCH,
     IMAGES,
@@ -295,6 +296,15 @@ def _reduced(
         reducer=reducer,
         task=task,
     )
+
+
+def all_visual_tokens(visual_tokens: Array, per_sample: int, *, reduced: bool) -> Array:
+    """Visual tokens of the unreduced prompt: all of as many samples as it takes to have so many.
+
+    What a reducer leaves is of one sample, were it more than enters.
+    """
+    samples = np.minimum(visual_tokens, 1.0) if reduced else np.ceil(visual_tokens / per_sample)
+    return samples * per_sample
 
 
 def per_image(name: str, visual_tokens: float, images: int) -> int:

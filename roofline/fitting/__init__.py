@@ -1,4 +1,4 @@
-"""Laws of attained time, fitted to measured kernels.
+"""Laws of attainable time, fitted to measured kernels.
 
 `fit_matmul`, `fit_attention` and `fit_pointwise` take a table of measurements (a data frame, or a
 mapping of columns) and give a law of `roofline.device.laws`, with its error on shapes that a first

@@ -46,6 +46,10 @@ class CrossGET(VisionReducer, frozen=True):
         """`crossget_schedule` of `count` or r."""
         return crossget_schedule(tokens, blocks, count, self.r if count is None else None)
 
+    def most_kept(self, candidates: int) -> int:
+        """All, and the cross token."""
+        return candidates + 1
+
     def start_op(self, task: ReductionTask) -> Op:
         """Append the cross token; where tokens are from, and their sizes."""
         return gather(task, 1 + task.tokens, launches=5)

@@ -48,6 +48,14 @@ BAD: dict[str, tuple[list[str], str]] = {
         analyze(model="llava-1.5-7b", reducer="prumerge", visual_tokens="0"),
         "2 to 576 visual tokens",
     ),
+    "two stages": (
+        [*analyze(stage="prefill"), "--stage", "decode"],
+        "'--stage': takes one value, and got 2",
+    ),
+    "two conventions": (
+        [*analyze(accounting="exact"), "--accounting", "llm-viewer"],
+        "takes one value, and got 2",
+    ),
     "an answer that no stage writes": (analyze(output_tokens="8"), "needs --stage generate"),
     "no precision that any device has": (
         analyze(hw="v100,t4", quant="fp8"),

@@ -34,7 +34,7 @@ def test_runs_are_called_by_their_files(files: list[str], call: Cli) -> None:
     code, out, err = call("compare", *files)
 
     assert (code, err) == (0, "")
-    assert "all  no reducer, 576 visual tokens\nfew  prumerge, 40 visual tokens\n" in out
+    assert "all  no reducer, 576 visual tokens\nfew  with prumerge, 40 visual tokens\n" in out
 
 
 def test_in_a_process_of_its_own(files: list[str], run: Cli) -> None:

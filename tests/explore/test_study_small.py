@@ -153,7 +153,7 @@ def test_answers_of_several_lengths_are_of_the_same_prompts() -> None:
         assert alone is not None
         assert told.output_tokens == length
         assert (told.saving is None) == (i == 0)
-        for name in ("time_s", "memory_bytes", "fits"):
+        for name in ("predicted_time_s", "memory_bytes", "fits"):
             assert getattr(told, name) == getattr(alone, name)
         assert told.last_step_s == pytest.approx(alone.last_step_s, rel=1e-9)
         if told.saving is not None and alone.saving is not None:
@@ -235,3 +235,16 @@ def test_steps_take_what_the_answer_takes_longer() -> None:
     assert row.device.name == "toy"
     assert not row.tie
     assert row.speedup is None
+
+
+def test_a_reducer_beside_an_llm_alone_is_left_out_and_said() -> None:
+    found = small(model=[lmm(), llm()], reducer=["none", "sequential"], visual_tokens=4)
+
+    assert [(d.model, [p.reducer for p in d.prompts]) for d in found.deployments] == [
+        (lmm().name, [None, None, "sequential"]),
+        (llm().name, [None]),
+    ]
+    assert len(found.skipped) == 1
+    assert found.skipped[0].startswith("a reducer needs an LMM")
+    with pytest.raises(ScenarioError, match="a reducer needs an LMM"):
+        small(model=llm(), reducer="sequential", visual_tokens=4)

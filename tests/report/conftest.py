@@ -1,4 +1,4 @@
-"""Studies to draw: devices with laws of attained time and without, records, accuracies."""
+"""Studies to draw: devices with laws of attainable time and without, records, accuracies."""
 
 from __future__ import annotations
 

@@ -134,7 +134,9 @@ def test_of_many_settings_each_has_a_line() -> None:
         f"(memory): {speedup} times as fast; fewer stop paying at {first.floor_tokens}."
     )
     assert last.hardware == "v100"
-    assert lines["llava-1.5-13b on v100, fp16."].endswith(" Needs 26.8 GB of 17.2 GB.")
+    assert lines["llava-1.5-13b on v100, fp16."].endswith(
+        " Needs 26.8 GB of 17.2 GB. Without reduction it does not fit."
+    )
     assert len(lines) == 8
 
 

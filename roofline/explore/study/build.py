@@ -15,7 +15,8 @@ from roofline import reducers
 from roofline.engine.analysis import analyze
 from roofline.engine.axes import NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
-from roofline.errors import InputError, UnsupportedModeError
+from roofline.engine.layout import all_visual_tokens
+from roofline.errors import InputError, ScenarioError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.explore.study.study import MeasuredRun, Study
@@ -56,7 +57,8 @@ def study(
         are theirs.
     with_accuracy: whether to hold published accuracies against cost.
 
-    A precision that one of the devices does not have is left out there, and said so.
+    What cannot be together is left out, and said so: a precision that one of the devices does not
+    have, a reducer beside a model that is no LMM.
     Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
     """
     given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
@@ -84,7 +86,7 @@ def study(
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
     fronts: list[Front] = []
-    refused: list[UnsupportedModeError] = []
+    refused: list[InputError] = []
     unserved: set[tuple[str, str]] = set()
     for combination in combinations(deployed):
         place = combination["hardware"].name, combination["quant"].name
@@ -92,10 +94,14 @@ def study(
             continue
         try:
             asked = _Asked(prompts, combination | {"attention": attention}, lengths)
-            deployments.append(_deployment(asked))
+            deployment, impossible = _deployment(asked)
         except UnsupportedModeError as error:
             refused.append(error)
             unserved.add(place)
+            continue
+        refused += impossible
+        if deployment:
+            deployments.append(deployment)
     if not deployments:
         raise refused[0]
     if scores:
@@ -108,7 +114,7 @@ def study(
         deployments=tuple(deployments),
         records=tuple(records),
         fronts=tuple(fronts),
-        skipped=tuple(str(error) for error in refused),
+        skipped=tuple(dict.fromkeys(map(str, refused))),
         inputs={
             **{
                 name: [getattr(value, "name", value) for value in values]
@@ -189,18 +195,21 @@ class _Asked(Struct, frozen=True):
         )
 
 
-def _deployment(asked: _Asked) -> Deployment:
+def _deployment(asked: _Asked) -> tuple[Deployment | None, list[ScenarioError]]:
+    """With the prompts that can be, if any, and why others cannot."""
+    impossible: list[ScenarioError] = []
     first = asked.prompt(None, None, None)
     model, per_sample = asked.axes["model"], first.estimate.unreduced_visual_tokens
     has_llm = "llm" in first.estimate.components
     fulls: dict[int, PricedPrompt] = {first.visual_tokens: first} if per_sample else {}
     found: dict[tuple[int, str | None], PricedPrompt] = {}
 
-    def unreduced(count: int) -> PricedPrompt | None:
-        """All visual tokens of as many samples as it takes to have so many."""
+    def unreduced(count: int, reducer: str | None) -> PricedPrompt | None:
+        """What a prompt of so many is compared with."""
         if not per_sample or not has_llm or not count:
             return None
-        full = -(-count // per_sample) * per_sample
+        tokens = all_visual_tokens(np.asarray(count), per_sample, reduced=reducer is not None)
+        full = int(tokens)
         if full not in fulls:
             fulls[full] = asked.prompt(full, None, None)
         return fulls[full]
@@ -210,11 +219,20 @@ def _deployment(asked: _Asked) -> Deployment:
         if count is None and reducer is None:
             one = first
         elif per_sample and count and count % per_sample == 0:
-            one = unreduced(count) or first
+            one = unreduced(count, None) or first
         else:
-            # what a reducer leaves is of one sample, were it more than enters
-            one = asked.prompt(count, reducer, unreduced(1 if count is None or reducer else count))
+            try:
+                one = asked.prompt(
+                    count, reducer, unreduced(1 if count is None else count, reducer)
+                )
+            except ScenarioError as error:
+                if reducer is None:  # no combination of it can be
+                    raise
+                impossible.append(error)
+                continue
         found.setdefault((one.visual_tokens, one.reducer), one)
+    if not found:
+        return None, impossible
     compared = {id(one.unreduced or one) for one in found.values()}
     before = (one for one in fulls.values() if id(one) in compared)
     rows = list({id(one): one for one in (*before, *found.values())}.values())
@@ -222,7 +240,7 @@ def _deployment(asked: _Asked) -> Deployment:
     curve = asked.estimate(np.arange(1, most + 1), None) if most and has_llm else None
     names = {name: getattr(value, "name", value) for name, value in asked.axes.items()}
     del names["attention"]
-    return Deployment(inputs=names, prompts=tuple(rows), curve=curve)
+    return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 
 
 def _reducer(

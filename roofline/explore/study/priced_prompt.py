@@ -23,7 +23,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     """A prompt and what was written after it, by the predicted times."""
 
     output_tokens: int
-    time_s: float
+    predicted_time_s: float
     """Of prompt and answer, end to end."""
     last_step_s: float
     memory_bytes: float
@@ -168,7 +168,7 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         whole = self.generation.end_to_end
         return Answer(
             output_tokens=int(lengths[i]),
-            time_s=float(self.generation_time_s[i]),
+            predicted_time_s=float(self.generation_time_s[i]),
             last_step_s=float(self.decode_time_s[i - 1]),
             memory_bytes=float(np.broadcast_to(whole.peak_memory_bytes, lengths.shape)[i]),
             fits=bool(np.broadcast_to(whole.fits, lengths.shape)[i]),

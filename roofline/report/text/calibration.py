@@ -16,8 +16,8 @@ from roofline.units import GIGA, MICRO, TERA, si
 
 def render_ceilings(hardware: Hardware, notes: Sequence[str]) -> str:
     """What a calibration found, in a few lines."""
-    attained = hardware.kernel_laws
-    assert attained is not None
+    known = hardware.kernel_laws
+    assert known is not None
     lines = [("Device", hardware.title)]
     for name, peak in msgspec.structs.asdict(hardware.matmul_peaks).items():
         if peak is not None:
@@ -29,9 +29,9 @@ def render_ceilings(hardware: Hardware, notes: Sequence[str]) -> str:
     if hardware.launch_overhead_us is not None:
         lines.append(("Launch", si(hardware.launch_overhead_us.value * MICRO, "s")))
     for title, laws in (
-        ("Matmul", attained.of(MatmulLaw)),
-        ("Attention", attained.of(AttentionLaw)),
-        ("Vector", attained.of(PointwiseLaw)),
+        ("Matmul", known.of(MatmulLaw)),
+        ("Attention", known.of(AttentionLaw)),
+        ("Vector", known.of(PointwiseLaw)),
     ):
         errors = ", ".join(f"{name} {law.median_error_percent:.0f} %" for name, law in laws.items())
         lines.append((f"{title} error", f"{errors} (median on sizes left out of the fit)"))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import SupportsFloat
 
-from roofline.engine.axes import VARIED
+from roofline.engine.axes import BY_NAME, VARIED
 from roofline.engine.compare import Saving
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import OpTotals, Totals
@@ -35,13 +35,6 @@ STAGE_TIMES = {
     "decode": "Time of one step",
     "generate": "Time of prompt and output",
 }
-_DESCRIBED: Mapping[str, Callable[[str], str]] = {
-    "reducer": lambda name: f"with {name}",
-    "visual_tokens": lambda count: f"{count} visual tokens",
-    "text_tokens": lambda count: f"{count} text tokens",
-    "batch": lambda count: f"batch {count}",
-    "output_tokens": lambda count: f"{count} output tokens",
-}
 
 
 def varying(estimates: Sequence[Counts]) -> dict[str, str]:
@@ -60,7 +53,7 @@ def described(estimate: Counts, names: Collection[str]) -> str:
 
 def in_words(axis: str, value: object) -> str:
     """A value on an axis: `h200`, `batch 8`, `no reducer`."""
-    return f"no {axis}" if value is None else _DESCRIBED.get(axis, str)(str(value))
+    return f"no {axis}" if value is None else BY_NAME[axis].phrase.format(value)
 
 
 def has_laws(estimate: Counts) -> bool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from roofline.engine.axes import AXES
 from roofline.records.measurement import WHOLE, Record
 from roofline.report.text.grid import Style, definitions, filled, grid
 from roofline.report.text.record import share, shown
@@ -13,23 +14,14 @@ from roofline.units import significant
 
 _NAME = 22
 """Longest part of a run's name on one line of a terminal."""
-_TOLD = {
-    "model": "{}",
-    "reducer": "{}",
-    "stage": "{}",
-    "visual_tokens": "{} visual tokens",
-    "text_tokens": "{} text tokens",
-    "output_tokens": "{} output tokens",
-    "batch": "batch {}",
-    "quant": "{}",
+_PHRASES = {axis.name: axis.phrase for axis in AXES if axis.name != "hardware"} | {
     "mode": "{}",
-    "attention": "{} attention",
     "checkpoint": "weights of {}",
     "hardware": "beside the spec {}",
     "device": "on {}",
     "torch": "torch {}",
 }
-"""What may tell one run from another: inputs, and two facts of the environment."""
+"""What may tell one run from another: axes and other inputs, and two facts of the environment."""
 _ABSENT = {"reducer": "no reducer", "checkpoint": "random weights", "hardware": "beside no spec"}
 
 Column = tuple[str, Callable[[Record], str]]
@@ -69,14 +61,14 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
 
 
 def _asked(record: Record) -> dict[str, Any]:
-    """Values of `_TOLD`."""
+    """Values of `_PHRASES`."""
     facts = record.inputs | {key: record.environment.get(key) for key in ("device", "torch")}
-    return {key: facts[key] for key in _TOLD}
+    return {key: facts[key] for key in _PHRASES if key in facts}
 
 
 def _said(values: dict[str, Any]) -> str:
     said = [
-        _ABSENT.get(key) if value is None else _TOLD[key].format(value)
+        _ABSENT.get(key) if value is None else _PHRASES[key].format(value)
         for key, value in values.items()
         if value != 0  # no output tokens
     ]

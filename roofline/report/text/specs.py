@@ -62,7 +62,7 @@ def hardware_sheet(device: Hardware) -> str:
 
 
 def _laws(device: Hardware) -> list[str]:
-    """Errors of its laws of attained time, and whose go for what was not measured."""
+    """Errors of its laws of attainable time, and whose go for what was not measured."""
     laws, lines = device.kernel_laws, []
     if laws is not None:
         head = f"Laws, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"

@@ -83,9 +83,8 @@ def brief(deployment: Deployment) -> str:
     if deployment.floor_tokens is not None:
         text += f"; fewer stop paying at {deployment.floor_tokens}"
     needed, room = (si(amount, "B") for amount in _memory(last or first))
-    if last is not None and last.fits and not first.fits:
-        return f"{text}. Without reduction it does not fit."
-    return f"{text}." + ("" if (last or first).fits else f" Needs {needed} of {room}.")
+    text += "." if (last or first).fits else f". Needs {needed} of {room}."
+    return text + ("" if last is None or first.fits else " Without reduction it does not fit.")
 
 
 def duration(prompt: PricedPrompt) -> str:
@@ -223,31 +222,35 @@ def _grows(one: PricedPrompt, who: str) -> str:
     answer = one.answer()
     if answer is None:
         return ""
-    step, total = _at_least(one, answer.last_step_s), _at_least(one, answer.time_s)
+    step, total = _at_least(one, answer.last_step_s), _at_least(one, answer.predicted_time_s)
     length = answer.output_tokens
     text = f"With an answer of {length} token{'s' if length > 1 else ''}, {who} takes {total}"
     full = one.unreduced.answer() if one.unreduced else None
     if full is None:
         return f"{text}; its last decode step {step}."
-    return (
-        f"{text}, {faster(answer.saving)}: the last decode step takes {step}, "
+    text += (
+        f", {faster(answer.saving)}: the last decode step takes {step}, "
         f"{si(full.last_step_s, 's')} with all visual tokens."
+    )
+    return (
+        text if full.fits else f"{text} With those it does not fit: {si(full.memory_bytes, 'B')}."
     )
 
 
 def _fits(one: PricedPrompt, who: str) -> str:
     """What is needed of the memory, by the prompt and with its answer."""
     needed, room = (si(size, "B") for size in _memory(one))
+    beside = ""
+    if one.unreduced and not one.unreduced.fits:
+        beside = f" With all visual tokens it does not fit: {si(_memory(one.unreduced)[0], 'B')}."
     if not one.fits:
-        return f"It does not fit: it needs {needed} of {room}."
+        return f"It does not fit: it needs {needed} of {room}.{beside}"
     at_once, answer = one.sequences_that_fit, one.answer()
     if answer is None:
         return f"It needs {needed} of {room}; {at_once} such images fit at once."
     before = f", {one.unreduced.sequences_that_fit} without reduction" if one.unreduced else ""
     text = f"Before the answer, {who} needs {needed} of {room}; "
-    text += f"{at_once} such prompts fit at once{before}."
-    if one.unreduced and not one.unreduced.fits:
-        text += f" With all visual tokens it does not fit: {si(_memory(one.unreduced)[0], 'B')}."
+    text += f"{at_once} such prompts fit at once{before}.{beside}"
     if not answer.fits:
         text += f" With the answer it does not fit: {si(answer.memory_bytes, 'B')}."
     return text
@@ -276,15 +279,21 @@ def _span(study: Study) -> str:
     ties = [c for c in alike if c.tie]
     if gains := sorted((c for c in alike if not c.tie), key=lambda c: c.speedup or 0):
         least, most = gains[0], gains[-1]
-        text += (
-            f" Fewer visual tokens make it {times(least.speedup or 1)} ({full[id(least)]}) to "
-            f"{times(most.speedup or 1)} ({full[id(most)]})."
+        least_said, most_said = (
+            f"{times(c.speedup or 1)} ({full[id(c)]}{_over(c)})" for c in (least, most)
         )
+        text += f" Fewer visual tokens make it {least_said} to {most_said}."
     if ties:
         text += f" Of {len(ties)} with fewer the difference is inside the error band."
     if crowded := [c for c in by_time if not c.fits]:
         text += f" {len(crowded)} of them do not fit into the device's memory."
     return text
+
+
+def _over(reduced: PricedPrompt) -> str:
+    """Said where what a saving is over does not fit."""
+    unfit = reduced.unreduced is not None and not reduced.unreduced.fits
+    return ", over a prompt that does not fit" if unfit else ""
 
 
 def measured(record: Record) -> str:

@@ -160,9 +160,10 @@ def answers(study: Study) -> tuple[Table, ...]:
                     "First step": _time(c, c.decode_time_s[0]),
                     "Last step": _time(c, answer.last_step_s),
                     "Prefill": units.share(
-                        c.predicted_time_s / answer.time_s, error_share(c.estimate.end_to_end)
+                        c.predicted_time_s / answer.predicted_time_s,
+                        error_share(c.estimate.end_to_end),
                     ),
-                    "Prompt and answer": _time(c, answer.time_s),
+                    "Prompt and answer": _time(c, answer.predicted_time_s),
                     "Faster": headline(
                         answer.saving, bracketed=attainable, full_fits=not full or full.fits
                     ),

@@ -181,11 +181,11 @@ class TestSideBySide:
         text = render_comparison(["all", "few"], pair, "table")
         shared = text.partition("\n\n")[0].replace("\n", " ")
 
-        assert shared.startswith("llava-1.5-7b, prefill, 40 text tokens, batch 1, fp16, eager")
+        assert shared.startswith("llava-1.5-7b, fp16, 40 text tokens, batch 1, prefill")
         assert "visual" not in shared
         assert "output tokens" not in shared
         assert row(text, "all")[1] == "no reducer, 576 visual tokens"
-        assert row(text, "few")[1] == "prumerge, 40 visual tokens"
+        assert row(text, "few")[1] == "with prumerge, 40 visual tokens"
 
     def test_other_machines_are_told(self, pair: list[Record]) -> None:
         other = replace(pair[1], environment={"device": "NVIDIA A100", "torch": "2.12.0"})

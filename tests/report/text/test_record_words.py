@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from roofline.engine.axes import AXES, Axis
 from roofline.records.measurement import Achieved, Record, Snapshot, Telemetry, TimedSpan
 from roofline.report.text.record import facts, render_record
 from roofline.report.text.record_comparison import render_comparison
@@ -211,19 +212,19 @@ class TestComparison:
 
     def test_what_is_the_same_is_said_once(self, record: Made) -> None:
         assert self.shared(record(), record()) == (
-            "llava-1.5-7b, prumerge, prefill, 40 visual tokens, 40 text tokens, batch 1, fp16, "
-            "eager, sdpa attention, random weights, beside the spec h200, on NVIDIA H200, torch "
-            "2.13.0"
+            "llava-1.5-7b, fp16, with prumerge, 40 visual tokens, 40 text tokens, batch 1, "
+            "prefill, sdpa attention, eager, random weights, beside the spec h200, on NVIDIA H200, "
+            "torch 2.13.0"
         )
 
     @pytest.mark.parametrize(
         ("given", "said"),
         [
-            ({"reducer": None}, "llava-1.5-7b, no reducer, prefill"),
+            ({"reducer": None}, "fp16, no reducer, 40 visual"),
             ({"checkpoint": "a/b"}, ", weights of a/b, "),
             ({"hardware": None}, ", beside no spec, on"),
-            ({"output_tokens": 8}, ", 40 text tokens, 8 output tokens, batch 1"),
-            ({"visual_tokens": 0}, "prefill, 40 text tokens"),
+            ({"output_tokens": 8}, ", 40 text tokens, batch 1, 8 output tokens, prefill"),
+            ({"visual_tokens": 0}, "with prumerge, 40 text tokens"),
         ],
     )
     def test_what_is_absent_has_words(self, given: dict[str, Any], said: str, record: Made) -> None:
@@ -236,7 +237,15 @@ class TestComparison:
     def test_each_run_has_what_only_it_has(self, record: Made) -> None:
         one, other = record(), record(inputs={"batch": 8, "reducer": None})
         lines = render_comparison(["a", "b"], [one, other], "md").split("\n\n")[1]
-        assert lines.splitlines() == ["- a: prumerge, batch 1", "- b: no reducer, batch 8"]
+        assert lines.splitlines() == ["- a: with prumerge, batch 1", "- b: no reducer, batch 8"]
+
+    @pytest.mark.parametrize("axis", [axis for axis in AXES if axis.name != "accounting"])
+    def test_runs_are_told_apart_by_any_axis(self, axis: Axis, record: Made) -> None:
+        values = (3, 4) if axis.is_count else ("one", "other")
+        runs = [record(inputs={axis.name: value}) for value in values]
+        text = render_comparison(["a", "b"], runs, "md").split("\n\n")[1]
+        own = [line.partition(": ")[2] for line in text.splitlines()]
+        assert [str(value) in line for value, line in zip(values, own, strict=True)] == [True, True]
 
     def test_json_has_names_as_they_are_written(self, record: Made) -> None:
         text = render_comparison(["größer"], [record()], "json")

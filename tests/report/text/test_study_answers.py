@@ -251,6 +251,15 @@ class TestAnswers:
         assert "r at 20 visual tokens takes 600 ms, 4.0 times as fast (4.0 at the roofline)" in text
         assert "at least" not in text
 
+    def test_an_answer_over_what_does_not_fit_says_so(self) -> None:
+        """Behind all visual tokens the answer takes 101 GB of 100, behind 20 of them 13."""
+        small, large = totals(1.2), totals(2.4, weight_bytes=98 * GB)
+        whole = prompt(100, small, answers={0: small, 9: small, 10: large})
+        kept = with_answers(20, 0.4, 0.5, 0.6, reducer="r", unreduced=whole)
+        assert "with all visual tokens. With those it does not fit: 101 GB." in told(
+            deployed(whole, kept)
+        )
+
     @pytest.mark.parametrize(("length", "said"), [(1, "1 token,"), (2, "2 tokens,")])
     def test_one_token_is_one(self, length: int, said: str) -> None:
         answers = {0: totals(1.0), length: totals(1.0 + length / 2)}

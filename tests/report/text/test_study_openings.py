@@ -56,7 +56,11 @@ class TestBriefly:
         [
             (13, 13, "4.0 times as fast."),
             (15, 13, "4.0 times as fast. Without reduction it does not fit."),
-            (16, 15, "4.0 times as fast. Needs 15.0 GB of 14.0 GB."),
+            (
+                16,
+                15,
+                "4.0 times as fast. Needs 15.0 GB of 14.0 GB. Without reduction it does not fit.",
+            ),
             (13, 15, "4.0 times as fast. Needs 15.0 GB of 14.0 GB."),
         ],
     )
@@ -74,6 +78,18 @@ class TestBriefly:
 
 
 class TestAllTogether:
+    def test_a_saving_over_what_does_not_fit_says_so(self) -> None:
+        """101 GB of 100 before, 13 after: four times as fast; three times where both fit."""
+        whole = [prompt(100, totals(1.2, weight_bytes=w * GB)) for w in (10, 98)]
+        kept = [
+            prompt(20, totals(time_s), reducer="r", unreduced=one)
+            for time_s, one in zip((0.4, 0.3), whole, strict=True)
+        ]
+        study = studied(deployed(whole[0], kept[0]), deployed(whole[1], kept[1]))
+        text = str(answer(study)[0])
+        assert "3.0 times as fast (m on d, fp16, r at 20 visual tokens) to 4.0 times" in text
+        assert "(m on d, fp16, r at 20 visual tokens, over a prompt that does not fit)." in text
+
     def test_the_shortest_and_the_longest_prefill_are_named(self) -> None:
         first = deployed(lawless(100, 0.4), lawless(20, 0.3))
         other = deployed(lawless(100, 0.5, hardware="e"), lawless(20, 0.2, hardware="e"))

@@ -156,7 +156,7 @@ OPTIONS = [
     ),
     *(("36 patches", f"fastv:k={k}:ratio={ratio}") for k, ratio in [(1, 0.5), (3, 0.75), (2, 0.3)]),
     *(("144 patches", f"tome:r={r}") for r in (0, 5, 60)),
-    *(("144 patches", f"crossget:r={r}") for r in (2, 5, 40)),
+    *(("144 patches", f"crossget:r={r}") for r in (0, 2, 5, 40)),
     *(("144 patches", f"evit:{options}") for options in ("rate=0.5", "stages=1", "rule=paper")),
     ("144 patches", "evit:rate=0.4:stages=0,2:rule=paper"),
     *(
