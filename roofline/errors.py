@@ -19,11 +19,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_FAULTS = 12
+"""Of a file, on one line."""
+_MOST_CHARACTERS = 80
+
+
+def shortened(text: str) -> str:
+    """What somebody has given, as much of it as a message has room for."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+
 
 class RooflineError(Exception):
     """Base of all deliberate errors."""
 
     exit_code = 1
+
+    @property
+    def line(self) -> str:
+        """The message on one line, for a terminal."""
+        return " ".join(str(self).split())
 
 
 class InputError(RooflineError, ValueError):
@@ -39,10 +53,10 @@ class UnknownNameError(InputError):
         from difflib import get_close_matches
 
         names = sorted(known)
-        near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+        near = get_close_matches(shortened(name.lower()), names, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
         tail = f" ({remedy})" if remedy else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}{tail}")
+        super().__init__(f"unknown {kind} {shortened(name)!r}: {hint}{tail}")
         self.name = name
         self.nearest = near
 
@@ -54,6 +68,13 @@ class SpecError(InputError):
         self.file = str(file)
         self.faults = tuple(faults)
         super().__init__("\n".join(f"{self.file}: {path}: {text}" for path, text in self.faults))
+
+    @property
+    def line(self) -> str:
+        """The file once, then its faults."""
+        faults = "; ".join(f"{path}: {text}" for path, text in self.faults[:_MOST_FAULTS])
+        more = len(self.faults) - _MOST_FAULTS
+        return f"{self.file}: {faults}" + (f"; and {more} more faults" if more > 0 else "")
 
 
 class UnsupportedModeError(InputError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from threading import RLock
 from typing import Generic, TypeVar
 
 from roofline.errors import UnknownNameError
@@ -20,6 +21,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str | None = None, remedy: str = "") -> None:
         self.kind, self.remedy, self._package = kind, remedy, package
         self._things: dict[str, T] = {}
+        self._discovering = RLock()
 
     def register(self, name: str, thing: T) -> T:
         """Make a thing known by its name; an earlier one of that name gives way."""
@@ -49,13 +51,17 @@ class Registry(Generic[T]):
         return name in self._things
 
     def _discover(self) -> None:
-        """Import what ships; what a user has registered meanwhile stays."""
-        if self._package is None:
-            return
-        import pkgutil
+        """Import what ships; what a user has registered meanwhile stays.
 
-        package, self._package = import_module(self._package), None
-        mine = dict(self._things)
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            import_module(module.name)
-        self._things = {**self._things, **mine}
+        A second thread waits for the first: half of a registry would be one without the rest.
+        """
+        with self._discovering:
+            if self._package is None:  # done, or asked by what is being imported
+                return
+            import pkgutil
+
+            package, self._package = import_module(self._package), None
+            mine = dict(self._things)
+            for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+                import_module(module.name)
+            self._things = {**self._things, **mine}

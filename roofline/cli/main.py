@@ -85,7 +85,7 @@ def main() -> None:
     except click.Abort:
         _fail("interrupted", 130)
     except RooflineError as error:
-        _fail(str(error), error.exit_code)
+        _fail(error.line, error.exit_code)
     finally:
         gc.freeze()  # nothing to collect at the end: it would take a tenth of a short command
     sys.exit(code if isinstance(code, int) else 0)
@@ -96,6 +96,5 @@ def _warn(message: Warning | str, *_: object) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    for line in message.splitlines():
-        click.echo(f"roofline: error: {line}", err=True)
+    click.echo(f"roofline: error: {message}", err=True)
     sys.exit(code)

@@ -30,13 +30,22 @@ from roofline.specs.models import (
     kind_of,
 )
 from roofline.specs.quantization import MODES, SIXTEEN_BIT, Quantization, written_out
-from roofline.specs.reading import DATA, build, faults_of, read_json, read_yaml
+from roofline.specs.reading import (
+    DATA,
+    build,
+    faults_of,
+    modified_ns,
+    read_file,
+    read_json,
+    read_yaml,
+)
 
 Folder = Literal["hardware", "models"]
 SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
 _Component = TypeVar("_Component", LanguageModel, VisionEncoder, MlpConnector)
 _Named = TypeVar("_Named")
+_Spec = TypeVar("_Spec")
 
 
 def load_hardware(name: str | Hardware) -> Hardware:
@@ -44,14 +53,14 @@ def load_hardware(name: str | Hardware) -> Hardware:
     if isinstance(name, Hardware):
         return name
     file = _find("hardware", name)
-    modified = _modified(file)
+    modified = modified_ns(file)
     laws = _device_data(file, modified).get("kernel_laws")
     if not isinstance(laws, str):
         return _load_hardware(file, modified)
     laws_file = file.parent / laws
     if not laws_file.is_file():
         raise SpecError(file, [("kernel_laws", f"names {laws_file}, which does not exist")])
-    return _load_hardware(file, modified, laws_file, _modified(laws_file))
+    return _load_hardware(file, modified, laws_file, modified_ns(laws_file))
 
 
 def load_model(name: str | Model) -> Model:
@@ -59,7 +68,24 @@ def load_model(name: str | Model) -> Model:
     if not isinstance(name, str):
         return name
     file = _find("models", name)
-    return _load_model(file, _modified(file))
+    return _load_model(file, modified_ns(file))
+
+
+_read_from: dict[int, tuple[Any, Path]] = {}
+"""By identity, since a spec of a user's kind need not have a hash."""
+
+
+def _noted(spec: _Spec, file: Path) -> _Spec:
+    _read_from[id(spec)] = spec, file
+    return spec
+
+
+def where(spec: Hardware | Model | Quantization) -> str:
+    """Where a spec stands, for an error: its file, or its name where it was made here."""
+    if id(spec) in _read_from:
+        return str(_read_from[id(spec)][1])
+    kind = {Hardware: "hardware", Quantization: "quantization mode"}.get(type(spec), "model")
+    return f"{kind} {spec.name}"
 
 
 def referred(spec: str, field: str, load: Callable[[Any], _Named], name: Any) -> _Named:
@@ -75,7 +101,7 @@ def load_component(spec: str | _Component, expected: type[_Component]) -> _Compo
     model = load_model(spec)
     if not isinstance(model, expected):
         raise SpecError(
-            f"model {model.name}",
+            where(model),
             [("kind", f"expected {kind_of(expected)}, got {kind_of(model)}")],
         )
     return model
@@ -89,17 +115,16 @@ def load_quantization(name: str | Quantization) -> Quantization:
     if isinstance(name, Quantization):
         return name
     if _is_file(name):
-        return _load_quantization(Path(name), _modified(Path(name)))
+        return _load_quantization(Path(name), modified_ns(Path(name)))
     wanted = name.lower()
-    _report_if_broken(wanted)
-    modes = quantization_modes()
-    mode = modes.get(wanted) or written_out(wanted, _shipped_modes())
+    mode = MODES.find(wanted) if wanted in MODES else _users_mode(wanted)
+    mode = mode or _shipped_modes().get(wanted) or written_out(wanted, _shipped_modes())
     if mode is None:
         remedy = (
             "or write it out as wXaYkvZ with 1 to 32 bits each, such as w4a8kv8, or give a YAML "
             "file of your own"
         )
-        raise UnknownNameError("quantization mode", name, modes, remedy)
+        raise UnknownNameError("quantization mode", name, quantization_modes(), remedy)
     return mode
 
 
@@ -110,8 +135,7 @@ def mode_outside_llm(mode: Quantization) -> Quantization:
     """
     if mode.outside_llm is None:
         return mode
-    where = f"quantization mode {mode.name}"
-    outside = referred(where, "outside_llm", load_quantization, mode.outside_llm)
+    outside = referred(where(mode), "outside_llm", load_quantization, mode.outside_llm)
     if outside.activation_bits == 16:  # either of the two 16-bit types will do
         outside = msgspec.structs.replace(outside, compute=SIXTEEN_BIT)
     return outside
@@ -126,7 +150,7 @@ def quantization_modes() -> dict[str, Quantization]:
     modes = dict(_shipped_modes())
     for file in reversed(_mode_files()):
         try:
-            mode = _load_quantization(file, _modified(file))
+            mode = _load_quantization(file, modified_ns(file))
         except SpecError as error:
             _warn_left_out(error)
         else:
@@ -145,7 +169,7 @@ def _shipped_modes() -> dict[str, Quantization]:
 
 @lru_cache(maxsize=256)
 def _load_quantization(file: Path, modified_ns: int) -> Quantization:
-    return build(Quantization, read_yaml(file), file)
+    return _noted(build(Quantization, read_yaml(file), file), file)
 
 
 def _mode_files() -> list[Path]:
@@ -155,11 +179,18 @@ def _mode_files() -> list[Path]:
     ]
 
 
-def _report_if_broken(name: str) -> None:
-    """Raise SpecError for a file of that name that cannot be read."""
+def _users_mode(name: str) -> Quantization | None:
+    """A mode of the search path. Raises SpecError for a file of that name that cannot be read."""
     for file in _mode_files():
-        if file.stem.lower() == name:
-            _load_quantization(file, _modified(file))
+        try:
+            mode = _load_quantization(file, modified_ns(file))
+        except SpecError:
+            if file.stem.lower() == name:
+                raise
+        else:
+            if mode.name.lower() == name:
+                return mode
+    return None
 
 
 def all_hardware() -> list[Hardware]:
@@ -188,7 +219,13 @@ def _all(folder: Folder, load: Callable[[str], Any]) -> list[Any]:
 
 
 def _warn_left_out(error: SpecError) -> None:
-    warnings.warn(f"left out: {str(error).splitlines()[0]}", stacklevel=4)
+    """Once for each file and fault: a catalog is looked through again and again."""
+    if error.line not in _warned:
+        _warned.add(error.line)
+        warnings.warn(f"left out: {error.line}", stacklevel=4)
+
+
+_warned: set[str] = set()
 
 
 @lru_cache(maxsize=256)
@@ -214,7 +251,7 @@ def _load_hardware(
                 for path, fault in error.faults
             ]
             raise SpecError(file, [*faults_of(Hardware, data), *inside]) from None
-    return build(Hardware, data, file)
+    return _noted(build(Hardware, data, file), file)
 
 
 @lru_cache(maxsize=256)
@@ -226,15 +263,7 @@ def _load_model(file: Path, modified_ns: int) -> Model:
             file, [("kind", f"expected one of {', '.join(sorted(MODEL_KINDS.names()))}")]
         )
     model: Any = build(MODEL_KINDS.find(tag), data, file)
-    return model  # type: ignore[no-any-return]  # kinds of users are models, too
-
-
-def _modified(file: Path) -> int:
-    """Part of the cache key, so that an edited file is read again."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError as error:
-        raise SpecError(file, [("file", f"cannot be read: {error.strerror}")]) from None
+    return _noted(model, file)  # type: ignore[no-any-return]  # kinds of users are models, too
 
 
 def _find(folder: Folder, name: str) -> Path:
@@ -244,17 +273,16 @@ def _find(folder: Folder, name: str) -> Path:
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
     usual = _shipped(folder) / f"{wanted}.yaml"
-    if usual.stem == wanted and usual.is_file() and not _user_folders():
+    if usual.stem == wanted and _is_there(usual) and not _user_folders():
         return usual
     for files in _files_by_root(folder):
         for file in files:
             if file.stem.lower() == wanted:
                 return file
         for file in files:  # a file that does not even contain the name need not be parsed
-            text = file.read_text(encoding="utf-8", errors="replace").lower()
-            if wanted in text and wanted in _names(file):
+            if wanted in _text(file) and wanted in _names(file):
                 return file
-    known = {known for file in _files(folder) for known in _readable_names(file)}
+    known = {known for file in _files(folder) for known in _names(file)}
     raise UnknownNameError(
         "hardware" if folder == "hardware" else "model",
         name,
@@ -268,17 +296,27 @@ def _is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml"))
 
 
-def _readable_names(file: Path) -> list[str]:
-    """Name and aliases for a list of suggestions, which a broken file must not spoil."""
+def _is_there(file: Path) -> bool:
     try:
-        return _names(file)
+        return file.is_file()
+    except OSError:  # the name is too long for one
+        return False
+
+
+def _text(file: Path) -> str:
+    """What a file says, lower-cased; nothing, where it cannot be read."""
+    try:
+        return read_file(file).decode(errors="replace").lower()
     except SpecError:
-        return []
+        return ""
 
 
 def _names(file: Path) -> list[str]:
-    """Name and aliases, lower-cased. Raises SpecError for a file that cannot be read."""
-    data = read_yaml(file)
+    """Name and aliases, lower-cased; none of a broken file, which is reported when asked for."""
+    try:
+        data = read_yaml(file)
+    except SpecError:
+        return []
     aliases = data.get("aliases")
     names = [data.get("name", file.stem), *(aliases if isinstance(aliases, list) else ())]
     return [str(name).lower() for name in names]

@@ -11,7 +11,7 @@ from torch import nn
 
 from roofline.errors import InputError, SpecError, UnsupportedModeError
 from roofline.specs.catalog import load_model as load_spec
-from roofline.specs.catalog import load_quantization
+from roofline.specs.catalog import load_quantization, where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import Family, families
 
@@ -52,7 +52,7 @@ def load_model(
     """
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
-        raise SpecError(f"model {spec.name}", [("kind", "only an lmm can be loaded and run")])
+        raise SpecError(where(spec), [("kind", "only an lmm can be loaded and run")])
     if attention not in ATTENTION_KERNELS.values():
         known = ", ".join(ATTENTION_KERNELS.values())
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")

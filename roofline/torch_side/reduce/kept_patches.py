@@ -23,7 +23,7 @@ from roofline.records.kept_patches import Inspection, Kept, Kind
 from roofline.reducers import Reducer
 from roofline.reducers.prumerge import PruMerge, PruMergePlus
 from roofline.reducers.sampling import Spatial
-from roofline.specs.catalog import load_component
+from roofline.specs.catalog import load_component, where
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import family_of
@@ -61,7 +61,7 @@ def inspect_tokens(
         _check(name, checkpoint)
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
-        raise SpecError(f"model {spec.name}", [("kind", "only an lmm has visual tokens to reduce")])
+        raise SpecError(where(spec), [("kind", "only an lmm has visual tokens to reduce")])
     picture = read(photo)
     if checkpoint is None:
         vision = load_component(spec.vision, VisionEncoder)
