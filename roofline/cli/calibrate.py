@@ -42,10 +42,12 @@ def calibrate(
     from pathlib import Path
 
     from roofline.cli.measuring import progress_bar, require
-    from roofline.cli.output import check, write
+    from roofline.cli.output import check, check_apart, write_measured
 
-    for file in filter(None, (output, measurements)):
-        check(file, force=force)
+    check(output, force=force)
+    if measurements is not None:
+        check(measurements, force=force)
+        check_apart(output, measurements)
     require("torch", "transformers")
 
     from roofline.report.text.calibration import render_ceilings
@@ -60,7 +62,7 @@ def calibrate(
             seconds=seconds,
             progress=progress,
         )
-    write(hardware_yaml(found.hardware, comment=found.comment), output, force=force)
+    files = {output: hardware_yaml(found.hardware, comment=found.comment)}
     if measurements is not None:
-        write(found.csv(), measurements, force=force)
-    write(render_ceilings(found.hardware, found.notes), None)
+        files[measurements] = found.csv()
+    write_measured(render_ceilings(found.hardware, found.notes), files, force=force)

@@ -6,11 +6,14 @@ import gc
 import sys
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
 from roofline import __version__
-from roofline.errors import RooflineError
+from roofline.cli.output import give_up_stdout
+from roofline.errors import OutputError, RooflineError
+from roofline.report.text.plain import one_line
 
 _COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
@@ -75,6 +78,9 @@ def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in _IMMEDIATE:
         gc.set_threshold(_NO_GARBAGE_BELOW)
     warnings.showwarning = _warn  # type: ignore[assignment]  # category and line are for developers
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # no name is beyond what a terminal can show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="roofline", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -86,15 +92,19 @@ def main() -> None:
         _fail("interrupted", 130)
     except RooflineError as error:
         _fail(error.line, error.exit_code)
+    except OSError as error:
+        give_up_stdout()
+        said = f"{error.filename}: " if error.filename else "cannot write the result: "
+        _fail(f"{said}{error.strerror or error}", OutputError.exit_code)
     finally:
         gc.freeze()  # nothing to collect at the end: it would take a tenth of a short command
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _warn(message: Warning | str, *_: object) -> None:
-    click.echo(f"roofline: warning: {message}", err=True)
+    click.echo(f"roofline: warning: {one_line(str(message))}", err=True)
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"roofline: error: {message}", err=True)
+    click.echo(f"roofline: error: {one_line(message)}", err=True)
     sys.exit(code)

@@ -36,7 +36,7 @@ def require(*modules: str) -> None:
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float, str], None] | None]:
     """What reports progress on a terminal; None where nobody watches."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     with click.progressbar(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, progress_bar, require
-from roofline.cli.options import check_stage, scenario_options
+from roofline.cli.options import check_stage, scenario_options, specs
 
 
 @click.command()
@@ -47,11 +47,11 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
     reducer's number of tokens does. Ctrl-C ends the measurement early and keeps what there is.
     """
-    from roofline.cli.output import check, write
+    from roofline.cli.output import check, write_measured
 
     check_stage(asked["stage"], [asked["output_tokens"]])
     if output is not None:
-        check(output, force=force)
+        check(output, force=force, inputs=[*specs(asked), asked["image"]])
     require("torch", "transformers")
 
     from roofline.report.text.record import render_record
@@ -61,8 +61,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     request = Request.of(**asked, cap_s=seconds)
     with progress_bar(f"profile {request.spec.name}") as progress:
         record = measure(request, progress=progress)
-    if output is not None:
-        write(record.to_json().decode(), output, force=force)
-    write(render_record(record, "table"), None)
+    files = {} if output is None else {output: record.to_json().decode()}
+    write_measured(render_record(record, "table"), files, force=force)
     if not record.complete:
         raise click.Abort

@@ -62,11 +62,12 @@ def report(
 
     from roofline import __version__
     from roofline.cli.measuring import require
-    from roofline.cli.output import write_folder
+    from roofline.cli.output import check_folder, write, write_folder
     from roofline.explore.study import MeasuredRun, study
     from roofline.records.measurement import load_record
+    from roofline.report.text.plain import one_line
 
-    _check_free(output, force=force)
+    check_folder(output, force=force, empty=True)
     require("matplotlib")
     found = [load_record(file) for file in records]
     runs = [record.inputs for record in found]
@@ -83,7 +84,7 @@ def report(
         with_accuracy=accuracy,
     )
     for reason in result.skipped:
-        click.echo(f"roofline: left out: {reason}", err=True)
+        click.echo(f"roofline: left out: {one_line(reason)}", err=True)
 
     from roofline.report.plots import DOUBLE_IN, SINGLE_IN
     from roofline.report.study_report import drawn_files, render_study
@@ -92,24 +93,7 @@ def report(
     width_in = SINGLE_IN if figure_width == "single" else DOUBLE_IN
     content = render_study(result, command, __version__, width_in=width_in)
     write_folder(output, content, force=force, instead_of=drawn_files())
-    click.echo(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}")
-
-
-def _check_free(folder: str, *, force: bool) -> None:
-    """Raise OutputError, before long work, for a folder that holds something already."""
-    from pathlib import Path
-
-    from roofline.errors import OutputError
-
-    if not folder:
-        raise OutputError("the folder has no name: give one to -o")
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{folder} is a file: name a folder")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise OutputError(
-            f"{folder} holds other files: name a new folder, or --force to write among them"
-        )
+    write(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}\n", None)
 
 
 def _devices(names: Iterable[str | None]) -> list[str]:

@@ -55,7 +55,7 @@ def tokens(
     token's attention with the fence that outliers are above. Counts go to the terminal.
     """
     from roofline.cli.measuring import require
-    from roofline.cli.output import check, write_bytes
+    from roofline.cli.output import check, write, write_bytes
     from roofline.errors import OutputError
 
     if NO_REDUCER in reducer:
@@ -63,7 +63,7 @@ def tokens(
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
-    check(output, force=force)
+    check(output, force=force, inputs=[photo, model])
     require(*NEEDS)
 
     from roofline.report.charts.kept_tokens import kept_tokens_chart
@@ -79,6 +79,9 @@ def tokens(
     )
     write_bytes(render(draw(kept_tokens_chart(inspection)), suffix[1:]), output, force=force)
     width = max(len(one.reducer) for one in inspection.kept)
-    for one in inspection.kept:
-        note = f"  ({one.note})" if one.note else ""
-        click.echo(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
+    notes = [f"  ({one.note})" if one.note else "" for one in inspection.kept]
+    lines = [
+        f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}\n"
+        for one, note in zip(inspection.kept, notes, strict=True)
+    ]
+    write("".join(lines), None)

@@ -49,11 +49,11 @@ def validate(
     FLOPs against FlopCounterMode, traffic and live tensors against a traced model, predicted
     against measured time on sizes that the calibration never saw.
     """
-    from roofline.cli.output import check_folder, write, write_folder
+    from roofline.cli.output import check_folder, write_measured
 
     files = ("validation.md", "validation.json", "validation.png", "hardware.yaml")
     if output is not None:
-        check_folder(output, files, force=force)
+        check_folder(output, files, force=force, inputs=(model, hardware, quant))
     require("torch", "transformers", *(["matplotlib"] if output else []))
 
     from roofline.report.text.validation import render_validation
@@ -69,7 +69,10 @@ def validate(
             seconds=seconds,
             progress=progress,
         )
+    content: dict[str, str | bytes] = {}
     if output is not None:
+        from pathlib import Path
+
         from roofline.report.charts.prediction import validation_chart
         from roofline.report.plots import draw, render
         from roofline.specs.writing import hardware_yaml
@@ -81,8 +84,8 @@ def validate(
         }
         if calibration is not None:
             text = hardware_yaml(calibration.hardware, comment=calibration.comment)
-            content["hardware.yaml"] = text.encode()
-        write_folder(output, content, force=force)
-    write(render_validation(found, "table"), None)
+            content["hardware.yaml"] = text
+        content = {str(Path(output) / name): data for name, data in content.items()}
+    write_measured(render_validation(found, "table"), content, force=force)
     if not found.complete:
         raise click.Abort

@@ -17,6 +17,7 @@ from roofline.report.document import (
     Picture,
     Table,
 )
+from roofline.report.text.plain import one_line, printable
 
 _REM_PER_IN = 8.5
 """On a screen, type of a figure is as large as that around it if it is this much wider."""
@@ -74,8 +75,8 @@ figcaption { padding: .5rem 0 0; max-width: 46rem; }
 
 def html(document: Document, figures: Mapping[str, bytes], width_in: float = 7.0) -> str:
     """The page; `figures` has the SVG file of each picture by its name, each `width_in` wide."""
-    body = "\n".join(_html(block, figures) for block in document.blocks)
-    title = escape(document.title)
+    body = printable("\n".join(_html(block, figures) for block in document.blocks))
+    title = escape(one_line(document.title))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         # Nothing may be loaded, whatever a text in here says.

@@ -42,20 +42,18 @@ _SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Tag → what it looks like, in the order in which a scalar is tried, and what is made of it."""
 
 
-def _core(base: Any) -> Any:
-    """A loader or dumper that takes words for what YAML 1.2 takes them for."""
+_CORE: dict[None, list[Any]] = {
+    None: [(_TAG + tag, re.compile(f"^(?:{form})$")) for tag, (form, _) in _SCALARS.items()]
+}
+"""As PyYAML has it: by a scalar's first letter, or by None whatever that is."""
 
-    class Core(base):  # type: ignore[misc]  # the C classes have no stubs
-        yaml_implicit_resolvers: ClassVar[Any] = {
-            None: [(_TAG + tag, re.compile(f"^(?:{form})$")) for tag, (form, _) in _SCALARS.items()]
-        }
-
-    return Core
+_Fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Loader(_core(getattr(yaml, "CSafeLoader", yaml.SafeLoader))):  # type: ignore[misc]
+class _Loader(_Fast):  # type: ignore[misc]  # the C loader has no stubs
     """Keys are text, each given once; a tag makes nothing but the values of JSON."""
 
+    yaml_implicit_resolvers: ClassVar[Any] = _CORE
     yaml_constructors: ClassVar[Any] = {}
     _depth = 0
 
@@ -114,8 +112,11 @@ _Loader.add_constructor(_TAG + "map", yaml.SafeLoader.construct_yaml_map)
 _Loader.add_constructor(None, _unknown)
 
 
-class _Dumper(_core(yaml.SafeDumper)):  # type: ignore[misc]
-    """Quotes what would be read as anything but text."""
+class _Dumper(yaml.SafeDumper):
+    """Quotes what would be read as anything but text, here or by a reader of YAML 1.1."""
+
+
+_Dumper.yaml_implicit_resolvers = {**yaml.SafeDumper.yaml_implicit_resolvers, **_CORE}
 
 
 def load(text: bytes) -> Any:

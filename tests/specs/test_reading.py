@@ -290,9 +290,12 @@ def test_a_word_is_what_yaml_1_2_says_that_it_is(text: str, value: object) -> No
     assert load(f"a: {text}".encode()) == {"a": value}
 
 
-@pytest.mark.parametrize("text", ["1e5", "017", "12:30:45", "no", "true", "", "null", "5", ".5"])
+@pytest.mark.parametrize(
+    "text", ["1e5", "017", "12:30:45", "2026-11-26", "no", "true", "", "null", "5", ".5"]
+)
 def test_text_is_written_so_that_it_reads_as_text(text: str) -> None:
     assert load(dump({"a": text}).encode()) == {"a": text}
+    assert yaml.safe_load(dump({"a": text})) == {"a": text}  # to others, too
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 from roofline.engine.axes import AXES
 from roofline.records.measurement import WHOLE, Record
-from roofline.report.text.grid import Style, definitions, filled, grid
+from roofline.report.text.grid import Style, definitions, grid, paragraph
+from roofline.report.text.plain import markdown
 from roofline.report.text.record import share, shown
 from roofline.units import significant
 
@@ -31,7 +32,7 @@ def render_comparison(names: Sequence[str], records: Sequence[Record], form: str
     """Runs by their names, later ones against the first; `table`, `md` or `json`."""
     if form == "json":
         documents = {name: record.to_dict() for name, record in zip(names, records, strict=True)}
-        return json.dumps(documents, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(documents, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     style: Style = "github" if form == "md" else "simple"
     warnings = [
         (name, text)
@@ -53,7 +54,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
     asked = [_asked(record) for record in records]
     common = {key for key in asked[0] if len({each[key] for each in asked}) == 1}
     shared = _said({key: asked[0][key] for key in asked[0] if key in common})
-    parts = [filled(shared) if style == "simple" else shared]
+    parts = [paragraph(shared) if style == "simple" else markdown(shared)]
     if len(common) < len(asked[0]):
         own = [_said({k: v for k, v in each.items() if k not in common}) for each in asked]
         parts.append(definitions(list(zip(names, own, strict=True)), style))

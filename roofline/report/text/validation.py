@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
-from roofline.report.text.grid import Style, definitions, filled, grid
+from roofline.report.text.grid import Style, definitions, filled, grid, paragraph
+from roofline.report.text.plain import markdown
 from roofline.units import percent, si, significant
 
 LLM = "llm"
@@ -49,8 +50,8 @@ def _title(validation: Validation, style: Style) -> str:
     if not validation.complete:
         lines.append("Interrupted: this is what had been measured by then.")
     if style == "github":
-        return "\n\n".join([f"# {title}", *lines])
-    return "\n".join(map(filled, (title, *lines)))
+        return "\n\n".join([f"# {markdown(title)}", *map(markdown, lines)])
+    return "\n".join(map(paragraph, (title, *lines)))
 
 
 def headline(validation: Validation) -> str:
