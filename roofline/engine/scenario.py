@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
@@ -159,9 +160,15 @@ def checked_count(name: str, values: ArrayLike | None) -> Array | None:
         return None if axis.default is None else np.asarray(float(axis.default))
     least = axis.least or 0
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ScenarioError(f"{axis.words} must be a whole number, not {values!r}") from None
+        array = np.asarray(values)
+    except ValueError:  # a ragged list
+        array = np.asarray(None)
+    if array.dtype.kind not in "iuf":  # neither truths nor text, which NumPy would convert
+        raise ScenarioError(
+            f"{axis.words} must be a whole number from {least} to {MOST:,}, "
+            f"not {reprlib.repr(values)}"
+        )
+    array = array.astype(np.float64)
     wrong = array[~((array >= least) & (array <= MOST) & (array == np.floor(array)))]
     if wrong.size and MOST < wrong.flat[0] < np.inf:
         raise ScenarioError(f"{axis.words} must be at most {MOST:,}, not {wrong.flat[0]:g}")
