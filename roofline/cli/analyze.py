@@ -43,8 +43,8 @@ def analyze(form: str | None, per_op: bool, output: str | None, force: bool, **g
     from roofline.engine.estimate import Counts, Estimate
     from roofline.engine.scenario import Scenario
     from roofline.errors import ScenarioError, UnsupportedModeError
+    from roofline.plain_text import one_line
     from roofline.report.text.estimates import render
-    from roofline.report.text.plain import one_line
 
     varied = {axis.name: given.pop(axis.name) for axis in VARIED}
     if output is not None:

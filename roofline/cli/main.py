@@ -13,7 +13,7 @@ import click
 from roofline import __version__
 from roofline.cli.output import give_up_stdout
 from roofline.errors import OutputError, RooflineError
-from roofline.report.text.plain import one_line
+from roofline.plain_text import one_line
 
 _COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",

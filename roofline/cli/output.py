@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from roofline.errors import OutputError, shortened
-from roofline.report.text.plain import printable
+from roofline.plain_text import printable
 
 FORMATS_BY_SUFFIX = {".json": "json", ".csv": "csv", ".md": "md", ".txt": "table"}
 _NO_TEXT = (".png", ".svg", ".pdf", ".md", ".html")

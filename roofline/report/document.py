@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from roofline.report.text.grid import grid
-from roofline.report.text.plain import markdown as escaped
-from roofline.report.text.plain import printable
+from roofline.plain_text import markdown as escaped
+from roofline.plain_text import printable
+from roofline.tables import grid
 
 
 class Heading(Struct, frozen=True):

@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
 
+from roofline.plain_text import one_line, printable
 from roofline.report.document import (
     Block,
     Bullets,
@@ -17,7 +18,6 @@ from roofline.report.document import (
     Picture,
     Table,
 )
-from roofline.report.text.plain import one_line, printable
 
 _REM_PER_IN = 8.5
 """On a screen, type of a figure is as large as that around it if it is this much wider."""

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from roofline.engine.axes import AXES
+from roofline.plain_text import markdown
 from roofline.records.measurement import WHOLE, Record
-from roofline.report.text.grid import Style, definitions, grid, paragraph
-from roofline.report.text.plain import markdown
 from roofline.report.text.record import share, shown
+from roofline.tables import Style, definitions, grid, paragraph
 from roofline.units import significant
 
 _NAME = 22

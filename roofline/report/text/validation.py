@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from roofline.plain_text import markdown
 from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
-from roofline.report.text.grid import Style, definitions, filled, grid, paragraph
-from roofline.report.text.plain import markdown
+from roofline.tables import Style, definitions, filled, grid, paragraph
 from roofline.units import percent, si, significant
 
 LLM = "llm"

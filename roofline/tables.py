@@ -11,7 +11,7 @@ from itertools import zip_longest
 from textwrap import fill, wrap
 from typing import Any, Literal
 
-from roofline.report.text.plain import markdown, one_line
+from roofline.plain_text import markdown, one_line
 
 Style = Literal["simple", "github"]
 WIDTH = 80

@@ -2,9 +2,9 @@
 
 import pytest
 
+from roofline import plain_text as plain
 from roofline.report.document import Code, Document, Paragraph, Table, markdown
-from roofline.report.text import plain
-from roofline.report.text.grid import definitions, grid, paragraph
+from roofline.tables import definitions, grid, paragraph
 
 EVIL = "x\n\n# Heading\n\n![i](http://e/x.png) <img src=x> [a](b) `c` \x1b[31mred"
 
