@@ -45,12 +45,15 @@ def analyze(form: str | None, per_op: bool, output: str | None, force: bool, **g
     from roofline.errors import ScenarioError, UnsupportedModeError
     from roofline.plain_text import one_line
     from roofline.report.text.estimates import render
+    from roofline.specs.catalog import distinct
 
     varied = {axis.name: given.pop(axis.name) for axis in VARIED}
     if output is not None:
         check(output, force=force, inputs=specs(varied))
     check_stage(given["stage"], varied["output_tokens"])
     scenarios = [Scenario.of(**axes, **given) for axes in combinations(varied)]
+    for axis in ("model", "hardware", "quant"):
+        distinct(spec for each in scenarios if (spec := getattr(each, axis)) is not None)
     price = Estimate.of if varied["hardware"] else Counts.of
     estimates: list[Counts] = []
     refused: list[ScenarioError | UnsupportedModeError] = []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.measuring import Seconds
+
 
 @click.command()
 @click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
@@ -17,7 +19,7 @@ import click
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=120.0,
     show_default=True,
     help="Roughly what it may take.",

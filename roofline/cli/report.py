@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -78,7 +78,9 @@ def report(
         prompts = ("visual_tokens", "reducer", "output_tokens")  # the study's own to choose
         for axis in AXES:
             if axis.name in given and axis.name not in prompts:
-                given[axis.name] = given[axis.name] or _of_all(axis, [r[axis.name] for r in runs])
+                given[axis.name] = given[axis.name] or _of_all(
+                    axis, {f: r[axis.name] for f, r in zip(records, runs, strict=True)}
+                )
     result = study(
         **given,
         records=[MeasuredRun(name, record) for name, record in zip(names, found, strict=True)],
@@ -97,25 +99,30 @@ def report(
     write(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}\n", None)
 
 
-def _of_all(axis: Axis, values: Sequence[Any]) -> Any:
-    """What all records have.
+def _of_all(axis: Axis, by_file: Mapping[str, Any]) -> Any:
+    """What all records have, by their files.
 
     Raises InputError where they differ in what a study has one of, or were held against a device
     that is known by its file alone.
     """
-    from roofline.errors import InputError, UnknownNameError
-    from roofline.specs.catalog import load_hardware
+    from roofline.errors import InputError, UnknownNameError, shortened
+    from roofline.specs.catalog import load_hardware, load_model, load_quantization
 
-    distinct = [value for value in dict.fromkeys(values) if value is not None]
-    if axis.name == "hardware":
-        for name in distinct:
-            try:
-                load_hardware(name)
-            except UnknownNameError:
-                raise InputError(
-                    f"a record was held against {name}, which is not in the catalog: give its file "
-                    f"with {axis.option}"
-                ) from None
+    files = {value: file for file, value in by_file.items() if value is not None}
+    distinct = list(files)
+    loads: dict[str, Any] = {
+        "hardware": load_hardware,
+        "model": load_model,
+        "quant": load_quantization,
+    }
+    for name in distinct if axis.name in loads else ():
+        try:
+            loads[axis.name](name)
+        except UnknownNameError:
+            raise InputError(
+                f"{files[name]}: inputs.{axis.name}: {shortened(name)} is not in the catalog: give "
+                f"its file with {axis.option}"
+            ) from None
     if len(distinct) > 1 and (axis.is_count or not axis.varied):
         differing = " and ".join(map(str, sorted(distinct)))
         raise InputError(f"the records have {differing} as {axis.option}: name one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from roofline.cli.measuring import RUN_MODES, progress_bar, require
+from roofline.cli.measuring import RUN_MODES, Seconds, progress_bar, require
 
 
 @click.command()
@@ -22,7 +22,7 @@ from roofline.cli.measuring import RUN_MODES, progress_bar, require
 @click.option("--mode", type=click.Choice(RUN_MODES), default="eager", show_default=True)
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=170.0,
     show_default=True,
     help="Roughly what measuring may take, calibration included.",

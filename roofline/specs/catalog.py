@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args
+from typing import Any, Literal, TypeVar, Union, cast, get_args
 
 import msgspec
 from msgspec.structs import fields
 
-from roofline.errors import SpecError, UnknownNameError
+from roofline.errors import InputError, SpecError, UnknownNameError
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw, read_kernel_laws, section_type
 from roofline.specs.models import (
@@ -86,6 +86,23 @@ def where(spec: Hardware | Model | Quantization) -> str:
         return str(_read_from[id(spec)][1])
     kind = {Hardware: "hardware", Quantization: "quantization mode"}.get(type(spec), "model")
     return f"{kind} {spec.name}"
+
+
+def distinct(specs: Iterable[_Spec]) -> list[_Spec]:
+    """Each once, in order. Raises InputError for two that share a name: no table tells them apart.
+
+    Names of the catalog are case-blind, and so are these.
+    """
+    found: dict[str, Any] = {}
+    for spec in specs:
+        name = spec.name  # type: ignore[attr-defined]  # every spec has one
+        known: Any = found.setdefault(name.lower(), spec)
+        if known is not spec and known != spec:
+            raise InputError(
+                f"{where(known)} and {where(cast(Any, spec))} are both named {name}: give each a "
+                "name of its own"
+            )
+    return list(found.values())
 
 
 def referred(spec: str, field: str, load: Callable[[Any], _Named], name: Any) -> _Named:

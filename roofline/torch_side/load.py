@@ -113,13 +113,12 @@ def _pretrained(
 ) -> Any:
     """Real weights. Raises LoadError for what is missing or does not match the spec."""
     import transformers
-    from safetensors import SafetensorError
 
     if not Path(checkpoint).is_dir() and _is_path(checkpoint):
         raise LoadError(f"there is no folder {checkpoint}")
     name = str(checkpoint)
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         differences = _differences(family, spec, config)
         if differences:
             more = f"; {len(differences) - 2} more differences" if len(differences) > 2 else ""
@@ -130,10 +129,15 @@ def _pretrained(
             attn_implementation=attention,
             ignore_mismatched_sizes=True,  # so that the report says which
             output_loading_info=True,
+            trust_remote_code=False,  # else its own code is run, if whoever is asked says yes
         )
-    except LoadError:
+    except (LoadError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except ImportError as error:
+        if attention != "sdpa":
+            raise
+        raise LoadError(f"cannot load {name}: {_first_line(error)}") from None
+    except Exception as error:  # whatever a file of others makes transformers trip over
         raise LoadError(f"cannot load {name}: {_first_line(error)}") from None
     if report["mismatched_keys"]:
         key, got, wanted = min(report["mismatched_keys"])
@@ -172,17 +176,37 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def place_of(device: str | torch.device) -> torch.device:
-    """A device that is there. Raises UnsupportedModeError."""
+def place_of(device: str | torch.device | None) -> torch.device:
+    """A device that is there; None for an accelerator if there is one, else the CPU.
+
+    Raises UnsupportedModeError.
+    """
+    if device is None:
+        return torch.device(default_device())
     try:
         place = torch.device(device)
     except RuntimeError:
         raise UnsupportedModeError(
             f"unknown device {device!r}: cpu, cuda, cuda:N, mps or xpu"
         ) from None
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise UnsupportedModeError(f"there is no {place} here: use device cpu")
+    if (place.index or 0) >= _devices(place.type):
+        raise UnsupportedModeError(f"there is no {place} here: use device {default_device()}")
     return place
+
+
+def _devices(kind: str) -> int:
+    """How many of a kind torch can compute on."""
+    if kind == "cpu":
+        return 1
+    if kind == "cuda":
+        return torch.cuda.device_count()
+    return torch.accelerator.device_count() if kind == default_device() else 0
+
+
+def default_device() -> str:
+    """An accelerator that torch can use, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type
 
 
 def _dtype(dtype: str | torch.dtype | None, quant: str | None, device: torch.device) -> torch.dtype:

@@ -126,9 +126,7 @@ def calibrate(
     """
     if not 0 < seconds < np.inf:
         raise InputError(f"a calibration needs some time: seconds must be above 0, got {seconds:g}")
-    return _Calibrator(place_of(device or machine.default_device()), clock, progress).run(
-        name, modes, seconds
-    )
+    return _Calibrator(place_of(device), clock, progress).run(name, modes, seconds)
 
 
 class _Calibrator:

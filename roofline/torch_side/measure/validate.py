@@ -108,7 +108,7 @@ def calibrate_and_validate(
 ) -> tuple[Validation, Calibration | None]:
     """Validate; without `hardware` calibrate first, in a share of the time."""
     began_s, share = clock(), 0.0
-    place = place_of(device or machine.default_device())
+    place = place_of(device)
     on_cpu = place.type == "cpu"
     quant = quant or ("fp32" if on_cpu else "fp16")
     model = load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
@@ -163,7 +163,7 @@ class _Validator:
                 f"{self.hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"
             )
-        self.device = place_of(device or machine.default_device())
+        self.device = place_of(device)
         self.quant = quant or ("fp32" if self.device.type == "cpu" else "fp16")
         self.notes: list[str] = []
 
