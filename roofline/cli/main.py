@@ -31,6 +31,8 @@ _COMMANDS = {
 
 _IMMEDIATE = ("analyze", "hardware", "models", "reproduce")
 """Commands that answer and end, most of whose time are imports: nothing of these is garbage."""
+_LONGEST = 2000
+"""Characters of an error."""
 _NO_GARBAGE_BELOW = 100_000
 """Objects at which the collector starts to look for some."""
 
@@ -106,5 +108,7 @@ def _warn(message: Warning | str, *_: object) -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    click.echo(f"roofline: error: {one_line(message)}", err=True)
+    message = one_line(message)
+    cut = "…" if len(message) > _LONGEST else ""  # what was typed may be a file's content
+    click.echo(f"roofline: error: {message[:_LONGEST]}{cut}", err=True)
     sys.exit(code)

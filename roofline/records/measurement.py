@@ -267,7 +267,7 @@ def load_record(file: str | Path) -> Record:
         raise RecordError(f"cannot read {shortened(str(file))}: {reason}") from None
     try:
         document = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{file} is no valid JSON ({error}): was it cut off?") from None
     version = document.get(_MARK) if isinstance(document, dict) else None
     if type(version) is not int or version < 1:
