@@ -22,7 +22,7 @@ from roofline.cli.measuring import Seconds
     type=Seconds(),
     default=120.0,
     show_default=True,
-    help="Roughly what it may take.",
+    help="What it may take; refused if that is too little for all kernels.",
 )
 @click.option("--measurements", metavar="FILE", help="Write every measured kernel there, as CSV.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="The YAML file, for --hw.")
@@ -52,6 +52,7 @@ def calibrate(
         check_apart(output, measurements)
     require("torch", "transformers")
 
+    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.calibration import render_ceilings
     from roofline.specs.writing import hardware_yaml
     from roofline.torch_side.calibrate.calibrate import calibrate as measure
@@ -67,4 +68,7 @@ def calibrate(
     files = {output: hardware_yaml(found.hardware, comment=found.comment)}
     if measurements is not None:
         files[measurements] = found.csv()
-    write_measured(render_ceilings(found.hardware, found.notes), files, force=force)
+    verdict = [f"{UNTRUSTED}{found.untrusted}"] if found.untrusted else []
+    write_measured(render_ceilings(found.hardware, [*verdict, *found.notes]), files, force=force)
+    if verdict:
+        click.echo(f"roofline: warning: {verdict[0]}", err=True)

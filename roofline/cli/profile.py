@@ -37,7 +37,7 @@ from roofline.cli.options import check_stage, scenario_options, specs
     type=Seconds(),
     default=30.0,
     show_default=True,
-    help="Longest time to spend on samples; it ends as soon as the median is known to 0.5 %.",
+    help="Longest time to measure, all in all; it ends as soon as the median is known to 0.5 %.",
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
@@ -54,6 +54,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
         check(output, force=force, inputs=[*specs(asked), asked["image"]])
     require("torch", "transformers")
 
+    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.record import render_record
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
@@ -63,5 +64,8 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
         record = measure(request, progress=progress)
     files = {} if output is None else {output: record.to_json().decode()}
     write_measured(render_record(record, "table"), files, force=force)
+    for text in record.warnings:
+        if text.startswith(UNTRUSTED):
+            click.echo(f"roofline: warning: {text}", err=True)
     if not record.complete:
         raise click.Abort

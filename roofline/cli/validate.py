@@ -56,6 +56,7 @@ def validate(
         check_folder(output, files, force=force, inputs=(model, hardware, quant))
     require("torch", "transformers", *(["matplotlib"] if output else []))
 
+    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.validation import render_validation
     from roofline.torch_side.measure.validate import calibrate_and_validate
 
@@ -87,5 +88,7 @@ def validate(
             content["hardware.yaml"] = text
         content = {str(Path(output) / name): data for name, data in content.items()}
     write_measured(render_validation(found, "table"), content, force=force)
+    if found.untrusted:
+        click.echo(f"roofline: warning: {UNTRUSTED}{found.untrusted}", err=True)
     if not found.complete:
         raise click.Abort

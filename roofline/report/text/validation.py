@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.plain_text import markdown
+from roofline.records.statistics import UNTRUSTED
 from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
 from roofline.tables import Style, definitions, filled, grid, paragraph
 from roofline.units import percent, si, significant
@@ -47,6 +48,8 @@ def _title(validation: Validation, style: Style) -> str:
     given, device = validation.inputs, validation.environment.get("device", "this machine")
     title = f"{given.get('model')} validated on {device}"
     lines = [headline(validation)]
+    if validation.untrusted:
+        lines.insert(0, f"{UNTRUSTED}{validation.untrusted}.")
     if not validation.complete:
         lines.append("Interrupted: this is what had been measured by then.")
     if style == "github":

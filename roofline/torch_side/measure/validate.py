@@ -135,6 +135,8 @@ def calibrate_and_validate(
         clock=clock,
         progress=progress and (lambda done, doing: progress(share + (1 - share) * done, doing)),
     )
+    if calibration is not None and calibration.untrusted:
+        found = replace(found, calibration_untrusted=calibration.untrusted)
     return found, calibration
 
 
@@ -272,6 +274,8 @@ class _Validator:
             rule,
             warm_up=WarmUpRule(window=1, most=1, cap_s=0.0),
             clock=self.clock,
+            deadline_s=self.clock() + seconds,
+            repeats=1,
             progress=progress,
         )
 
