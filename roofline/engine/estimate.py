@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from roofline.engine.axes import AXES
 from roofline.engine.compare import Comparison, compare
@@ -208,6 +208,11 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
     def llm(self) -> Totals:
         """The LLM's. Raises InputError for a model without one."""
         return self._of(self.components, "llm")
+
+    def answered(self, output_tokens: ArrayLike) -> Self:
+        """The same prompt, and an answer of so many tokens. Raises ScenarioError without an LLM."""
+        generated = replace(self.scenario, stage="generate")
+        return self.of(generated.with_counts(output_tokens=output_tokens))
 
     @cached_property
     def ops(self) -> Sequence[OpTotals]:
