@@ -69,7 +69,7 @@ def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[Share, Share]]:
 
 def gaps(files: dict[str, dict[str, Any]], rooms: list[str]) -> str:
     """Lines and branches of the rooms that no test took."""
-    told = []
+    rows = []
     for name, found in files.items():
         missing = set(found["missing_lines"])
         branches = [
@@ -78,19 +78,19 @@ def gaps(files: dict[str, dict[str, Any]], rooms: list[str]) -> str:
             if start not in missing
         ]
         if room_of(name) in rooms and (missing or branches):
-            told.append(f"{name}: {', '.join([*spans(sorted(missing)), *branches])}")
-    return "\n".join(told)
+            rows.append(f"{name}: {', '.join([*spans(sorted(missing)), *branches])}")
+    return "\n".join(rows)
 
 
 def spans(lines: list[int]) -> list[str]:
     """Consecutive lines put together."""
-    told: list[list[int]] = []
+    ranges: list[list[int]] = []
     for line in lines:
-        if told and line == told[-1][-1] + 1:
-            told[-1].append(line)
+        if ranges and line == ranges[-1][-1] + 1:
+            ranges[-1].append(line)
         else:
-            told.append([line])
-    return [str(s[0]) if len(s) == 1 else f"{s[0]}–{s[-1]}" for s in told]
+            ranges.append([line])
+    return [str(s[0]) if len(s) == 1 else f"{s[0]}–{s[-1]}" for s in ranges]
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from roofline.units import MICRO
 Seconds: TypeAlias = Callable[[Point], Array]
 _Law = TypeVar("_Law")
 
-_ALIKE = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
+_SIMILAR_TYPES = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
 """Types that tensor cores take at one rate, and names of one kernel."""
 _WIDESPREAD = ("bf16", "fp16", "fp32")
 _MOST_KNOWN = 4096
@@ -85,11 +85,11 @@ class LawChoice:
 
     @property
     def knows_host(self) -> bool:
-        """Whether what the framework takes beside the kernels was measured, or is none."""
+        """Whether what the host takes beside the kernels was measured, or is none."""
         return self.serial or bool(self.kernel_laws.of(HostLaw))
 
     def host_seconds(self, point: Point) -> Array:
-        """What the framework takes beside the kernels, over the whole stage."""
+        """What the host takes beside the kernels, over the whole stage."""
         hosts = self.kernel_laws.of(HostLaw)
         seconds: Array = np.zeros(())
         phases = {op.phase for op in self.counts.ops}
@@ -117,7 +117,7 @@ class LawChoice:
             bytes_moved = {"weight_bytes": weight_bytes, "activation_bytes": activation_bytes}
             return matmul_seconds(law, roof, m, n, k, **bytes_moved)
 
-        def remembered(point: Point) -> Array:
+        def memoized(point: Point) -> Array:
             numbers = [np.asarray(point(argument)) for argument in arguments]
             if not all(map(all_equal, numbers)):
                 return seconds(numbers)
@@ -130,7 +130,7 @@ class LawChoice:
                 known = self._known[key] = float(seconds(one))
             return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
 
-        return remembered
+        return memoized
 
     def _attention(self, op: CountedOp, shape: AttentionShape, roof: Roof) -> Seconds:
         law = self._attention_law()
@@ -164,5 +164,5 @@ class LawChoice:
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
     """The law of a data type, else that of the likest: efficiencies are shares of its own peak."""
-    names = (data_type, *_ALIKE.get(data_type, ()), *_WIDESPREAD)
+    names = (data_type, *_SIMILAR_TYPES.get(data_type, ()), *_WIDESPREAD)
     return next((laws[name] for name in names if name in laws), next(iter(laws.values())))

@@ -108,9 +108,9 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
 
     def __repr__(self) -> str:
         """What was asked, and a line for each component and all together."""
-        asked = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
+        inputs = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
         parts = {**self.components, "end_to_end": self.end_to_end}
-        lines = [f"{type(self).__name__}({_short(asked)})"]
+        lines = [f"{type(self).__name__}({_short(inputs)})"]
         for name, part in parts.items():
             figures = ", ".join(f"{key}={_figure(getattr(part, key))}" for key in part.headline)
             lines.append(f"  {name}: {figures}")

@@ -70,12 +70,12 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     attainable_time_s: Array | None
     """Σ over kernels of what the device's laws say; None for a device without laws.
 
-    On a CPU, which issues what it computes, with the framework's own time.
+    On a CPU, which issues what it computes, host time included.
     """
     attainable_error_s: Array | None
     """Σ over kernels of what nine in ten are off their law's time at most, all to one side."""
     host_time_s: Array | None
-    """What the framework takes to issue the kernels, where another processor does; None where
+    """What the host takes to issue the kernels, where another processor does; None where
     nobody measured it.
     """
     device_memory_bytes: float
@@ -138,9 +138,9 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
         return figures | {"bound": _bound_of_what_runs(self.roofline_time_s, self.bound)}
 
 
-def _bound_of_what_runs(time_s: Array, bound: NDArray[np.str_]) -> Any:
+def _bound_of_what_runs(roofline_time_s: Array, bound: NDArray[np.str_]) -> Any:
     """As plain words; None where nothing runs."""
-    runs = np.asarray(time_s) > 0
+    runs = np.asarray(roofline_time_s) > 0
     words = np.where(runs, np.asarray(bound, dtype=object), np.full(runs.shape, None))
     return plain(words)
 

@@ -23,7 +23,7 @@ from roofline.report.html import html
 from roofline.report.plots import DOUBLE_IN, draw, render
 from roofline.report.text import study_tables as tables
 from roofline.report.text.record import facts
-from roofline.report.text.study_answers import answer, fronts_by_place
+from roofline.report.text.study_answers import answer, fronts_by_target
 
 _FORMATS = ("png", "svg")
 TERMS = (
@@ -139,10 +139,10 @@ def _choices(study: Study) -> Iterator[Block]:
             f"{', '.join(quantized)} nobody published."
         )
     agreed: dict[tuple[Table, ...], list[str]] = {}
-    for place, group in fronts_by_place(study).items():
-        agreed.setdefault(tables.choices(group), []).append(place)
-    for choices, places in agreed.items():
-        yield Heading("; ".join(places), level=3)
+    for target, group in fronts_by_target(study).items():
+        agreed.setdefault(tables.choices(group), []).append(target)
+    for choices, targets in agreed.items():
+        yield Heading("; ".join(targets), level=3)
         yield from choices
 
 
@@ -151,7 +151,7 @@ def _scores(study: Study) -> Iterator[Block]:
     if not study.fronts:
         return
     yield Heading("All scores", level=3)
-    for front in next(iter(fronts_by_place(study).values())):
+    for front in next(iter(fronts_by_target(study).values())):
         yield from tables.candidates(front)
     notes = {
         f"{c.score.method}, {c.score.llm}": note
@@ -193,10 +193,12 @@ def _device(estimate: Estimate) -> str:
 def _sources(estimate: Estimate) -> str:
     """Of the device's figures, and whose measurements expected times rest on."""
     hardware = estimate.scenario.hardware
-    told = [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
+    figure_sources = (
+        [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
+    )
     if (laws := estimate.device["kernel_laws"]) is not None:
-        told.append(
+        figure_sources.append(
             f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
             f"{laws['date']})"
         )
-    return "; ".join(told)
+    return "; ".join(figure_sources)

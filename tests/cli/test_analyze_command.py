@@ -212,8 +212,8 @@ def test_several_configurations_in_csv_are_rows(call: Cli) -> None:
 
 def test_what_cannot_be_is_left_out_of_the_table_and_said_once(call: Cli) -> None:
     """A V100 has no fp8 units: the H100's rows are there all the same."""
-    asked = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
-    code, out, err = call(*asked, "--visual-tokens", "40,144", "--format", "csv")
+    command = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
+    code, out, err = call(*command, "--visual-tokens", "40,144", "--format", "csv")
 
     rows = [(row["hardware"], row["quant"]) for row in csv.DictReader(io.StringIO(out))]
     assert code == 0

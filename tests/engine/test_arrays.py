@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import LAWS, device
 from msgspec.structs import replace
-from toy import LAWS, STAGES, all_cells, device, figures, lmm, parts, toy
+from toy import STAGES, all_cells, figures, lmm, parts, toy
 
 from roofline import analyze, sweep
 from roofline.engine import count, price

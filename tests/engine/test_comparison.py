@@ -90,10 +90,10 @@ def test_an_llm_is_compared_with_all_tokens_of_the_lmm_that_uses_it() -> None:
 @pytest.mark.parametrize("hardware", ["h200", bare("h200")], ids=["laws", "bare"])
 @pytest.mark.parametrize("reducer", ["prumerge", "fastv", "none"])
 def test_it_is_one_number_whoever_asks(hardware: Any, reducer: str) -> None:
-    asked: dict[str, Any] = {"visual_tokens": 144, "reducer": reducer}
-    estimate = analyze("llava-1.5-7b", hardware, **asked)
+    options: dict[str, Any] = {"visual_tokens": 144, "reducer": reducer}
+    estimate = analyze("llava-1.5-7b", hardware, **options)
     full = analyze("llava-1.5-7b", hardware)
-    (_, row) = study(model="llava-1.5-7b", hardware=hardware, **asked).prompts
+    (_, row) = study(model="llava-1.5-7b", hardware=hardware, **options).prompts
     document = estimate.to_dict()["comparison"]
     shown = json.loads(render([estimate], "json"))
     comparison, priced = estimate.comparison, row.saving
@@ -146,13 +146,13 @@ def test_a_reducers_share_by_hand(visual: Any) -> None:
     assert estimate.comparison.reducer_share == pytest.approx(own / (full - others), rel=1e-12)
 
 
-def totals(time_s: float, error_s: float | None, laws: bool = True) -> Totals:
+def totals(attainable_s: float, error_s: float | None, laws: bool = True) -> Totals:
     amounts = dict.fromkeys(Quantities.__struct_fields__, np.float64(1.0))
     return Totals(
         **amounts,
-        roofline_time_s=np.float64(time_s / 2),
+        roofline_time_s=np.float64(attainable_s / 2),
         bound_times_s={},
-        attainable_time_s=np.float64(time_s) if laws else None,
+        attainable_time_s=np.float64(attainable_s) if laws else None,
         attainable_error_s=None if error_s is None else np.float64(error_s),
         host_time_s=None,
         device_memory_bytes=1.0,

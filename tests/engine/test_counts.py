@@ -65,22 +65,22 @@ def test_counting_needs_no_device(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_counts_are_those_of_an_estimate(case: dict[str, Any]) -> None:
     found, estimate = count(**case), analyze(hardware="h200", **case)
-    told, priced = found.to_dict(per_op=True), estimate.to_dict(per_op=True)
+    counted, priced = found.to_dict(per_op=True), estimate.to_dict(per_op=True)
 
     assert list(found.components) == list(estimate.components)
     for part in found.components:
         assert type(found.components[part]) is Quantities
         assert type(estimate.components[part]) is Totals
     for name in COUNTED:
-        assert told["end_to_end"][name] == priced["end_to_end"][name]
-        for part, figures in told["components"].items():
+        assert counted["end_to_end"][name] == priced["end_to_end"][name]
+        for part, figures in counted["components"].items():
             assert figures[name] == priced["components"][part][name], (part, name)
-    assert told["ops"] == [
+    assert counted["ops"] == [
         {name: value for name, value in op.items() if name not in PRICED} for op in priced["ops"]
     ]
     assert set(PRICED) <= set(OpTotals.__struct_fields__)
-    assert told["inputs"] == priced["inputs"] | {"hardware": None}
-    assert told["reducer"] == priced["reducer"]
+    assert counted["inputs"] == priced["inputs"] | {"hardware": None}
+    assert counted["reducer"] == priced["reducer"]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -315,8 +315,8 @@ def test_the_json_of_a_sweep_nests_like_its_axes() -> None:
 
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     cell = analyze("llava-1.5-7b", "v100", visual_tokens=576, batch=4).to_dict()
-    told = {**document["components"], "end_to_end": document["end_to_end"]}
-    for part, figures in told.items():
+    documented = {**document["components"], "end_to_end": document["end_to_end"]}
+    for part, figures in documented.items():
         single = cell["components"].get(part, cell["end_to_end"])
         assert figures["host_time_s"] is single["host_time_s"] is None  # nobody measured it
         for name in set(QUANTITIES) - {"host_time_s"}:

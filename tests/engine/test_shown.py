@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from made_up import bare
+from made_up import bare, device
 from msgspec.structs import replace
-from toy import device, llm, lmm, toy
+from toy import llm, lmm, toy
 
 from roofline import analyze, count
 
@@ -49,15 +49,15 @@ def test_many_configurations_read_as_ranges() -> None:
 
 @pytest.mark.parametrize(("longer", "cut"), [(0, ""), (1, "…")])
 def test_a_long_question_is_cut_after_160_characters(longer: int, cut: str) -> None:
-    def asked(name: str) -> str:
+    def inputs_line(name: str) -> str:
         first = repr(count(replace(llm(), name=name), visual_tokens=2)).splitlines()[0]
         return first.removeprefix("Counts(").removesuffix(")")
 
-    name = "x" * (1 + longer + 160 - len(asked("x")))
-    assert len(asked("x")) < 160
-    assert "…" not in asked("x")
-    assert len(asked(name)) == 160 + len(cut)
-    assert asked(name).endswith(cut)
+    name = "x" * (1 + longer + 160 - len(inputs_line("x")))
+    assert len(inputs_line("x")) < 160
+    assert "…" not in inputs_line("x")
+    assert len(inputs_line(name)) == 160 + len(cut)
+    assert inputs_line(name).endswith(cut)
 
 
 def test_rows_of_frames_are_numbered_through() -> None:

@@ -83,11 +83,11 @@ def test_an_edited_file_is_read_again(write_spec: SpecWriter, device: Data) -> N
     assert (before, load_hardware(str(file)).title) == ("Toy", "Edited")
 
 
-@pytest.mark.parametrize("place", ["toy.yaml", "hardware/toy.yaml"], ids=["flat", "subfolder"])
+@pytest.mark.parametrize("path", ["toy.yaml", "hardware/toy.yaml"], ids=["flat", "subfolder"])
 def test_a_device_of_the_users_own(
-    place: str, user_folder: Path, write_spec: SpecWriter, device: Data
+    path: str, user_folder: Path, write_spec: SpecWriter, device: Data
 ) -> None:
-    write_spec({**device, "aliases": ["Plaything"]}, place)
+    write_spec({**device, "aliases": ["Plaything"]}, path)
 
     assert load_hardware("TOY").title == "Toy"
     assert load_hardware("plaything").title == "Toy"
@@ -95,11 +95,11 @@ def test_a_device_of_the_users_own(
     assert "toy" not in {found.name for found in all_models()}
 
 
-@pytest.mark.parametrize("place", ["toy-lm.yaml", "models/toy-lm.yaml"], ids=["flat", "subfolder"])
+@pytest.mark.parametrize("path", ["toy-lm.yaml", "models/toy-lm.yaml"], ids=["flat", "subfolder"])
 def test_a_model_of_the_users_own(
-    place: str, user_folder: Path, write_spec: SpecWriter, language_model: Data
+    path: str, user_folder: Path, write_spec: SpecWriter, language_model: Data
 ) -> None:
-    write_spec(language_model, place)
+    write_spec(language_model, path)
 
     assert load_model("toy-lm").title == "Toy LM"
     assert "toy-lm" in {found.name for found in all_models()}

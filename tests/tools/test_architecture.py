@@ -81,7 +81,7 @@ def test_the_page_shows_the_layers_of_the_contract() -> None:
 
     assert len(shown) == len(block.splitlines())
     assert [room for room, _ in shown] == [room for row in contract_in_order() for room in row]
-    assert all(len(told) > 20 for _, told in shown), "a room without a docstring"
+    assert all(len(text) > 20 for _, text in shown), "a room without a docstring"
 
 
 def contract_in_order() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""What the framework takes beside the kernels: a time for each forward pass and for each layer."""
+"""What the host takes beside the kernels: a time for each forward pass and for each layer."""
 
 from typing import ClassVar
 

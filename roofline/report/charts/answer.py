@@ -64,17 +64,17 @@ def _answering(study: Study) -> list[Deployment]:
 
 def _alt(study: Study) -> str:
     """Time of the longest answer in every deployment, before and after."""
-    said = []
+    phrases = []
     for deployment in _answering(study):
         times = [
             f"{si(prompt.generation_time_s[-1], 's')} with {prompt_name(prompt)}"
             for prompt in ends(deployment)
         ]
-        said.append(f"{deployment_name(deployment)}: {', '.join(times)}")
+        phrases.append(f"{deployment_name(deployment)}: {', '.join(times)}")
     return (
         "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
         "visual tokens make it, over output tokens. Prompt and "
-        f"{study.inputs['output_tokens'][-1]} output tokens: {listed(said)}."
+        f"{study.inputs['output_tokens'][-1]} output tokens: {listed(phrases)}."
     )
 
 

@@ -100,13 +100,13 @@ def kept_tokens_chart(inspection: Inspection) -> KeptTokensChart:
 
 def _alt(inspection: Inspection) -> str:
     """Every reducer's counts."""
-    said = [
+    phrases = [
         f"{kept.reducer}: {kept.parts} = {kept.total} ({percent(kept.tokens / kept.of)})"
         for kept in inspection.kept
     ]
     return (
         f"{inspection.title} as the encoder of {inspection.model} sees it, and for each reducer "
-        f"the patches that it keeps: {listed(said)}."
+        f"the patches that it keeps: {listed(phrases)}."
     )
 
 

@@ -47,21 +47,23 @@ def record_chart(study: Study) -> PanelChart:
 
 def _ends(study: Study) -> str:
     """The error of every run from beginning to end."""
-    said = [
+    phrases = [
         f"{run.name}: {percent(error, signed=True)}"
         for run in study.records
         if (error := run.record.whole.attainable_error) is not None
     ]
-    return f" End to end: {listed(said)}." if said else ""
+    return f" End to end: {listed(phrases)}." if phrases else ""
 
 
 def validation_chart(validation: Validation) -> PanelChart:
     """The cells of a validation, by the fastest of their samples."""
-    said = [
+    phrases = [
         f"{component_name(name)} {percent(np.median([abs(cell.error) for cell in cells]))}"
         for name, cells in by_component(validation.cells).items()
     ]
-    errors = f" Median of the absolute errors: {listed(said)}." if said else " Nothing was timed."
+    errors = (
+        f" Median of the absolute errors: {listed(phrases)}." if phrases else " Nothing was timed."
+    )
     return _chart(
         validation.cells,
         f"Predicted over measured times, the fastest sample, by component.{errors}",
@@ -133,8 +135,8 @@ def _band(width: float, ends: tuple[float, float]) -> Series:
         of=tolerance_name(width),
         x=ends,
         y=ends,
-        low=tuple((1 - width) * time_s for time_s in ends),
-        high=tuple((1 + width) * time_s for time_s in ends),
+        low=tuple((1 - width) * measured_time_s for measured_time_s in ends),
+        high=tuple((1 + width) * measured_time_s for measured_time_s in ends),
     )
 
 

@@ -38,7 +38,7 @@ class ReportChart(Struct, frozen=True, kw_only=True):
     """Of its drawing and its files, without their endings."""
     title: str
     section: Section = Section.MORE
-    place: int = 0
+    order: int = 0
     """Among the charts of its section, from the first on."""
     applies: Callable[[Study], bool] = always
     """Whether the study has what it shows."""
@@ -57,5 +57,5 @@ def register(chart: ReportChart) -> None:
 def report_charts() -> dict[str, ReportChart]:
     """All that are registered, by name, in a report's order."""
     sections = list(Section)
-    ordered = sorted(CHARTS, key=lambda c: (sections.index(c.section), c.place, c.name))
+    ordered = sorted(CHARTS, key=lambda c: (sections.index(c.section), c.order, c.name))
     return {chart.name: chart for chart in ordered}

@@ -50,29 +50,29 @@ def render_comparison(names: Sequence[str], records: Sequence[Record], form: str
 
 def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> list[str]:
     """What all runs have in common, then for each what it has not."""
-    asked = [_asked(record) for record in records]
-    common = {key for key in asked[0] if len({each[key] for each in asked}) == 1}
-    shared = _said({key: asked[0][key] for key in asked[0] if key in common})
+    settings = [_settings(record) for record in records]
+    common = {key for key in settings[0] if len({each[key] for each in settings}) == 1}
+    shared = _phrased({key: settings[0][key] for key in settings[0] if key in common})
     parts = [filled(shared) if style == "simple" else shared]
-    if len(common) < len(asked[0]):
-        own = [_said({k: v for k, v in each.items() if k not in common}) for each in asked]
+    if len(common) < len(settings[0]):
+        own = [_phrased({k: v for k, v in each.items() if k not in common}) for each in settings]
         parts.append(definitions(list(zip(names, own, strict=True)), style))
     return parts
 
 
-def _asked(record: Record) -> dict[str, Any]:
+def _settings(record: Record) -> dict[str, Any]:
     """Values of `_PHRASES`."""
     facts = record.inputs | {key: record.environment.get(key) for key in ("device", "torch")}
     return {key: facts[key] for key in _PHRASES if key in facts}
 
 
-def _said(values: dict[str, Any]) -> str:
-    said = [
+def _phrased(values: dict[str, Any]) -> str:
+    phrases = [
         _ABSENT.get(key) if value is None else _PHRASES[key].format(value)
         for key, value in values.items()
         if value != 0  # no output tokens
     ]
-    return ", ".join(words for words in said if words)
+    return ", ".join(words for words in phrases if words)
 
 
 def _spans(records: Sequence[Record]) -> list[str]:

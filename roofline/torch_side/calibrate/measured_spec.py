@@ -38,7 +38,7 @@ def measured_hardware(
     title, cache_bytes = machine.device_name(device), machine.cache_bytes(device)
     on_cpu = device.type == "cpu"
     memory = _bandwidth(rows, cache_bytes)
-    cached = [row for row in rows if row.get("place") == "cache"]
+    cached = [row for row in rows if row.get("level") == "cache"]
     cache = max(_moved_bytes(row) / row["fastest_s"] for row in cached)
     peaks = {f"{dtype}_tflops": _peak_rate(rows, dtype) for dtype in dtypes}
     if _of(rows, "matmul", dtype="w8a8"):

@@ -78,7 +78,7 @@ class Pool:
 def bandwidth(device: torch.device, cache_bytes: float, room_bytes: float) -> Iterator[Bench]:
     """Copy, read and write, of sizes that fit the last-level cache and of such that do not."""
     sizes = {"cache": cache_bytes / 8, "memory": min(4 * cache_bytes, room_bytes / 8)}
-    for place, size_bytes in sizes.items():
+    for level, size_bytes in sizes.items():
         elements = max(int(size_bytes / 2) // 4, 1024)
 
         def tensors(elements: int = elements) -> tuple[Tensor, Tensor]:
@@ -97,7 +97,7 @@ def bandwidth(device: torch.device, cache_bytes: float, room_bytes: float) -> It
             return lambda: (source.fill_(1.0), target.fill_(1.0))
 
         for op, make in (("copy", copy), ("read", read), ("write", write)):
-            row: Row = {"op": op, "place": place, "bytes": 2 * 4 * elements}
+            row: Row = {"op": op, "level": level, "bytes": 2 * 4 * elements}
             yield Bench(row, make)
 
 

@@ -117,7 +117,7 @@ def test_a_chart_of_ones_own_is_in_every_report(
 
 def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
-    for name, section, place in (
+    for name, section, order in (
         ("b", Section.MEMORY, 2),
         ("a", Section.MEMORY, 3),
         ("c", Section.COSTS, 9),
@@ -127,7 +127,7 @@ def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None
                 name=name,
                 title=name,
                 section=section,
-                place=place,
+                order=order,
                 of=lambda study: charted("time", study),
             )
         )
@@ -137,7 +137,7 @@ def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_chart_without_a_place_is_among_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name, beside those whose place is 0."""
     monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
-    for name, given in (("c", {"place": 0}), ("b", {}), ("a", {"place": 0}), ("0", {"place": 1})):
+    for name, given in (("c", {"order": 0}), ("b", {}), ("a", {"order": 0}), ("0", {"order": 1})):
         register(
             ReportChart(name=name, title=name, of=lambda found: charted("time", found), **given)
         )

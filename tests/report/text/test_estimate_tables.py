@@ -178,20 +178,27 @@ class TestComponents:
 def ops(*cases: tuple[str, str, float, float, str | None]) -> list[Any]:
     """Of (component, kind, roofline time, attainable time, origin)."""
     return [
-        op(component, kind, kind, time_s, attainable_time_s=attained_s, attainable_origin=origin)
-        for component, kind, time_s, attained_s, origin in cases
+        op(
+            component,
+            kind,
+            kind,
+            roofline_s,
+            attainable_time_s=attained_s,
+            attainable_origin=origin,
+        )
+        for component, kind, roofline_s, attained_s, origin in cases
     ]
 
 
 class TestVerdicts:
     @pytest.mark.parametrize(
-        ("needs_gb", "said"),
+        ("needs_gb", "expected"),
         [(87, "100 GB fits in 100 GB"), (87.1, "100 GB does not fit in 100 GB")],
     )
-    def test_whether_it_fits(self, needs_gb: float, said: str) -> None:
+    def test_whether_it_fits(self, needs_gb: float, expected: str) -> None:
         """2 GB of KV cache and 1 of activations besides, and 10 of weights."""
         one = estimated(totals(0.5, kv_cache_bytes=(needs_gb + 2) * GB))
-        assert facts(page(one))["Memory"] == said
+        assert facts(page(one))["Memory"] == expected
 
     def test_what_the_device_computes_at(self) -> None:
         peak = {
@@ -233,7 +240,7 @@ class TestVerdicts:
     def test_where_the_time_goes_by_kind_the_most_first(self) -> None:
         """Of 400 ms; what takes less than a two-thousandth is not named."""
         cases = ("attention", 0.1), ("linear", 0.2996), ("norm", 0.0002), ("embed", 0.00019)
-        found = [op("llm", kind, kind, time_s) for kind, time_s in cases]
+        found = [op("llm", kind, kind, roofline_s) for kind, roofline_s in cases]
         found += [op("vision", "q", "linear", 0.00001)]
         one = estimated(totals(0.4), ops=found)
         assert facts(page(one))["Time goes to"] == "linear 74.9 %, attention 25.0 %, norm 0.0500 %"
@@ -261,11 +268,11 @@ def saving_of(one: Estimate) -> str:
 
 class TestSaving:
     @pytest.mark.parametrize(
-        ("kind", "said"), [("lmm", "6.0x as fast end to end"), ("llm", "6.0x as fast")]
+        ("kind", "expected"), [("lmm", "6.0x as fast end to end"), ("llm", "6.0x as fast")]
     )
-    def test_at_the_roofline(self, kind: str, said: str) -> None:
+    def test_at_the_roofline(self, kind: str, expected: str) -> None:
         full, kept = totals(0.6), totals(0.1)
-        assert saving_of(estimated(kept, kind=kind, comparison=against(full, kept))) == said
+        assert saving_of(estimated(kept, kind=kind, comparison=against(full, kept))) == expected
 
     def test_attainable_has_the_rooflines_in_brackets(self) -> None:
         one = estimated(KEPT, comparison=against(FULL, KEPT))
@@ -291,18 +298,20 @@ class TestSaving:
         assert text == "6.0x as fast end to end" + (f"{end} fit this device" if end else "")
 
     @pytest.mark.parametrize(
-        ("own_s", "kept_s", "said"),
+        ("own_s", "kept_s", "expected"),
         [(0.1, 0.2, 0.2), (0.3, 0.4, 0.6), (0.3, 0.6, None), (0.3, 0.7, None)],
     )
     def test_what_reducing_takes_is_told_where_anything_is_saved(
-        self, own_s: float, kept_s: float, said: float | None
+        self, own_s: float, kept_s: float, expected: float | None
     ) -> None:
         """Of 600 ms: what is saved but for the reducer's own time."""
         kept = totals(kept_s)
         parts = {"reducer": totals(own_s), "llm": totals(kept_s - own_s)}
         comparison = against(totals(0.6), kept, components=parts)
         one = estimated(kept, components=parts, reducer=reduced_by("r", 99), comparison=comparison)
-        end = "" if said is None else f"; reducing takes {100 * said:.1f} % of the time saved"
+        end = (
+            "" if expected is None else f"; reducing takes {100 * expected:.1f} % of the time saved"
+        )
         assert saving_of(one).partition("end to end")[2] == end
 
     def test_the_reducers_share_is_as_rough_as_its_time(self) -> None:

@@ -301,8 +301,8 @@ def test_the_headline_is_one_in_every_form(reducer: str | None) -> None:
     document = json.loads(render([one], "json"))["comparison"]
     (cells,) = csv.DictReader(io.StringIO(render([one], "csv")))
 
-    said = " ".join(single.split())
-    assert f"{shown[0]}x as fast end to end ({shown[1]}x at the roofline)" in said
+    flowing = " ".join(single.split())
+    assert f"{shown[0]}x as fast end to end ({shown[1]}x at the roofline)" in flowing
     assert fields(single)["Prefill time, attainable"].split()[-1] == f"{shown[0]}x"
     assert fields(single)["Prefill time, roofline"].split()[-1] == f"{shown[1]}x"
     assert re.findall(HEADLINE, row) == [shown]

@@ -123,9 +123,9 @@ def test_kept_patches_are_those_that_the_llm_gets(
 ) -> None:
     kept = look(model, pixels, name, count)
 
-    asked = count or (PATCHES // 4 if name in COUNTED else None)
+    requested = count or (PATCHES // 4 if name in COUNTED else None)
     with recording(name) as reductions:
-        attach(model, name, **({} if asked is None else {"count": asked}))
+        attach(model, name, **({} if requested is None else {"count": requested}))
         try:
             prompt = torch.tensor([[1, *[PLACEHOLDER] * PATCHES, 2]])
             logits = model(input_ids=prompt, pixel_values=pixels).logits
