@@ -32,7 +32,7 @@ run in processes of their own as well, which are not measured; CUDA events, stre
 NVML's samples run on a GPU alone, where `tests/gpu` holds them."""
 
 
-class Share(NamedTuple):
+class CoveredShare(NamedTuple):
     """Of lines or branches: those taken, of all."""
 
     taken: int
@@ -55,7 +55,7 @@ def room_of(file: str) -> str:
     return file.split("/")[1].removesuffix(".py")
 
 
-def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[Share, Share]]:
+def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[CoveredShare, CoveredShare]]:
     """Room → lines and branches."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for name, found in files.items():
@@ -64,7 +64,7 @@ def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[Share, Share]]:
         every_branch = branches + len(found.get("missing_branches", ()))
         counts = (lines, every_line, branches, every_branch)
         sums[room_of(name)] = [a + b for a, b in zip(sums[room_of(name)], counts, strict=True)]
-    return {room: (Share(*s[:2]), Share(*s[2:])) for room, s in sums.items()}
+    return {room: (CoveredShare(*s[:2]), CoveredShare(*s[2:])) for room, s in sums.items()}
 
 
 def gaps(files: dict[str, dict[str, Any]], rooms: list[str]) -> str:

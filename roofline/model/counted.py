@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roofline.model.op import AttentionShape, Kind, MatmulShape, Unit
+from roofline.model.op import AttentionShape, MatmulShape, OpKind, Unit
 from roofline.model.polynomial import Polynomial, total
 from roofline.specs.hardware import DataType
 
@@ -41,7 +41,7 @@ class CountedOp(Struct, frozen=True):
     """
 
     name: str
-    kind: Kind
+    kind: OpKind
     unit: Unit
     phase: Phase
     count: int

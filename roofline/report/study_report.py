@@ -9,10 +9,10 @@ from roofline.explore.study import Study
 from roofline.records import published as accuracy
 from roofline.report.charts import ReportChart, Section, report_charts
 from roofline.report.document import (
-    Block,
     Bullets,
     Code,
     Document,
+    DocumentBlock,
     Heading,
     Paragraph,
     Picture,
@@ -82,7 +82,7 @@ def to_document(
     pictures: Mapping[Section, Sequence[Picture]],
 ) -> Document:
     """The report's text: the answer, tables and figures, inputs and sources."""
-    before: dict[Section, Iterable[Block]] = {
+    before: dict[Section, Iterable[DocumentBlock]] = {
         Section.ANSWER: answer(study),
         Section.COSTS: (*tables.costs(study), *tables.parts(study)),
         Section.BOUNDS: tables.limits(study),
@@ -92,11 +92,11 @@ def to_document(
         Section.ACCURACY: _choices(study),
         Section.INPUTS: _inputs(study, command, version),
     }
-    behind: dict[Section, Iterable[Block]] = {
+    behind: dict[Section, Iterable[DocumentBlock]] = {
         Section.MEASURED: _details(study),
         Section.ACCURACY: _scores(study),
     }
-    blocks: list[Block] = []
+    blocks: list[DocumentBlock] = []
     for section in Section:
         content = [
             *before.get(section, ()),
@@ -113,14 +113,14 @@ def _title(study: Study) -> str:
     return f"{', '.join(study.models)} on {', '.join(study.hardware)}: {', '.join(quants)}"
 
 
-def _details(study: Study) -> Iterator[Block]:
+def _details(study: Study) -> Iterator[DocumentBlock]:
     """What else each record says."""
     for one in study.records:
         yield Heading(one.name, level=3)
         yield Bullets(tuple((f"{label}.", text) for label, text in facts(one.record)))
 
 
-def _choices(study: Study) -> Iterator[Block]:
+def _choices(study: Study) -> Iterator[DocumentBlock]:
     """What to take on each device."""
     if not study.fronts:
         return
@@ -146,7 +146,7 @@ def _choices(study: Study) -> Iterator[Block]:
         yield from choices
 
 
-def _scores(study: Study) -> Iterator[Block]:
+def _scores(study: Study) -> Iterator[DocumentBlock]:
     """All scores once, with the costs of the first device; what there is to say of them."""
     if not study.fronts:
         return
@@ -164,7 +164,7 @@ def _scores(study: Study) -> Iterator[Block]:
     yield from tables.left_out()
 
 
-def _inputs(study: Study, command: str, version: str) -> Iterator[Block]:
+def _inputs(study: Study, command: str, version: str) -> Iterator[DocumentBlock]:
     """All that it takes to have the same again."""
     yield Code(command)
     given = {key: _listed(value) for key, value in study.inputs.items()}

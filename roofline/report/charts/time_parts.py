@@ -30,7 +30,7 @@ HOST = "host"
 _GROUP_OF = {"linear": "linear", "attention": "attention", "softmax": "attention"}
 _MOST_PANELS, _MOST_BARS, _COLUMNS = 12, 16, 2
 
-Role = Literal["bound", "attainable"]
+BarRole = Literal["bound", "attainable"]
 
 
 def time_chart(study: Study) -> PanelChart:
@@ -68,7 +68,7 @@ def _alt(panels: Iterable[Panel], no_panel: str) -> str:
 
 def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
     """Each prompt as a bound and, where its device has laws, as attainable."""
-    roles: tuple[Role, ...] = ("bound",)
+    roles: tuple[BarRole, ...] = ("bound",)
     if deployment.prompts[0].has_laws:
         roles = ("bound", "attainable")
     return Panel(
@@ -79,7 +79,7 @@ def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
     )
 
 
-def _bar(prompt: PricedPrompt, role: Role) -> StackedBar:
+def _bar(prompt: PricedPrompt, role: BarRole) -> StackedBar:
     """Components in the order in which they run, and what an attainable time may be off."""
     whole = prompt.estimate.end_to_end
     low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
@@ -93,7 +93,7 @@ def _bar(prompt: PricedPrompt, role: Role) -> StackedBar:
     )
 
 
-def _parts(prompt: PricedPrompt, role: Role) -> tuple[BarPart, ...]:
+def _parts(prompt: PricedPrompt, role: BarRole) -> tuple[BarPart, ...]:
     """Seconds by component and group of ops; what is left of an attainable time is the host's."""
     found: dict[tuple[str, str], float] = {}
     for op in prompt.ops:

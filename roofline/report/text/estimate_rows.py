@@ -24,7 +24,7 @@ from roofline.units import si
 
 _DISPENSABLE = ("Traffic", "FLOPs")
 """Columns that go where a line would be too long, the first one first."""
-Row = dict[str, str]
+TableRow = dict[str, str]
 
 
 def several(estimates: Sequence[Counts], style: Style) -> list[str]:
@@ -44,7 +44,7 @@ def several(estimates: Sequence[Counts], style: Style) -> list[str]:
     ]
 
 
-def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> list[str]:
+def _tables(estimates: Sequence[Counts], rows: Sequence[TableRow], style: Style) -> list[str]:
     """One table; on a terminal that is too narrow for it, one under the name of each device, say.
 
     Columns that can be spared go first, then axes from the left: their values become titles.
@@ -55,7 +55,7 @@ def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> l
         names, titles = list(axes)[:titled], list(axes.values())[:titled]
         for left_out in range(len(spare) + 1):
             without = {*titles, *spare[:left_out]}
-            groups: dict[str, list[Row]] = {}
+            groups: dict[str, list[TableRow]] = {}
             for estimate, row in zip(estimates, rows, strict=True):
                 kept = {name: cell for name, cell in row.items() if name not in without}
                 groups.setdefault(described(estimate, names), []).append(kept)
@@ -65,7 +65,7 @@ def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> l
     return tables
 
 
-def _titled(title: str, rows: Sequence[Row], style: Style) -> Iterator[str]:
+def _titled(title: str, rows: Sequence[TableRow], style: Style) -> Iterator[str]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if title:
         yield title
@@ -99,7 +99,7 @@ def _caption(estimates: Sequence[Counts]) -> str:
     return f"{text} Saves: attainable time against all visual tokens, in brackets the roofline's."
 
 
-def _row(estimate: Counts, estimates: Sequence[Counts]) -> Row:
+def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     """Where it differs from the others, and its figures."""
     whole, comparison = estimate.end_to_end, estimate.comparison
     row = {title: _cell(estimate.inputs[name]) for name, title in varying(estimates).items()}

@@ -46,12 +46,12 @@ def _heading(record: Record) -> str:
     return "\n".join(map(filled, lines))
 
 
-Column = tuple[str, Callable[[TimedSpan], str]]
+SpanColumn = tuple[str, Callable[[TimedSpan], str]]
 
 
 def _times(record: Record, style: Style) -> str:
     """Components and the whole, beside the bound and the prediction where there are any."""
-    columns: list[Column] = [
+    columns: list[SpanColumn] = [
         ("Median", lambda span: si(span.summary.p50_s, "s")),
         ("p10", lambda span: si(span.summary.p10_s, "s")),
         ("p90", lambda span: si(span.summary.p90_s, "s")),
@@ -74,7 +74,7 @@ def _rates(record: Record, style: Style) -> str:
     if all(span.flops is None for span in record.spans.values()):
         return ""
     whole_s = record.whole.summary.p50_s
-    columns: list[Column] = [
+    columns: list[SpanColumn] = [
         ("Share", lambda span: percent(span.summary.p50_s / whole_s) if whole_s else "-"),
         ("FLOPs", lambda span: shown(span.flops, "FLOP")),
         ("Traffic", lambda span: shown(span.memory_access_bytes, "B")),
@@ -84,7 +84,7 @@ def _rates(record: Record, style: Style) -> str:
     return _by_span(record, columns, style)
 
 
-def _by_span(record: Record, columns: Sequence[Column], style: Style) -> str:
+def _by_span(record: Record, columns: Sequence[SpanColumn], style: Style) -> str:
     rows = [[name, *(cell(span) for _, cell in columns)] for name, span in record.spans.items()]
     return grid(rows, ["Component", *(title for title, _ in columns)], style)
 

@@ -24,7 +24,7 @@ _PHRASES = {axis.name: axis.phrase for axis in AXES if axis.name != "hardware"} 
 """What may tell one run from another: axes and other inputs, and two facts of the environment."""
 _ABSENT = {"reducer": "no reducer", "checkpoint": "random weights", "hardware": "beside no spec"}
 
-Column = tuple[str, Callable[[Record], str]]
+RecordColumn = tuple[str, Callable[[Record], str]]
 
 
 def render_comparison(names: Sequence[str], records: Sequence[Record], form: str) -> str:
@@ -84,18 +84,18 @@ def _median_s(record: Record, span: str) -> float | None:
     return record.spans[span].summary.p50_s if span in record.spans else None
 
 
-def _medians(records: Sequence[Record]) -> list[Column]:
+def _medians(records: Sequence[Record]) -> list[RecordColumn]:
 
-    def of(span: str) -> Column:
+    def of(span: str) -> RecordColumn:
         return span, lambda record: shown(_median_s(record, span), "s")
 
     return [of(span) for span in _spans(records)]
 
 
-def _speed_ups(records: Sequence[Record]) -> list[Column]:
+def _speed_ups(records: Sequence[Record]) -> list[RecordColumn]:
     """How many times as fast as in the first run."""
 
-    def of(span: str) -> Column:
+    def of(span: str) -> RecordColumn:
         first_s = _median_s(records[0], span)
 
         def speed_up(record: Record) -> str:
@@ -107,9 +107,9 @@ def _speed_ups(records: Sequence[Record]) -> list[Column]:
     return [of(span) for span in _spans(records)]
 
 
-def _besides(records: Sequence[Record]) -> list[Column]:
+def _besides(records: Sequence[Record]) -> list[RecordColumn]:
     """What else is known of any run."""
-    columns: list[Column] = [
+    columns: list[RecordColumn] = [
         ("Of roof", lambda record: share(record.whole.roofline_share)),
         ("Prediction", lambda record: share(record.whole.attainable_error, signed=True)),
         ("Peak memory", lambda record: shown(record.peak_memory_bytes, "B")),
@@ -126,7 +126,7 @@ def _table(
     title: str,
     names: Sequence[str],
     records: Sequence[Record],
-    columns: Sequence[Column],
+    columns: Sequence[RecordColumn],
     style: Style,
 ) -> str:
     """A line per run; empty without runs or columns."""

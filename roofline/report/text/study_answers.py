@@ -11,7 +11,7 @@ from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
-from roofline.report.document import Block, Bullets, Paragraph
+from roofline.report.document import Bullets, DocumentBlock, Paragraph
 from roofline.report.text.estimate_words import ORIGINS, error_share, in_words, ratio
 from roofline.units import percent, si
 
@@ -21,9 +21,9 @@ _MOST_WAYS = 3
 """To have fewer tokens, that a deployment's paragraph lists."""
 
 
-def answer(study: Study) -> list[Block]:
+def answer(study: Study) -> list[DocumentBlock]:
     """The opening of a report."""
-    blocks: list[Block] = []
+    blocks: list[DocumentBlock] = []
     bullets: list[tuple[str, str]] = []
     if len(study.deployments) > 1:
         blocks.append(Paragraph(_span(study)))

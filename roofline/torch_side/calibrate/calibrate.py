@@ -28,7 +28,7 @@ from roofline.specs.hardware import Hardware
 from roofline.torch_side.calibrate import microbench
 from roofline.torch_side.calibrate.host_time import host_laws
 from roofline.torch_side.calibrate.measured_spec import measured_hardware
-from roofline.torch_side.calibrate.microbench import AttentionSize, Bench, Pool, Run
+from roofline.torch_side.calibrate.microbench import AttentionSize, Bench, Pool, TimedCall
 from roofline.torch_side.load import DTYPES, checked_device, low_bit_kernels
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.modes import CudaRecorder
@@ -252,7 +252,7 @@ class _Calibrator:
                 times = {"time_s": np.quantile(samples, _CALM), "fastest_s": samples.min()}
                 self.rows.append({**bench.row, **{name: float(t) for name, t in times.items()}})
 
-    def _looped(self, run: Run) -> tuple[Run, int]:
+    def _looped(self, run: TimedCall) -> tuple[TimedCall, int]:
         """So many runs in a row that the clock can tell, and how many they are."""
         alive: deque[object] = deque(maxlen=_ALIVE)
         if self.device.type != "cuda":
@@ -279,11 +279,11 @@ class _Calibrator:
         return lambda share, doing: whole(done + share * _SHARES[part], doing)
 
 
-def _unmarked(run: Run, mark: object) -> object:
+def _unmarked(run: TimedCall, mark: object) -> object:
     return run()
 
 
-def _repeat(run: Run, calls: int, alive: deque[object]) -> None:
+def _repeat(run: TimedCall, calls: int, alive: deque[object]) -> None:
     for _ in range(calls):
         alive.append(run())
 

@@ -25,7 +25,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicCache
 
 from roofline.torch_side.families.base import OpOwners
 
-Kind = Literal["parameter", "kv", "activation"]
+TensorKind = Literal["parameter", "kv", "activation"]
 
 
 class Region(NamedTuple):
@@ -46,7 +46,7 @@ class Storage(NamedTuple):
 
     nbytes: int
     dtype: torch.dtype
-    kind: Kind
+    kind: TensorKind
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class CallRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, model: nn.Module, *, kv: Iterable[torch.Tensor] = (), output: Any = None
     ) -> Trace:
         """Everything up to now; `kv` are tensors of the KV cache, `output` is what is wanted."""
-        kinds: dict[int, Kind] = dict.fromkeys(
+        kinds: dict[int, TensorKind] = dict.fromkeys(
             map(self._identify, (*model.parameters(), *model.buffers())), "parameter"
         )
         kinds |= dict.fromkeys(map(self._identify, kv), "kv")
