@@ -30,6 +30,7 @@ from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law, Origin
+from roofline.units import figures
 
 _Law = TypeVar("_Law", bound=Law)
 
@@ -51,6 +52,11 @@ class KernelTime(Struct, frozen=True, eq=False):
     origin: Origin | None = None
     """Where the law comes from: kernels `measured` on this machine, `fitted` from public
     measurements, or `typical` for the architecture."""
+
+    def __repr__(self) -> str:
+        """What is known of it; of arrays their ranges."""
+        known = {n: v for n in self.__struct_fields__ if (v := getattr(self, n)) is not None}
+        return f"KernelTime({figures(known)})"
 
 
 def matmul_time(

@@ -154,7 +154,7 @@ def test_answers_of_several_lengths_are_of_the_same_prompts() -> None:
         assert alone is not None
         assert listed.output_tokens == length
         assert (listed.saving is None) == (i == 0)
-        for name in ("predicted_time_s", "memory_bytes", "fits"):
+        for name in ("predicted_time_s", "peak_memory_bytes", "fits"):
             assert getattr(listed, name) == getattr(alone, name)
         assert listed.last_step_s == pytest.approx(alone.last_step_s, rel=1e-9)
         if listed.saving is not None and alone.saving is not None:
@@ -209,7 +209,7 @@ def test_an_answer_fits_to_the_last_byte() -> None:
     answers = room.answer(), less.answer()
     assert answers[0] is not None
     assert answers[1] is not None
-    assert answers[0].memory_bytes == with_answer > prompt
+    assert answers[0].peak_memory_bytes == with_answer > prompt
     assert (answers[0].fits, answers[1].fits) == (True, False)
     assert room.fits
     assert less.fits  # the prompt does

@@ -111,7 +111,10 @@ def _times(groups: Mapping[str, Sequence[TimedCell]]) -> Panel:
     """Predicted over measured, within bands around equality; the bound beside it."""
     cells = [cell for group in groups.values() for cell in group]
     times = [
-        t for c in cells for t in (c.measured_s, c.attainable_time_s, c.roofline_time_s) if t > 0
+        t
+        for c in cells
+        for t in (c.measured_time_s, c.attainable_time_s, c.roofline_time_s)
+        if t > 0
     ]
     low, high = min(times, default=MILLI), max(times, default=MILLI)
     margin = max(_MARGIN, (_LEAST_RANGE * low / high) ** 0.5)
@@ -146,7 +149,7 @@ def tolerance_name(width: float) -> str:
 
 
 def _pairs(name: str, cells: Sequence[TimedCell]) -> Iterator[Series]:
-    measured = tuple(cell.measured_s for cell in cells)
+    measured = tuple(cell.measured_time_s for cell in cells)
     for role, times in (
         ("roofline", tuple(cell.roofline_time_s for cell in cells)),
         ("predicted", tuple(cell.attainable_time_s for cell in cells)),
@@ -192,7 +195,7 @@ def _errors(groups: Mapping[str, Sequence[TimedCell]]) -> Panel:
 
 def _against_median(cell: TimedCell) -> float:
     """Error if the median counted as what was measured, and not the fastest sample."""
-    return cell.attainable_time_s / cell.median_s - 1
+    return cell.attainable_time_s / cell.median_time_s - 1
 
 
 def _legend(groups: Iterable[str]) -> Iterator[LegendEntry]:

@@ -108,7 +108,7 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     if not isinstance(whole, Totals):
         row["Traffic"] = si(whole.memory_access_bytes, "B")
         row["Memory"] = si(whole.peak_memory_bytes, "B")
-        saved = times(comparison.end_to_end.flops) if comparison else "-"
+        saved = times(comparison.end_to_end.flops_saving) if comparison else "-"
         return row | ({"Saves": saved} if compared else {})
     lawful = any(map(has_laws, estimates))
     if not lawful:
@@ -120,7 +120,7 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
     if not compared:
         return row
-    saving, fits = (comparison.end_to_end, comparison.fits) if comparison else (None, True)
+    saving, fits = (comparison.end_to_end, comparison.full_fits) if comparison else (None, True)
     return row | {"Saves": headline(saving, bracketed=lawful, full_fits=bool(fits))}
 
 

@@ -62,7 +62,7 @@ def _totals(estimate: Counts, style: Style) -> str:
     headers = [of, "total"]
     if comparison is not None:
         headers[1] = f"{estimate.inputs['visual_tokens']} visual"
-        headers += [f"all {int(comparison.visual_tokens)}", "saving"]
+        headers += [f"all {int(comparison.full_visual_tokens)}", "saving"]
     return grid(rows, headers, style)
 
 
@@ -163,8 +163,8 @@ def _saving(estimate: Estimate, comparison: Comparison) -> str:
         text += f"{times(comparison.speedup or 0.0)} as fast{ends}"
     if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
         text += f" ({times(saving.roofline_speedup)} at the roofline)"
-    if not comparison.fits:
-        text += f"; all {int(comparison.visual_tokens)} visual tokens do not fit this device"
+    if not comparison.full_fits:
+        text += f"; all {int(comparison.full_visual_tokens)} visual tokens do not fit this device"
     taken = comparison.reducer_share
     if taken is not None and float(taken) < 1 and not saving.tie:
         own = estimate.components["reducer"]

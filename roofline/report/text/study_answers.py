@@ -232,9 +232,9 @@ def _grows(one: PricedPrompt, who: str) -> str:
         f", {faster(answer.saving)}: the last decode step takes {step}, "
         f"{si(full.last_step_s, 's')} with all visual tokens."
     )
-    return (
-        text if full.fits else f"{text} With those it does not fit: {si(full.memory_bytes, 'B')}."
-    )
+    if not full.fits:
+        text += f" With those it does not fit: {si(full.peak_memory_bytes, 'B')}."
+    return text
 
 
 def _fits(one: PricedPrompt, who: str) -> str:
@@ -252,7 +252,7 @@ def _fits(one: PricedPrompt, who: str) -> str:
     text = f"Before the answer, {who} needs {needed} of {room}; "
     text += f"{at_once} such prompts fit at once{before}.{beside}"
     if not answer.fits:
-        text += f" With the answer it does not fit: {si(answer.memory_bytes, 'B')}."
+        text += f" With the answer it does not fit: {si(answer.peak_memory_bytes, 'B')}."
     return text
 
 

@@ -167,7 +167,7 @@ def answers(study: Study) -> tuple[Table, ...]:
                     "Faster": headline(
                         answer.saving, bracketed=attainable, full_fits=not full or full.fits
                     ),
-                    "Memory": si(answer.memory_bytes, "B"),
+                    "Memory": si(answer.peak_memory_bytes, "B"),
                     "Fits": "yes" if answer.fits else "no",
                 }
             )

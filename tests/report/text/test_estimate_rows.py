@@ -352,9 +352,9 @@ class TestForPrograms:
                 **document["inputs"],
                 **{f"end_to_end_{k}": v for k, v in document["end_to_end"].items()},
                 **{f"llm_{k}": v for k, v in document["components"]["llm"].items()},
-                "flops_saving": comparison.get("end_to_end", {}).get("flops"),
+                "flops_saving": comparison.get("end_to_end", {}).get("flops_saving"),
                 **{k: comparison.get(k) for k in ("speedup", "roofline_speedup", "tie")},
-                "unreduced_fits": comparison.get("fits"),
+                "full_fits": comparison.get("full_fits"),
             }
             assert row == {k: "" if v is None else str(v) for k, v in expected.items()}
 

@@ -362,7 +362,7 @@ def test_a_full_prompt_that_does_not_fit_is_said_of_the_saving() -> None:
     assert "*  over a prompt that does not fit the device's memory" in rows
     assert "GB!" not in rows
     document = json.loads(render([one], "json"))
-    assert (document["end_to_end"]["fits"], document["comparison"]["fits"]) == (True, False)
+    assert (document["end_to_end"]["fits"], document["comparison"]["full_fits"]) == (True, False)
 
 
 def test_without_laws_the_roofline_stands_alone_or_in_brackets() -> None:

@@ -234,7 +234,7 @@ def test_json_reloads_and_has_what_follows_from_the_samples(validation: Made) ->
     assert text.encode() == found.to_json()
     assert msgspec.json.decode(text, type=Validation) == found
     assert row["samples_s"] == [12e-3, 10e-3, 11e-3]
-    assert (row["measured_s"], row["median_s"]) == (10e-3, 11e-3)
+    assert (row["measured_time_s"], row["median_time_s"]) == (10e-3, 11e-3)
     assert [row["error"], row["roofline_error"], row["noise"]] == pytest.approx([0.2, -0.8, 0.1])
     llm = data["accuracy"]["llm"]
     assert llm["predicted"]["cells"] == 3
