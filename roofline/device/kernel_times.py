@@ -66,8 +66,8 @@ def matmul_time(
 
     dtype: fp32, bf16, fp16, fp8, fp4 (nvfp4), w8a8 (int8), w8a16 or w4a16.
 
-    Raises UnknownNameError, UnsupportedModeError for a type that the device has no peak for,
-    ScenarioError for sizes that are not above zero and for other types.
+    Raises UnknownNameError, SpecError, UnsupportedModeError for a type that the device has no
+    peak for, ScenarioError for sizes that are not above zero and for other types.
     """
     device, kernel = load_hardware(hardware), OTHER_NAMES.get(dtype, dtype)
     if kernel not in MATMUL_KERNELS:
@@ -104,7 +104,7 @@ def attention_time(
     dtype: fp32, bf16, fp16 or fp8; with the name of a weight-only or int8 matmul kernel, attention
     is what goes with it, in 16 bit.
 
-    Raises UnknownNameError, UnsupportedModeError, ScenarioError.
+    Raises UnknownNameError, SpecError, UnsupportedModeError, ScenarioError.
     """
     device = load_hardware(hardware)
     if dtype not in ATTENTION_BYTES and OTHER_NAMES.get(dtype, dtype) in MATMUL_KERNELS:

@@ -50,7 +50,10 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Count a scenario. Raises ScenarioError, and UnsupportedModeError of one with hardware."""
+        """Count a scenario, of one with hardware as well as without.
+
+        Raises UnknownNameError, SpecError, ScenarioError: for what the model refers to, too.
+        """
         run = Run(replace(scenario, hardware=None))
         parts, whole = run.counted()
         return cls(**run.facts, components=parts, end_to_end=whole)
@@ -191,7 +194,10 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Price a scenario that has hardware. Raises ScenarioError, UnsupportedModeError."""
+        """Price a scenario that has hardware.
+
+        Raises as `Counts.of`, ScenarioError without hardware, and UnsupportedModeError.
+        """
         if scenario.hardware is None:
             raise ScenarioError("give hardware, or count on no device: `roofline.count`")
         run = Run(scenario)
