@@ -130,7 +130,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         return np.broadcast_shapes(*(array.shape for array in self.counts.values()))
 
     def with_counts(self, **counts: ArrayLike) -> Scenario:
-        """The same with other counts, axes by name. Raises ScenarioError for values that are none."""
+        """The same with other counts, by axis. Raises ScenarioError for values that are none."""
         checked = {name: cast(Array, _checked(name, value)) for name, value in counts.items()}
         return replace(self, counts={**self.counts, **checked})
 
