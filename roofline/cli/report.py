@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from roofline.cli.options import scenario_options
+from roofline.engine.axes import AXES, Axis
 
 
 @click.command()
 @scenario_options(
-    omit=("stage", "attention", "accounting"),
+    omit=("stage", "accounting"),
     helps={
         "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",
         "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "
@@ -69,14 +70,14 @@ def report(
     _check_free(output, force=force)
     require("matplotlib")
     found = [load_record(file) for file in records]
-    runs = [record.inputs for record in found]
+    runs = [record.axes for record in found]
     stems = [Path(file).stem for file in records]
     names = stems if len(set(stems)) == len(stems) else records
     if runs:
-        given["model"] = given["model"] or [run["model"] for run in runs]
-        given["hardware"] = given["hardware"] or _devices(run["hardware"] for run in runs)
-        for name in ("quant", "text_tokens", "batch"):
-            given[name] = given[name] or _of_all(name, [run[name] for run in runs])
+        prompts = ("visual_tokens", "reducer", "output_tokens")  # the study's own to choose
+        for axis in AXES:
+            if axis.name in given and axis.name not in prompts:
+                given[axis.name] = given[axis.name] or _of_all(axis, [r[axis.name] for r in runs])
     result = study(
         **given,
         records=[MeasuredRun(name, record) for name, record in zip(names, found, strict=True)],
@@ -112,33 +113,31 @@ def _check_free(folder: str, *, force: bool) -> None:
         )
 
 
-def _devices(names: Iterable[str | None]) -> list[str]:
-    """Devices that records were held against. Raises InputError for one of a file's own."""
+def _of_all(axis: Axis, values: Sequence[Any]) -> Any:
+    """What all records have.
+
+    Raises InputError where they differ in what a study has one of, or were held against a device
+    that is known by its file alone.
+    """
     from roofline.errors import InputError, UnknownNameError
     from roofline.specs.catalog import load_hardware
 
-    found = [name for name in dict.fromkeys(names) if name is not None]
-    for name in found:
-        try:
-            load_hardware(name)
-        except UnknownNameError:
-            raise InputError(
-                f"a record was held against {name}, which is not in the catalog: give its file "
-                "with --hw"
-            ) from None
-    return found
-
-
-def _of_all(name: str, values: Sequence[Any]) -> list[Any]:
-    """What all records have. Raises InputError for counts in which they differ."""
-    from roofline.engine.axes import BY_NAME
-    from roofline.errors import InputError
-
-    distinct = list(dict.fromkeys(values))
-    if BY_NAME[name].is_count and len(distinct) > 1:
+    distinct = [value for value in dict.fromkeys(values) if value is not None]
+    if axis.name == "hardware":
+        for name in distinct:
+            try:
+                load_hardware(name)
+            except UnknownNameError:
+                raise InputError(
+                    f"a record was held against {name}, which is not in the catalog: give its file "
+                    f"with {axis.option}"
+                ) from None
+    if len(distinct) > 1 and (axis.is_count or not axis.varied):
         differing = " and ".join(map(str, sorted(distinct)))
-        raise InputError(f"the records have {differing} as {BY_NAME[name].option}: name one")
-    return distinct
+        raise InputError(f"the records have {differing} as {axis.option}: name one")
+    if axis.varied:
+        return distinct
+    return distinct[0] if distinct else None
 
 
 def _command(context: click.Context) -> str:

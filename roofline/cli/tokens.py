@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from roofline.cli.options import scenario_options
-from roofline.engine.axes import AXES, NO_REDUCER
+from roofline.engine.axes import AXES
 
 NEEDS = ("torch", "transformers", "PIL", "matplotlib")
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -28,8 +28,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
         "model": "LMM by name or YAML file; see `roofline models`. Default: llava-1.5-7b.",
         "reducer": "Token reducer that acts before the LLM, such as prumerge or tome. Default: "
         "prumerge and prumerge+.",
-        "visual_tokens": "Tokens to come out. Default: the method's own rule, or a quarter if it "
-        "has none.",
+        "visual_tokens": "Tokens to come out. Default: the method's own rule, or else its default "
+        "in `roofline analyze`; none keeps all.",
     },
 )
 @click.option(
@@ -58,8 +58,6 @@ def tokens(
     from roofline.cli.output import check, write_bytes
     from roofline.errors import OutputError
 
-    if NO_REDUCER in reducer:
-        raise click.BadParameter(f"--reducer {NO_REDUCER} keeps every token: nothing to draw")
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")

@@ -288,7 +288,14 @@ def _reduced(
         batch=BATCH,
         prompt=llm_groups[0].tokens,
     )
-    reducer.check(task)
+    try:
+        reducer.check(task)
+    except ScenarioError as error:
+        if visual_tokens is None or in_llm or parts.images == 1:
+            raise
+        raise ScenarioError(
+            f"{error} ({visual_tokens:g} of a sample are {kept} of each of its {parts.images})"
+        ) from None
     return replace(
         layout,
         vision_groups=reducer.vision_groups(task),

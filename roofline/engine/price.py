@@ -150,8 +150,9 @@ class PricePlan:
         merged: dict[Any, KernelGroup] = {}
         for op in self.counts.ops:
             kernel = self.kernel(op)
-            law = self.laws and (op.shape or op.kind, op.kernel, op.launches)
-            key = (kernel.phase, kernel.roofs, law)
+            weights = op.amounts.weight_read_bytes
+            law = self.laws and (op.kind, op.unit, op.shape, op.kernel, op.launches, weights)
+            key = (kernel.phase, kernel.roofs, law)  # all that laws look at
             known = merged.get(key)
             merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
         return list(merged.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any, TypedDict, cast
 
@@ -104,7 +105,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         for name in counts:
             if name not in BY_NAME or not BY_NAME[name].is_count:
                 raise TypeError(f"there is no axis {name!r}: {', '.join(BY_NAME)}")
-        checked = {axis.name: _checked(axis.name, counts.get(axis.name)) for axis in COUNTS}
+        checked = {axis.name: checked_count(axis.name, counts.get(axis.name)) for axis in COUNTS}
         scenario = cls(
             model=load_model(model),
             hardware=None if hardware is None else load_hardware(hardware),
@@ -131,7 +132,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
 
     def with_counts(self, **counts: ArrayLike) -> Scenario:
         """The same with other counts, by axis. Raises ScenarioError for values that are none."""
-        checked = {name: cast(Array, _checked(name, value)) for name, value in counts.items()}
+        checked = {name: cast(Array, checked_count(name, value)) for name, value in counts.items()}
         return replace(self, counts={**self.counts, **checked})
 
     @property
@@ -150,16 +151,25 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         return {axis.name: values.get(axis.name) for axis in AXES}
 
 
-def _checked(name: str, values: ArrayLike | None) -> Array | None:
-    """Counts as an array; None where there are none and no default is."""
+def checked_count(name: str, values: ArrayLike | None) -> Array | None:
+    """Counts of an axis as an array; None where there are none and no default is.
+
+    Raises ScenarioError for what is no whole number, too small or too large.
+    """
     axis = BY_NAME[name]
     if values is None:
         return None if axis.default is None else np.asarray(float(axis.default))
     least = axis.least or 0
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ScenarioError(f"{axis.words} must be a whole number, not {values!r}") from None
+        array = np.asarray(values)
+    except ValueError:  # a ragged list
+        array = np.asarray(None)
+    if array.dtype.kind not in "iuf":  # neither truths nor text, which NumPy would convert
+        raise ScenarioError(
+            f"{axis.words} must be a whole number from {least} to {MOST:,}, "
+            f"not {reprlib.repr(values)}"
+        )
+    array = array.astype(np.float64)
     wrong = array[~((array >= least) & (array <= MOST) & (array == np.floor(array)))]
     if wrong.size and MOST < wrong.flat[0] < np.inf:
         raise ScenarioError(f"{axis.words} must be at most {MOST:,}, not {wrong.flat[0]:g}")

@@ -153,6 +153,13 @@ RUN = ("mode", "attention", "checkpoint", "image", "device", "seed")
 None for noise, `attention` the implementation in transformers."""
 
 
+def priced_attention(kernels: str) -> str:
+    """What the analysis calls attention by these kernels of transformers: sdpa and flash keep no
+    probabilities in memory.
+    """
+    return "eager" if kernels == "eager" else "flash"
+
+
 _INPUT_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys((axis.name for axis in AXES if axis.name != "accounting"), (str,)),
     **dict.fromkeys(RUN, (str,)),
@@ -193,6 +200,12 @@ class Record(Struct, frozen=True, kw_only=True):
     """What spoils the figures."""
     notes: list[str] = []
     """What could not be measured, and the like."""
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """Its scenario, as the analysis takes it."""
+        values = {axis.name: self.inputs[axis.name] for axis in AXES if axis.name != "accounting"}
+        return values | {"attention": priced_attention(self.inputs["attention"])}
 
     def __post_init__(self) -> None:
         if WHOLE not in self.spans:

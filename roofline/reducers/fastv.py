@@ -35,8 +35,8 @@ class FastV(Reducer, frozen=True):
 
     k: Annotated[int, Meta(ge=1)] = 2
     """The paper's K: layers that see all visual tokens, the last of which ranks them."""
-    ratio: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """Share of the visual tokens to drop; left out, a half, unless a count is asked for."""
+    ratio: Annotated[float, Meta(ge=0, lt=1)] | None = None
+    """Share of the visual tokens to drop; left out, a half, unless a count is given. One stays."""
 
     @property
     def needs_count(self) -> bool:
@@ -44,12 +44,8 @@ class FastV(Reducer, frozen=True):
         return False
 
     def default_kept(self, candidates: int, blocks: int) -> int:
-        """What the ratio leaves of a sequence, but one at least."""
-        return max(1, self.left_of(candidates))
-
-    def left_of(self, visual: int) -> int:
-        """Visual tokens that the ratio leaves of so many."""
-        return visual - int((_HALF if self.ratio is None else self.ratio) * visual)
+        """What the ratio leaves of a sequence."""
+        return candidates - int((_HALF if self.ratio is None else self.ratio) * candidates)
 
     @property
     def full_llm_layers(self) -> int:

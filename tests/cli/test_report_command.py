@@ -111,6 +111,29 @@ def test_what_is_not_named_is_as_in_the_records(
     assert contents(tmp_path / "out") == before
 
 
+def test_attention_is_as_in_the_records(
+    call: Cli, record: Callable[..., Record], tmp_path: Path
+) -> None:
+    for kernels in ("sdpa", "flash", "eager"):
+        run = record(inputs={"attention": kernels})
+        (tmp_path / f"{kernels}.json").write_bytes(run.to_json())
+
+    def memory(*words: str) -> str:
+        assert call("report", *words, "-o", "out", "--force").code == 0
+        text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+        return re.search(r"- \*\*Attention\.\*\* (.+)", text)[1]  # type: ignore[index]
+
+    assert memory("--record", "eager.json") == "eager"
+    assert memory("--record", "sdpa.json", "--record", "flash.json") == "flash"
+    both = "--record", "sdpa.json", "--record", "eager.json"
+    assert memory(*both, "--attention", "eager") == "eager"
+    done = call("report", *both, "-o", "other")
+    assert (
+        done.err == "roofline: error: the records have eager and flash as --attention: name one\n"
+    )
+    assert done.code == 2
+
+
 def test_a_record_of_a_device_of_ones_own_asks_for_its_file(
     call: Cli, record: Callable[..., Record], tmp_path: Path
 ) -> None:
@@ -193,10 +216,6 @@ def test_an_unreadable_record_is_one_line(
         (ARGUMENTS[1:], "Missing option '-o'"),
         ((*ARGUMENTS[1:], "-o", ""), "the folder has no name"),
         ((*ARGUMENTS[1:], "--text-tokens", "-1", "-o", "out"), "text tokens"),
-        (
-            (*ARGUMENTS[1:], "--visual-tokens", "0", "--text-tokens", "0", "-o", "out"),
-            "needs a token",
-        ),
     ],
 )
 def test_an_empty_or_odd_selection_is_one_line(

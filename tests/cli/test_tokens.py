@@ -42,7 +42,7 @@ def test_a_figure_and_its_counts(call: Cli, tmp_path: Path) -> None:
     code, out, err = call(*SPATIAL, "--reducer", "sequential", "-o", "tokens.png")
 
     assert (code, err) == (0, "")
-    assert out == ("spatial     9 sampled = 9 of 36 tokens\nsequential  9 kept = 9 of 36 tokens\n")
+    assert out == ("spatial     2 sampled = 2 of 36 tokens\nsequential  2 kept = 2 of 36 tokens\n")
     assert (tmp_path / "tokens.png").read_bytes().startswith(PNG)
     assert not list(tmp_path.glob(".*"))
 
@@ -51,6 +51,13 @@ def test_reducers_may_stand_behind_commas(call: Cli) -> None:
     repeated = call(*SPATIAL, "--reducer", "sequential", "-o", "tokens.png")
 
     assert call(*TINY, "--reducer", "spatial,sequential", "-o", "again.png") == repeated
+
+
+def test_all_tokens_beside_those_that_a_reducer_keeps(call: Cli) -> None:
+    code, out, _ = call(*TINY, "--reducer", "none,spatial", "-o", "tokens.png")
+
+    assert code == 0
+    assert out == "none     36 kept = 36 of 36 tokens\nspatial  2 sampled = 2 of 36 tokens\n"
 
 
 def test_a_checkpoint_by_default_shows_prumerge_and_its_plus(
@@ -99,7 +106,6 @@ BAD: dict[str, tuple[list[str], str]] = {
     "unknown model": ([*SPATIAL[:3], "llava-tinny", *SPATIAL[4:]], "llava-tiny"),
     "not an LMM": ([*SPATIAL[:3], "clip-vit-l-336", *SPATIAL[4:]], "only an lmm"),
     "two models": ([*SPATIAL, "--model", "clip-vit-l-336"], "takes one value here, and got 2"),
-    "no reducer": ([*TINY, "--reducer", "none"], "none keeps every token: nothing to draw"),
     "no visual tokens": ([*SPATIAL, "--visual-tokens", "0"], "between 1 and"),
     "too many visual tokens": ([*SPATIAL, "--visual-tokens", "37"], "36 patches, not 37"),
     "no grid": ([*SPATIAL, "--visual-tokens", "31"], "spatial: 31 patches form no grid"),

@@ -87,8 +87,8 @@ def test_options_of_the_commands() -> None:
     assert options(analyze_command) == flags
     without = {name: flags[name] for name in flags if name not in ("attention", "accounting")}
     assert {n: f for n, f in options(profile_command).items() if n != "attention"} == without
-    assert options(report_command) == {n: f for n, f in without.items() if n != "stage"}
-    assert options(report_command) == {axis.name: axis.option for axis in VARIED}
+    studied = {axis.name: axis.option for axis in VARIED} | {"attention": "--attention"}
+    assert options(report_command) == studied
 
 
 def test_keys_of_the_json_and_columns_of_the_frames() -> None:

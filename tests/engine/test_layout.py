@@ -122,6 +122,8 @@ def test_visual_tokens_of_several_images_are_the_same_of_each() -> None:
     assert analyze(two, device(), reducer="sequential").inputs["visual_tokens"] == 2 * 2
     with pytest.raises(ScenarioError, match=r"toy-lmm has 2 images .*: 7 is no multiple of 2"):
         analyze(two, device(), visual_tokens=7, reducer="sequential")
+    with pytest.raises(ScenarioError, match=r"not 10 \(20 of a sample are 10 of each of its 2\)"):
+        analyze(two, device(), visual_tokens=20, reducer="sequential")
 
 
 @pytest.mark.parametrize("model", [llm(), TOWER, "vicuna-7b"], ids=["llm", "tower", "used"])

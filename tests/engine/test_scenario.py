@@ -102,7 +102,9 @@ def test_counts_are_exact_up_to_where_sums_are() -> None:
         scenario_of(batch=[3, 0, 10_000_001])
 
 
-@pytest.mark.parametrize("value", ["many", [1, [2, 3]], object()], ids=["word", "ragged", "object"])
+@pytest.mark.parametrize(
+    "value", ["many", "5", True, [True], [1, [2, 3]], [3, None], 10**400, object()], ids=range(8)
+)
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(ScenarioError, match="visual tokens must be a whole number"):
         scenario_of(visual_tokens=value)

@@ -103,7 +103,7 @@ def test_text_alone_has_no_curve() -> None:
 
 
 def test_a_tower_by_itself_has_neither_curve_nor_answer() -> None:
-    (deployment,) = small(model=lmm().vision, visual_tokens=10).deployments
+    (deployment,) = small(model=lmm().vision).deployments
     (row,) = deployment.prompts
 
     assert deployment.curve is None
@@ -112,6 +112,15 @@ def test_a_tower_by_itself_has_neither_curve_nor_answer() -> None:
     assert row.unreduced is None
     assert row.output_tokens.size == row.generation_time_s.size == row.decode_time_s.size == 0
     assert row.answer() is None
+
+
+def test_a_tower_takes_no_visual_tokens_but_leaves_other_models_theirs() -> None:
+    with pytest.raises(ScenarioError, match="no LLM that visual tokens could reach"):
+        small(model=lmm().vision, visual_tokens=20)
+
+    found = small(model=[lmm().vision, lmm()], visual_tokens=9)
+    assert [one.inputs["model"] for one in found.deployments] == [lmm().name]
+    assert "no LLM that visual tokens could reach" in found.skipped[0]
 
 
 def test_an_llm_of_no_lmm_is_priced_as_asked() -> None:

@@ -75,7 +75,7 @@ def test_options_are_read_and_written(text: str, chosen: dict[str, object]) -> N
         ("fastv:k=2.5", "fastv: `k` must be a whole number at least 1, not '2.5'"),
         ("fastv:k=0", "fastv: `k` must be a whole number at least 1, not '0'"),
         ("fastv:k=none", "fastv: `k` must be a whole number at least 1, not 'none'"),
-        ("fastv:ratio=1.5", "a number at least 0 and at most 1 or none, not '1.5'"),
+        ("fastv:ratio=1.5", "a number at least 0 and below 1 or none, not '1.5'"),
         ("evit:rule=budgets", "evit: `rule` must be budget or paper, not 'budgets'"),
         ("evit:rate=0", "evit: `rate` must be a number above 0 and at most 1 or none"),
         ("ats:stages=6;12", "ats: `stages` must be whole numbers with commas between them"),

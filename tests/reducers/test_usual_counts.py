@@ -24,7 +24,7 @@ from roofline.reducers.prumerge import PruMergePlus
         ("fastervlm", {576: 57, 100: 10, 30: 3, 29: 2, 9: 2}),
         ("fastv", {576: 288, 9: 5, 1: 1}),  # half of them leave
         ("fastv:ratio=0.75", {576: 144, 9: 3}),
-        ("fastv:ratio=1", {576: 1}),  # one is left at least
+        ("fastv:ratio=0.9999", {576: 1}),  # one is left at least
         ("fastv:ratio=0", {576: 576}),
         # and one as the release ranks and keeps: int(N·ratio) centres and the extra token
         ("prumerge:ratio=0.3", {16: 5, 10: 4}),

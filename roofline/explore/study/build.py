@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.axes import NO_REDUCER, VARIED, combinations
+from roofline.engine.axes import COUNTS, NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
 from roofline.engine.layout import all_visual_tokens
+from roofline.engine.scenario import checked_count
 from roofline.errors import InputError, ScenarioError, UnsupportedModeError
 from roofline.explore.study.deployment import Deployment
 from roofline.explore.study.priced_prompt import PricedPrompt
@@ -75,6 +76,9 @@ def study(
             raise InputError(
                 f"output tokens must be a whole number from 1 to {MOST_OUTPUT_TOKENS}, not {length}"
             )
+    for axis in COUNTS:
+        for value in given.get(axis.name, ()):
+            checked_count(axis.name, value)
     for name in given["reducer"]:
         if name != NO_REDUCER:
             reducers.find(name)
@@ -220,7 +224,7 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
         reducer = _reducer(model, count, per_sample, named)
         if count is None and reducer is None:
             one = first
-        elif per_sample and count and count % per_sample == 0:
+        elif per_sample and has_llm and count and count % per_sample == 0:
             one = unreduced(count, None) or first
         else:
             try:
@@ -228,8 +232,6 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
                     count, reducer, unreduced(1 if count is None else count, reducer)
                 )
             except ScenarioError as error:
-                if reducer is None:  # no combination of it can be
-                    raise
                 impossible.append(error)
                 continue
         found.setdefault((one.visual_tokens, one.reducer), one)

@@ -11,6 +11,7 @@ from roofline.engine.axes import BY_NAME
 from roofline.engine.estimate import Counts
 from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, ScenarioError, UnsupportedModeError
+from roofline.records.measurement import priced_attention
 from roofline.specs.catalog import load_quantization
 from roofline.specs.models import Lmm
 from roofline.torch_side.load import ATTENTION_KERNELS, DTYPES, SEED, checked_device
@@ -61,7 +62,7 @@ class Request(Struct, frozen=True, kw_only=True):
         axes = {name: options.pop(name) for name in list(options) if name in BY_NAME}
         torch_device = checked_device(device or machine.default_device())
         axes["quant"] = axes.get("quant") or ("fp32" if torch_device.type == "cpu" else "fp16")
-        scenario = Scenario.of(**axes, attention="eager" if attention == "eager" else "flash")
+        scenario = Scenario.of(**axes, attention=priced_attention(attention))
         if not isinstance(scenario.model, Lmm):
             name = scenario.model.name
             raise ScenarioError(f"{name} is no LMM: profile one, such as llava-1.5-7b")

@@ -111,6 +111,7 @@ def calibrate_and_validate(
     torch_device = checked_device(device or machine.default_device())
     on_cpu = torch_device.type == "cpu"
     quant = quant or ("fp32" if on_cpu else "fp16")
+    model = load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
     calibration = None
     if hardware is None:
         share = _CALIBRATION_SHARE
@@ -125,7 +126,7 @@ def calibrate_and_validate(
         hardware = calibration.hardware
     found = validate(
         hardware,
-        model=model or ("llava-small" if on_cpu else "llava-1.5-7b"),
+        model=model,
         device=str(torch_device),
         quant=quant,
         mode=mode,
@@ -135,6 +136,14 @@ def calibrate_and_validate(
         progress=progress and (lambda done, doing: progress(share + (1 - share) * done, doing)),
     )
     return found, calibration
+
+
+def load_lmm(model: str | Lmm) -> Lmm:
+    """The spec of an LMM. Raises ScenarioError for another model, and what `load_model` raises."""
+    spec = load_spec(model)
+    if not isinstance(spec, Lmm):
+        raise ScenarioError(f"{spec.name} is no LMM: validate one, such as llava-small")
+    return spec
 
 
 class _Validator:
@@ -147,10 +156,7 @@ class _Validator:
         mode: str,
         clock: Clock,
     ) -> None:
-        spec = load_spec(model)
-        if not isinstance(spec, Lmm):
-            raise ScenarioError(f"{spec.name} is no LMM: validate one, such as llava-small")
-        self.spec, self.mode, self.clock = spec, mode, clock
+        self.spec, self.mode, self.clock = load_lmm(model), mode, clock
         self.hardware = load_hardware(hardware)
         if self.hardware.kernel_laws is None:
             raise InputError(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from roofline import reducers as registry
+from roofline.engine.axes import NO_REDUCER
 from roofline.errors import ScenarioError, SpecError
 from roofline.records.kept_patches import Inspection, Kept, PatchKind
 from roofline.reducers import Reducer
@@ -34,8 +35,6 @@ from roofline.torch_side.reduce.methods.base import MERGED, ReducerError, patch_
 from roofline.torch_side.reduce.methods.prumerge import upper_fence
 from roofline.torch_side.reduce.methods.tome import ToMeBlocks
 
-_QUARTER = 4
-
 
 def inspect_tokens(
     photo: str | Path,
@@ -49,8 +48,8 @@ def inspect_tokens(
 
     checkpoint: a Hugging Face id or folder with the LMM's weights. Without one only reducers that
         choose `by_position` can be asked for.
-    count: tokens to come out; left out, as many as the method itself decides on, or a quarter of
-        the patches where it has no rule.
+    count: tokens to come out; left out, as many as the method itself decides on, or else its
+        default in the analysis. `none` keeps them all.
 
     Raises PictureError, ReducerError, and what `load_model` raises.
     """
@@ -58,7 +57,8 @@ def inspect_tokens(
     if not names:
         raise ReducerError("give at least one reducer")
     for name in names:
-        _check(name, checkpoint)
+        if name != NO_REDUCER:
+            _check(name, checkpoint)
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
         raise SpecError(f"model {spec.name}", [("kind", "only an lmm has visual tokens to reduce")])
@@ -79,10 +79,12 @@ def inspect_tokens(
 @torch.inference_mode()
 def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kept:
     """What a reducer keeps of one image [1, 3, height, width] in a model of a known family."""
-    method, family = find(name), family_of(model)
+    family = family_of(model)
     visual = family.inputs(model)[0]  # images come first
     tower, blocks, patches = visual.tower, visual.blocks, visual.tower.patches
-    bound = _bound(name, patches, count)
+    if name == NO_REDUCER:
+        return _all_kept(patches)
+    method, bound = find(name), bind(name, count=count)
     if bound.reducer.site == "vision":
         driver = bound.blocks()
         with _blaming(name):
@@ -104,7 +106,14 @@ def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kep
 
 def look_by_position(name: str, patches: int, count: int | None = None) -> Kept:
     """What a reducer keeps whatever the picture shows."""
-    return _look_at_features(_bound(name, patches, count), 1, torch.zeros(1, 1 + patches, 1))
+    if name == NO_REDUCER:
+        return _all_kept(patches)
+    return _look_at_features(bind(name, count=count), 1, torch.zeros(1, 1 + patches, 1))
+
+
+def _all_kept(patches: int) -> Kept:
+    """A picture that nobody reduces."""
+    return Kept(NO_REDUCER, patches, {"kept": np.arange(patches)})
 
 
 def _check(name: str, checkpoint: str | Path | None) -> None:
@@ -119,12 +128,6 @@ def _check(name: str, checkpoint: str | Path | None) -> None:
             f"{name} chooses by what the encoder sees, and random weights say nothing about a "
             "picture: give --checkpoint"
         )
-
-
-def _bound(name: str, patches: int, count: int | None) -> BoundMethod:
-    if count is None and registry.find(name).needs_count:
-        count = max(1, patches // _QUARTER)
-    return bind(name, count=count)
 
 
 def _look_at_features(

@@ -304,7 +304,6 @@ class TestBuild:
             ({"reducer": "prumerg"}, UnknownNameError, "did you mean prumerge"),
             ({"reducer": "prumerge", "visual_tokens": 37}, ReducerError, "36 patches, not 37"),
             ({"visual_tokens": 37}, ReducerError, "36 patches, not 37"),
-            ({"reducer": "sequential"}, ReducerError, "give `count`"),
             ({"visual_tokens": 0}, ScenarioError, "visual tokens"),
             ({"batch": 0}, ScenarioError, "batch must be"),
             ({"mode": "fast"}, UnsupportedModeError, "eager, compile, cuda-graph"),

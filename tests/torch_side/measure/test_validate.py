@@ -153,7 +153,11 @@ def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyP
     assert received["modes"] == ["fp32"]
     assert found[0] == device()  # type: ignore[index]
     assert received["seconds"] + found[1]["seconds"] == 100.0  # type: ignore[index]
-    assert found[1]["model"] == "llava-small"  # type: ignore[index]
+    assert found[1]["model"].name == "llava-small"  # type: ignore[index]
+    received.clear()
+    with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
+        calibrate_and_validate(model="vicuna-7b", device="cpu")
+    assert not received
 
 
 def test_what_cannot_be_validated_is_one_line() -> None:

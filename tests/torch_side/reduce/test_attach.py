@@ -138,7 +138,6 @@ class TestLifeCycle:
             ("prumerge", {"ratio": -0.5}, "ratio"),
             ("prumerge", {"count": PATCHES + 1}, "count"),
             ("prumerge", {"variant": "mine"}, "variant"),
-            ("sequential", {}, "count"),
             ("sequential", {"count": 0}, "count"),
             ("spatial", {"grid": (7, 7)}, "grid"),
             ("visionzip", {"count": 99}, "count"),

@@ -119,7 +119,10 @@ class BoundMethod:
     def reduce(
         self, features: Tensor, queries: Tensor | None, keys: Tensor | None, **tower: Any
     ) -> Reduction:
-        """Reduce final features; `tower` are `heads` and `class_token`, where it takes them."""
+        """Reduce final features; `tower` are `heads` and `class_token`, where it takes them.
+
+        Without a count the method's own rule decides, or else `default_kept`, as in the analysis.
+        """
         if self.method.reduce is None:
             inside = "ViT" if self.reducer.site == "vision" else "LLM"
             raise ReducerError(
@@ -127,7 +130,11 @@ class BoundMethod:
                 "the model"
             )
         known = {name: value for name, value in tower.items() if name in self.method.arguments}
-        return self.method.reduce(self.reducer, features, queries, keys, **{**known, **self.given})
+        given = {**known, **self.given}
+        if given.get("count") is None and self.reducer.needs_count:
+            patches = features.shape[1] - given.get("class_token", True)
+            given["count"] = self.reducer.default_kept(patches, 0)
+        return self.method.reduce(self.reducer, features, queries, keys, **given)
 
     def blocks(self) -> VisionBlocks:
         """A driver of the ViT's blocks for one forward pass."""

@@ -180,8 +180,7 @@ class FastVLayers:
     def _planned(self, visual: Tensor, real: Tensor, hidden: Tensor) -> PruningPlan:
         last = (real.ne(0) * torch.arange(real.shape[1])).argmax(dim=1, keepdim=True)  # [B, 1]
         total = int(visual[0].sum())
-        left = self.reducer.left_of(total) if self.count is None else self.count
-        left = max(left, int(visual.gather(1, last).any()))  # the last token writes the next one
+        left = self.reducer.default_kept(total, 0) if self.count is None else self.count
         stays = (~visual).scatter(1, last, True)
         copies = len(hidden) // len(visual)  # beams
         on_device = (

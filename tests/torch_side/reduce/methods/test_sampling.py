@@ -6,9 +6,10 @@ import pytest
 import torch
 from naive.features import agree, flops, inputs, sequential, spatial
 
+from roofline import reducers
 from roofline.errors import InputError
 from roofline.reducers.token_schedules import squarest
-from roofline.torch_side.reduce.methods import ReducerError, reduce_tokens
+from roofline.torch_side.reduce.methods import reduce_tokens
 
 
 @pytest.mark.parametrize("patches", [1, 7, 576])
@@ -68,7 +69,6 @@ def test_gradients_and_dtype_pass_through() -> None:
     ("patches", "options", "message"),
     [
         (30, {"count": 4}, "square"),
-        (576, {}, "either"),
         (576, {"count": 4, "grid": (2, 2)}, "not both"),
         (576, {"grid": (25, 1)}, "between 1 and 24"),
         (576, {"grid": (0, 1)}, "`grid` must be"),
@@ -81,6 +81,8 @@ def test_grids_that_are_not_there(patches: int, options: dict[str, int], message
         reduce_tokens("spatial", inputs(1, patches)[0], **options)
 
 
-def test_sequential_needs_a_count() -> None:
-    with pytest.raises(ReducerError, match="give `count`"):
-        reduce_tokens("sequential", inputs(1, 4)[0])
+@pytest.mark.parametrize("name", ["sequential", "spatial"])
+def test_without_a_count_the_analysis_decides(name: str) -> None:
+    reduction = reduce_tokens(name, inputs(1, 576)[0])
+
+    assert reduction.counts == [reducers.find(name).default_kept(576, 23)] == [40]
