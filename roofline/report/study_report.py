@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from roofline.engine.estimate import Estimate
 from roofline.explore.study import Study
 from roofline.records import published as accuracy
-from roofline.report.charts import ReportChart, Section, report_charts
+from roofline.report.charts import ReportChart, ReportSection, report_charts
 from roofline.report.document import (
     Bullets,
     Code,
@@ -53,7 +53,7 @@ def render_study(
     """
     known = report_charts() if charts is None else charts
     drawn: dict[str, bytes] = {}
-    pictures: dict[Section, list[Picture]] = {}
+    pictures: dict[ReportSection, list[Picture]] = {}
     for name, kind in known.items():
         if not kind.applies(study):
             continue
@@ -79,25 +79,25 @@ def to_document(
     study: Study,
     command: str,
     version: str,
-    pictures: Mapping[Section, Sequence[Picture]],
+    pictures: Mapping[ReportSection, Sequence[Picture]],
 ) -> Document:
     """The report's text: the answer, tables and figures, inputs and sources."""
-    before: dict[Section, Iterable[DocumentBlock]] = {
-        Section.ANSWER: answer(study),
-        Section.COSTS: (*tables.costs(study), *tables.parts(study)),
-        Section.BOUNDS: tables.limits(study),
-        Section.MEMORY: tables.memory(study),
-        Section.ANSWERS: tables.answers(study),
-        Section.MEASURED: tables.measurements(study.records),
-        Section.ACCURACY: _choices(study),
-        Section.INPUTS: _inputs(study, command, version),
+    before: dict[ReportSection, Iterable[DocumentBlock]] = {
+        ReportSection.ANSWER: answer(study),
+        ReportSection.COSTS: (*tables.costs(study), *tables.parts(study)),
+        ReportSection.BOUNDS: tables.limits(study),
+        ReportSection.MEMORY: tables.memory(study),
+        ReportSection.ANSWERS: tables.answers(study),
+        ReportSection.MEASURED: tables.measurements(study.records),
+        ReportSection.ACCURACY: _choices(study),
+        ReportSection.INPUTS: _inputs(study, command, version),
     }
-    behind: dict[Section, Iterable[DocumentBlock]] = {
-        Section.MEASURED: _details(study),
-        Section.ACCURACY: _scores(study),
+    behind: dict[ReportSection, Iterable[DocumentBlock]] = {
+        ReportSection.MEASURED: _details(study),
+        ReportSection.ACCURACY: _scores(study),
     }
     blocks: list[DocumentBlock] = []
-    for section in Section:
+    for section in ReportSection:
         content = [
             *before.get(section, ()),
             *pictures.get(section, ()),

@@ -15,7 +15,7 @@ from roofline.device.laws.host import HostLaw
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 from roofline.registry import Registry
-from roofline.report.charts import Chart, ReportChart, Section, report_charts
+from roofline.report.charts import Chart, ReportChart, ReportSection, report_charts
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
 from roofline.report.plots import drawing, draws
 from roofline.report.study_report import drawn_files, render_study, to_document
@@ -413,8 +413,8 @@ def of_a_line(found: Study) -> Chart:
 
 def test_figures_stand_in_their_sections() -> None:
     pictures = {
-        Section.MEMORY: [Picture("memory", "M", "m")],
-        Section.MORE: [Picture("another", "A", "a"), Picture("third", "T", "t")],
+        ReportSection.MEMORY: [Picture("memory", "M", "m")],
+        ReportSection.MORE: [Picture("another", "A", "a"), Picture("third", "T", "t")],
     }
     blocks = list(to_document(one(), COMMAND, VERSION, pictures).blocks)
 
@@ -429,9 +429,9 @@ def test_every_section_of_a_report_is_under_its_title(
     accurate: Study, record: Callable[..., Record]
 ) -> None:
     found = replace(accurate, records=(MeasuredRun("run-1", record()),))
-    pictures = {section: [Picture(section.name, "P", "p")] for section in Section}
+    pictures = {section: [Picture(section.name, "P", "p")] for section in ReportSection}
     document = to_document(found, COMMAND, VERSION, pictures)
-    assert headings(document) == [section.value for section in Section]
+    assert headings(document) == [section.value for section in ReportSection]
 
 
 def test_a_section_without_content_has_no_title() -> None:
@@ -445,7 +445,7 @@ def test_a_folder_holds_both_reports_and_every_chart_that_applies() -> None:
         name: ReportChart(
             name=name,
             title="A line",
-            section=Section.MEMORY,
+            section=ReportSection.MEMORY,
             applies=lambda found, wanted=wanted: wanted,
             of=of_a_line,
         )

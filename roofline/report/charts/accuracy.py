@@ -15,7 +15,7 @@ from roofline.report.charts.chart import (
     listed,
     spoken,
 )
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.text.study_answers import method
 from roofline.units import si
 
@@ -151,7 +151,7 @@ for _rank, (_cost, (_name, _title)) in enumerate(CHARTS.items()):
         ReportChart(
             name=_name,
             title=_title,
-            section=Section.ACCURACY,
+            section=ReportSection.ACCURACY,
             order=_rank,
             applies=partial(applies, cost=_cost),
             of=partial(accuracy_chart, cost=_cost),

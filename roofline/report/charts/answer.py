@@ -19,7 +19,7 @@ from roofline.report.charts.chart import (
 )
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name, prompt_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.selection import ends
 from roofline.units import si
 
@@ -164,5 +164,7 @@ def _legend(shown: DevicePanels) -> Iterator[LegendEntry]:
 
 
 register(
-    ReportChart(name=NAME, title=TITLE, section=Section.ANSWERS, applies=applies, of=answer_chart)
+    ReportChart(
+        name=NAME, title=TITLE, section=ReportSection.ANSWERS, applies=applies, of=answer_chart
+    )
 )

@@ -19,7 +19,7 @@ from roofline.report.charts.chart import (
     listed,
 )
 from roofline.report.charts.naming import component_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.units import MILLI, percent
 
 NAME, TITLE = "prediction", "Predicted against measured"
@@ -207,5 +207,7 @@ def _legend(groups: Iterable[str]) -> Iterator[LegendEntry]:
 
 
 register(
-    ReportChart(name=NAME, title=TITLE, section=Section.MEASURED, applies=applies, of=record_chart)
+    ReportChart(
+        name=NAME, title=TITLE, section=ReportSection.MEASURED, applies=applies, of=record_chart
+    )
 )

@@ -19,7 +19,7 @@ from roofline.report.charts.chart import (
     spoken,
 )
 from roofline.report.charts.naming import component_name, deployment_name, prompt_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.roofline_points import (
     Ceiling,
     Dot,
@@ -174,4 +174,6 @@ def _legend(series: Sequence[Series]) -> Iterator[LegendEntry]:
         yield LegendEntry(role="slope", label="L2 cache", of="L2")
 
 
-register(ReportChart(name=NAME, title=TITLE, section=Section.BOUNDS, order=2, of=roofline_chart))
+register(
+    ReportChart(name=NAME, title=TITLE, section=ReportSection.BOUNDS, order=2, of=roofline_chart)
+)

@@ -18,7 +18,7 @@ from roofline.report.charts.chart import (
     spoken,
 )
 from roofline.report.charts.naming import component_name, deployment_name, prompt_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.selection import first, spread
 from roofline.units import share
 
@@ -133,4 +133,4 @@ def _component_rank(name: str) -> int:
     return COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS)
 
 
-register(ReportChart(name=NAME, title=TITLE, section=Section.COSTS, of=time_chart))
+register(ReportChart(name=NAME, title=TITLE, section=ReportSection.COSTS, of=time_chart))

@@ -20,7 +20,7 @@ from roofline.report.charts.chart import (
 )
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 
 NAME, TITLE = "visual-tokens", "Time, FLOPs and memory over visual tokens"
 _MOST_MARKED = 12
@@ -169,7 +169,7 @@ register(
     ReportChart(
         name=NAME,
         title=TITLE,
-        section=Section.BOUNDS,
+        section=ReportSection.BOUNDS,
         order=1,
         applies=applies,
         of=visual_tokens_chart,

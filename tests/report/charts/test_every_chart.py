@@ -14,7 +14,7 @@ from artists import charted
 
 from roofline.explore.study import Study
 from roofline.registry import Registry
-from roofline.report.charts import PanelChart, ReportChart, Section, register, report_charts
+from roofline.report.charts import PanelChart, ReportChart, ReportSection, register, report_charts
 from roofline.report.charts import registry as charts_registry
 from roofline.report.charts.chart import to_json
 
@@ -25,7 +25,7 @@ NAMES = (
 
 
 def test_charts_stand_in_a_reports_order() -> None:
-    sections = list(Section)
+    sections = list(ReportSection)
     found = [sections.index(kind.section) for kind in report_charts().values()]
 
     assert tuple(report_charts()) == NAMES
@@ -111,16 +111,16 @@ def test_a_chart_of_ones_own_is_in_every_report(
     register(mine)
 
     assert list(report_charts())[-1] == "mine"
-    assert report_charts()["mine"].section is Section.MORE
+    assert report_charts()["mine"].section is ReportSection.MORE
     assert report_charts()["mine"].applies(one)
 
 
 def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
     for name, section, order in (
-        ("b", Section.MEMORY, 2),
-        ("a", Section.MEMORY, 3),
-        ("c", Section.COSTS, 9),
+        ("b", ReportSection.MEMORY, 2),
+        ("a", ReportSection.MEMORY, 3),
+        ("c", ReportSection.COSTS, 9),
     ):
         register(
             ReportChart(
