@@ -21,10 +21,13 @@ from roofline.model.block import Block
 from roofline.model.op import MatmulShape, Op
 from roofline.model.polynomial import Number
 from roofline.reducers.base import TRACERS, Reducer, ReductionTask
+from roofline.reducers.ops import next_block_projections
 from roofline.torch_side.reduce.methods.base import BoundMethod, Method, ReducerError
 
 _NO_KERNEL = frozenset({"aten::_unsafe_view", "aten::lift_fresh"})
 """Views that autograd need not know of."""
+_LOOKUPS = frozenset({"index", "index_select", "gather", "take", "embedding"})
+"""Calls that read no more of their first tensor than they copy."""
 _DTYPE = torch.float16
 
 
@@ -64,7 +67,9 @@ def traced_ops(
         two = [kernel._replace(**_scaled(kernel, 2.0)) for kernel in one]
     counts = Counter(zip(one, two, strict=True))
     named = Counter[str]()
-    blocks = []
+    # the tower does not run the block whose queries and keys are asked for
+    projected = method.needs_attention and method.attention_block >= 0
+    blocks = [Block(1, next_block_projections(task))] if projected else []
     for (first, second), count in counts.items():
         named[first.name] += 1
         suffix = f"_{named[first.name]}" if named[first.name] > 1 else ""
@@ -155,15 +160,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             counted = flop_registry.get(packet)
             flops = float(counted(*args, **kwargs, out_val=result)) if counted else 0.0
             short = name.removeprefix("aten::").strip("_")
-            self.kernels.append(
-                Kernel(
-                    short,
-                    sum(map(_elements, _tensors((args, kwargs)))),
-                    sum(map(_elements, written)),
-                    flops,
-                    _matrices(written[0], flops),
-                )
-            )
+            reads = list(map(_elements, _tensors((args, kwargs))))
+            writes = sum(map(_elements, written))
+            if short in _LOOKUPS:
+                reads[0] = min(reads[0], writes)
+            kernel = Kernel(short, sum(reads), writes, flops, _matrices(written[0], flops))
+            self.kernels.append(kernel)
         return result
 
 
