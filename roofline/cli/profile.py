@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, Seconds, progress_bar, require
-from roofline.cli.options import check_stage, scenario_options, specs
+from roofline.cli.options import check_stage, plugin_option, scenario_options, specs
 
 
 @click.command()
@@ -39,9 +39,10 @@ from roofline.cli.options import check_stage, scenario_options, specs
     show_default=True,
     help="Longest time to measure, all in all; it ends as soon as the median is known to 0.5 %.",
 )
+@plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> None:
+def profile(output: str | None, force: bool, seconds: float, **options: Any) -> None:
     """Run a model on this machine and time its components, beside what the device could do.
 
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
@@ -49,9 +50,9 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     """
     from roofline.cli.output import check, write_measured
 
-    check_stage(asked["stage"], [asked["output_tokens"]])
+    check_stage(options["stage"], [options["output_tokens"]])
     if output is not None:
-        check(output, force=force, inputs=[*specs(asked), asked["image"]])
+        check(output, force=force, inputs=[*specs(options), options["image"]])
     require("torch", "transformers")
 
     from roofline.records.statistics import UNTRUSTED
@@ -59,7 +60,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
 
-    request = Request.of(**asked, cap_s=seconds)
+    request = Request.of(**options, cap_s=seconds)
     with progress_bar(f"profile {request.spec.name}") as progress:
         record = measure(request, progress=progress)
     files = {} if output is None else {output: record.to_json().decode()}

@@ -299,12 +299,13 @@ def _find(folder: Folder, name: str) -> Path:
         for file in files:  # a file that does not even contain the name need not be parsed
             if wanted in _text(file) and wanted in _names(file):
                 return file
-    known = {known for file in _files(folder) for known in _names(file)}
+    named = [names for file in _files(folder) if (names := _names(file))]
     raise UnknownNameError(
         "hardware" if folder == "hardware" else "model",
         name,
-        known,
+        {first for first, *_ in named},
         f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
+        aliases={alias for _, *others in named for alias in others},
     )
 
 

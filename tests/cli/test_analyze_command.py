@@ -137,9 +137,9 @@ def test_csv_has_a_header_and_the_figures_of_the_json(call: Cli) -> None:
         **document["inputs"],
         **{f"end_to_end_{name}": value for name, value in document["end_to_end"].items()},
         **{f"llm_{name}": value for name, value in document["components"]["llm"].items()},
-        "flops_saving": document["comparison"]["end_to_end"]["flops"],
+        "flops_saving": document["comparison"]["end_to_end"]["flops_saving"],
         **{n: document["comparison"][n] for n in ("speedup", "roofline_speedup", "tie")},
-        "unreduced_fits": document["comparison"]["fits"],
+        "full_fits": document["comparison"]["full_fits"],
     }
     assert row == {name: "" if value is None else str(value) for name, value in expected.items()}
     assert float(row["llm_flops"]) == vicuna_7b_flops(80)
@@ -188,6 +188,33 @@ def test_per_op_in_text(form: str, call: Cli) -> None:
         assert name in detailed.removeprefix(plain.rstrip("\n"))
 
 
+def test_a_figure_is_explained_instead_of_tabled(
+    call: Cli, tmp_path: Path, in_an_empty_folder: None
+) -> None:
+    done = call("analyze", *README, "--explain", "q_proj")
+
+    assert done.code == 0
+    assert done.out == str(analyze("vicuna-7b", "v100", "int4", 40).explain("q_proj"))
+    assert call("analyze", *README, "--explain", "kv", "-o", "kv.txt").code == 0
+    assert (tmp_path / "kv.txt").read_text(encoding="utf-8").startswith("KV cache: vicuna-7b")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--explain", "q_porj"], "unknown figure 'q_porj': did you mean q_proj or"),
+        (["--explain", "kv", "--format", "json"], "--explain is text of its own"),
+        (["--explain", "kv", "--per-op"], "--explain is text of its own"),
+        (["--explain", "kv", "--batch", "1,2"], "--explain takes one configuration"),
+    ],
+)
+def test_what_cannot_be_explained(words: list[str], message: str, call: Cli) -> None:
+    done = call("analyze", *README, *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith(f"roofline: error: {message}")
+
+
 def test_several_configurations_in_json_are_a_list(call: Cli) -> None:
     documents = json.loads(call("analyze", *SEVERAL, "--format", "json").out)
 
@@ -212,8 +239,8 @@ def test_several_configurations_in_csv_are_rows(call: Cli) -> None:
 
 def test_what_cannot_be_is_left_out_of_the_table_and_said_once(call: Cli) -> None:
     """A V100 has no fp8 units: the H100's rows are there all the same."""
-    asked = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
-    code, out, err = call(*asked, "--visual-tokens", "40,144", "--format", "csv")
+    command = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
+    code, out, err = call(*command, "--visual-tokens", "40,144", "--format", "csv")
 
     rows = [(row["hardware"], row["quant"]) for row in csv.DictReader(io.StringIO(out))]
     assert code == 0
@@ -262,7 +289,7 @@ def test_without_a_device_there_are_counts_alone(call: Cli) -> None:
     figures = document["components"]["llm"]
     assert figures.items() <= priced["components"]["llm"].items()
     assert figures["flops"] == vicuna_7b_flops(80)
-    assert document["comparison"]["components"]["llm"]["flops"] == pytest.approx(
+    assert document["comparison"]["components"]["llm"]["flops_saving"] == pytest.approx(
         vicuna_7b_flops(616) / vicuna_7b_flops(80), rel=1e-15
     )
     assert [float(row["llm_flops"]) for row in rows] == [vicuna_7b_flops(616)]

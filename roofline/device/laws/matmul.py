@@ -23,7 +23,8 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 from roofline.device.laws.smooth import hats, monomials, norm4, scaled, within_cache
-from roofline.device.roof import Array, Number, Roof
+from roofline.device.roof import FloatOrArray, Roof
+from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import (
     Coefficient,
     Fraction,
@@ -141,12 +142,12 @@ class MatmulLaw(Law, frozen=True):
 def matmul_seconds(
     law: MatmulLaw,
     roof: Roof,
-    m: Number,
-    n: Number,
-    k: Number,
+    m: FloatOrArray,
+    n: FloatOrArray,
+    k: FloatOrArray,
     *,
-    weight_bytes: Number,
-    activation_bytes: Number,
+    weight_bytes: FloatOrArray,
+    activation_bytes: FloatOrArray,
 ) -> Array:
     """Seconds of one matmul [m, k] @ [k, n]: m rows (tokens), n out features, k in features.
 

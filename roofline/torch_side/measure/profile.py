@@ -28,7 +28,7 @@ from roofline.records.measurement import (
 )
 from roofline.records.statistics import StoppingRule, WarmUpRule, quality_warnings, summarize
 from roofline.specs.hardware import Hardware
-from roofline.torch_side.load import ATTENTION_KERNELS, place_of
+from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
@@ -97,7 +97,7 @@ class _Run:
 
     def __init__(self, request: Request, clock: Clock, progress: Progress | None) -> None:
         self.spec, self.clock, self.progress = request.spec, clock, progress
-        self.device = place_of(request.device)
+        self.device = checked_device(request.device)
         self.request = request
         self.notes: list[str] = []
         self.hardware = self._hardware()
@@ -358,7 +358,7 @@ def _not_adding_up(ops: Sequence[Achieved], spans: Mapping[str, TimedSpan]) -> l
     """A warning for each component whose ops take much longer than it was timed at."""
     found = []
     for name, span in spans.items():
-        total_s = sum(op.time_s or 0.0 for op in ops if op.component == name)
+        total_s = sum(op.measured_time_s or 0.0 for op in ops if op.component == name)
         timed_s = span.summary.p50_s
         if timed_s and total_s > _ADD_UP * timed_s:
             found.append(

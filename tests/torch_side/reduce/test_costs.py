@@ -20,7 +20,7 @@ from roofline.reducers.token_schedules import stages_of
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families import families
-from roofline.torch_side.reduce.methods import find, register
+from roofline.torch_side.reduce.methods import METHODS, find
 from roofline.torch_side.reduce.methods.ats import ATSBlocks
 
 Prompts = Callable[..., dict[str, Tensor]]
@@ -200,10 +200,10 @@ def check(model: Any, spec: Lmm, name: str, estimate: Any, batch: int) -> None:
     own = parts["reducer"]
     assert counted["all"] == estimate.end_to_end.flops
     assert counted["connector"] == parts["connector"]
-    place = reducers.find(name).site
-    if place != "vision":
+    reducer_site = reducers.find(name).site
+    if reducer_site != "vision":
         assert counted["vision"] == parts["vision"]
-    assert counted["llm"] == parts["llm"] + (own if place == "llm" else 0)
+    assert counted["llm"] == parts["llm"] + (own if reducer_site == "llm" else 0)
     tokens = estimate.inputs["visual_tokens"]
     step = expected(spec, name, tokens, batch, stage="decode")
     assert counter.get_total_flops() == step.end_to_end.flops
@@ -221,9 +221,9 @@ class TestATS:
             return made[-1]
 
         method = find("ats")
-        register(dataclasses.replace(method, blocks=driver))
+        METHODS.register(method.name, dataclasses.replace(method, blocks=driver))
         yield made
-        register(method)
+        METHODS.register(method.name, method)
 
     @pytest.mark.parametrize("count", [8, 20, 30])
     @pytest.mark.parametrize("images", [1, 3])
