@@ -13,9 +13,9 @@ _SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Control characters but for the tab and the line feed, and what turns the direction of text."""
 _BREAKS = re.compile(r"\s*[\n\t]\s*")
-_MARKUP = re.compile(r"([\\`*<|~\[\]]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;))")
-_AT_A_START = re.compile(r"(?<!\S)(?=#{1,6}(?:\s|$)|>|={2,}(?:\s|$)|-{2,}(?:\s|$))")
-"""Of a line, where paragraphs are wrapped anywhere."""
+_MARKUP = r"([\\`*<|~\[\]]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;))"
+_AT_A_START = r"(?<!\S)(?=#{1,6}(?:\s|$)|>|={2,}(?:\s|$)|-{2,}(?:\s|$))"
+"""Of a line, where paragraphs are wrapped anywhere. Compiled at first use: a start is short."""
 
 
 def printable(text: str) -> str:
@@ -30,4 +30,4 @@ def one_line(text: str) -> str:
 
 def markdown(text: str) -> str:
     """One line that Markdown shows as it is."""
-    return _AT_A_START.sub(r"\\", _MARKUP.sub(r"\\\1", one_line(text)))
+    return re.sub(_AT_A_START, r"\\", re.sub(_MARKUP, r"\\\1", one_line(text)))

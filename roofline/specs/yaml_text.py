@@ -42,9 +42,8 @@ _SCALARS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Tag → what it looks like, in the order in which a scalar is tried, and what is made of it."""
 
 
-_CORE: dict[None, list[Any]] = {
-    None: [(_TAG + tag, re.compile(f"^(?:{form})$")) for tag, (form, _) in _SCALARS.items()]
-}
+_FORMS = {tag: re.compile(f"^(?:{form})$") for tag, (form, _) in _SCALARS.items()}
+_CORE: dict[None, list[Any]] = {None: [(_TAG + tag, form) for tag, form in _FORMS.items()]}
 """As PyYAML has it: by a scalar's first letter, or by None whatever that is."""
 
 _Fast: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -83,8 +82,7 @@ class _Loader(_Fast):  # type: ignore[misc]  # the C loader has no stubs
 
 
 def _scalar(tag: str) -> Callable[[Any, Any], Any]:
-    form, made = _SCALARS[tag]
-    pattern = re.compile(form)
+    pattern, made = _FORMS[tag], _SCALARS[tag][1]
 
     def construct(loader: Any, node: Any) -> Any:
         text = loader.construct_scalar(node)
