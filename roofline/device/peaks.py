@@ -12,7 +12,7 @@ from roofline.model.counted import ComponentCounts
 from roofline.model.op import Unit
 from roofline.specs.catalog import quantization_modes
 from roofline.specs.hardware import DataType, Hardware
-from roofline.specs.sourced import Peak
+from roofline.specs.sourced import Peak, Sourced
 from roofline.units import TERA
 
 
@@ -43,6 +43,18 @@ class ComponentPeaks(Struct, frozen=True):
         if resource == "vector":
             return self.vector_flops_per_s
         return RESOURCES.find(resource).rate(self.hardware)
+
+    def data_type(self, unit: Unit) -> DataType:
+        """That matrices are multiplied in on `unit`."""
+        return self.attention_type if unit == "attention" else self.matmul_type
+
+    def figure(self, resource: str, unit: Unit) -> Sourced | None:
+        """What the device's file says that `per_s` is from; None where it says nothing."""
+        peak = self.attention if unit == "attention" else self.matmul
+        at_matmul_peak = self.vector_flops_per_s != self.hardware.vector_flops_per_s
+        if resource == "tensor" or (resource == "vector" and at_matmul_peak):
+            return peak
+        return RESOURCES.find(resource).figure(self.hardware)
 
     @property
     def ridge_point(self) -> float:

@@ -111,6 +111,7 @@ AXES = (
         "Accounting",
         "exact, or a convention of published numbers, such as llm-viewer.",
         default="exact",
+        phrase="{} accounting",
         varied=False,
     ),
 )

@@ -21,7 +21,7 @@ from roofline.specs.models import LanguageModel, VisionEncoder
 Site = Literal["features", "vision", "llm"]
 """Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
 
-Cost = Literal["stated", "traced", "none"]
+CostOrigin = Literal["stated", "traced", "none"]
 """Of a reducer's own work: its file says what it costs, or its code is traced, or nobody knows."""
 
 OWN_METHODS: Registry[Mapping[str, Any]] = Registry("method of one's own")
@@ -130,7 +130,7 @@ class Reducer(Struct, frozen=True):
         return trace(OWN_METHODS.find(self.name), self, task)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> CostOrigin:
         """Where `extra_ops` are from."""
         if type(self).extra_ops is not Reducer.extra_ops:
             return "stated"
