@@ -14,7 +14,7 @@ from roofline.version import __version__
 if TYPE_CHECKING:
     from roofline.device.kernel_times import attention_time, matmul_time
     from roofline.engine.analysis import analyze, count
-    from roofline.engine.estimate import Counts, Estimate
+    from roofline.engine.estimate import Counts, Estimate, load
     from roofline.errors import RooflineError
     from roofline.explore.sweep import stream, sweep
     from roofline.specs.catalog import load_hardware, load_quantization
@@ -33,6 +33,7 @@ __all__ = [
     "attention_time",
     "count",
     "detach",
+    "load",
     "load_hardware",
     "load_model",
     "load_quantization",
@@ -50,6 +51,7 @@ _HOMES = {
     "stream": "roofline.explore.sweep",
     "Counts": "roofline.engine.estimate",
     "Estimate": "roofline.engine.estimate",
+    "load": "roofline.engine.estimate",
     "RooflineError": "roofline.errors",
     "matmul_time": "roofline.device.kernel_times",
     "attention_time": "roofline.device.kernel_times",

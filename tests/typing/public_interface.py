@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import roofline
@@ -41,6 +43,17 @@ def price() -> None:
         assert_type(comparison.end_to_end.speedup, Numbers | None)
     assert_type(estimate.unreduced(), roofline.Estimate | None)
     assert_type(estimate.to_dict(per_op=True), dict[str, Any])
+
+
+def show_and_keep(estimate: roofline.Estimate) -> None:
+    assert_type(estimate.to_frame(), pd.DataFrame)
+    assert_type(estimate.plot("roofline", width_in=3.4), Figure)
+    estimate.save("estimate.json", force=True)
+    estimate.save(Path("estimate.json"))
+    loaded = roofline.load("estimate.json")
+    assert_type(loaded, roofline.Counts)
+    assert isinstance(loaded, roofline.Estimate)
+    assert_type(loaded.end_to_end, Totals)
 
 
 def figures(totals: Totals) -> None:
@@ -117,6 +130,9 @@ def refused(estimate: roofline.Estimate, counts: roofline.Counts, model: torch.n
     roofline.analyze("vicuna-7b", None)  # type: ignore[arg-type]
     roofline.analyze("vicuna-7b", "h100", btach=8)  # type: ignore[call-arg]
     roofline.analyze("vicuna-7b", "h100", stage=8)  # type: ignore[arg-type]
+    roofline.analyze("vicuna-7b", "h100", stage="prefil")  # type: ignore[arg-type]
+    roofline.analyze("vicuna-7b", "h100", attention="sdpa")  # type: ignore[arg-type]
+    roofline.analyze(["vicuna-7b"], "h100")  # type: ignore[arg-type]
     roofline.analyze("vicuna-7b", "h100", llm_layers=[2, 576])  # type: ignore[list-item]
     roofline.count("vicuna-7b", hardware="h100")  # type: ignore[call-arg]
     roofline.load_hardware(8)  # type: ignore[arg-type]
