@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from roofline.engine.analysis import analyze, count
     from roofline.engine.estimate import Counts, Estimate, load
     from roofline.errors import RooflineError
+    from roofline.explore.grid import grid
     from roofline.explore.sweep import stream, sweep
     from roofline.specs.catalog import load_hardware, load_quantization
     from roofline.specs.quantization import register_quantization
@@ -33,6 +34,7 @@ __all__ = [
     "attention_time",
     "count",
     "detach",
+    "grid",
     "load",
     "load_hardware",
     "load_model",
@@ -47,6 +49,7 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
+    "grid": "roofline.explore.grid",
     "sweep": "roofline.explore.sweep",
     "stream": "roofline.explore.sweep",
     "Counts": "roofline.engine.estimate",

@@ -14,7 +14,7 @@ from roofline.errors import ScenarioError, UnknownNameError
 
 
 def asked(**options: Any) -> Scenario:
-    return Scenario.of(llm(), device(), **options)
+    return Scenario.of(**{"model": llm(), "hardware": device(), **options})
 
 
 def test_defaults_are_the_papers_prompt() -> None:

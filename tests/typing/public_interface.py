@@ -83,6 +83,12 @@ def count_on_no_device() -> None:
     assert_type(counts.llm.flops, Numbers)
 
 
+def grids(hardware: Hardware) -> None:
+    frame = roofline.grid("vicuna-7b", ["a100", hardware], reducer=["none", None], batch=[1, 8])
+    assert_type(frame, pd.DataFrame)
+    roofline.grid(model=("vicuna-7b",), hardware="a100", quant=["fp16"], output_tokens=64)
+
+
 def sweeps() -> None:
     grid = roofline.sweep("vicuna-7b", "a100", visual_tokens=[40, 576], batch=[1, 8])
     assert_type(grid, roofline.Estimate)
@@ -133,6 +139,8 @@ def refused(estimate: roofline.Estimate, counts: roofline.Counts, model: torch.n
     roofline.analyze("vicuna-7b", "h100", stage="prefil")  # type: ignore[arg-type]
     roofline.analyze("vicuna-7b", "h100", attention="sdpa")  # type: ignore[arg-type]
     roofline.analyze(["vicuna-7b"], "h100")  # type: ignore[arg-type]
+    roofline.grid("vicuna-7b", [8])  # type: ignore[list-item]
+    roofline.grid("vicuna-7b", "h100", attention="sdpa")  # type: ignore[arg-type]
     roofline.analyze("vicuna-7b", "h100", llm_layers=[2, 576])  # type: ignore[list-item]
     roofline.count("vicuna-7b", hardware="h100")  # type: ignore[call-arg]
     roofline.load_hardware(8)  # type: ignore[arg-type]
