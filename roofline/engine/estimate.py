@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from roofline.engine.axes import AXES
 from roofline.engine.compare import Comparison, Saving, compare
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from roofline.engine.explain import Explanation
 
 _Part = TypeVar("_Part", bound=Quantities)
 
@@ -121,6 +123,16 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
     def _repr_html_(self) -> str:
         """The same as a table, for a notebook."""
         return str(VIEWS.find("html")(self))
+
+    def explain(self, subject: str) -> Explanation:
+        """A figure's formula with its numbers and their sources, in a record that prints itself.
+
+        subject: time, memory, flops, kv, a component, or an op: `q_proj`, `vision.fc1`.
+        Raises UnknownNameError, and ScenarioError for several configurations.
+        """
+        from roofline.engine.explain import explain
+
+        return explain(self, subject)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -243,6 +255,11 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
     def llm(self) -> Totals:
         """The LLM's. Raises InputError for a model without one."""
         return self._of(self.components, "llm")
+
+    def answered(self, output_tokens: ArrayLike) -> Self:
+        """The same prompt, and an answer of so many tokens. Raises ScenarioError without an LLM."""
+        generated = replace(self.scenario, stage="generate")
+        return self.of(generated.with_counts(output_tokens=output_tokens))
 
     @cached_property
     def ops(self) -> Sequence[OpTotals]:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
 from roofline import reducers
-from roofline.engine.axes import COUNTS, NO_REDUCER, combinations
+from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, combinations
 from roofline.engine.compare import Saving, ratio, saving
 from roofline.engine.estimate import Estimate
 from roofline.engine.result import Totals
@@ -33,7 +33,6 @@ T = TypeVar("T")
 OneOrMore: TypeAlias = T | Iterable[T]
 Columns: TypeAlias = dict[str, NDArray[Any]]
 
-DEFAULT_OUTPUT_TOKENS = 128
 _MOST_SAID = 3
 """Reasons in a warning; `left_out` has all."""
 _COMPONENTS = ("vision", "reducer", "connector", "llm")
@@ -50,7 +49,7 @@ def grid(
     *,
     text_tokens: ArrayLike | None = None,
     batch: ArrayLike | None = None,
-    output_tokens: ArrayLike = DEFAULT_OUTPUT_TOKENS,
+    output_tokens: ArrayLike = ANSWER_TOKENS,
     attention: AttentionKind | None = None,
     accounting: str = "exact",
 ) -> pd.DataFrame:

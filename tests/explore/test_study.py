@@ -358,7 +358,7 @@ def test_defaults_stand_among_the_inputs() -> None:
         "visual_tokens": [],
         "text_tokens": [40],
         "batch": [1],
-        "output_tokens": [256],
+        "output_tokens": [128],
         "attention": "flash",
     }
     assert found.deployments[0].inputs == {

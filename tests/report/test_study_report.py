@@ -80,7 +80,7 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
     assert f"With prumerge at 40 visual tokens it takes {reduced}" in text
     assert "bound by memory up to" in text
     assert f"fewer stop paying at {found.deployments[0].floor_tokens}" in text
-    assert "With an answer of 256 tokens, prumerge at 40 visual tokens takes at least" in text
+    assert "With an answer of 128 tokens, prumerge at 40 visual tokens takes at least" in text
     assert f"{si(kept.peak_memory_bytes, 'B')} of 151 GB" in text  # 141 GiB
 
 
@@ -202,7 +202,7 @@ def test_of_many_unreduced_prompts_the_slowest_and_the_quickest_are_told() -> No
     assert "Prefill of 576 visual" in text
     assert "Prefill of 40 visual" in text
     assert "Prefill of 288 visual" not in text
-    assert "With an answer of 256 tokens, the prompt of 40 visual tokens takes" in text
+    assert "With an answer of 128 tokens, the prompt of 40 visual tokens takes" in text
 
 
 def test_the_framework_is_named_where_it_is_what_takes_long() -> None:
@@ -320,7 +320,7 @@ def test_components_add_up_to_the_whole(grid: Study) -> None:
 def test_an_answer_of_the_length_asked_for(grid: Study) -> None:
     (answers,) = tables.answers(grid)
 
-    assert answers.caption.startswith("An answer of 256 tokens.")
+    assert answers.caption.startswith("An answer of 128 tokens.")
     time_s = grid.prompts[0].generation_time_s[-1]
     assert column(answers, "Prompt and answer")[0] == f"≥ {si(time_s, 's')}"  # of bare devices
     assert tables.answers(study(model=["clip-vit-l-336"], hardware=["h200"])) == ()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.axes import COUNTS, NO_REDUCER, VARIED, combinations
+from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
 from roofline.engine.layout import all_visual_tokens
 from roofline.engine.scenario import checked_count
@@ -32,7 +32,6 @@ Prompt: TypeAlias = tuple[int | None, str | None]
 T = TypeVar("T")
 
 DEFAULT_REDUCER = "prumerge"
-DEFAULT_OUTPUT_TOKENS = 256
 MOST_OUTPUT_TOKENS = 100_000
 """Each step is priced: longer answers would take minutes, and no model here has the context."""
 _LENGTHS = 33
@@ -67,7 +66,7 @@ def study(
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
     if not given["model"] or not given["hardware"]:
         raise InputError("nothing to report on: give at least one model and one device")
-    lengths = tuple(sorted(given.pop("output_tokens") or [DEFAULT_OUTPUT_TOKENS]))
+    lengths = tuple(sorted(given.pop("output_tokens") or [ANSWER_TOKENS]))
     for axis in VARIED:
         if axis.name in given and axis.default is not None:
             given[axis.name] = given[axis.name] or [axis.default]

@@ -10,26 +10,26 @@ from html import escape
 
 from roofline.engine.estimate import Counts
 from roofline.engine.views import VIEWS
-from roofline.report.views.summary import answer, needed, question, saved, table
+from roofline.report.text.estimate_opening import opening
+from roofline.report.views.summary import answer, needed, question, saved, subject, table
 
 _CELL = "padding:0.15em 0.6em;background:none;color:inherit"
 _RULE = "border-bottom:1px solid currentColor"
 
 
 def html(estimate: Counts) -> str:
-    """The sentences, then components and all of them together."""
+    """What it is of, the answer in sentences, then components and all of them together."""
     headings, rows = table(estimate, together=len(estimate.components) > 1)
     head = _row(headings, "th", _RULE)
     body = "".join(_row(row, "td") for row in rows)
     behind = "".join(
         f"<div>{escape(line)}</div>" for line in (needed(estimate), question(estimate)) if line
     )
-    saving = saved(estimate)
+    lines = [opening(estimate)] if estimate.shape == () else [answer(estimate), saved(estimate)]
+    words = "".join(f"<div>{escape(line)}</div>" for line in lines if line)
     return (
-        '<div style="color:inherit">'
-        f"<div><strong>{escape(answer(estimate))}</strong></div>"
-        + (f"<div>{escape(saving)}</div>" if saving else "")
-        + f'<table style="border-collapse:collapse;margin:0.5em 0"><thead>{head}</thead>'
+        f'<div style="color:inherit"><div><strong>{escape(subject(estimate))}</strong></div>{words}'
+        f'<table style="border-collapse:collapse;margin:0.5em 0"><thead>{head}</thead>'
         f"<tbody>{body}</tbody></table>{behind}</div>"
     )
 

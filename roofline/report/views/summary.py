@@ -21,17 +21,22 @@ _MOST_COMPARED = 1 << 16
 
 def answer(estimate: Counts) -> str:
     """What it takes, and what for: the headline."""
-    inputs, whole = estimate.inputs, estimate.end_to_end
-    reducer = f" with {inputs['reducer']}" if inputs["reducer"] else ""
-    device = f" on {inputs['hardware']}" if inputs["hardware"] else ""
-    subject = f"{inputs['model']}{reducer}{device}, {inputs['quant']}"
+    whole, of = estimate.end_to_end, subject(estimate)
     if not _any(estimate):
-        return cut(f"{_stage(estimate)}: no configuration; {subject}")
+        return cut(f"{_stage(estimate)}: no configuration; {of}")
     if isinstance(whole, Totals):
         text = f"{_time(whole)}, {bound(whole)}-bound"
     else:
         text = f"{between(whole.flops, 'FLOP')}, {between(whole.memory_access_bytes, 'B')} moved"
-    return cut(f"{_stage(estimate)}: {text}; {subject}")
+    return cut(f"{_stage(estimate)}: {text}; {of}")
+
+
+def subject(estimate: Counts) -> str:
+    """What it is of: `llava-1.5-7b with prumerge on h200, fp16`."""
+    inputs = estimate.inputs
+    reducer = f" with {inputs['reducer']}" if inputs["reducer"] else ""
+    device = f" on {inputs['hardware']}" if inputs["hardware"] else ""
+    return cut(f"{inputs['model']}{reducer}{device}, {inputs['quant']}")
 
 
 def saved(estimate: Counts) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from roofline.engine.estimate import Counts
 from roofline.engine.views import VIEWS
-from roofline.report.text.grid import grid
 from roofline.report.views.summary import answer, needed, question, saved, table
+from roofline.tables import grid
 
 
 def text(estimate: Counts) -> str:

@@ -67,10 +67,19 @@ def test_the_table_has_a_row_a_component_and_one_for_all() -> None:
 
 
 def test_the_saving_is_a_sentence() -> None:
-    estimate = analyze("llava-1.5-7b", "h200", visual_tokens=40)
+    estimate = analyze("llava-1.5-7b", "h200", visual_tokens=40, reducer="prumerge")
+    text = page(estimate)
 
-    assert f"Saving: {estimate.comparison.speedup:.1f}x as fast as" in page(estimate)
-    assert "Saving" not in page(analyze("llava-1.5-7b", "h200"))
+    assert "<strong>llava-1.5-7b with prumerge on h200, fp16</strong>" in text
+    assert f" makes it {estimate.comparison.speedup:.1f}x as fast (" in text
+    assert "With an answer of 128 tokens" in text  # what is left of it then
+    assert "as fast" not in page(analyze("llava-1.5-7b", "h200"))
+
+
+def test_the_saving_of_many_is_a_range() -> None:
+    estimate = analyze("llava-1.5-7b", "h200", visual_tokens=[40, 576])
+
+    assert f"Saving: 1.0x to {estimate.comparison.speedup[0]:.1f}x as fast as" in page(estimate)
 
 
 def test_counts_have_no_columns_of_time() -> None:
