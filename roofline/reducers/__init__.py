@@ -5,13 +5,21 @@ No torch: `torch_side.reduce` runs them.
 >>> find("fastv:k=3").full_llm_layers
 3
 
-A module of this package holds one reducer or a family, and registers it.
+A module of this package holds one reducer or a family, and registers it. The package itself gives a
+frame of all when it is called, `roofline.reducers()`.
 """
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
 from roofline.reducers.base import Reducer, ReductionTask
 from roofline.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Reducer", "ReductionTask", "find", "names", "register"]
 
@@ -42,3 +50,18 @@ def find(reducer: str | Reducer) -> Reducer:
         return reducer
     name, *options = reducer.split(":")
     return REDUCERS.find(name).parsed(options)
+
+
+class CallablePackage(ModuleType):
+    """What `roofline.reducers` is: a package that gives a frame of all when it is called."""
+
+    find, names, register = staticmethod(find), staticmethod(names), staticmethod(register)
+
+    def __call__(self) -> pd.DataFrame:
+        """All reducers, by name: what they are, where they act, what they leave, their options."""
+        from roofline.reducers.listing import reducers
+
+        return reducers()
+
+
+sys.modules[__name__].__class__ = CallablePackage

@@ -20,6 +20,7 @@ import roofline
 from roofline.device.kernel_times import KernelTime
 from roofline.engine.compare import Comparison, Saving
 from roofline.engine.result import OpTotals, Quantities, Totals
+from roofline.reducers import Reducer
 from roofline.specs.hardware import Hardware
 from roofline.specs.quantization import Quantization
 from roofline.torch_side.reduce.methods.base import Reduction
@@ -105,6 +106,15 @@ def kernels() -> None:
     assert_type(matmul.p90_error_percent, float | None)
     attention = roofline.attention_time("h100", 1, 576, 32, 8, 128, causal=False)
     assert_type(attention.attainable_time_s, Numbers | None)
+
+
+def listings() -> None:
+    assert_type(roofline.models(), pd.DataFrame)
+    assert_type(roofline.hardware(), pd.DataFrame)
+    assert_type(roofline.quantization(), pd.DataFrame)
+    assert_type(roofline.reducers(), pd.DataFrame)
+    assert_type(roofline.reducers.find("fastv:k=3"), Reducer)
+    assert_type(roofline.reducers.names(), tuple[str, ...])
 
 
 def specs() -> None:
