@@ -20,15 +20,15 @@ _MOST_COMPARED = 1 << 16
 
 
 def answer(estimate: Counts) -> str:
-    """What it takes, and what for: the headline."""
-    whole, of = estimate.end_to_end, subject(estimate)
+    """What it takes, and what binds it."""
+    whole = estimate.end_to_end
     if not _any(estimate):
-        return cut(f"{_stage(estimate)}: no configuration; {of}")
+        return f"{_stage(estimate)}: no configuration"
     if isinstance(whole, Totals):
         text = f"{_time(whole)}, {bound(whole)}-bound"
     else:
         text = f"{between(whole.flops, 'FLOP')}, {between(whole.memory_access_bytes, 'B')} moved"
-    return cut(f"{_stage(estimate)}: {text}; {of}")
+    return cut(f"{_stage(estimate)}: {text}")
 
 
 def subject(estimate: Counts) -> str:
@@ -66,16 +66,19 @@ def needed(estimate: Counts) -> str:
 
 
 def question(estimate: Counts) -> str:
-    """Counts, and how they are priced."""
+    """Names, counts, and how they are priced, as far as that is not the usual way."""
     counts, inputs = estimate.scenario.counts, estimate.inputs
+    names = [inputs[name] for name in ("model", "reducer", "hardware", "quant")]
     tokens = _counts(counts["visual_tokens"])
     if "llm" in estimate.components:
         tokens += f" visual + {_counts(counts['text_tokens'])} text"
-    text = f"Asked: {tokens} tokens, batch {_counts(counts['batch'])}"
+    text = f"Asked: {', '.join(filter(None, names))}; {tokens} tokens"
+    text += f", batch {_counts(counts['batch'])}"
     if estimate.shape:
-        shape = " × ".join(map(str, estimate.shape))
-        text += f", {shape} configurations"
-    return cut(f"{text}; {inputs['attention']} attention, {inputs['accounting']} accounting")
+        text += f"; {' × '.join(map(str, estimate.shape))} configurations"
+    ways = {"attention": "flash", "accounting": "exact"}
+    unusual = [f"{inputs[way]} {way}" for way, usual in ways.items() if inputs[way] != usual]
+    return cut("; ".join([text, *unusual]))
 
 
 def table(estimate: Counts, *, together: bool) -> tuple[list[str], list[list[str]]]:
@@ -148,8 +151,8 @@ def _saving(comparison: Comparison) -> str:
     against = f"all {full} visual tokens"
     fewer = f"{_ratios(saving.flops)} fewer FLOPs"
     if saving.speedup is None or saving.roofline_speedup is None:
-        return f"{fewer} than with {against}"
-    text = f"{_ratios(saving.speedup)} as fast as with {against}"
+        return f"{fewer} than {against}"
+    text = f"{_ratios(saving.speedup)} as fast as {against}"
     if saving.tie is not None and np.any(saving.tie):
         some = "" if np.all(saving.tie) else " for some"
         text += f", which is inside the error band{some}"
@@ -157,7 +160,7 @@ def _saving(comparison: Comparison) -> str:
         text += f" (roofline {_ratios(saving.roofline_speedup)})"
     if not np.all(comparison.fits):
         text += ", which do not fit this device"
-    return f"{text}; {fewer}"
+    return f"{text}, {fewer}"
 
 
 def _ratios(values: Any) -> str:

@@ -19,12 +19,12 @@ def test_the_first_line_is_the_answer_and_the_others_what_it_rests_on() -> None:
     first, saving, needs, asked, *table = repr(estimate).splitlines()
 
     assert first.startswith(f"Prefill: {si(whole.attainable_time_s, 's')} (±")
-    assert f"roofline {si(whole.roofline_time_s, 's')}), memory-bound; " in first
-    assert first.endswith("llava-1.5-7b with prumerge on h200, fp16")
-    assert saving.startswith(f"Saving: {estimate.comparison.speedup:.1f}x as fast as with all 576")
+    assert first.endswith(f"roofline {si(whole.roofline_time_s, 's')}), memory-bound")
+    assert saving.startswith(f"Saving: {estimate.comparison.speedup:.1f}x as fast as all 576 visu")
     assert f"{si(whole.flops, 'FLOP')}, {si(whole.memory_access_bytes, 'B')} of traffic" in needs
     assert needs.endswith(f"(fits in {si(141 * 2**30, 'B')})")
-    assert asked.startswith("Asked: 40 visual + 40 text tokens, batch 1;")
+    assert asked.startswith("Asked: llava-1.5-7b, prumerge, h200, fp16; 40 visual + 40 text tokens")
+    assert max(map(len, repr(estimate).splitlines())) <= 80
     assert [line.split()[0] for line in table[2:]] == ["vision", "reducer", "connector", "llm"]
 
 
@@ -61,7 +61,7 @@ def test_counts_read_without_times() -> None:
     text = repr(found)
 
     assert text.startswith(f"Prefill: {si(found.end_to_end.flops, 'FLOP')}, ")
-    assert f"Saving: {8.57 / 1.41:.1f}x fewer FLOPs than with all 576 visual tokens" in text
+    assert f"Saving: {8.57 / 1.41:.1f}x fewer FLOPs than all 576 visual tokens" in text
     assert not re.search(r"\d s\b|ms|µs|bound", text)
 
 
@@ -74,7 +74,7 @@ def test_many_configurations_read_as_ranges() -> None:
 
     assert f"Prefill: {si(few, 's')} to {si(most, 's')} at the roofline" in text
     assert "compute/memory-bound" in text
-    assert "1 to 2000 visual + 40 text tokens, batch 1, 3 configurations" in text
+    assert "1 to 2000 visual + 40 text tokens, batch 1; 3 configurations" in text
 
 
 def test_it_says_how_many_fit() -> None:
@@ -97,12 +97,22 @@ def test_a_difference_inside_the_error_band_is_said_to_be_one() -> None:
 def test_no_configuration_is_said_to_be_none() -> None:
     lines = repr(toy(lmm(), visual_tokens=[])).splitlines()
 
-    assert lines[0] == "Prefill: no configuration; toy-lmm on toy, fp16"
+    assert lines[0] == "Prefill: no configuration"
+    assert lines[1].startswith("Asked: toy-lmm, toy, fp16; no visual + 3 text tokens")
     assert len(lines) == 2
 
 
 def test_a_long_name_is_cut() -> None:
-    first = repr(count(replace(llm(), name="x" * 500), visual_tokens=2)).splitlines()[0]
+    asked = repr(count(replace(llm(), name="x" * 500), visual_tokens=2)).splitlines()[-1]
 
-    assert len(first) == 120
-    assert first.endswith("xx…")
+    assert len(asked) == 120
+    assert asked.endswith("xx…")
+
+
+def test_what_is_not_the_usual_way_is_said() -> None:
+    usual = repr(analyze("vicuna-7b", "v100"))
+    other = repr(analyze("vicuna-7b", "v100", accounting="llm-viewer", attention="eager"))
+
+    assert "attention" not in usual
+    assert "accounting" not in usual
+    assert other.endswith("batch 1; eager attention; llm-viewer accounting")
