@@ -13,7 +13,7 @@ from roofline.engine.views import VIEWS
 from roofline.report.text.estimate_opening import opening
 from roofline.report.views.summary import answer, needed, question, saved, subject, table
 
-_CELL = "padding:0.15em 0.6em;background:none;color:inherit"
+_CELL = "padding:0.15em 0.6em;background:none;color:inherit;white-space:nowrap"
 _RULE = "border-bottom:1px solid currentColor"
 
 
@@ -29,7 +29,7 @@ def html(estimate: Counts) -> str:
     words = "".join(f"<div>{escape(line)}</div>" for line in lines if line)
     return (
         f'<div style="color:inherit"><div><strong>{escape(subject(estimate))}</strong></div>{words}'
-        f'<table style="border-collapse:collapse;margin:0.5em 0"><thead>{head}</thead>'
+        f'<table style="border-collapse:collapse;margin:0.5em 0;color:inherit"><thead>{head}</thead>'
         f"<tbody>{body}</tbody></table>{behind}</div>"
     )
 

@@ -100,6 +100,14 @@ def test_it_runs_nothing_loads_nothing_and_sets_no_colour(visual: object) -> Non
     assert set(colours) <= {"inherit", "none"}
 
 
+def test_the_table_takes_the_colour_of_the_page() -> None:
+    """Browsers reset it at a table where a page has no doctype: black on black."""
+    text = page(toy(lmm()))
+
+    for tag in re.findall(r"<(?:table|th|td)\b[^>]*>", text):
+        assert "color:inherit" in tag
+
+
 def test_names_are_escaped() -> None:
     name = "<img src=x onerror=alert(1)>&\"'"
     text = page(toy(replace(llm(), name=name), device(name="<b>")))
