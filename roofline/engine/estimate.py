@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
+from roofline.device.resources import RESOURCES
 from roofline.engine.axes import AXES
 from roofline.engine.compare import Comparison, Saving, compare
 from roofline.engine.layout import all_visual_tokens
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 _Part = TypeVar("_Part", bound=Quantities)
 
-COUNTED_SAVINGS = ("flops", "memory_access_bytes", "peak_memory_bytes")
-"""Of what a saving tells beside speed."""
-
 
 class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
     """What a scenario needs, on no device: FLOPs, traffic and memory."""
@@ -59,7 +57,10 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Count a scenario. Raises ScenarioError, and UnsupportedModeError of one with hardware."""
+        """Count a scenario, of one with hardware as well as without.
+
+        Raises UnknownNameError, SpecError, ScenarioError: for what the model refers to, too.
+        """
         run = Run(replace(scenario, hardware=None))
         parts, whole = run.counted()
         return cls(**run.facts, components=parts, end_to_end=whole)
@@ -161,26 +162,28 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         return frame.astype({"tie": "boolean"}) if "tie" in frame else frame
 
     def _saved(self, saving: Saving | None) -> dict[str, Any]:
-        """Columns of a saving; the headline is called as in the comparison."""
-        names = {"speedup": "speedup", **{n: f"{n}_saving" for n in COUNTED_SAVINGS}}
+        """Columns of a saving: those of time on a device alone."""
+        names = [name for name in Saving.__struct_fields__ if name.endswith("_saving")]
         if isinstance(self.end_to_end, Totals):
-            names |= {n: n for n in ("roofline_speedup", "attainable_speedup", "tie")}
-        else:
-            del names["speedup"]
-        return {
-            column: self._flat(saving and getattr(saving, name)) for name, column in names.items()
-        }
+            names = ["speedup", *Saving.__struct_fields__]
+        return {name: self._flat(saving and getattr(saving, name)) for name in names}
 
     def ops_frame(self) -> pd.DataFrame:
-        """`ops` as a frame; with axes, a row for each op and configuration, axes as columns."""
+        """`ops` as a frame; with axes, a row for each op and configuration, axes as columns.
+
+        Columns are the fields of an op; of its times at resources `tensor_time_s` and the like.
+        """
         import pandas as pd
 
         frames = []
         for op in self.ops:
-            names = [n for n in op.to_dict() if n != "resource_times_s"]
-            columns = {name: self._flat(getattr(op, name)) for name in names}
+            columns = {name: self._flat(value) for name, value in op.columns().items()}
             frames.append(pd.DataFrame({**(self._axes() if self.shape else {}), **columns}))
         frame = pd.concat(frames, ignore_index=True)
+        known = [f"{resource.name}_time_s" for resource in RESOURCES]
+        times = [name for name in known if name in frame]
+        frame[times] = frame[times].fillna(0.0)  # at resources that an op does not need
+        frame = frame[[*(name for name in frame if name not in times), *times]]
         return frame.astype({"count": int, "launches": int})
 
     def _axes(self) -> dict[str, Any]:
@@ -244,7 +247,10 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Price a scenario that has hardware. Raises ScenarioError, UnsupportedModeError."""
+        """Price a scenario that has hardware.
+
+        Raises as `Counts.of`, ScenarioError without hardware, and UnsupportedModeError.
+        """
         if scenario.hardware is None:
             raise ScenarioError("give hardware, or count on no device: `roofline.count`")
         run = Run(scenario)

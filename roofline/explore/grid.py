@@ -288,9 +288,9 @@ def _savings(prefill: Estimate, whole: Estimate) -> dict[str, Any]:
         answer.speedup,
         answer.roofline_speedup,
         answer.tie,
-        first.flops,
+        first.flops_saving,
         ratio(*kv_bytes),
-        answer.peak_memory_bytes,
+        answer.peak_memory_saving,
     )
     return dict(zip(_SAVINGS, values, strict=True))
 
@@ -305,8 +305,8 @@ _SAVINGS = (
     "answer_roofline_speedup",
     "answer_tie",
     "prefill_flops_saving",
-    "kv_cache_bytes_saving",
-    "peak_memory_bytes_saving",
+    "kv_cache_saving",
+    "peak_memory_saving",
 )
 
 

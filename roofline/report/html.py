@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from html import escape
 
 from roofline.report.document import (
-    Block,
     Bullets,
     Code,
     Document,
+    DocumentBlock,
     Heading,
     Paragraph,
     Picture,
@@ -95,7 +95,7 @@ def _style(width_in: float) -> str:
     return _STYLE % (themes | {"figure": f"{_REM_PER_IN * width_in:.0f}rem"})
 
 
-def _html(block: Block, figures: Mapping[str, bytes]) -> str:
+def _html(block: DocumentBlock, figures: Mapping[str, bytes]) -> str:
     match block:
         case Heading():
             return f"<h{block.level}>{escape(block.text)}</h{block.level}>"

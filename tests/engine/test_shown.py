@@ -1,13 +1,17 @@
-"""How an estimate shows itself in Python: as frames."""
+"""How an estimate and its parts show themselves in Python: as frames, and on a line each."""
 
 from __future__ import annotations
+
+import re
+from typing import Any
 
 import numpy as np
 import pytest
 from made_up import bare
 from toy import lmm, toy
 
-from roofline import analyze, count
+from roofline import analyze, count, matmul_time
+from roofline.units import figures
 
 
 def test_rows_of_frames_are_numbered_through() -> None:
@@ -30,10 +34,8 @@ def test_columns_of_a_frame_are_called_as_in_the_json() -> None:
     assert {name: row[name] for name in part if part[name] is not None} == {
         name: value for name, value in part.items() if value is not None
     }
-    for name in ("speedup", "roofline_speedup", "attainable_speedup", "tie"):
-        assert row[name] == saving[name]
-    for name in ("flops", "memory_access_bytes", "peak_memory_bytes"):
-        assert row[f"{name}_saving"] == saving[name]
+    assert len(saving) == 7
+    assert {name: row[name] for name in saving} == saving
 
 
 def test_a_frame_says_what_each_component_saves() -> None:
@@ -61,3 +63,61 @@ def test_what_has_nothing_to_be_compared_with_leaves_its_columns_empty() -> None
     assert whole["speedup"].isna().all()
     assert "speedup" not in counts
     assert counts["flops_saving"].to_list()[-1] == pytest.approx(8.57e12 / 1.41e12, rel=0.01)
+
+
+def test_a_comparison_reads_as_a_line_a_component() -> None:
+    comparison = toy(lmm(), bare("h200"), visual_tokens=4, reducer="prumerge").comparison
+    first, *lines = repr(comparison).splitlines()
+
+    assert comparison is not None
+    share = f"{comparison.reducer_share:.4g}"
+    assert first == f"Comparison(full_visual_tokens=9, full_fits=True, reducer_share={share})"
+    assert [line.split(":")[0].strip() for line in lines] == [
+        *("vision", "connector", "llm", "end_to_end")
+    ]
+    assert re.fullmatch(r"  llm: speedup=\S+, roofline_speedup=\S+, flops_saving=\S+, .*", lines[2])
+
+
+def test_parts_of_an_answer_read_on_a_line() -> None:
+    estimate = toy(lmm(), visual_tokens=4)
+    assert estimate.comparison is not None
+    shown = {
+        "Totals": estimate.end_to_end,
+        "Quantities": count(lmm(), visual_tokens=4).end_to_end,
+        "OpTotals": estimate.ops[0],
+        "OpQuantities": count(lmm(), visual_tokens=4).ops[0],
+        "Saving": estimate.comparison.end_to_end,
+        "KernelTime": matmul_time("h200", [16, 32], 64, 64),
+    }
+
+    for name, part in shown.items():
+        assert repr(part).startswith(f"{name}(")
+        assert "\n" not in repr(part)
+        assert len(repr(part)) < 250
+    assert repr(estimate.ops[0]).startswith(
+        "OpTotals(vision prefill patch_embedding: count=1, flop"
+    )
+
+
+def test_a_kernel_reads_as_what_is_known_of_it() -> None:
+    bound = matmul_time(bare("h200"), [16, 32], 64, 64)
+    few, many = bound.roofline_time_s
+
+    assert repr(bound) == f"KernelTime(roofline_time_s={few:.4g}…{many:.4g})"
+    assert repr(matmul_time("h200", 16, 64, 64)).endswith("origin=fitted)")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "None"),
+        (True, "True"),
+        (np.float64(1234.5678), "1235"),
+        (np.array([np.nan, 2.0, 1.0]), "1…2"),
+        (np.array([np.nan]), "nan"),
+        (np.array([True, False]), "False/True"),
+        (np.array([]), "none"),
+    ],
+)
+def test_figures_of_any_kind_have_words(value: Any, text: str) -> None:
+    assert figures({"a": value, "b": 1}) == f"a={text}, b=1"

@@ -85,8 +85,8 @@ def test_figures_are_those_of_an_analysis(frame: pd.DataFrame) -> None:
             "ttft_speedup": prefill.comparison.speedup,
             "ttft_roofline_speedup": prefill.comparison.roofline_speedup,
             "answer_speedup": answer.comparison.speedup,
-            "prefill_flops_saving": prefill.comparison.end_to_end.flops,
-            "peak_memory_bytes_saving": answer.comparison.end_to_end.peak_memory_bytes,
+            "prefill_flops_saving": prefill.comparison.end_to_end.flops_saving,
+            "peak_memory_saving": answer.comparison.end_to_end.peak_memory_saving,
         }
         for name, value in found.items():
             assert row[name] == pytest.approx(float(value), rel=1e-9), name
@@ -119,7 +119,7 @@ def test_the_cache_grows_with_what_stays_in_it() -> None:
     found = grid(lmm(), bare("v100"), visual_tokens=[2, 9], text_tokens=3, output_tokens=[0, 5])
 
     assert list(found["kv_cache_bytes"]) == [32 * n for n in (5, 10, 12, 17)]
-    assert list(found["kv_cache_bytes_saving"]) == [12 / 5, 17 / 10, 1.0, 1.0]
+    assert list(found["kv_cache_saving"]) == [12 / 5, 17 / 10, 1.0, 1.0]
 
 
 def test_every_default_is_that_of_an_analysis() -> None:

@@ -290,7 +290,7 @@ def test_a_browser_fetches_nothing_and_complains_of_nothing(tmp_path: Path) -> N
 
 
 def test_numbers_stay_with_their_units() -> None:
-    said = "Takes 42.6 ms, 14.2 GB of 17.2 GB, 83 % of 3 s: 12 ways, 7 more."
-    text = html(Document("x", (Paragraph(said), Bullets((("a.", said),)))), {})
+    sentence = "Takes 42.6 ms, 14.2 GB of 17.2 GB, 83 % of 3 s: 12 ways, 7 more."
+    text = html(Document("x", (Paragraph(sentence), Bullets((("a.", sentence),)))), {})
     kept = "42.6&nbsp;ms, 14.2&nbsp;GB of 17.2&nbsp;GB, 83&nbsp;% of 3&nbsp;s: 12 ways, 7 more."
     assert text.count(f"Takes {kept}") == 2

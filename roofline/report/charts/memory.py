@@ -18,7 +18,7 @@ from roofline.report.charts.chart import (
     spoken,
 )
 from roofline.report.charts.naming import prompt_name, unusual_counts
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.selection import spread
 from roofline.units import si
 
@@ -127,4 +127,4 @@ def _peak_bytes(prompt: PricedPrompt) -> float:
     return float(prompt.estimate.end_to_end.peak_memory_bytes)
 
 
-register(ReportChart(name=NAME, title=TITLE, section=Section.MEMORY, of=memory_chart))
+register(ReportChart(name=NAME, title=TITLE, section=ReportSection.MEMORY, of=memory_chart))

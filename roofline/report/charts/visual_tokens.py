@@ -20,7 +20,7 @@ from roofline.report.charts.chart import (
 )
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 
 NAME, TITLE = "visual-tokens", "Time, FLOPs and memory over visual tokens"
 _MOST_MARKED = 12
@@ -54,13 +54,13 @@ def _with_curve(study: Study) -> list[Deployment]:
 
 def _alt(study: Study) -> str:
     """The two counts of every deployment."""
-    said = [
+    phrases = [
         f"{deployment_name(deployment)}: {deployment.floor_tokens} ({_bound(deployment)})"
         for deployment in _with_curve(study)
     ]
     return (
         "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
-        f"no longer help: {listed(said)}."
+        f"no longer help: {listed(phrases)}."
     )
 
 
@@ -73,8 +73,8 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
     """Times on every device; FLOPs and memory, which do not depend on the device."""
     most = max(float(deployment.visual_tokens[-1]) for deployment in deployments)
     tokens = PanelAxis(label="visual tokens", scale="log", limits=(1, most))
-    asked = tuple(
-        ReferenceLine(role="asked", axis="x", at=float(count)) for count in _marked(deployments)
+    requested = tuple(
+        ReferenceLine(role="requested", axis="x", at=float(count)) for count in _marked(deployments)
     )
     some = deployments[0]
     flops, memory = _curve(some).flops, _curve(some).peak_memory_bytes
@@ -83,7 +83,7 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
         x=tokens,
         y=PanelAxis(label="prefill time", unit="s", scale="log"),
         series=tuple(series for deployment in deployments for series in _times(deployment)),
-        lines=asked,
+        lines=requested,
     )
     x = numbers(some.visual_tokens)
     return (
@@ -92,7 +92,7 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
             x=tokens,
             y=PanelAxis(label="FLOPs", unit="FLOP", limits=(0, _ROOM_FLOPS * float(np.max(flops)))),
             series=(Series(role="flops", x=x, y=numbers(flops)),),
-            lines=asked,
+            lines=requested,
         ),
         Panel(
             x=tokens,
@@ -100,7 +100,7 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
                 label="peak memory", unit="B", limits=(0, _ROOM_MEMORY * float(np.max(memory)))
             ),
             series=(Series(role="peak memory", x=x, y=numbers(memory)),),
-            lines=asked,
+            lines=requested,
         ),
     )
 
@@ -126,8 +126,8 @@ def _times(deployment: Deployment) -> Iterator[Series]:
     for role, where in (("time", fits), ("too large", ~fits)):
         if where.any():
             y = tuple(
-                time_s if here else None
-                for time_s, here in zip(predicted.tolist(), where.tolist(), strict=True)
+                predicted_time_s if here else None
+                for predicted_time_s, here in zip(predicted.tolist(), where.tolist(), strict=True)
             )
             yield Series(role=role, of=of, variant=variant, x=x, y=y)
     if deployment.prompts[0].has_laws:
@@ -157,7 +157,7 @@ def _legend(shown: DevicePanels, panels: Sequence[Panel]) -> Iterator[LegendEntr
     if "floor" in roles:
         yield LegendEntry(role="floor", label="within 5 % of the least: fewer no longer help")
     if any(panel.lines for panel in panels):
-        yield LegendEntry(role="asked", label="counts of this report")
+        yield LegendEntry(role="requested", label="counts of this report")
     if "bound" in roles:
         yield LegendEntry(role="bound", label="roofline bound")
         yield LegendEntry(role="error", label="error of attainable time")
@@ -169,8 +169,8 @@ register(
     ReportChart(
         name=NAME,
         title=TITLE,
-        section=Section.BOUNDS,
-        place=1,
+        section=ReportSection.BOUNDS,
+        order=1,
         applies=applies,
         of=visual_tokens_chart,
     )

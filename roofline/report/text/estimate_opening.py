@@ -30,7 +30,7 @@ def _counted(estimate: Counts) -> Iterator[str]:
         f"{si(whole.peak_memory_bytes, 'B')} of memory{_ends(estimate)}."
     )
     if comparison is not None:
-        yield f"{_fewer(estimate)} needs {times(comparison.end_to_end.flops)} fewer FLOPs."
+        yield f"{_fewer(estimate)} needs {times(comparison.end_to_end.flops_saving)} fewer FLOPs."
 
 
 def _priced(estimate: Estimate) -> Iterator[str]:
@@ -45,8 +45,8 @@ def _priced(estimate: Estimate) -> Iterator[str]:
         yield f"It does not fit: it needs {needs} of the device's {si(capacity, 'B')}."
     comparison = estimate.comparison
     if comparison is not None:
-        full = int(comparison.visual_tokens)
-        unfit = "" if comparison.fits else f"; all {full} do not fit this device"
+        full = int(comparison.full_visual_tokens)
+        unfit = "" if comparison.full_fits else f"; all {full} do not fit this device"
         yield f"{_fewer(estimate)} {_saved(comparison.end_to_end)}{unfit}."
     if estimate.inputs["stage"] == "prefill" and "llm" in estimate.components:
         yield from _answer(estimate.answered(ANSWER_TOKENS))
@@ -79,7 +79,7 @@ def _fewer(estimate: Counts) -> str:
     """`Keeping 40 of 576 visual tokens with prumerge`"""
     comparison, reducer = estimate.comparison, estimate.reducer
     assert comparison is not None
-    kept, full = estimate.inputs["visual_tokens"], int(comparison.visual_tokens)
+    kept, full = estimate.inputs["visual_tokens"], int(comparison.full_visual_tokens)
     by = f" with {reducer.label}" if reducer else ""
     return f"Keeping {kept} of {full} visual tokens{by}"
 

@@ -35,8 +35,8 @@ _COUNTED = (
 
 def single(estimate: Counts, style: Style) -> list[str]:
     """All of one configuration, in paragraphs."""
-    said = opening(estimate)
-    parts = [said if style == "github" else filled(said)]
+    text = opening(estimate)
+    parts = [text if style == "github" else filled(text)]
     if len(estimate.components) > 1:
         parts.append(_components(estimate, style))
     parts.append(_totals(estimate, style))
@@ -65,7 +65,7 @@ def _totals(estimate: Counts, style: Style) -> str:
     headers = [of, "total"]
     if comparison is not None:
         headers[1] = f"{estimate.inputs['visual_tokens']} visual"
-        headers += [f"all {int(comparison.visual_tokens)}", "saving"]
+        headers += [f"all {int(comparison.full_visual_tokens)}", "saving"]
     return grid(rows, headers, style)
 
 

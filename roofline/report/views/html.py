@@ -13,6 +13,7 @@ from roofline.engine.views import VIEWS
 from roofline.report.text.estimate_opening import opening
 from roofline.report.views.summary import answer, needed, question, saved, subject, table
 
+_TABLE = "border-collapse:collapse;margin:0.5em 0;color:inherit"
 _CELL = "padding:0.15em 0.6em;background:none;color:inherit;white-space:nowrap"
 _RULE = "border-bottom:1px solid currentColor"
 
@@ -27,10 +28,10 @@ def html(estimate: Counts) -> str:
     )
     lines = [opening(estimate)] if estimate.shape == () else [answer(estimate), saved(estimate)]
     words = "".join(f"<div>{escape(line)}</div>" for line in lines if line)
+    content = f'<table style="{_TABLE}"><thead>{head}</thead><tbody>{body}</tbody></table>'
     return (
         f'<div style="color:inherit"><div><strong>{escape(subject(estimate))}</strong></div>{words}'
-        f'<table style="border-collapse:collapse;margin:0.5em 0;color:inherit"><thead>{head}</thead>'
-        f"<tbody>{body}</tbody></table>{behind}</div>"
+        f'<div style="overflow-x:auto">{content}</div>{behind}</div>'
     )
 
 

@@ -147,20 +147,20 @@ def _time(whole: Totals) -> str:
 
 def _saving(comparison: Comparison) -> str:
     """Against all visual tokens: time, else FLOPs."""
-    saving, full = comparison.end_to_end, _counts(comparison.visual_tokens)
+    saving, full = comparison.end_to_end, _counts(comparison.full_visual_tokens)
     against = f"all {full} visual tokens"
-    fewer = f"{_ratios(saving.flops)} fewer FLOPs"
+    fewer = f"{_ratios(saving.flops_saving)} fewer FLOPs"
     if saving.speedup is None or saving.roofline_speedup is None:
         return f"{fewer} than {against}"
-    text = f"{_ratios(saving.speedup)} as fast as {against}"
-    if saving.tie is not None and np.any(saving.tie):
-        some = "" if np.all(saving.tie) else " for some"
-        text += f", which is inside the error band{some}"
+    beside = []
     if saving.attainable_speedup is not None:
-        text += f" (roofline {_ratios(saving.roofline_speedup)})"
-    if not np.all(comparison.fits):
-        text += ", which do not fit this device"
-    return f"{text}, {fewer}"
+        beside.append(f"roofline {_ratios(saving.roofline_speedup)}")
+    if saving.tie is not None and np.any(saving.tie):
+        beside.append("a tie" if np.all(saving.tie) else "some a tie")
+    if not np.all(comparison.full_fits):
+        beside.append("which do not fit")
+    text = f"{_ratios(saving.speedup)} as fast as {against}"
+    return f"{text} ({', '.join(beside)}), {fewer}" if beside else f"{text}, {fewer}"
 
 
 def _ratios(values: Any) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy
 from artists import charted, labels, the_series
-from made_up import bare
+from made_up import bare, device, figure
 from made_up_prompts import GB, candidate, deployed, front_of, prompt, studied, totals
 from msgspec.structs import replace
 
@@ -63,20 +62,20 @@ def test_the_alt_text_has_every_choice_and_its_cost(
     name: str, cost: str, unit: str, scored: Study
 ) -> None:
     """Of a video model there are a few scores: all tokens, and two of PruMerge."""
-    said = []
+    expected = []
     for front in scored.fronts:
         points = [(c.cost(cost), -c.score.value, c.score) for c in front.candidates]
         top = max(score.value for *_, score in points)
         near = [p for p in points if p[2].value >= top - front.benchmark.full_marks / 100 - 1e-9]
         spent, _, score = min(near, key=lambda p: p[:2])
-        said.append((f"{front.name}: {score.method}", f", {si(spent or 0.0, unit)}"))
+        expected.append((f"{front.name}: {score.method}", f", {si(spent or 0.0, unit)}"))
     text = charted(name, scored).alt
 
     label = COSTS[cost].title[0].lower() + COSTS[cost].title[1:]
     assert text.startswith(f"Accuracy against {label} on h200, fp16, with the Pareto front. The ")
     parts = text.partition("best: ")[2].removesuffix(".").split("; ")
-    assert len(parts) == len(said)
-    for part, (start, end) in zip(parts, said, strict=True):
+    assert len(parts) == len(expected)
+    for part, (start, end) in zip(parts, expected, strict=True):
         assert part.startswith(start)
         assert part.endswith(end)
 
@@ -151,14 +150,13 @@ def test_energy_is_time_at_the_devices_power(priced: Study) -> None:
 
 
 def method(
-    name: str, score: float, time_s: float, needs_gb: float = 13.0, **given: Any
+    name: str, score: float, prefill_s: float, needs_gb: float = 13.0, **given: Any
 ) -> Candidate:
     """At 10 tokens for each 100 ms, on a device of 100 GB and 200 W."""
-    asked = {n: given.pop(n) for n in ("model", "reducer") if n in given}
+    named = {n: given.pop(n) for n in ("model", "reducer") if n in given}
     cache = (needs_gb - 11) * GB
-    one = prompt(int(100 * time_s), totals(time_s, kv_cache_bytes=cache), **asked)
-    device = toy.device(tdp_w=toy.figure(200))
-    scenario = replace(one.estimate.scenario, hardware=device)
+    one = prompt(int(100 * prefill_s), totals(prefill_s, kv_cache_bytes=cache), **named)
+    scenario = replace(one.estimate.scenario, hardware=device(tdp_w=figure(200)))
     estimate = replace(one.estimate, scenario=scenario)
     return candidate(name, score, replace(one, estimate=estimate), **given)
 

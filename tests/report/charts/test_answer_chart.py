@@ -205,9 +205,9 @@ def test_a_gain_is_a_tie_or_over_what_does_not_fit_where_it_is() -> None:
     def answers(times_s: list[float], sizes_gb: list[float]) -> dict[int, Any]:
         return {
             length: totals(
-                0.5, time_s, error_s=1.5, weight_bytes=size * GB, device_memory_bytes=100 * GB
+                0.5, attainable_s, error_s=1.5, weight_bytes=size * GB, device_memory_bytes=100 * GB
             )
-            for length, (time_s, size) in enumerate(zip(times_s, sizes_gb, strict=True))
+            for length, (attainable_s, size) in enumerate(zip(times_s, sizes_gb, strict=True))
         }
 
     whole = prompt(100, totals(0.5, 3.0), answers=answers(full, [10, 10, 10, 100, 100]))

@@ -19,50 +19,50 @@ FULL, KEPT = totals(0.6, 0.8, error_s=0.04), totals(0.1, 0.2, error_s=0.02, comp
 NEAR = totals(0.1, 0.79, error_s=0.02)
 
 
-def said(one: Estimate, **inputs: Any) -> list[str]:
+def sentences(one: Estimate, **inputs: Any) -> list[str]:
     """Sentence by sentence, but for what an answer adds."""
-    asked = replace(one, inputs=one.inputs | {"stage": "decode"} | inputs)
-    asked.__dict__["comparison"] = one.comparison
-    return opening(asked).replace(". ", ".\n").splitlines()
+    step = replace(one, inputs=one.inputs | {"stage": "decode"} | inputs)
+    step.__dict__["comparison"] = one.comparison
+    return opening(step).replace(". ", ".\n").splitlines()
 
 
 @pytest.mark.parametrize(("kind", "ends"), [("lmm", " end to end"), ("llm", ""), ("vision", "")])
 def test_what_it_takes_and_what_binds_it(kind: str, ends: str) -> None:
-    assert said(estimated(KEPT, kind=kind)) == [
+    assert sentences(estimated(KEPT, kind=kind)) == [
         f"One decode step takes 200 ms ±10 % (100 ms at the roofline){ends}, bound by memory."
     ]
-    assert said(estimated(totals(0.6), kind=kind)) == [
+    assert sentences(estimated(totals(0.6), kind=kind)) == [
         f"One decode step takes 600 ms at the roofline{ends}, bound by compute."
     ]
 
 
 def test_each_stage_has_its_words() -> None:
     one = estimated(KEPT)
-    assert said(one, stage="generate", output_tokens=7)[0].startswith(
+    assert sentences(one, stage="generate", output_tokens=7)[0].startswith(
         "The prompt and an answer of 7 tokens take 200 ms"
     )
-    assert said(one, stage="prefill")[0].startswith("The prefill takes 200 ms")
+    assert sentences(one, stage="prefill")[0].startswith("The prefill takes 200 ms")
 
 
 def test_nothing_that_runs_takes_nothing() -> None:
-    assert said(estimated(totals(0.0))) == ["Nothing runs."]
+    assert sentences(estimated(totals(0.0))) == ["Nothing runs."]
 
 
 def test_what_fewer_tokens_save() -> None:
     one = estimated(KEPT, visual_tokens=20, comparison=against(FULL, KEPT))
     assert (
-        said(one)[1]
+        sentences(one)[1]
         == "Keeping 20 of 100 visual tokens makes it 4.0x as fast (6.0x at the roofline)."
     )
     bare = estimated(totals(0.1), comparison=against(totals(0.6), totals(0.1)))
-    assert said(bare, visual_tokens=20)[1] == (
+    assert sentences(bare, visual_tokens=20)[1] == (
         "Keeping 20 of 100 visual tokens makes it 6.0x as fast at the roofline."
     )
 
 
 def test_a_reducer_is_named_and_a_tie_is_called_one() -> None:
     one = estimated(NEAR, visual_tokens=20, reducer=reduced_by("r"), comparison=against(FULL, NEAR))
-    assert said(one)[1] == (
+    assert sentences(one)[1] == (
         "Keeping 20 of 100 visual tokens with r is a tie, inside the error (6.0x as fast at the "
         "roofline)."
     )
@@ -72,13 +72,13 @@ def test_a_reducer_is_named_and_a_tie_is_called_one() -> None:
 def test_a_prompt_that_does_not_fit_is_said_to(full_gb: float, fits: bool) -> None:
     """2 GB of KV cache and 1 of activations besides, on 100 GB."""
     large = totals(0.6, weight_bytes=full_gb * GB)
-    sentences = said(estimated(large))
-    assert (len(sentences) == 1) == fits
+    found = sentences(estimated(large))
+    assert (len(found) == 1) == fits
     if not fits:
-        assert sentences[1] == "It does not fit: it needs 101 GB of the device's 100 GB."
+        assert found[1] == "It does not fit: it needs 101 GB of the device's 100 GB."
     one = estimated(totals(0.1), comparison=against(large, totals(0.1), visual_tokens=90))
     end = "" if fits else "; all 90 do not fit this device"
-    assert said(one)[1].endswith(f"6.0x as fast at the roofline{end}.")
+    assert sentences(one)[1].endswith(f"6.0x as fast at the roofline{end}.")
 
 
 @pytest.mark.parametrize("reducer", [None, "prumerge"])
@@ -86,9 +86,9 @@ def test_a_prompt_that_does_not_fit_is_said_to(full_gb: float, fits: bool) -> No
 def test_what_is_left_after_an_answer_is_what_a_generation_saves(
     reducer: str | None, batch: int
 ) -> None:
-    asked: dict[str, Any] = {"visual_tokens": 40, "reducer": reducer, "batch": batch}
-    prefill = analyze("llava-1.5-7b", "h200", **asked)
-    answer = analyze("llava-1.5-7b", "h200", **asked, stage="generate", output_tokens=ANSWER_TOKENS)
+    axes: dict[str, Any] = {"visual_tokens": 40, "reducer": reducer, "batch": batch}
+    prefill = analyze("llava-1.5-7b", "h200", **axes)
+    answer = analyze("llava-1.5-7b", "h200", **axes, stage="generate", output_tokens=ANSWER_TOKENS)
     assert answer.comparison is not None
     last = opening(prefill).split(". ")[-1]
     start = f"With an answer of 128 tokens it takes {si(answer.end_to_end.predicted_time_s, 's')}"

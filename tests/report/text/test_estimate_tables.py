@@ -178,20 +178,27 @@ class TestComponents:
 def ops(*cases: tuple[str, str, float, float, str | None]) -> list[Any]:
     """Of (component, kind, roofline time, attainable time, origin)."""
     return [
-        op(component, kind, kind, time_s, attainable_time_s=attained_s, attainable_origin=origin)
-        for component, kind, time_s, attained_s, origin in cases
+        op(
+            component,
+            kind,
+            kind,
+            roofline_s,
+            attainable_time_s=attained_s,
+            attainable_origin=origin,
+        )
+        for component, kind, roofline_s, attained_s, origin in cases
     ]
 
 
 class TestVerdicts:
     @pytest.mark.parametrize(
-        ("needs_gb", "said"),
+        ("needs_gb", "expected"),
         [(87, "100 GB fits in 100 GB"), (87.1, "100 GB does not fit in 100 GB")],
     )
-    def test_whether_it_fits(self, needs_gb: float, said: str) -> None:
+    def test_whether_it_fits(self, needs_gb: float, expected: str) -> None:
         """2 GB of KV cache and 1 of activations besides, and 10 of weights."""
         one = estimated(totals(0.5, kv_cache_bytes=(needs_gb + 2) * GB))
-        assert facts(page(one))["Memory"] == said
+        assert facts(page(one))["Memory"] == expected
 
     def test_what_the_device_computes_at(self) -> None:
         peak = {
@@ -233,7 +240,7 @@ class TestVerdicts:
     def test_where_the_time_goes_by_kind_the_most_first(self) -> None:
         """Of 400 ms; what takes less than a two-thousandth is not named."""
         cases = ("attention", 0.1), ("linear", 0.2996), ("norm", 0.0002), ("embed", 0.00019)
-        found = [op("llm", kind, kind, time_s) for kind, time_s in cases]
+        found = [op("llm", kind, kind, roofline_s) for kind, roofline_s in cases]
         found += [op("vision", "q", "linear", 0.00001)]
         one = estimated(totals(0.4), ops=found)
         assert facts(page(one))["Time goes to"] == "linear 74.9 %, attention 25.0 %, norm 0.0500 %"
@@ -268,8 +275,8 @@ class TestReducer:
         parts = {"reducer": totals(own_s), "llm": totals(kept_s - own_s)}
         comparison = against(totals(0.6), kept, components=parts)
         one = estimated(kept, components=parts, reducer=reduced_by("r", 99), comparison=comparison)
-        said = None if taken is None else f"reducing takes {100 * taken:.1f} % of the time saved"
-        assert facts(page(one)).get("Reducer") == said
+        text = None if taken is None else f"reducing takes {100 * taken:.1f} % of the time saved"
+        assert facts(page(one)).get("Reducer") == text
 
     def test_of_a_tie_nothing_is_taken(self) -> None:
         near = totals(0.1, 0.79, error_s=0.02)
@@ -303,8 +310,8 @@ class TestReducer:
             comparison=against(full, kept),
             counts={"visual_tokens": tokens},
         )
-        said = "7 visual tokens are its default (section 3)" if default else None
-        assert facts(page(one)).get("Reducer") == said
+        text = "7 visual tokens are its default (section 3)" if default else None
+        assert facts(page(one)).get("Reducer") == text
 
 
 class TestOps:

@@ -301,8 +301,8 @@ def test_the_headline_is_one_in_every_form(reducer: str | None) -> None:
     document = json.loads(render([one], "json"))["comparison"]
     (cells,) = csv.DictReader(io.StringIO(render([one], "csv")))
 
-    said = " ".join(single.split())
-    assert f"makes it {shown[0]}x as fast ({shown[1]}x at the roofline)." in said
+    flowing = " ".join(single.split())
+    assert f"makes it {shown[0]}x as fast ({shown[1]}x at the roofline)." in flowing
     assert fields(single)["Prefill time, attainable"].split()[-1] == f"{shown[0]}x"
     assert fields(single)["Prefill time, roofline"].split()[-1] == f"{shown[1]}x"
     assert re.findall(HEADLINE, row) == [shown]
@@ -362,7 +362,7 @@ def test_a_full_prompt_that_does_not_fit_is_said_of_the_saving() -> None:
     assert "*  over a prompt that does not fit the device's memory" in rows
     assert "GB!" not in rows
     document = json.loads(render([one], "json"))
-    assert (document["end_to_end"]["fits"], document["comparison"]["fits"]) == (True, False)
+    assert (document["end_to_end"]["fits"], document["comparison"]["full_fits"]) == (True, False)
 
 
 def test_without_laws_the_roofline_stands_alone_or_in_brackets() -> None:
