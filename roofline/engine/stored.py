@@ -7,7 +7,6 @@ are asked for.
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from pathlib import Path
@@ -118,6 +117,8 @@ def write(fields: dict[str, Any], file: str | os.PathLike[str], *, force: bool =
     """
     if 0 in fields["scenario"].shape:
         raise OutputError("an estimate of no configuration holds no figures to save")
+    import json  # not needed by a command that only prints
+
     try:
         text = json.dumps(document(fields), indent=1, allow_nan=False, ensure_ascii=False)
     except ValueError:

@@ -148,6 +148,15 @@ def test_no_configuration_is_not_saved(tmp_path: Path) -> None:
         toy(visual_tokens=[]).save(tmp_path / "e.json")
 
 
+def test_figures_that_json_has_no_word_for_are_not_saved(tmp_path: Path) -> None:
+    estimate = toy()
+    endless = replace(estimate.end_to_end, flops=np.float64(np.inf))
+
+    with pytest.raises(OutputError, match="figures that are not finite is not saved"):
+        replace(estimate, end_to_end=endless).save(tmp_path / "e.json")
+    assert not list(tmp_path.iterdir())
+
+
 def edited(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
     def edit(data: dict[str, Any]) -> None:
         for key in path[:-1]:

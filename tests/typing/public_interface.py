@@ -155,6 +155,8 @@ def refused(estimate: roofline.Estimate, counts: roofline.Counts, model: torch.n
     roofline.count("vicuna-7b", hardware="h100")  # type: ignore[call-arg]
     roofline.load_hardware(8)  # type: ignore[arg-type]
     roofline.matmul_time("a100", 16, 4096)  # type: ignore[call-arg]
+    roofline.matmul_time("a100", 16, 64, 64, dtype="float16")  # type: ignore[arg-type]
+    roofline.load_model("llava-1.5-7b", attention="flash")  # type: ignore[arg-type]
     roofline.attention_time("a100", 1, 576, 32, 8, 128, causal="yes")  # type: ignore[arg-type]
     roofline.attach("llava-1.5-7b")  # type: ignore[arg-type]
     roofline.reduce_tokens("prumerge")  # type: ignore[call-arg]
