@@ -150,6 +150,8 @@ def read(file: str | os.PathLike[str]) -> dict[str, Any]:
         scenario = _scenario(stored.scenario)
         if (stored.device is None) != (scenario.hardware is None):
             raise InputError("`device` and `scenario.hardware` go together")
+        if stored.inputs != scenario.inputs:
+            raise InputError("`inputs` and `scenario` do not say the same")
         kind = Quantities if stored.device is None else Totals
         shape = scenario.shape
         fields: dict[str, Any] = {
@@ -261,10 +263,10 @@ def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where
         odd = sorted(data.keys() ^ set(names))[0]
         raise InputError(f"`{where}.{odd}` is {'unknown' if odd in data else 'missing'}")
 
-    def figure(value: Any, path: str) -> Array:
+    def figure(value: Any, path: str, expected: tuple[int, ...] = shape) -> Array:
         array = _array(value, path)
-        if array.shape != shape:
-            raise InputError(f"`{path}` has the shape {array.shape}, and its counts {shape}")
+        if array.shape != expected:
+            raise InputError(f"`{path}` has the shape {array.shape}, not {expected}")
         return array[()]  # a plain number, as where it was priced
 
     fields: dict[str, Any] = {}
@@ -275,7 +277,7 @@ def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where
         elif value is None and name in _MAY_BE_UNKNOWN:
             fields[name] = None
         elif name == "device_memory_bytes":
-            fields[name] = float(_array(value, path))
+            fields[name] = float(figure(value, path, ()))
         else:
             fields[name] = figure(value, path)
     return kind(**fields)

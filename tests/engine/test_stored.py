@@ -185,7 +185,13 @@ def edited(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
         (edited("end_to_end", "flops", to=True), "`end_to_end.flops` must be a number or nested"),
         (edited("end_to_end", "flops", to=None), "`end_to_end.flops` must be a number or nested"),
         (edited("end_to_end", "flops", to=[[1], 2]), "`end_to_end.flops` must be a number or nes"),
-        (edited("end_to_end", "flops", to=[1.0, 2.0]), r"has the shape \(2,\), and its counts"),
+        (edited("end_to_end", "flops", to=[1.0, 2.0]), r"has the shape \(2,\), not \(\)"),
+        (
+            edited("end_to_end", "device_memory_bytes", to=[1.0]),
+            "device_memory_bytes` has the shape",
+        ),
+        (edited("inputs", "quant", to="fp32"), "`inputs` and `scenario` do not say the same"),
+        (edited("inputs", "stage", to=[]), "`inputs` and `scenario` do not say the same"),
         (
             edited("components", "llm", "bound_times_s", "compute", to=[1.0]),
             "`components.llm.bound_times_s.compute` has the shape",
