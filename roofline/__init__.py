@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from roofline.explore.grid import grid
     from roofline.explore.listings import hardware, models, quantization
     from roofline.explore.sweep import stream, sweep
-    from roofline.reducers import CallablePackage
+    from roofline.reducers import CallablePackage, Reducer, register_reducer
+    from roofline.reducers.plugins import load_plugin
     from roofline.specs.catalog import load_hardware, load_quantization
     from roofline.specs.quantization import register_quantization
     from roofline.torch_side.load import load_model
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Counts",
     "Estimate",
+    "Reducer",
     "RooflineError",
     "__version__",
     "analyze",
@@ -43,6 +45,7 @@ __all__ = [
     "load",
     "load_hardware",
     "load_model",
+    "load_plugin",
     "load_quantization",
     "matmul_time",
     "models",
@@ -50,6 +53,7 @@ __all__ = [
     "reduce_tokens",
     "reducers",
     "register_quantization",
+    "register_reducer",
     "stream",
     "sweep",
 ]
@@ -73,6 +77,9 @@ _HOMES = {
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
     "register_quantization": "roofline.specs.quantization",
+    "Reducer": "roofline.reducers",
+    "register_reducer": "roofline.reducers",
+    "load_plugin": "roofline.reducers.plugins",
     "attach": "roofline.torch_side.reduce.attach",
     "detach": "roofline.torch_side.reduce.attach",
     "load_model": "roofline.torch_side.load",
@@ -103,5 +110,5 @@ if not TYPE_CHECKING:  # a type checker would believe in any name
                 "transformers",
             ):
                 raise
-            hint = f"roofline.{name} needs {error.name}: pip install 'roofline[profile]'"
+            hint = f"roofline.{name} needs {error.name}: pip install '.[profile]'"
             raise ModuleNotFoundError(hint, name=error.name) from None

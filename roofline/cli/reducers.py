@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.options import plugin_option
+
 
 @click.command()
 @click.argument("name", required=False)
+@plugin_option
 def reducers(name: str | None) -> None:
     """List all token reducers, or show one with its options and sources."""
     from roofline.cli.output import write

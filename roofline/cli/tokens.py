@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from roofline.cli.options import scenario_options
+from roofline.cli.options import plugin_option, scenario_options
 from roofline.engine.axes import AXES
 
 NEEDS = ("torch", "transformers", "PIL", "matplotlib")
@@ -32,6 +32,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
         "in `roofline analyze`; none keeps all.",
     },
 )
+@plugin_option
 @click.option(
     "-o",
     "--output",

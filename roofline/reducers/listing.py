@@ -35,7 +35,7 @@ class ReducerOption(Struct, frozen=True, kw_only=True):
 def reducers() -> pd.DataFrame:
     """All reducers, by name: what they are, where they act, what they leave, and their options.
 
-    default_visual_tokens: of LLaVA-1.5's 576.
+    default_visual_tokens: of LLaVA-1.5's 576. cost: whether its own work is stated, traced or none.
     """
     import pandas as pd
 
@@ -44,6 +44,7 @@ def reducers() -> pd.DataFrame:
             "title": reducer.title,
             "site": reducer.site,
             "default_visual_tokens": default_of_llava(reducer),
+            "cost": reducer.cost,
             "options": ", ".join(f"{o.name}={o.default}" for o in options_of(reducer)),
             "source": reducer.source,
             "default_source": reducer.default_source,

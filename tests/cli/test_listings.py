@@ -173,3 +173,14 @@ def test_what_is_not_there_is_an_error(command: tuple[str, ...], told: str, call
 
     assert (code, out) == (2, "")
     assert told in err
+
+
+def test_a_reducer_of_ones_own_is_listed_and_shown(run: Cli) -> None:
+    plugin = ROOT / "examples" / "my_reducers.py"
+    listed = run("reducers", "--plugin", str(plugin))
+    shown = run("reducers", "strided", "--plugin", str(plugin))
+
+    assert (listed.code, shown.code) == (0, 0)
+    assert "\nstrided " in listed.out
+    assert shown.out.startswith("strided: ")
+    assert "Own work" in shown.out

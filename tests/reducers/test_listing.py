@@ -24,6 +24,7 @@ def test_the_package_is_a_frame_when_it_is_called() -> None:
     assert frame.loc["fastv", "site"] == "llm"
     assert frame.loc["fastv", "options"] == "k=2, ratio=none"
     assert frame.loc["divprune", "options"] == ""
+    assert set(frame["cost"]) == {"stated"}
     assert frame.loc["prumerge", "source"] == reducers.find("prumerge").source
 
 

@@ -17,6 +17,11 @@ _SITES = {
     "vision": "inside the ViT's blocks",
     "llm": "inside the LLM",
 }
+_COSTS = {
+    "stated": "priced by the ops that its file states",
+    "traced": "priced by tracing its code",
+    "none": "not priced: nobody says what it costs",
+}
 
 
 def reducer_list(reducers: Sequence[Reducer]) -> str:
@@ -52,6 +57,7 @@ def reducer_sheet(reducer: Reducer) -> str:
             f"{default_of_llava(reducer)} of LLaVA-1.5's 576 visual tokens by default "
             f"({reducer.default_source}); another count is asked for with --visual-tokens",
         ),
+        ("Own work", _COSTS[reducer.cost]),
         ("Source", reducer.source),
     ]
     if reducer.note:
