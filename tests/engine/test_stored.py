@@ -50,6 +50,7 @@ def same(one: Counts, other: Counts) -> None:
             left, right = figures(part), figures(parts(other)[name])
             assert left.keys() == right.keys()
             for key, value in left.items():
+                assert type(value) is type(right[key])
                 assert value is right[key] or np.array_equal(value, right[key]), key
 
 

@@ -159,6 +159,25 @@ def test_no_answer_has_no_time_per_token() -> None:
     assert found.loc[1, columns].notna().all()
 
 
+def test_it_says_whether_the_reduced_and_the_unreduced_prompt_fit() -> None:
+    found = grid("llava-1.5-7b", "v100", visual_tokens=40, batch=[1, 8, 64])
+
+    def fits(visual_tokens: int, batch: int) -> bool:
+        estimate = analyze(
+            "llava-1.5-7b",
+            "v100",
+            visual_tokens=visual_tokens,
+            batch=batch,
+            stage="generate",
+            output_tokens=128,
+        )
+        return bool(estimate.end_to_end.fits)
+
+    assert list(found["fits"]) == [fits(40, batch) for batch in (1, 8, 64)]
+    assert list(found["full_fits"]) == [fits(576, batch) for batch in (1, 8, 64)]
+    assert list(found["fits"]) != list(found["full_fits"])
+
+
 def test_an_encoder_answers_nothing() -> None:
     found = grid("clip-vit-l-336", "a100")
 
@@ -169,17 +188,19 @@ def test_an_encoder_answers_nothing() -> None:
 
 
 def test_what_cannot_be_is_left_out_and_said() -> None:
-    with pytest.warns(UserWarning, match="left out 17 of 24 combinations: ") as caught:
+    with pytest.warns(UserWarning, match="left out 34 of 48 combinations: ") as caught:
         found = grid(
             ["llava-1.5-7b", "vicuna-7b"],
             ["h200", "v100"],
             ["fp8"],
             ["none", "prumerge"],
             [0, 40, 700],
+            output_tokens=[1, 2],
         )
 
     assert caught[0].filename == __file__
-    assert found[["model", "hardware", "reducer", "visual_tokens"]].to_numpy().tolist() == [
+    names = found[["model", "hardware", "reducer", "visual_tokens"]][::2]
+    assert names.to_numpy().tolist() == [
         ["llava-1.5-7b", "h200", "none", 0],
         ["llava-1.5-7b", "h200", "none", 40],
         ["llava-1.5-7b", "h200", "none", 700],

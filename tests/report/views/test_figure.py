@@ -117,6 +117,14 @@ def test_what_cannot_be_drawn_is_said_on_a_line(estimate: Any, chart: str, told:
     assert "\n" not in str(caught.value)
 
 
+def test_as_many_prompts_are_drawn_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roofline.explore.study.of_estimate.MOST", 2)
+
+    assert len(study_of(sweep("vicuna-7b", "v100", visual_tokens=[1, 2])).prompts) >= 2
+    with pytest.raises(InputError, match="up to 2 prompts, and here are 3"):
+        study_of(sweep("vicuna-7b", "v100", visual_tokens=[1, 2, 3]))
+
+
 def test_without_matplotlib_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(
