@@ -12,6 +12,7 @@ from roofline.model.counted import ComponentCounts
 from roofline.model.op import Unit
 from roofline.specs.catalog import quantization_modes
 from roofline.specs.hardware import DataType, Hardware
+from roofline.specs.quantization import Quantization
 from roofline.specs.sourced import Peak, Sourced
 from roofline.units import TERA
 
@@ -76,6 +77,15 @@ def component_peaks(hardware: Hardware, counts: ComponentCounts, mode: str) -> C
         hardware.memory_bytes_per_s,
         hardware,
     )
+
+
+def served_type(hardware: Hardware, mode: Quantization) -> DataType | None:
+    """What linear layers of a mode compute in on a device; None where it cannot run."""
+    for types in (mode.attention_types, mode.compute):
+        best = next((t for t in types if hardware.matmul_peak(t) is not None), None)
+        if best is None:
+            return None
+    return best
 
 
 def _first_peak(hardware: Hardware, types: Iterable[DataType], mode: str) -> tuple[DataType, Peak]:
