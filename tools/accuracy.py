@@ -25,9 +25,9 @@ from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.device.roof import Number
 from roofline.fitting import fit_attention, fit_matmul
-from roofline.report.text.grid import grid
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
+from roofline.tables import grid
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT = ROOT / "reports" / "accuracy.md"

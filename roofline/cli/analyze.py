@@ -30,9 +30,22 @@ FORMATS = ("table", "json", "csv", "md")
     help="Default: by the ending of -o, else table.",
 )
 @click.option("--per-op", is_flag=True, help="Add one row per distinct op.")
+@click.option(
+    "--explain",
+    metavar="FIGURE",
+    help="Instead of the table a figure's formula, its numbers and their sources: time, memory, "
+    "flops, kv, a component, or an op such as q_proj or vision.fc1.",
+)
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-def analyze(form: str | None, per_op: bool, output: str | None, force: bool, **given: Any) -> None:
+def analyze(
+    form: str | None,
+    per_op: bool,
+    explain: str | None,
+    output: str | None,
+    force: bool,
+    **given: Any,
+) -> None:
     """Say what a prompt costs on a device: the roofline bound, op by op, before any measurement.
 
     Several values of an option give one row for each combination with the others; those that
@@ -58,8 +71,15 @@ def analyze(form: str | None, per_op: bool, output: str | None, force: bool, **g
             refused.append(error)
     if not estimates:
         raise refused[0]
-    suffix = Path(output).suffix.lower() if output else ""
-    text = render(estimates, form or FORMATS_BY_SUFFIX.get(suffix, "table"), per_op=per_op)
+    if explain is None:
+        suffix = Path(output).suffix.lower() if output else ""
+        text = render(estimates, form or FORMATS_BY_SUFFIX.get(suffix, "table"), per_op=per_op)
+    elif form is not None or per_op:
+        raise click.UsageError("--explain is text of its own: leave --format and --per-op out")
+    elif len(estimates) > 1:
+        raise ScenarioError("--explain takes one configuration: give one value to each option")
+    else:
+        text = str(estimates[0].explain(explain))
     write(text, output, force=force)
     for reason in dict.fromkeys(map(str, refused)):
         click.echo(f"roofline: left out: {reason}", err=True)

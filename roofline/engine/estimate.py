@@ -28,6 +28,8 @@ from roofline.errors import InputError, ScenarioError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from roofline.engine.explain import Explanation
+
 _Part = TypeVar("_Part", bound=Quantities)
 
 
@@ -115,6 +117,16 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
             figures = ", ".join(f"{key}={_figure(getattr(part, key))}" for key in part.headline)
             lines.append(f"  {name}: {figures}")
         return "\n".join(lines)
+
+    def explain(self, subject: str) -> Explanation:
+        """A figure's formula with its numbers and their sources, in a record that prints itself.
+
+        subject: time, memory, flops, kv, a component, or an op: `q_proj`, `vision.fc1`.
+        Raises UnknownNameError, and ScenarioError for several configurations.
+        """
+        from roofline.engine.explain import explain
+
+        return explain(self, subject)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -10,9 +10,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roofline.model.op import AttentionShape, Kind, MatmulShape, Unit
+from roofline.model.op import AttentionShape, Kind, MatmulShape, Op, Unit
 from roofline.model.polynomial import Polynomial, total
 from roofline.specs.hardware import DataType
+from roofline.specs.quantization import Quantization
 
 Phase = Literal["prefill", "decode"]
 
@@ -55,6 +56,8 @@ class CountedOp(Struct, frozen=True):
     """Kernels that one occurrence issues."""
     elsewhere: Mapping[str, Polynomial] = {}
     """Amounts at resources beside tensor and vector units and DRAM."""
+    elements: Op | None = None
+    """What it was counted from, where a convention has no formula of its own."""
 
     @property
     def traffic(self) -> Polynomial:
@@ -91,3 +94,5 @@ class ComponentCounts(Struct, frozen=True, eq=False):
     """Transformer layers that one pass runs through."""
     vector_peak: bool = True
     """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""
+    mode: Quantization | None = None
+    """Whose widths these are."""

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
-from roofline.report.text.grid import grid
+from roofline.tables import grid
 
 
 class Heading(Struct, frozen=True):

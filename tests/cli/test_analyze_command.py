@@ -188,6 +188,33 @@ def test_per_op_in_text(form: str, call: Cli) -> None:
         assert name in detailed.removeprefix(plain.rstrip("\n"))
 
 
+def test_a_figure_is_explained_instead_of_tabled(
+    call: Cli, tmp_path: Path, in_an_empty_folder: None
+) -> None:
+    done = call("analyze", *README, "--explain", "q_proj")
+
+    assert done.code == 0
+    assert done.out == str(analyze("vicuna-7b", "v100", "int4", 40).explain("q_proj"))
+    assert call("analyze", *README, "--explain", "kv", "-o", "kv.txt").code == 0
+    assert (tmp_path / "kv.txt").read_text(encoding="utf-8").startswith("KV cache: vicuna-7b")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--explain", "q_porj"], "unknown figure 'q_porj': did you mean q_proj or"),
+        (["--explain", "kv", "--format", "json"], "--explain is text of its own"),
+        (["--explain", "kv", "--per-op"], "--explain is text of its own"),
+        (["--explain", "kv", "--batch", "1,2"], "--explain takes one configuration"),
+    ],
+)
+def test_what_cannot_be_explained(words: list[str], message: str, call: Cli) -> None:
+    done = call("analyze", *README, *words)
+
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith(f"roofline: error: {message}")
+
+
 def test_several_configurations_in_json_are_a_list(call: Cli) -> None:
     documents = json.loads(call("analyze", *SEVERAL, "--format", "json").out)
 

@@ -46,6 +46,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
             _kernel(op, mode),
             op.launches,
             {name: Polynomial.of(amount) for name, amount in op.elsewhere.items()},
+            op,
         )
         for phase, blocks in running.items()
         for block in blocks
@@ -66,6 +67,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
         mode.compute,
         mode.attention_types,
         component.layers,
+        mode=mode,
     )
 
 

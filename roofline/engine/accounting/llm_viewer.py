@@ -59,6 +59,7 @@ def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
             types,
             types,
             vector_peak=False,
+            mode=mode,
         )
     ]
 

@@ -9,8 +9,8 @@ import msgspec
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
-from roofline.report.text.grid import definitions
 from roofline.specs.hardware import Hardware
+from roofline.tables import definitions
 from roofline.units import GIGA, MICRO, TERA, si
 
 

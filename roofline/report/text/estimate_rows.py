@@ -19,7 +19,7 @@ from roofline.report.text.estimate_words import (
     times,
     varying,
 )
-from roofline.report.text.grid import WIDTH, Style, definitions, filled, grid
+from roofline.tables import WIDTH, Style, definitions, filled, grid
 from roofline.units import si
 
 _DISPENSABLE = ("Traffic", "FLOPs")

@@ -16,7 +16,7 @@ from roofline.report.text.estimate_words import (
     peaks,
     times,
 )
-from roofline.report.text.grid import Style, definitions, grid
+from roofline.tables import Style, definitions, grid
 from roofline.units import share, si, significant
 
 _TITLES = {"vision": "Vision", "llm": "LLM"}

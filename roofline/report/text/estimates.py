@@ -11,7 +11,7 @@ from roofline.engine.result import OpTotals, Totals
 from roofline.report.text.estimate_rows import several
 from roofline.report.text.estimate_totals import single
 from roofline.report.text.estimate_words import WORDS, described, has_laws, varying
-from roofline.report.text.grid import Style, filled, grid
+from roofline.tables import Style, filled, grid
 from roofline.units import share, si
 
 

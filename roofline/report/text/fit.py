@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from roofline.report.text.grid import grid
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
+from roofline.tables import grid
 
 _WORDS = ("Kernel",)
 

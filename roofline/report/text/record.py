@@ -8,7 +8,7 @@ from math import isfinite
 from statistics import median
 
 from roofline.records.measurement import Achieved, Record, Telemetry, TimedSpan
-from roofline.report.text.grid import Style, definitions, filled, grid
+from roofline.tables import Style, definitions, filled, grid
 from roofline.units import percent, si, significant
 
 _STAGES = {"prefill": "prefill", "decode": "one decode step"}

@@ -8,8 +8,8 @@ from typing import Any
 
 from roofline.engine.axes import AXES
 from roofline.records.measurement import WHOLE, Record
-from roofline.report.text.grid import Style, definitions, filled, grid
 from roofline.report.text.record import share, shown
+from roofline.tables import Style, definitions, filled, grid
 from roofline.units import significant
 
 _NAME = 22

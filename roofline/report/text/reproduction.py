@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from roofline.explore.published_tables import PrintedCell, Reproduction
-from roofline.report.text.grid import Style, filled, grid
+from roofline.tables import Style, filled, grid
 from roofline.units import significant
 
 _MARKS = {

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from roofline.report.text.fit import law_table
-from roofline.report.text.grid import grid
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 from roofline.specs.sourced import sourced_figures
+from roofline.tables import grid
 
 
 def hardware_list(devices: Sequence[Hardware]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
-from roofline.report.text.grid import Style, definitions, filled, grid
+from roofline.tables import Style, definitions, filled, grid
 from roofline.units import percent, si, significant
 
 LLM = "llm"

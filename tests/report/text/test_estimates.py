@@ -12,7 +12,7 @@ from roofline import analyze, count
 from roofline.engine.axes import VARIED
 from roofline.engine.estimate import Counts, Estimate
 from roofline.report.text.estimates import FORMATS, render
-from roofline.report.text.grid import grid
+from roofline.tables import grid
 from roofline.units import si
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roofline.report.text.grid import definitions, filled, grid
+from roofline.tables import definitions, filled, grid
 
 
 def test_a_column_is_as_wide_as_its_widest_cell_or_header() -> None:

@@ -1,0 +1,44 @@
+"""An explanation as a record that prints itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from roofline.tables import definitions, filled
+
+Line: TypeAlias = tuple[str, str]
+"""A figure, and how it comes about or who says so."""
+
+
+class Section(Struct, frozen=True):
+    """Figures that belong together."""
+
+    lines: tuple[Line, ...]
+    heading: str = ""
+
+    @classmethod
+    def of(cls, lines: Iterable[Line], heading: str = "") -> Section:
+        return cls(tuple(lines), heading)
+
+    def __str__(self) -> str:
+        text = definitions(self.lines)
+        return f"{self.heading}\n{text}" if self.heading else text
+
+
+class Explanation(Struct, frozen=True):
+    """A figure's formulas with their numbers, and the sources of those."""
+
+    title: str
+    """What is explained, and of which configuration."""
+    sections: tuple[Section, ...]
+    sources: tuple[Line, ...]
+
+    def __str__(self) -> str:
+        sections = [*self.sections, Section(self.sources, "Sources")]
+        return "\n\n".join([filled(self.title), *map(str, sections)]) + "\n"
+
+    def __repr__(self) -> str:
+        return str(self)

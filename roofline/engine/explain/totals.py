@@ -1,0 +1,253 @@
+"""Figures of all components together, and of one: what they are the sum of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from roofline.engine.explain.explanation import Explanation, Line, Section
+from roofline.engine.explain.formulas import (
+    equal,
+    in_symbols,
+    listed,
+    plain_number,
+    product,
+    value_of,
+    worked,
+)
+from roofline.engine.explain.ops import flops, sources
+from roofline.engine.explain.workings import Part, Workings
+from roofline.engine.result import OpTotals, Totals
+from roofline.errors import ScenarioError
+from roofline.model.block import Parameters, parameters
+from roofline.model.op import Role
+from roofline.model.polynomial import Polynomial
+from roofline.specs.quantization import Quantization
+from roofline.units import percent, si
+
+_LONGEST = 10
+"""Ops that an explanation of time lists."""
+_ROLES: tuple[Role, ...] = ("linear", "embedding", "lm_head")
+
+
+def explain_flops(workings: Workings) -> Explanation:
+    """Matmul-class FLOPs: op by op, component by component."""
+    sections = []
+    for component, total in _parts(workings, "flops"):
+        counting = [part for part in workings.of(component) if float(part.row.flops)]
+        lines = [(f"  {_name(part)}", _flops(workings, part)) for part in counting]
+        sections.append(Section.of(lines, f"{component}: {si(total, 'FLOP')}"))
+    sections.append(Section.of([("End to end", _sum(workings, "flops", "FLOP"))]))
+    cited = sources(workings, workings.parts, rates=False, widths=False)
+    return _explanation(workings, "FLOPs", sections, cited)
+
+
+def explain_time(workings: Workings) -> Explanation:
+    """Roofline and attainable time, host time beside it."""
+    whole = workings.estimate.end_to_end
+    if not isinstance(whole, Totals):
+        raise ScenarioError("nothing takes time on no device: give hardware (--hw)")
+    ranked = sorted(workings.parts, key=lambda part: -_predicted(part))
+    longest = [(f"  {_name(part, whole=True)}", _time(part)) for part in ranked[:_LONGEST]]
+    sections = [
+        Section.of(_whole_time(workings, whole)),
+        Section.of(longest, f"The {len(longest)} that take longest"),
+    ]
+    return _explanation(workings, "Time", sections, sources(workings, workings.parts))
+
+
+def _whole_time(workings: Workings, whole: Totals) -> Iterator[Line]:
+    yield "Roofline", _sum(workings, "roofline_time_s", "s")
+    yield "  of an op", "times it runs × the slowest of its FLOPs and bytes ÷ the device's rates"
+    yield "  bound", _bounds(whole)
+    if whole.attainable_time_s is not None and whole.attainable_error_s is not None:
+        yield "Attainable", _sum(workings, "attainable_time_s", "s")
+        yield "  of an op", "times it runs × its law's time, every launch included"
+        error = si(whole.attainable_error_s, "s")
+        yield "  band", f"±{error}: Σ over ops of what nine in ten kernels are off at most"
+    if whole.host_time_s is not None and whole.eager_time_s is not None and whole.host_time_s:
+        yield (
+            "Host",
+            f"{si(whole.host_time_s, 's')} to issue the kernels; eager PyTorch takes the longer "
+            f"of both, {si(whole.eager_time_s, 's')}",
+        )
+
+
+def explain_memory(workings: Workings) -> Explanation:
+    """Weights, KV cache and peak activations, against what the device has."""
+    whole, hardware = workings.estimate.end_to_end, workings.hardware
+    parts = (
+        ("weights", whole.weight_bytes),
+        ("KV cache", whole.kv_cache_bytes),
+        ("activations", whole.peak_activation_bytes),
+    )
+    lines = [
+        *((f"  {component}", text) for component, text in _weights(workings)),
+        ("Weights", listed(_parts(workings, "weight_bytes"), "B")),
+        ("KV cache", _kv(workings)),
+        ("Peak activations", _peak(workings)),
+        ("Peak memory", listed(parts, "B")),
+    ]
+    cited = dict(sources(workings, workings.parts, rates=False))
+    if isinstance(whole, Totals) and hardware is not None:
+        capacity = hardware.memory_capacity_gib
+        verdict = "it fits" if whole.fits else "it does not fit"
+        text = f"{capacity.value:g} GiB × 2³⁰ = {si(hardware.memory_bytes, 'B')}: {verdict}"
+        lines.append(("Device", text))
+        cited = {f"{capacity.value:g} GiB": workings.cited(capacity), **cited}
+    return _explanation(workings, "Memory", [Section.of(lines)], cited.items())
+
+
+def explain_kv(workings: Workings) -> Explanation:
+    """The KV cache at the end of the stage."""
+    llm = workings.layout.llm
+    if llm is None:
+        raise ScenarioError(f"{workings.layout.name} has no LLM, and so no KV cache")
+    groups = workings.layout.llm_groups
+    elements = plain_number(2 * llm.kv_width)
+    lines = [
+        ("KV cache", _kv(workings)),
+        ("Of a token", f"2 × {llm.kv_heads} heads × {llm.head_size} = {elements} elements a layer"),
+        ("Layers", ", ".join(f"{g.layers} that see {in_symbols(g.tokens)}" for g in groups)),
+    ]
+    cited = sources(workings, workings.of("llm"), rates=False)
+    return _explanation(workings, "KV cache", [Section.of(lines)], cited)
+
+
+def explain_component(workings: Workings, component: str) -> Explanation:
+    """FLOPs, traffic, weights and time of a component, and each of its ops."""
+    part, parts = workings.estimate.components[component], workings.of(component)
+    weights = dict(_weights(workings)).get(component, si(part.weight_bytes, "B"))
+    lines = [
+        ("FLOPs", f"{si(part.flops, 'FLOP')}, vector ops {si(part.vector_flops, 'FLOP')}"),
+        ("Traffic", si(part.memory_access_bytes, "B")),
+        ("Weights", weights),
+    ]
+    if isinstance(part, Totals):
+        lines.append(("Roofline", f"{si(part.roofline_time_s, 's')}: {_bounds(part)}"))
+        if part.attainable_time_s is not None:
+            lines.append(("Attainable", si(part.attainable_time_s, "s")))
+    ops = [(f"  {_name(each)}", "; ".join(_figures(workings, each))) for each in parts]
+    sections = [Section.of(lines), Section.of(ops, "Op by op")]
+    return _explanation(workings, component, sections, sources(workings, parts))
+
+
+def _explanation(
+    workings: Workings, title: str, sections: Iterable[Section], cited: Iterable[Line]
+) -> Explanation:
+    return Explanation(f"{title}: {workings.configuration}", tuple(sections), tuple(cited))
+
+
+def _parts(workings: Workings, name: str) -> list[tuple[str, Any]]:
+    return [(c, getattr(part, name)) for c, part in workings.estimate.components.items()]
+
+
+def _sum(workings: Workings, name: str, unit: str) -> str:
+    return listed(_parts(workings, name), unit)
+
+
+def _name(part: Part, *, whole: bool = False) -> str:
+    words = [f"{part.row.component}.{part.op.name}" if whole else part.op.name, part.op.layers]
+    if part.op.phase == "decode":
+        words.append("(decode)")
+    return " ".join(filter(None, words))
+
+
+def _figures(workings: Workings, part: Part) -> Iterator[str]:
+    """How often an op runs, and what that comes to."""
+    count = float(part.row.count)
+    if float(part.row.flops):
+        yield _flops(workings, part)
+    elif count != 1:
+        yield f"{plain_number(count)} times"
+    yield si(part.row.memory_access_bytes, "B")
+    if isinstance(part.row, OpTotals):
+        yield _time(part)
+
+
+def _flops(workings: Workings, part: Part) -> str:
+    """`32 × 2 × 80 × 4,096 × 4,096 = 85.9 GFLOP`; of several decode steps the mean of one."""
+    row, count = part.row, float(part.row.count)
+    total = si(row.flops, "FLOP")
+    if part.op.phase == "decode" and float(workings.point["steps"]) > 1:
+        numbers = si(float(row.flops) / count, "FLOP")
+    else:
+        numbers = flops(part.op.shape, part.op.amounts.flops, workings.point).split(" = ")[-2]
+    return equal(numbers if count == 1 else f"{plain_number(count)} × {numbers}", total)
+
+
+def _predicted(part: Part) -> float:
+    row = part.row
+    assert isinstance(row, OpTotals)
+    known = row.attainable_time_s
+    return float(row.roofline_time_s if known is None else known)
+
+
+def _time(part: Part) -> str:
+    row = part.row
+    assert isinstance(row, OpTotals)
+    text = f"{si(row.roofline_time_s, 's')} at the roofline ({row.bound})"
+    if row.attainable_time_s is not None:
+        text += f", {si(row.attainable_time_s, 's')} attainable"
+    return text
+
+
+def _bounds(part: Totals) -> str:
+    """Which share of the roofline time waits for what."""
+    total = float(part.roofline_time_s)
+    seconds = {word: float(time) for word, time in part.bound_times_s.items()}
+    seconds["memory"] = total - sum(seconds.values())
+    ranked = sorted(seconds.items(), key=lambda item: -item[1])
+    waits = ", ".join(f"{percent(time / total)} {word}" for word, time in ranked if time > 0)
+    return f"ops bound by {waits}" if waits else "nothing runs"
+
+
+def _weights(workings: Workings) -> Iterator[Line]:
+    """Parameters by their role, times their width."""
+    components = {component.name: component for component in workings.layout.components}
+    for plan in workings.plans:
+        counts, component = plan.counts, components.get(plan.counts.component)
+        if component is None or counts.mode is None or not counts.weight_bytes:
+            continue
+        formula, held_bytes = _held(parameters(component.loaded), counts.mode)
+        if component.copies > 1:
+            formula = f"{component.copies} × ({formula})"
+        own = component.copies * held_bytes != counts.weight_bytes  # of a convention
+        yield component.name, equal(*([] if own else [formula]), si(counts.weight_bytes, "B"))
+
+
+def _held(held: Parameters, mode: Quantization) -> tuple[str, float]:
+    """What parameters take, as a formula and in bytes."""
+    texts, total = [], 0.0
+    for role in _ROLES:
+        if elements := held.matrices.get(role, 0.0):
+            width = mode.weight_bytes(role)
+            name = "" if role == "linear" else f" ({role})"
+            texts.append(product(elements, f"{width:g} B") + name)
+            total += elements * width
+    if held.vectors:
+        texts.append(f"{product(held.vectors, f'{mode.vector_bytes:g} B')} (norms, biases)")
+        total += held.vectors * mode.vector_bytes
+    return " + ".join(texts), total
+
+
+def _kv(workings: Workings) -> str:
+    for plan in workings.plans:
+        cached, mode = plan.counts.kv_cache_bytes, plan.counts.mode
+        if cached and mode is not None:
+            return worked(cached / mode.kv_bytes, workings.point, "B", f"{mode.kv_bytes:g} B")
+    return si(0.0, "B")
+
+
+def _peak(workings: Workings) -> str:
+    """The largest sum of tensors that live at once, over all components."""
+    point = workings.point.at(step=workings.point["steps"])
+    candidates: list[tuple[float, str, Polynomial]] = [
+        (value_of(each, point), plan.counts.component, each)
+        for plan in workings.plans
+        for each in plan.counts.peak_activation_bytes
+    ]
+    if not candidates:
+        return si(0.0, "B")
+    _, component, largest = max(candidates, key=lambda one: one[0])
+    return f"{worked(largest, point, 'B')}, in the {component}"

@@ -1,0 +1,90 @@
+"""An estimate taken apart again: its ops, the elements and widths that they were counted from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from roofline.engine.axes import BY_NAME
+from roofline.engine.count import CountPlan
+from roofline.engine.price import PricePlan
+from roofline.engine.result import OpQuantities
+from roofline.engine.run import Run
+from roofline.model.counted import ComponentCounts, CountedOp
+from roofline.model.polynomial import Point
+from roofline.specs.hardware import Hardware
+from roofline.specs.sourced import Sourced
+
+if TYPE_CHECKING:
+    from roofline.engine.estimate import Counts
+
+
+class Part(Struct, frozen=True, eq=False):
+    """One distinct op."""
+
+    plan: CountPlan | PricePlan
+    """Of its component."""
+    op: CountedOp
+    row: OpQuantities
+    """Over all its occurrences."""
+
+    @property
+    def counts(self) -> ComponentCounts:
+        return self.plan.counts
+
+
+class Workings:
+    """What an explanation draws on."""
+
+    def __init__(self, estimate: Counts) -> None:
+        run = Run(estimate.scenario)
+        (case,) = run.cases
+        self.estimate, self.layout = estimate, case.layout
+        self.plans: Sequence[CountPlan | PricePlan] = case.plans
+        self.point = Point(case.counts, case.layout.derived).at(step=1.0)  # type: ignore[arg-type]
+        """The configuration, in the first decode step."""
+        self.hardware: Hardware | None = estimate.scenario.hardware
+        pairs = [(plan, op) for plan in case.plans for op in plan.counts.ops]
+        self.parts = [
+            Part(plan, op, row) for (plan, op), row in zip(pairs, estimate.ops, strict=True)
+        ]
+
+    def of(self, component: str) -> list[Part]:
+        """The ops of a component."""
+        return [part for part in self.parts if part.row.component == component]
+
+    def named(self, name: str) -> list[Part]:
+        """The ops of a name, of the main component unless one stands before a dot."""
+        component, dot, op = name.partition(".")
+        parts = [part for part in self.parts if part.op.name == (op if dot else name)]
+        if dot:
+            return [part for part in parts if part.row.component == component]
+        main = [part for part in parts if part.row.component == self.estimate.main]
+        return main or parts
+
+    @property
+    def configuration(self) -> str:
+        """In words: `llava-1.5-7b, prefill on a100-80gb, fp16, 576 visual + 40 text tokens`."""
+        inputs = self.estimate.inputs
+        where = f" on {inputs['hardware']}" if inputs["hardware"] else ""
+        words = [f"{inputs['model']}, {inputs['stage']}{where}", str(inputs["quant"])]
+        for name in ("reducer", "visual_tokens", "text_tokens", "batch", "output_tokens"):
+            if inputs[name]:
+                words.append(BY_NAME[name].phrase.format(inputs[name]))
+        return ", ".join(words)
+
+    def cited(self, figure: Sourced) -> str:
+        """Who says so of a figure of the device, and what there is to know."""
+        assert self.hardware is not None
+        text = " ".join(self.hardware.sources[figure.source].split())
+        return f"{text} ({figure.note})" if figure.note else text
+
+    def spec_source(self, component: str) -> tuple[str, str] | None:
+        """Where the sizes of a component are from."""
+        if component == "reducer":
+            assert self.layout.reducer is not None
+            return self.layout.reducer.label, self.layout.reducer.source
+        spec: Any = getattr(self.layout, component, None)
+        return None if spec is None else (f"sizes of {spec.name}", spec.source)

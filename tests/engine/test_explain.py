@@ -1,0 +1,202 @@
+"""Explanations are arithmetic: each line is computed again from its text, and held to figures."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from toy import device, lmm
+
+import roofline
+from roofline import analyze, count
+from roofline.engine.estimate import Counts
+from roofline.engine.explain import SUBJECTS, Explanation
+from roofline.errors import ScenarioError, UnknownNameError
+
+PREFIX = {
+    "n": 1e-9,
+    "µ": 1e-6,
+    "m": 1e-3,
+    "": 1.0,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "P": 1e15,
+}
+NUMBER = re.compile(r"(\d[\d,]*(?:\.\d+)?)(²|³)?(?: ([nµmkMGTP]?)(FLOP/s|OP/s|B/s|FLOP|OP|B|s)\b)?")
+NAMES = (
+    r"(?:weights|activations|cache|KV) (?:read|written|cache)|"
+    r"\b(?:vision|reducer|connector|llm|weights|activations)\b"
+)
+"""Of what is added up."""
+CASES: dict[str, dict[str, Any]] = {
+    "a reduced prompt": {"visual_tokens": 40, "reducer": "prumerge"},
+    "two prompts": {"batch": 2, "quant": "w4a16"},
+    "layers that differ": {"reducer": "fastv", "visual_tokens": 100, "stage": "generate",
+                           "output_tokens": 3},
+    "a step": {"stage": "decode", "attention": "eager", "quant": "int8"},
+    "text alone": {"visual_tokens": 0},
+}  # fmt: skip
+
+
+def value(text: str) -> float | None:
+    """Of a product, quotient or sum of numbers; None where words stand in it."""
+
+    def one(match: re.Match[str]) -> str:
+        number = float(match[1].replace(",", ""))
+        power = {"²": 2, "³": 3}.get(match[2], 1)
+        return repr(number**power * PREFIX[match[3] or ""])
+
+    plain = re.sub(r" \([a-z_]+(, [a-z_]+)*\)", "", text)  # tensors, roles
+    plain = re.sub(NAMES, "", plain)
+    plain = NUMBER.sub(one, plain).replace("×", "*").replace("÷", "/")
+    if re.search(r"[^\d.e+*/() -]", plain) or not plain.strip():
+        return None
+    return float(eval(plain))
+
+
+def agrees(line: str) -> int:
+    """Asserts that all parts of an equation that are numbers are equal; how many there were."""
+    values = [known for part in line.split(" = ") if (known := value(part)) is not None]
+    for each in values:
+        # the result is printed with three digits, and so is what a sum adds
+        np.testing.assert_allclose(each, values[-1], rtol=0.011, err_msg=line)
+    return len(values)
+
+
+def line_of(explanation: Explanation, name: str) -> str:
+    return next(text for s in explanation.sections for label, text in s.lines if label == name)
+
+
+@pytest.mark.parametrize("given", CASES.values(), ids=CASES)
+@pytest.mark.parametrize("hardware", ["a100-80gb", None])
+def test_every_equation_holds(given: dict[str, Any], hardware: str | None) -> None:
+    estimate: Counts = (
+        analyze("llava-1.5-7b", hardware, **given) if hardware else count("llava-1.5-7b", **given)
+    )
+    ops = {f"{op.component}.{op.name}" for op in estimate.ops}
+    subjects = [
+        s for s in (*SUBJECTS, *estimate.components, *sorted(ops)) if hardware or s != "time"
+    ]
+    equations = 0
+    for subject in subjects:
+        for section in estimate.explain(subject).sections:
+            for _, text in section.lines:
+                equations += sum(agrees(part) > 1 for part in text.split("; ") if " = " in part)
+    assert equations > 3 * len(ops)
+
+
+def test_an_op_worked_by_hand() -> None:
+    estimate = analyze("llava-1.5-7b", "a100-80gb", visual_tokens=40)
+    explained = estimate.explain("q_proj")
+
+    assert line_of(explained, "FLOPs") == (
+        "2 × rows × in × out = 2 × 80 × 4,096 × 4,096 = 2.68 GFLOP"
+    )
+    assert line_of(explained, "Weights read") == "4,096 × 4,096 × 2 B = 33.6 MB"
+    assert line_of(explained, "Matmul units") == "2.68 GFLOP ÷ 312 TFLOP/s = 8.60 µs"
+    assert line_of(explained, "DRAM") == "34.9 MB ÷ 2.04 TB/s = 17.1 µs"
+    assert line_of(explained, "Roofline") == "17.1 µs, the slowest: DRAM"
+    assert line_of(explained, "All").startswith("32 times: 547 µs at the roofline, 1.14 ms attain")
+    hardware = roofline.load_hardware("a100-80gb")
+    assert dict(explained.sources)["2.04 TB/s"] == " ".join(hardware.sources["datasheet"].split())
+
+
+def test_a_law_of_another_type_is_called_by_its_name() -> None:
+    """The A100's matmuls were measured in bf16: what goes for fp16 is that law."""
+    explained = analyze("llava-1.5-7b", "a100-80gb").explain("gate_proj")
+
+    assert "by the law of bf16 matmuls (fitted; " in line_of(explained, "Attainable")
+
+
+def test_bytes_are_elements_times_their_width() -> None:
+    estimate = count("vicuna-7b", "w4a16kv8", visual_tokens=40)
+
+    assert line_of(estimate.explain("v_proj"), "Cache written").endswith(
+        "= 4,096 × 1 × 80 × 1 B = 328 kB"
+    )
+    assert line_of(estimate.explain("attention"), "Cache read").startswith("8,192 × batch × prompt")
+    assert line_of(estimate.explain("kv"), "KV cache").endswith("262,144 × 1 × 80 × 1 B = 21.0 MB")
+    assert line_of(estimate.explain("memory"), "  llm") == (
+        "6,476,005,376 × 0.519531 B + 131,072,000 × 2 B (embedding) + 131,072,000 × 2 B (lm_head) "
+        "+ 266,240 × 2 B (norms, biases) = 3.89 GB"
+    )
+    video = count("video-llava-7b").explain("memory")
+    assert line_of(video, "  vision").startswith("2 × (")
+
+
+def test_sums_are_those_of_the_estimate() -> None:
+    estimate = analyze("llava-1.5-7b", "h100", reducer="visionzip", visual_tokens=64)
+    figures = {
+        ("flops", "End to end"): estimate.end_to_end.flops,
+        ("time", "Roofline"): estimate.end_to_end.roofline_time_s,
+        ("time", "Attainable"): estimate.end_to_end.attainable_time_s,
+        ("memory", "Peak memory"): estimate.end_to_end.peak_memory_bytes,
+        ("memory", "Weights"): estimate.end_to_end.weight_bytes,
+        ("memory", "Peak activations"): estimate.end_to_end.peak_activation_bytes,
+        ("kv", "KV cache"): estimate.end_to_end.kv_cache_bytes,
+    }
+    for (subject, line), figure in figures.items():
+        result = line_of(estimate.explain(subject), line).split(" = ")[-1].split(",")[0]
+        assert figure is not None
+        np.testing.assert_allclose(value(result), float(figure), rtol=0.006, err_msg=line)
+
+
+def test_a_name_of_several_components_is_the_main_ones_unless_said() -> None:
+    estimate = count("llava-1.5-7b")
+
+    assert estimate.explain("q_proj").title.startswith("q_proj of the llm: ")
+    assert estimate.explain("vision.q_proj").title.startswith("q_proj of the vision: ")
+    assert estimate.explain("fc1").title.startswith("fc1 of the vision: ")
+
+
+def test_phases_and_layers_stand_apart() -> None:
+    estimate = analyze("llava-1.5-7b", "h100", reducer="fastv", stage="generate", output_tokens=4)
+    headings = [section.heading for section in estimate.explain("attention").sections]
+
+    assert headings == [
+        "Prefill, layers 0-1",
+        "Prefill, layers 2-31",
+        "First decode step, layers 0-1",
+        "First decode step, layers 2-31",
+    ]
+
+
+def test_a_convention_is_explained_by_its_own_formulas() -> None:
+    estimate = analyze("vicuna-7b", "v100", "int4", 40, accounting="llm-viewer")
+
+    assert line_of(estimate.explain("flops"), "  lm_head") == "131,072,000 × 1 = 131 MFLOP"
+    assert line_of(estimate.explain("memory"), "Weights") == "llm 3.24 GB"
+    assert "Attainable" not in str(estimate.explain("time"))
+    assert line_of(estimate.explain("q_proj"), "Matmul units").endswith("OP ÷ 62.0 TOP/s = 43.3 µs")
+
+
+def test_what_does_not_fit_is_said() -> None:
+    small = analyze("llava-1.5-13b", "t4").explain("memory")
+
+    assert line_of(small, "Device").endswith(": it does not fit")
+    assert line_of(analyze(lmm(), device()).explain("memory"), "Device").endswith(": it fits")
+
+
+def test_what_cannot_be_explained_is_one_line() -> None:
+    with pytest.raises(ScenarioError, match="one configuration"):
+        count("llava-1.5-7b", visual_tokens=[40, 80]).explain("flops")
+    with pytest.raises(UnknownNameError, match="unknown figure 'q_porj': did you mean q_proj"):
+        count("llava-1.5-7b").explain("q_porj")
+    with pytest.raises(UnknownNameError, match="unknown figure"):
+        count("llava-1.5-7b").explain("vision.gate_proj")
+    with pytest.raises(ScenarioError, match="nothing takes time on no device"):
+        count("llava-1.5-7b").explain("time")
+    with pytest.raises(ScenarioError, match="no KV cache"):
+        count("clip-vit-l-336").explain("kv")
+
+
+def test_it_prints_itself_in_eighty_columns() -> None:
+    explained = analyze("llava-1.5-7b", "a100-80gb", reducer="prumerge").explain("time")
+
+    assert repr(explained) == str(explained)
+    assert all(len(line) <= 80 for line in str(explained).splitlines())
+    assert str(explained).count("Sources\n") == 1
