@@ -33,18 +33,43 @@ class InputError(RooflineError, ValueError):
 
 
 class UnknownNameError(InputError):
-    """A name that the catalog does not hold; the message offers the nearest ones."""
+    """A name that the catalog does not hold; the message offers the nearest ones.
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+    known: names to choose from. aliases: what else is understood; offered where it is near, but
+    not listed.
+    """
+
+    MOST_NAMES = 20
+    LONGEST_NAME = 60
+
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        remedy: str = "",
+        aliases: Iterable[str] = (),
+    ) -> None:
         from difflib import get_close_matches
 
+        shown = self._cut(name)
         names = sorted(known)
-        near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+        near = get_close_matches(shown.lower(), sorted({*names, *aliases}), n=3, cutoff=0.5)
+        if near:
+            hint = f"did you mean {' or '.join(map(self._cut, near))}?"
+        else:
+            hint = f"known: {', '.join(map(self._cut, names[: self.MOST_NAMES]))}"
+            if (more := len(names) - self.MOST_NAMES) > 0:
+                hint += f" and {more} more"
         tail = f" ({remedy})" if remedy else ""
-        super().__init__(f"unknown {kind} {name!r}: {hint}{tail}")
+        super().__init__(f"unknown {kind} {shown!r}: {hint}{tail}")
         self.name = name
         self.nearest = near
+
+    @classmethod
+    def _cut(cls, name: str) -> str:
+        longest = cls.LONGEST_NAME
+        return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 class SpecError(InputError):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import floor, log10
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 KILO, MEGA, GIGA, TERA = 1e3, 1e6, 1e9, 1e12
 MIB, GIB = 2.0**20, 2.0**30
@@ -32,6 +33,26 @@ def significant(value: SupportsFloat, digits: int = 3) -> str:
     rounded = float(f"{number:.{digits - 1}e}")
     exponent = int(f"{rounded:e}".split("e")[1])
     return f"{rounded:.{max(digits - 1 - exponent, 0)}f}"
+
+
+def figures(named: Mapping[str, Any]) -> str:
+    """`flops=2.5e+09, bound=memory`: a line for who works in Python; ranges of arrays."""
+    return ", ".join(f"{name}={_figure(value)}" for name, value in named.items())
+
+
+def _figure(value: Any) -> str:
+    """One number, or the range of many."""
+    import numpy as np  # not needed by what a terminal shows first
+
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return f"{array.item():.4g}" if array.dtype.kind == "f" else str(array.item())
+    if not array.size:
+        return "none"
+    if array.dtype.kind != "f":
+        return "/".join(map(str, np.unique(array).tolist()))
+    known = array[~np.isnan(array)]
+    return f"{known.min():.4g}…{known.max():.4g}" if known.size else "nan"
 
 
 def percent(share: SupportsFloat, *, signed: bool = False) -> str:

@@ -36,7 +36,7 @@ INPUTS: dict[str, Any] = {
     "seed": 0,
 }
 MOMENT = Snapshot(
-    time_s=1.0,
+    taken_at_s=1.0,
     sm_clock_mhz=1755.0,
     max_sm_clock_mhz=1980.0,
     power_w=512.4,

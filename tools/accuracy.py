@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from measured import Array, MeasuredKernel, measured_kernels, measurements
+from measured import MeasuredKernel, measured_kernels, measurements
 
 from roofline import matmul_time
 from roofline.device.borrowed import borrowing_errors, laws_of
@@ -23,8 +23,9 @@ from roofline.device.laws import pointwise_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
-from roofline.device.roof import Number
+from roofline.device.roof import FloatOrArray
 from roofline.fitting import fit_attention, fit_matmul
+from roofline.model.polynomial import Array
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.tables import grid
@@ -133,13 +134,13 @@ def layer(folder: Path) -> Layer:
         for name in ("num_tokens", "num_tensor_parallel_workers")
     )
     hidden, inner = 4096, 11008
-    shapes: dict[str, tuple[Number, Number]] = {
+    shapes: dict[str, tuple[FloatOrArray, FloatOrArray]] = {
         "attn_pre_proj": (3 * hidden / ways, hidden),
         "attn_post_proj": (hidden, hidden / ways),
         "mlp_up_proj": (2 * inner / ways, hidden),
         "mlp_down_proj": (hidden, inner / ways),
     }
-    moved: dict[str, Number] = {  # elements read and written, of a token
+    moved: dict[str, FloatOrArray] = {  # elements read and written, of a token
         "input_layernorm": 2 * hidden,
         "post_attention_layernorm": 2 * hidden,
         "attn_rope": 4 * hidden / ways,

@@ -32,7 +32,7 @@ run in processes of their own as well, which are not measured; CUDA events, stre
 NVML's samples run on a GPU alone, where `tests/gpu` holds them."""
 
 
-class Share(NamedTuple):
+class CoveredShare(NamedTuple):
     """Of lines or branches: those taken, of all."""
 
     taken: int
@@ -55,7 +55,7 @@ def room_of(file: str) -> str:
     return file.split("/")[1].removesuffix(".py")
 
 
-def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[Share, Share]]:
+def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[CoveredShare, CoveredShare]]:
     """Room → lines and branches."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for name, found in files.items():
@@ -64,12 +64,12 @@ def shares(files: dict[str, dict[str, Any]]) -> dict[str, tuple[Share, Share]]:
         every_branch = branches + len(found.get("missing_branches", ()))
         counts = (lines, every_line, branches, every_branch)
         sums[room_of(name)] = [a + b for a, b in zip(sums[room_of(name)], counts, strict=True)]
-    return {room: (Share(*s[:2]), Share(*s[2:])) for room, s in sums.items()}
+    return {room: (CoveredShare(*s[:2]), CoveredShare(*s[2:])) for room, s in sums.items()}
 
 
 def gaps(files: dict[str, dict[str, Any]], rooms: list[str]) -> str:
     """Lines and branches of the rooms that no test took."""
-    told = []
+    rows = []
     for name, found in files.items():
         missing = set(found["missing_lines"])
         branches = [
@@ -78,19 +78,19 @@ def gaps(files: dict[str, dict[str, Any]], rooms: list[str]) -> str:
             if start not in missing
         ]
         if room_of(name) in rooms and (missing or branches):
-            told.append(f"{name}: {', '.join([*spans(sorted(missing)), *branches])}")
-    return "\n".join(told)
+            rows.append(f"{name}: {', '.join([*spans(sorted(missing)), *branches])}")
+    return "\n".join(rows)
 
 
 def spans(lines: list[int]) -> list[str]:
     """Consecutive lines put together."""
-    told: list[list[int]] = []
+    ranges: list[list[int]] = []
     for line in lines:
-        if told and line == told[-1][-1] + 1:
-            told[-1].append(line)
+        if ranges and line == ranges[-1][-1] + 1:
+            ranges[-1].append(line)
         else:
-            told.append([line])
-    return [str(s[0]) if len(s) == 1 else f"{s[0]}–{s[-1]}" for s in told]
+            ranges.append([line])
+    return [str(s[0]) if len(s) == 1 else f"{s[0]}–{s[-1]}" for s in ranges]
 
 
 def main() -> None:

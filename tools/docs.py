@@ -58,7 +58,8 @@ def generated() -> dict[Path, str]:
 def command_reference() -> str:
     """The `--help` of every command."""
     parts = ["# Command reference\n\nGenerated from the commands by `make docs`.\n"]
-    root = click.Context(cli, info_name="roofline", terminal_width=90)
+    # as `cli.main` makes it: -h and --help, in the commands below as well
+    root = click.Context(cli, info_name="roofline", terminal_width=90, **cli.context_settings)
     for name in ("", *cli.list_commands(root)):
         command = cli.get_command(root, name) if name else cli
         assert command is not None

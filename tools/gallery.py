@@ -35,7 +35,7 @@ LLAVA = "--model llava-1.5-7b --model llava-1.5-13b"
 SIX = "--hw v100 --hw rtx-4090 --hw l40s --hw a100-80gb --hw h200 --hw b200"
 EVERY_REDUCER = " ".join(f"--reducer {name}" for name in reducers.names())
 
-VISIBLE, DIRECT_BELOW = 0.25, 10
+VISIBLE, TOLERATED_PIXELS = 0.25, 10
 """Share of full brightness by which a pixel has to differ, and how many may."""
 
 
@@ -169,7 +169,7 @@ def looks_like(one: bytes, other: bytes) -> bool:
     if left.shape != right.shape:
         return False
     apart = np.abs(left - right).max(axis=-1) > VISIBLE
-    return int(apart.sum()) <= DIRECT_BELOW
+    return int(apart.sum()) <= TOLERATED_PIXELS
 
 
 def main() -> None:

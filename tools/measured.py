@@ -16,9 +16,9 @@ from roofline.device.laws.attention import AttentionLaw, attention_flops, attent
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.fitting.rows import FitError, of_one_source
 from roofline.fitting.tables import by_family, by_kernel, of_device, read_table
+from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 
-Array = NDArray[np.float64]
 FITTED_TABLES = ("attention_prefill.parquet", "gemm.parquet", "gemm_v100_t4.csv")
 ONE_IN = 4
 """One shape in so many is held out."""

@@ -159,8 +159,8 @@ def _nodes(
             children = value if isinstance(value, list) else [value]
             for i, child in enumerate(children):
                 if isinstance(child, ast.AST):
-                    place = (node, field, i if isinstance(value, list) else None)
-                    stack.append((child, place, anchor, deeper))
+                    child_slot = (node, field, i if isinstance(value, list) else None)
+                    stack.append((child, child_slot, anchor, deeper))
 
 
 def _left_alone(node: ast.AST, field: str) -> bool:

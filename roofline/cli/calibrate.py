@@ -37,7 +37,7 @@ def calibrate(
     """Measure this device's ceilings and kernels, and write them as a spec for --hw.
 
     Bandwidth in the cache and beyond it, matmuls from a single row to square ones, attention,
-    vector ops, launches, and what the framework takes beside them.
+    vector ops, launches, and what the host takes beside them.
     """
     from pathlib import Path
 

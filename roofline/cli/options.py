@@ -49,8 +49,8 @@ def check_stage(stage: str, output_tokens: Iterable[int | None]) -> None:
 
 
 def _help(axis: Axis) -> str:
-    said = axis.varied and axis.default  # a count of 0 is no more than its absence
-    return f"{axis.help} Default: {axis.default}." if said else axis.help
+    has_default = axis.varied and axis.default  # a count of 0 is no more than its absence
+    return f"{axis.help} Default: {axis.default}." if has_default else axis.help
 
 
 def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:

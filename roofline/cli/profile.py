@@ -41,7 +41,7 @@ from roofline.cli.options import check_stage, scenario_options
 )
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> None:
+def profile(output: str | None, force: bool, seconds: float, **options: Any) -> None:
     """Run a model on this machine and time its components, beside what the device could do.
 
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
@@ -49,7 +49,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     """
     from roofline.cli.output import check, write
 
-    check_stage(asked["stage"], [asked["output_tokens"]])
+    check_stage(options["stage"], [options["output_tokens"]])
     if output is not None:
         check(output, force=force)
     require("torch", "transformers")
@@ -58,7 +58,7 @@ def profile(output: str | None, force: bool, seconds: float, **asked: Any) -> No
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
 
-    request = Request.of(**asked, cap_s=seconds)
+    request = Request.of(**options, cap_s=seconds)
     with progress_bar(f"profile {request.spec.name}") as progress:
         record = measure(request, progress=progress)
     if output is not None:

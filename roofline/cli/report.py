@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from roofline.cli.options import scenario_options
-from roofline.engine.axes import AXES, Axis
+from roofline.engine.axes import ANSWER_TOKENS, AXES, Axis
 
 
 @click.command()
@@ -18,7 +18,7 @@ from roofline.engine.axes import AXES, Axis
         "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",
         "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "
         "are priced without.",
-        "output_tokens": "Lengths of the answers to look at. Default: 256.",
+        "output_tokens": f"Lengths of the answers to look at. Default: {ANSWER_TOKENS}.",
     },
 )
 @click.option(

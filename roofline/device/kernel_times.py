@@ -30,6 +30,7 @@ from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law, Origin
+from roofline.units import figures
 
 _Law = TypeVar("_Law", bound=Law)
 
@@ -52,6 +53,11 @@ class KernelTime(Struct, frozen=True, eq=False):
     """Where the law comes from: kernels `measured` on this machine, `fitted` from public
     measurements, or `typical` for the architecture."""
 
+    def __repr__(self) -> str:
+        """What is known of it; of arrays their ranges."""
+        known = {n: v for n in self.__struct_fields__ if (v := getattr(self, n)) is not None}
+        return f"KernelTime({figures(known)})"
+
 
 def matmul_time(
     hardware: str | Hardware, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "bf16"
@@ -60,8 +66,8 @@ def matmul_time(
 
     dtype: fp32, bf16, fp16, fp8, fp4 (nvfp4), w8a8 (int8), w8a16 or w4a16.
 
-    Raises UnknownNameError, UnsupportedModeError for a type that the device has no peak for,
-    ScenarioError for sizes that are not above zero and for other types.
+    Raises UnknownNameError, SpecError, UnsupportedModeError for a type that the device has no
+    peak for, ScenarioError for sizes that are not above zero and for other types.
     """
     device, kernel = load_hardware(hardware), OTHER_NAMES.get(dtype, dtype)
     if kernel not in MATMUL_KERNELS:
@@ -98,7 +104,7 @@ def attention_time(
     dtype: fp32, bf16, fp16 or fp8; with the name of a weight-only or int8 matmul kernel, attention
     is what goes with it, in 16 bit.
 
-    Raises UnknownNameError, UnsupportedModeError, ScenarioError.
+    Raises UnknownNameError, SpecError, UnsupportedModeError, ScenarioError.
     """
     device = load_hardware(hardware)
     if dtype not in ATTENTION_BYTES and OTHER_NAMES.get(dtype, dtype) in MATMUL_KERNELS:

@@ -13,17 +13,17 @@ from roofline.device.laws.host import HostLaw, host_seconds
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import ComponentPeaks
-from roofline.device.roof import Number, Roof
+from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.op import AttentionShape, MatmulShape
 from roofline.model.polynomial import Array, Point, Polynomial, all_equal
 from roofline.specs.kernel_laws import KernelLaws, Law
 from roofline.units import MICRO
 
-Seconds: TypeAlias = Callable[[Point], Array]
+TimeFormula: TypeAlias = Callable[[Point], Array]
 _Law = TypeVar("_Law")
 
-_ALIKE = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
+_SIMILAR_TYPES = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
 """Types that tensor cores take at one rate, and names of one kernel."""
 _WIDESPREAD = ("bf16", "fp16", "fp32")
 _MOST_KNOWN = 4096
@@ -56,7 +56,7 @@ class LawChoice:
             return law
         return replace(law, origin=self.kernel_laws.origin)
 
-    def seconds(self, op: CountedOp) -> Seconds | None:
+    def seconds(self, op: CountedOp) -> TimeFormula | None:
         """Time of one occurrence of an op; None where no law goes for it.
 
         An op that several kernels do pays a launch for each: t = law(op) + (launches − 1) · launch.
@@ -72,7 +72,7 @@ class LawChoice:
         """What a kernel takes that does next to nothing."""
         return self.kernel_laws.of(PointwiseLaw)["default"].launch_us * MICRO
 
-    def _once(self, op: CountedOp) -> Seconds | None:
+    def _once(self, op: CountedOp) -> TimeFormula | None:
         """The same for an op of one kernel."""
         roof = Roof.under(self.peaks.hardware, self.peaks.flops_per_s(op.unit))
         if op.unit == "vector":
@@ -85,11 +85,11 @@ class LawChoice:
 
     @property
     def knows_host(self) -> bool:
-        """Whether what the framework takes beside the kernels was measured, or is none."""
+        """Whether what the host takes beside the kernels was measured, or is none."""
         return self.serial or bool(self.kernel_laws.of(HostLaw))
 
     def host_seconds(self, point: Point) -> Array:
-        """What the framework takes beside the kernels, over the whole stage."""
+        """What the host takes beside the kernels, over the whole stage."""
         hosts = self.kernel_laws.of(HostLaw)
         seconds: Array = np.zeros(())
         phases = {op.phase for op in self.counts.ops}
@@ -99,25 +99,25 @@ class LawChoice:
                 seconds = seconds + runs * host_seconds(law, self.counts.layers)
         return seconds
 
-    def _vector(self, op: CountedOp, roof: Roof) -> Seconds:
+    def _vector(self, op: CountedOp, roof: Roof) -> TimeFormula:
         law = self._vector_law(op)
         traffic, flops = op.traffic, op.amounts.flops + op.amounts.vector_flops
         return lambda point: pointwise_seconds(
             law, roof, traffic_bytes=point(traffic), flops=point(flops)
         )
 
-    def _matmul(self, op: CountedOp, shape: MatmulShape, roof: Roof) -> Seconds:
+    def _matmul(self, op: CountedOp, shape: MatmulShape, roof: Roof) -> TimeFormula:
         law = self._matmul_law(op)
         m, k, n = map(Polynomial.of, (shape.rows, shape.in_features, shape.out_features))
         weights = op.amounts.weight_read_bytes
         arguments = (m, n, k, weights, op.traffic - weights)
 
-        def seconds(numbers: Sequence[Number]) -> Array:
+        def seconds(numbers: Sequence[FloatOrArray]) -> Array:
             m, n, k, weight_bytes, activation_bytes = numbers
             bytes_moved = {"weight_bytes": weight_bytes, "activation_bytes": activation_bytes}
             return matmul_seconds(law, roof, m, n, k, **bytes_moved)
 
-        def remembered(point: Point) -> Array:
+        def memoized(point: Point) -> Array:
             numbers = [np.asarray(point(argument)) for argument in arguments]
             if not all(map(all_equal, numbers)):
                 return seconds(numbers)
@@ -130,9 +130,9 @@ class LawChoice:
                 known = self._known[key] = float(seconds(one))
             return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
 
-        return remembered
+        return memoized
 
-    def _attention(self, op: CountedOp, shape: AttentionShape, roof: Roof) -> Seconds:
+    def _attention(self, op: CountedOp, shape: AttentionShape, roof: Roof) -> TimeFormula:
         law = self._attention_law()
         batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
         traffic = op.traffic
@@ -164,5 +164,5 @@ class LawChoice:
 
 def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
     """The law of a data type, else that of the likest: efficiencies are shares of its own peak."""
-    names = (data_type, *_ALIKE.get(data_type, ()), *_WIDESPREAD)
+    names = (data_type, *_SIMILAR_TYPES.get(data_type, ()), *_WIDESPREAD)
     return next((laws[name] for name in names if name in laws), next(iter(laws.values())))

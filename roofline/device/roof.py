@@ -6,14 +6,13 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from roofline.errors import UnsupportedModeError
+from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 from roofline.units import MIB, TERA
 
-Array: TypeAlias = NDArray[np.float64]
-Number: TypeAlias = float | Array
+FloatOrArray: TypeAlias = float | Array
 
 
 class Roof(msgspec.Struct, frozen=True):
@@ -47,7 +46,7 @@ class Roof(msgspec.Struct, frozen=True):
             cache_bytes=cache.value * MIB if cache else 0.0,
         )
 
-    def seconds(self, flops: Number, traffic_bytes: Number) -> Array:
+    def seconds(self, flops: FloatOrArray, traffic_bytes: FloatOrArray) -> Array:
         """The bound: the slower of computing and DRAM traffic, each at its peak."""
         return np.maximum(
             np.asarray(flops, dtype=np.float64) / self.flops_per_s,

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from roofline.engine.result import Quantities, Totals
 from roofline.engine.scenario import plain
 from roofline.model.polynomial import Array
+from roofline.units import figures
 
 
 class Saving(Struct, frozen=True, eq=False):
     """How many times less a component, or all of them, need than in the unreduced prompt."""
 
-    flops: Array
-    memory_access_bytes: Array
-    peak_memory_bytes: Array
+    flops_saving: Array
+    memory_access_saving: Array
+    peak_memory_saving: Array
     roofline_speedup: Array | None
     """Ratio of roofline times; None of counts on no device."""
     attainable_speedup: Array | None
@@ -42,6 +43,17 @@ class Saving(Struct, frozen=True, eq=False):
         }
         return Saving(**picked)
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Names of what is looked at first: of what is known."""
+        times = ("speedup", "roofline_speedup", "tie")
+        known = (name for name in times if getattr(self, name) is not None)
+        return (*known, "flops_saving", "peak_memory_saving")
+
+    def __repr__(self) -> str:
+        """What is looked at first."""
+        return f"Saving({figures({name: getattr(self, name) for name in self.headline})})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         names = ("speedup", *self.__struct_fields__)
@@ -51,7 +63,7 @@ class Saving(Struct, frozen=True, eq=False):
 class Comparison(Struct, frozen=True, eq=False, kw_only=True):
     """A prompt against the same with all visual tokens of its images, and without a reducer."""
 
-    visual_tokens: Array
+    full_visual_tokens: Array
     """Of the unreduced prompt."""
     full_components: Mapping[str, Quantities]
     """What that one needs."""
@@ -59,8 +71,8 @@ class Comparison(Struct, frozen=True, eq=False, kw_only=True):
     components: Mapping[str, Saving]
     end_to_end: Saving
     reducer_share: Array | None
-    """Share of the time saved that the reducer itself takes, by the headline's times; infinite
-    where nothing is saved, None without a reducer or a device."""
+    """Share of the time saved that the reducer itself takes, by the headline's times; NaN where
+    nothing is saved, None without a reducer or a device."""
 
     @property
     def speedup(self) -> Array | None:
@@ -78,16 +90,26 @@ class Comparison(Struct, frozen=True, eq=False, kw_only=True):
         return self.end_to_end.tie
 
     @property
-    def fits(self) -> NDArray[np.bool_] | None:
+    def full_fits(self) -> NDArray[np.bool_] | None:
         """Whether the unreduced prompt fits the device's memory; None on no device."""
         whole = self.full_end_to_end
         return whole.fits if isinstance(whole, Totals) else None
 
+    def __repr__(self) -> str:
+        """What is compared with, and a line for each component and all together."""
+        first = {name: getattr(self, name) for name in ("full_visual_tokens", "full_fits")}
+        if self.reducer_share is not None:
+            first["reducer_share"] = self.reducer_share
+        lines = [f"Comparison({figures(first)})"]
+        for name, part in {**self.components, "end_to_end": self.end_to_end}.items():
+            lines.append(f"  {name}: {figures({key: getattr(part, key) for key in part.headline})}")
+        return "\n".join(lines)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers."""
         return {
-            "visual_tokens": plain(self.visual_tokens),
-            "fits": plain(self.fits),
+            "full_visual_tokens": plain(self.full_visual_tokens),
+            "full_fits": plain(self.full_fits),
             "speedup": plain(self.speedup),
             "roofline_speedup": plain(self.roofline_speedup),
             "tie": plain(self.tie),
@@ -106,7 +128,7 @@ Parts = tuple[Mapping[str, Quantities], Quantities]
 def compare(visual_tokens: Array, full: Parts, reduced: Parts) -> Comparison:
     """Hold a prompt against the unreduced one of `visual_tokens`."""
     return Comparison(
-        visual_tokens=visual_tokens,
+        full_visual_tokens=visual_tokens,
         full_components=full[0],
         full_end_to_end=full[1],
         components={
@@ -158,11 +180,14 @@ def tied(one: Totals, other: Totals) -> NDArray[np.bool_] | None:
 def reducer_share(
     full: Quantities, components: Mapping[str, Quantities], whole: Quantities
 ) -> Array | None:
-    """Reducer's time / (full time − (reduced time − reducer's time)), end to end."""
+    """Reducer's time / (full time − (reduced time − reducer's time)), end to end.
+
+    NaN where nothing would be saved if it took none; None without a reducer or a device.
+    """
     own = components.get("reducer")
     if not (isinstance(own, Totals) and isinstance(whole, Totals) and isinstance(full, Totals)):
         return None
     own_s = np.asarray(own.predicted_time_s)
     saved_s = full.predicted_time_s - (whole.predicted_time_s - own_s)
-    share: Array = np.full(np.shape(saved_s), np.inf)
+    share: Array = np.full(np.shape(saved_s), np.nan)
     return np.divide(own_s, saved_s, out=share, where=saved_s > 0)[()]

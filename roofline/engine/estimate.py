@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from roofline.device.resources import RESOURCES
 from roofline.engine.axes import AXES
 from roofline.engine.compare import Comparison, compare
 from roofline.engine.layout import all_visual_tokens
@@ -51,7 +52,10 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Count a scenario. Raises ScenarioError, and UnsupportedModeError of one with hardware."""
+        """Count a scenario, of one with hardware as well as without.
+
+        Raises UnknownNameError, SpecError, ScenarioError: for what the model refers to, too.
+        """
         run = Run(replace(scenario, hardware=None))
         parts, whole = run.counted()
         return cls(**run.facts, components=parts, end_to_end=whole)
@@ -110,12 +114,11 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
 
     def __repr__(self) -> str:
         """What was asked, and a line for each component and all together."""
-        asked = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
+        inputs = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
         parts = {**self.components, "end_to_end": self.end_to_end}
-        lines = [f"{type(self).__name__}({_short(asked)})"]
+        lines = [f"{type(self).__name__}({_short(inputs)})"]
         for name, part in parts.items():
-            figures = ", ".join(f"{key}={_figure(getattr(part, key))}" for key in part.headline)
-            lines.append(f"  {name}: {figures}")
+            lines.append(f"  {name}: {part.headline_text}")
         return "\n".join(lines)
 
     def explain(self, subject: str) -> Explanation:
@@ -145,15 +148,21 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         return pd.concat(frames, ignore_index=True)
 
     def ops_frame(self) -> pd.DataFrame:
-        """`ops` as a frame; with axes, a row for each op and configuration, axes as columns."""
+        """`ops` as a frame; with axes, a row for each op and configuration, axes as columns.
+
+        Columns are the fields of an op; of its times at resources `tensor_time_s` and the like.
+        """
         import pandas as pd
 
         frames = []
         for op in self.ops:
-            names = [n for n in op.to_dict() if n != "resource_times_s"]
-            columns = {name: self._flat(getattr(op, name)) for name in names}
+            columns = {name: self._flat(value) for name, value in op.columns().items()}
             frames.append(pd.DataFrame({**(self._axes() if self.shape else {}), **columns}))
         frame = pd.concat(frames, ignore_index=True)
+        known = [f"{resource.name}_time_s" for resource in RESOURCES]
+        times = [name for name in known if name in frame]
+        frame[times] = frame[times].fillna(0.0)  # at resources that an op does not need
+        frame = frame[[*(name for name in frame if name not in times), *times]]
         return frame.astype({"count": int, "launches": int})
 
     def _axes(self) -> dict[str, Any]:
@@ -197,7 +206,10 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
 
     @classmethod
     def of(cls, scenario: Scenario) -> Self:
-        """Price a scenario that has hardware. Raises ScenarioError, UnsupportedModeError."""
+        """Price a scenario that has hardware.
+
+        Raises as `Counts.of`, ScenarioError without hardware, and UnsupportedModeError.
+        """
         if scenario.hardware is None:
             raise ScenarioError("give hardware, or count on no device: `roofline.count`")
         run = Run(scenario)
@@ -208,6 +220,11 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
     def llm(self) -> Totals:
         """The LLM's. Raises InputError for a model without one."""
         return self._of(self.components, "llm")
+
+    def answered(self, output_tokens: ArrayLike) -> Self:
+        """The same prompt, and an answer of so many tokens. Raises ScenarioError without an LLM."""
+        generated = replace(self.scenario, stage="generate")
+        return self.of(generated.with_counts(output_tokens=output_tokens))
 
     @cached_property
     def ops(self) -> Sequence[OpTotals]:
@@ -229,15 +246,3 @@ _LONGEST = 160
 
 def _short(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _figure(value: Any) -> str:
-    """One number, or the range of many."""
-    array = np.asarray(value)
-    if array.ndim == 0:
-        return f"{array.item():.4g}" if array.dtype.kind == "f" else str(array.item())
-    if not array.size:
-        return "none"
-    if array.dtype.kind != "f":
-        return "/".join(np.unique(array).tolist())
-    return f"{array.min():.4g}…{array.max():.4g}"

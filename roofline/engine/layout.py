@@ -42,7 +42,7 @@ from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, Visio
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
-_REMEMBERED = 64
+_MEMO_SIZE = 64
 """Components that are not laid out again."""
 
 
@@ -153,7 +153,7 @@ class Layout(Struct, frozen=True):
 # reducer's own work.
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MEMO_SIZE)
 def _vision(
     encoder: VisionEncoder,
     groups: tuple[LayerGroup, ...],
@@ -172,7 +172,7 @@ def _vision(
     )
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MEMO_SIZE)
 def _connector(
     connector: MlpConnector, rows: Number, in_features: int, out_features: int, seen: bool
 ) -> Component:
@@ -181,7 +181,7 @@ def _connector(
     return Component("connector", {"prefill": blocks} if seen else {}, loaded=blocks)
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MEMO_SIZE)
 def _llm(
     llm: LanguageModel, groups: tuple[LayerGroup, ...], attention: AttentionKind, stage: Stage
 ) -> Component:

@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.device.law_choice import LawChoice, Seconds
+from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
@@ -43,7 +43,7 @@ class KernelGroup(Struct, frozen=True):
     count: int
     roofs: tuple[tuple[Polynomial, ...], ...]
     """Seconds at each resource, by what they are bound by: the slowest counts."""
-    attainable: Seconds | None
+    attainable: TimeFormula | None
     """What the device's law says instead; None where it has none."""
     error: float
     """What nine in ten kernels are off it at most, as a share of it."""
@@ -128,7 +128,7 @@ class PricePlan:
             law.p90_error_percent / 100 if law else 0.0,
         )
 
-    def _attainable(self, op: CountedOp) -> Seconds | None:
+    def _attainable(self, op: CountedOp) -> TimeFormula | None:
         """What the device's laws say of one occurrence; None for a device without any.
 
         They know of DRAM and of units that compute: what waits for something else takes at least

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from roofline.device.resources import BOUNDS, Bound
 from roofline.engine.scenario import plain
 from roofline.model.polynomial import Array
+from roofline.units import figures
 
 
 class Quantities(Struct, frozen=True, eq=False, kw_only=True):
@@ -55,6 +56,15 @@ class Quantities(Struct, frozen=True, eq=False, kw_only=True):
         """Names of what is looked at first."""
         return ("flops", "memory_access_bytes", "peak_memory_bytes")
 
+    @property
+    def headline_text(self) -> str:
+        """Those, on one line; of arrays their ranges."""
+        return figures({name: getattr(self, name) for name in self.headline})
+
+    def __repr__(self) -> str:
+        """What is looked at first."""
+        return f"{type(self).__name__}({self.headline_text})"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, or nested lists where the scenario has axes."""
         return {name: plain(getattr(self, name)) for name in self.shown}
@@ -70,12 +80,12 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     attainable_time_s: Array | None
     """Σ over kernels of what the device's laws say; None for a device without laws.
 
-    On a CPU, which issues what it computes, with the framework's own time.
+    On a CPU, which issues what it computes, host time included.
     """
     attainable_error_s: Array | None
     """Σ over kernels of what nine in ten are off their law's time at most, all to one side."""
     host_time_s: Array | None
-    """What the framework takes to issue the kernels, where another processor does; None where
+    """What the host takes to issue the kernels, where another processor does; None where
     nobody measured it.
     """
     device_memory_bytes: float
@@ -134,13 +144,12 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, or nested lists where the scenario has axes."""
-        figures = super().to_dict()
-        return figures | {"bound": _bound_of_what_runs(self.roofline_time_s, self.bound)}
+        return super().to_dict() | {"bound": _bound_of_what_runs(self.roofline_time_s, self.bound)}
 
 
-def _bound_of_what_runs(time_s: Array, bound: NDArray[np.str_]) -> Any:
+def _bound_of_what_runs(roofline_time_s: Array, bound: NDArray[np.str_]) -> Any:
     """As plain words; None where nothing runs."""
-    runs = np.asarray(time_s) > 0
+    runs = np.asarray(roofline_time_s) > 0
     words = np.where(runs, np.asarray(bound, dtype=object), np.full(runs.shape, None))
     return plain(words)
 
@@ -195,6 +204,21 @@ class OpQuantities(Struct, frozen=True, eq=False, kw_only=True):
         """What tells it from all others of an estimate."""
         return self.component, self.phase, self.name, self.layers
 
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """Names of what is looked at first."""
+        return ("count", "flops", "memory_access_bytes")
+
+    def __repr__(self) -> str:
+        """Which op, and what is looked at first."""
+        shown = figures({name: getattr(self, name) for name in self.headline})
+        return f"{type(self).__name__}({' '.join(filter(None, self.key))}: {shown})"
+
+    def columns(self) -> dict[str, Any]:
+        """By name, as in a table: fields, and what follows from them."""
+        names = (*self.__struct_fields__, "memory_access_bytes", "arithmetic_intensity")
+        return {name: getattr(self, name) for name in names}
+
     def to_dict(self) -> dict[str, Any]:
         """Fields, and what follows from them."""
         names = (*self.__struct_fields__, "memory_access_bytes", "arithmetic_intensity")
@@ -213,6 +237,17 @@ class OpTotals(OpQuantities, frozen=True, eq=False, kw_only=True):
     """Whether the law was measured, fitted or is typical; None without one."""
     bound: NDArray[np.str_]
     """compute, memory, …: what it waits for; in the JSON null if it does not run."""
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        attainable = () if self.attainable_time_s is None else ("attainable_time_s",)
+        return (*super().headline, "roofline_time_s", *attainable, "bound")
+
+    def columns(self) -> dict[str, Any]:
+        """Likewise; `tensor_time_s` and the like of its resources."""
+        found = super().columns()
+        times: dict[str, Array] = found.pop("resource_times_s")
+        return found | {f"{name}_time_s": time for name, time in times.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Fields, and what follows from them."""

@@ -130,7 +130,7 @@ class Run:
         if hardware is None:
             return [CountPlan(each) for each in counts]
         laws = laws_of(hardware) if self.accounting.has_laws else None
-        plan = _remembered_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
+        plan = _memoized_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
         return [plan(hardware, laws, c, scenario.quant, layout.derived) for c in counts]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
@@ -189,7 +189,7 @@ def _plan(
     return PricePlan(counts, peaks, choice, derived)
 
 
-_remembered_plan = lru_cache(maxsize=64)(_plan)
+_memoized_plan = lru_cache(maxsize=64)(_plan)
 """For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
 
 
@@ -389,11 +389,11 @@ def _scattered(
             return {n: placed(value.get(n, none), known.get(n)) for n in {**known, **value}}
         if not isinstance(value, np.ndarray | np.generic):
             return value
-        places = np.zeros(prod(shape), dtype=_WORD if value.dtype.kind == "U" else value.dtype)
+        scattered = np.zeros(prod(shape), dtype=_WORD if value.dtype.kind == "U" else value.dtype)
         if before is not None:
-            places[:] = np.ravel(before)
-        places[where] = value
-        return places.reshape(shape)
+            scattered[:] = np.ravel(before)
+        scattered[where] = value
+        return scattered.reshape(shape)
 
     changes = {
         name: placed(getattr(row, name), None if known is None else getattr(known, name))

@@ -79,7 +79,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         """Read the specs that are named, and check.
 
         Raises UnknownNameError, SpecError; ScenarioError for counts that are not whole, too small
-        or large, or do not broadcast, and for what does not go together.
+        or large, or do not broadcast, and for what does not go together; TypeError for a keyword
+        that is no axis.
         """
         for name, value, known in (
             ("stage", stage, STAGES),
@@ -130,7 +131,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         return np.broadcast_shapes(*(array.shape for array in self.counts.values()))
 
     def with_counts(self, **counts: ArrayLike) -> Scenario:
-        """The same with other counts. Raises ScenarioError."""
+        """The same with other counts, by axis. Raises ScenarioError for values that are none."""
         checked = {name: cast(Array, checked_count(name, value)) for name, value in counts.items()}
         return replace(self, counts={**self.counts, **checked})
 

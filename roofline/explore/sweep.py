@@ -46,7 +46,8 @@ def stream(
     """The same combinations in the same order, flattened, `chunk` at a time: memory is bounded.
 
     Each estimate's figures are 1-d; `estimate.scenario.counts` has the axes' values beside them.
-    Raises as `analyze` does, and ScenarioError for a chunk that is not positive.
+    Raises, when the first is asked for, as `analyze` does, and ScenarioError for a chunk that is
+    not positive.
     """
     if chunk < 1:
         raise ScenarioError(f"`chunk` must be 1 or more, and is {chunk}")

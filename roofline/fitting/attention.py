@@ -18,7 +18,7 @@ from roofline.device.laws.attention import (
     correction_basis,
     physical_seconds,
 )
-from roofline.device.roof import Array, Roof
+from roofline.device.roof import Roof
 from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.numbers import bound, free
@@ -32,6 +32,7 @@ from roofline.fitting.rows import (
     rounded,
 )
 from roofline.fitting.tables import by_kernel
+from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 
 GPU = AttentionLaw(

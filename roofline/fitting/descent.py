@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from roofline.device.roof import Array
+from roofline.model.polynomial import Array
 
 NOISE = 0.04
 """Spread of measured times, relative: sources agree no better."""
@@ -29,7 +29,7 @@ _LEAST_GAIN = 2e-5
 _State = TypeVar("_State")
 
 
-class Model(Protocol, Generic[_State]):
+class FitModel(Protocol, Generic[_State]):
     """A law with its numbers as a vector in which any value is allowed."""
 
     start: Array
@@ -47,7 +47,7 @@ class Model(Protocol, Generic[_State]):
 
 
 def descend(
-    model: Model[_State], measured: Array, start: Array | None = None, steps: int = MOST_STEPS
+    model: FitModel[_State], measured: Array, start: Array | None = None, steps: int = MOST_STEPS
 ) -> tuple[Array, float]:
     """The numbers that fit log times `measured` best, and their loss. Deterministic."""
     x = np.array(model.start if start is None else start, dtype=np.float64)
@@ -91,7 +91,7 @@ def _relative(logarithm: Array) -> tuple[Array, Array]:
     return derivative - 1 + derivative * np.maximum(logarithm - _EXCESS, 0.0), derivative
 
 
-def numeric_jacobian(model: Model[_State], x: Array, state: _State, count: int) -> Array:
+def numeric_jacobian(model: FitModel[_State], x: Array, state: _State, count: int) -> Array:
     """Forward differences by the first `count` numbers."""
     at = model.logarithm(x, state)
     slopes = np.empty((at.size, count))

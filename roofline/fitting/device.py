@@ -13,7 +13,7 @@ from roofline.fitting.rows import FitError, of_one_source
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Origin
 
-Progress = Callable[[str], None]
+StepReporter = Callable[[str], None]
 
 
 def fit_device(
@@ -23,7 +23,7 @@ def fit_device(
     source: str,
     date: str,
     origin: Origin = "fitted",
-    progress: Progress = lambda doing: None,
+    progress: StepReporter = lambda doing: None,
 ) -> KernelLaws:
     """The laws of a device, one for each kernel that was measured.
 
@@ -56,7 +56,7 @@ def fit_device(
 
 
 @contextmanager
-def _naming(what: str, progress: Progress) -> Iterator[None]:
+def _naming(what: str, progress: StepReporter) -> Iterator[None]:
     """Announce what is fitted next, and name it in an error, too."""
     progress(what)
     try:

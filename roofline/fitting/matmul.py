@@ -20,7 +20,7 @@ from roofline.device.laws.matmul import (
     kernel_seconds,
     matmul_seconds,
 )
-from roofline.device.roof import Array, Roof
+from roofline.device.roof import Roof
 from roofline.fitting.descent import WIDTH, descend
 from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.initial_guesses import CPU, starts
@@ -35,6 +35,7 @@ from roofline.fitting.rows import (
     rounded,
 )
 from roofline.fitting.tables import by_kernel
+from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 
 _TRIAL_ROWS = 2000

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
-from roofline.device.roof import Array, Roof
+from roofline.device.roof import Roof
 from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter, Laws
 from roofline.fitting.rows import (
@@ -22,6 +22,7 @@ from roofline.fitting.rows import (
     of_one_source,
     rounded,
 )
+from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 from roofline.units import GIGA, MIB, MICRO
 

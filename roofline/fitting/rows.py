@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from roofline.device.roof import Array, Roof
+from roofline.device.roof import Roof
 from roofline.errors import InputError
+from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Law
 from roofline.units import MILLI
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from roofline.model.op import Op, Role
+from roofline.model.op import Op, WeightRole
 from roofline.model.polynomial import Number, Polynomial, total
 
 
@@ -48,7 +48,7 @@ class Block(Struct, frozen=True):
 class Parameters(Struct, frozen=True):
     """Elements that are resident: of weight matrices by their role, and of vectors."""
 
-    matrices: Mapping[Role, float]
+    matrices: Mapping[WeightRole, float]
     vectors: float
     """Biases, norm weights, position embeddings."""
 
@@ -59,7 +59,7 @@ class Parameters(Struct, frozen=True):
 
 def parameters(blocks: Sequence[Block]) -> Parameters:
     """Count what the blocks' ops hold, those of idle blocks included."""
-    matrices: dict[Role, float] = {}
+    matrices: dict[WeightRole, float] = {}
     vectors = 0.0
     for block in blocks:
         for op in block.ops:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roofline.model.op import AttentionShape, Kind, MatmulShape, Op, Unit
+from roofline.model.op import AttentionShape, MatmulShape, Op, OpKind, Unit
 from roofline.model.polynomial import Polynomial, total
 from roofline.specs.hardware import DataType
 from roofline.specs.quantization import Quantization
@@ -42,7 +42,7 @@ class CountedOp(Struct, frozen=True):
     """
 
     name: str
-    kind: Kind
+    kind: OpKind
     unit: Unit
     phase: Phase
     count: int

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from roofline.model.polynomial import Number
 
-Kind = Literal[
+OpKind = Literal[
     "embedding",
     "linear",
     "attention",
@@ -26,7 +26,7 @@ Kind = Literal[
 ]
 Unit = Literal["matmul", "attention", "vector"]
 """Whose peak bounds the op: linear layers and attention may compute in different types."""
-Role = Literal["linear", "embedding", "lm_head"]
+WeightRole = Literal["linear", "embedding", "lm_head"]
 """What a weight matrix is for; quantization modes treat the three differently."""
 
 
@@ -82,7 +82,7 @@ class Op(Struct, frozen=True):
     """
 
     name: str
-    kind: Kind
+    kind: OpKind
     unit: Unit
     reads: Mapping[str, Number]
     writes: Mapping[str, Number]
@@ -90,7 +90,7 @@ class Op(Struct, frozen=True):
     vector_flops: Number = 0.0
     weights: Number = 0.0
     """Elements of weight matrices read."""
-    role: Role = "linear"
+    role: WeightRole = "linear"
     resident_weights: float | None = None
     """Elements of those matrices in memory, where they are not what is read: a table of which rows
     are looked up, or a matrix that another op holds."""

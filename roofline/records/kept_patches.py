@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["outlier", "strongest", "sampled", "kept"]
+PatchKind = Literal["outlier", "strongest", "sampled", "kept"]
 """Why a patch is kept: its attention is above the fence; it is among a number of patches of most
 attention; it is one of a grid over the picture; or for a reason of the method's own."""
 
@@ -21,7 +21,7 @@ class Kept:
     reducer: str
     of: int
     """N."""
-    patches: Mapping[Kind, NDArray[np.int64]]
+    patches: Mapping[PatchKind, NDArray[np.int64]]
     """Patches that tokens are or grew from."""
     others: Mapping[str, int] = field(default_factory=dict)
     """Tokens that belong to no single patch: what they are, and how many."""

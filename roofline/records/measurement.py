@@ -21,7 +21,7 @@ from roofline.records.statistics import Summary, summarize
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 
-FORMAT = 1
+FORMAT = 2
 _MARK = "roofline_record"
 WHOLE = "whole"
 """Name of the span that covers a run from its beginning to its end, without marks in between."""
@@ -31,7 +31,7 @@ Facts = dict[str, str | int | float | bool | None]
 
 
 class RecordError(InputError):
-    """A file that is no record, is damaged, or was written by a newer version."""
+    """A file that is no record, is damaged, or was written by another version."""
 
 
 class TimedSpan(Struct, frozen=True, kw_only=True, dict=True):
@@ -103,8 +103,10 @@ class Achieved(Struct, frozen=True):
     kind: str
     count: int
     kernels: int
-    time_s: float | None
+    measured_time_s: float | None
+    """Of its kernels on the device, all occurrences together."""
     host_time_s: float | None
+    """Of the host inside the op's own calls, measured as well."""
     roofline_time_s: float | None
     flops_per_s: float | None = None
     bytes_per_s: float | None = None
@@ -115,7 +117,7 @@ class Achieved(Struct, frozen=True):
 class Snapshot(Struct, frozen=True, kw_only=True):
     """The device at one moment; None is what could not be read."""
 
-    time_s: float
+    taken_at_s: float
     """By the clock of the telemetry: only differences count."""
     sm_clock_mhz: float | None = None
     memory_clock_mhz: float | None = None
@@ -147,7 +149,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
 
 
 RUN = ("mode", "attention", "checkpoint", "image", "device", "seed")
-"""What a run has been told beside its scenario; `checkpoint` is None for random weights, `image`
+"""What is set of a run beside its scenario; `checkpoint` is None for random weights, `image`
 None for noise, `attention` the implementation in transformers."""
 
 
@@ -158,7 +160,7 @@ def priced_attention(kernels: str) -> str:
     return "eager" if kernels == "eager" else "flash"
 
 
-_ASKED: dict[str, tuple[type, ...]] = {
+_INPUT_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys((axis.name for axis in AXES if axis.name != "accounting"), (str,)),
     **dict.fromkeys(RUN, (str,)),
     **dict.fromkeys((*(axis.name for axis in COUNTS), "seed"), (int,)),
@@ -208,9 +210,9 @@ class Record(Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if WHOLE not in self.spans:
             raise RecordError(f"`spans` lacks `{WHOLE}`")
-        if lacking := [name for name in _ASKED if name not in self.inputs]:
+        if lacking := [name for name in _INPUT_TYPES if name not in self.inputs]:
             raise RecordError(f"`inputs` lacks {', '.join(lacking)}")
-        for name, types in _ASKED.items():
+        for name, types in _INPUT_TYPES.items():
             if type(self.inputs[name]) not in types:
                 words = " or ".join(_WORDS[known] for known in types)
                 raise RecordError(f"`inputs.{name}` is {words}, not {self.inputs[name]!r}")
@@ -250,8 +252,13 @@ def load_record(file: str | Path) -> Record:
         raise RecordError(f"{file} is no record: give a file that `roofline profile -o` wrote")
     if version > FORMAT:
         raise RecordError(
-            f"{file} was written by a newer roofline (record format {version}, this one reads up "
-            f"to {FORMAT}): upgrade roofline"
+            f"{file} was written by a newer roofline (record format {version}, this one reads "
+            f"{FORMAT}): upgrade roofline"
+        )
+    if version < FORMAT:
+        raise RecordError(
+            f"{file} was written by an older roofline (record format {version}, this one reads "
+            f"{FORMAT}): measure again"
         )
     try:
         return msgspec.convert(document, Record)

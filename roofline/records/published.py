@@ -33,7 +33,7 @@ class Benchmark(Spec, frozen=True):
         return self.full_marks / 100
 
 
-class Row(Spec, frozen=True):
+class PublishedRow(Spec, frozen=True):
     """One row of a table, digits as printed."""
 
     method: str
@@ -64,7 +64,7 @@ class PublishedTable(Spec, frozen=True):
 
     number: PositiveInt
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[PublishedRow, ...]
 
 
 class PublishedAccuracy(Spec, frozen=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 FORMAT = 1
 COMPONENTS = ("vision", "reducer", "connector", "llm", "decode", "whole")
 """What cells are about, in the order in which it runs."""
-_DERIVED = ("measured_s", "median_s", "error", "roofline_error", "noise")
+_DERIVED = ("measured_time_s", "median_time_s", "error", "roofline_error", "noise")
 
 
 class Count(Struct, frozen=True, kw_only=True):
@@ -50,28 +50,28 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     samples_s: list[float]
 
     @property
-    def measured_s(self) -> float:
+    def measured_time_s(self) -> float:
         """The fastest sample: whatever else a machine does only ever adds time."""
         return min(self.samples_s)
 
     @property
-    def median_s(self) -> float:
+    def median_time_s(self) -> float:
         return float(np.median(self.samples_s))
 
     @property
     def noise(self) -> float:
         """How far the median is above the fastest, as a share of it."""
-        return self.median_s / self.measured_s - 1
+        return self.median_time_s / self.measured_time_s - 1
 
     @property
     def error(self) -> float:
         """Predicted / measured − 1: negative where the prediction is too fast."""
-        return self.attainable_time_s / self.measured_s - 1
+        return self.attainable_time_s / self.measured_time_s - 1
 
     @property
     def roofline_error(self) -> float:
         """The same for the bound."""
-        return self.roofline_time_s / self.measured_s - 1
+        return self.roofline_time_s / self.measured_time_s - 1
 
 
 def by_component(cells: Iterable[TimedCell]) -> dict[str, list[TimedCell]]:

@@ -53,14 +53,14 @@ class Code(Struct, frozen=True):
     text: str
 
 
-Block: TypeAlias = Heading | Paragraph | Bullets | Table | Picture | Code
+DocumentBlock: TypeAlias = Heading | Paragraph | Bullets | Table | Picture | Code
 
 
 class Document(Struct, frozen=True):
     """A title and what stands below it."""
 
     title: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[DocumentBlock, ...]
 
 
 def table(
@@ -80,7 +80,7 @@ def markdown(document: Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown(block: Block) -> str:
+def _markdown(block: DocumentBlock) -> str:
     match block:
         case Heading():
             return f"{'#' * block.level} {_escaped(block.text)}"

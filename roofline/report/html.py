@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from html import escape
 
 from roofline.report.document import (
-    Block,
     Bullets,
     Code,
     Document,
+    DocumentBlock,
     Heading,
     Paragraph,
     Picture,
@@ -118,7 +118,7 @@ def _style(width_in: float) -> str:
 
 
 def _html(
-    block: Block, place: int, figures: Mapping[str, bytes], narrow: Mapping[str, bytes]
+    block: DocumentBlock, place: int, figures: Mapping[str, bytes], narrow: Mapping[str, bytes]
 ) -> str:
     match block:
         case Heading():

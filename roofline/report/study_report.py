@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from roofline.engine.estimate import Estimate
 from roofline.explore.study import Study
 from roofline.records import published as accuracy
-from roofline.report.charts import ReportChart, Section, report_charts
+from roofline.report.charts import ReportChart, ReportSection, report_charts
 from roofline.report.document import (
-    Block,
     Bullets,
     Code,
     Document,
+    DocumentBlock,
     Heading,
     Paragraph,
     Picture,
@@ -23,7 +23,7 @@ from roofline.report.html import NARROW_IN, html
 from roofline.report.plots import DOUBLE_IN, draw, render
 from roofline.report.text import study_tables as tables
 from roofline.report.text.record import facts
-from roofline.report.text.study_answers import answer, fronts_by_place
+from roofline.report.text.study_answers import answer, fronts_by_target
 from roofline.report.text.study_glance import glance
 
 _FORMATS = ("png", "svg")
@@ -55,7 +55,7 @@ def render_study(
     known = report_charts() if charts is None else charts
     drawn: dict[str, bytes] = {}
     narrow: dict[str, bytes] = {}
-    pictures: dict[Section, list[Picture]] = {}
+    pictures: dict[ReportSection, list[Picture]] = {}
     for name, kind in known.items():
         if not kind.applies(study):
             continue
@@ -83,25 +83,25 @@ def to_document(
     study: Study,
     command: str,
     version: str,
-    pictures: Mapping[Section, Sequence[Picture]],
+    pictures: Mapping[ReportSection, Sequence[Picture]],
 ) -> Document:
     """The report's text: the answer, tables and figures, inputs and sources."""
-    before: dict[Section, Iterable[Block]] = {
-        Section.ANSWER: (*glance(study), *answer(study)),
-        Section.COSTS: (*tables.costs(study), *tables.parts(study)),
-        Section.BOUNDS: tables.limits(study),
-        Section.MEMORY: tables.memory(study),
-        Section.ANSWERS: tables.answers(study),
-        Section.MEASURED: tables.measurements(study.records),
-        Section.ACCURACY: _choices(study),
-        Section.INPUTS: _inputs(study, command, version),
+    before: dict[ReportSection, Iterable[DocumentBlock]] = {
+        ReportSection.ANSWER: (*glance(study), *answer(study)),
+        ReportSection.COSTS: (*tables.costs(study), *tables.parts(study)),
+        ReportSection.BOUNDS: tables.limits(study),
+        ReportSection.MEMORY: tables.memory(study),
+        ReportSection.ANSWERS: tables.answers(study),
+        ReportSection.MEASURED: tables.measurements(study.records),
+        ReportSection.ACCURACY: _choices(study),
+        ReportSection.INPUTS: _inputs(study, command, version),
     }
-    behind: dict[Section, Iterable[Block]] = {
-        Section.MEASURED: _details(study),
-        Section.ACCURACY: _scores(study),
+    behind: dict[ReportSection, Iterable[DocumentBlock]] = {
+        ReportSection.MEASURED: _details(study),
+        ReportSection.ACCURACY: _scores(study),
     }
-    blocks: list[Block] = []
-    for section in Section:
+    blocks: list[DocumentBlock] = []
+    for section in ReportSection:
         content = [
             *before.get(section, ()),
             *pictures.get(section, ()),
@@ -117,14 +117,14 @@ def _title(study: Study) -> str:
     return f"{', '.join(study.models)} on {', '.join(study.hardware)}: {', '.join(quants)}"
 
 
-def _details(study: Study) -> Iterator[Block]:
+def _details(study: Study) -> Iterator[DocumentBlock]:
     """What else each record says."""
     for one in study.records:
         yield Heading(one.name, level=3)
         yield Bullets(tuple((f"{label}.", text) for label, text in facts(one.record)))
 
 
-def _choices(study: Study) -> Iterator[Block]:
+def _choices(study: Study) -> Iterator[DocumentBlock]:
     """What to take on each device."""
     if not study.fronts:
         return
@@ -143,19 +143,19 @@ def _choices(study: Study) -> Iterator[Block]:
             f"{', '.join(quantized)} nobody published."
         )
     agreed: dict[tuple[Table, ...], list[str]] = {}
-    for place, group in fronts_by_place(study).items():
-        agreed.setdefault(tables.choices(group), []).append(place)
-    for choices, places in agreed.items():
-        yield Heading("; ".join(places), level=3)
+    for target, group in fronts_by_target(study).items():
+        agreed.setdefault(tables.choices(group), []).append(target)
+    for choices, targets in agreed.items():
+        yield Heading("; ".join(targets), level=3)
         yield from choices
 
 
-def _scores(study: Study) -> Iterator[Block]:
+def _scores(study: Study) -> Iterator[DocumentBlock]:
     """All scores once, with the costs of the first device; what there is to say of them."""
     if not study.fronts:
         return
     yield Heading("All scores", level=3)
-    for front in next(iter(fronts_by_place(study).values())):
+    for front in next(iter(fronts_by_target(study).values())):
         yield from tables.candidates(front)
     notes = {
         f"{c.score.method}, {c.score.llm}": note
@@ -168,7 +168,7 @@ def _scores(study: Study) -> Iterator[Block]:
     yield from tables.left_out()
 
 
-def _inputs(study: Study, command: str, version: str) -> Iterator[Block]:
+def _inputs(study: Study, command: str, version: str) -> Iterator[DocumentBlock]:
     """All that it takes to have the same again."""
     yield Code(command)
     given = {key: _listed(value) for key, value in study.inputs.items()}
@@ -197,10 +197,12 @@ def _device(estimate: Estimate) -> str:
 def _sources(estimate: Estimate) -> str:
     """Of the device's figures, and whose measurements expected times rest on."""
     hardware = estimate.scenario.hardware
-    told = [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
+    figure_sources = (
+        [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
+    )
     if (laws := estimate.device["kernel_laws"]) is not None:
-        told.append(
+        figure_sources.append(
             f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
             f"{laws['date']})"
         )
-    return "; ".join(told)
+    return "; ".join(figure_sources)

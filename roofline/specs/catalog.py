@@ -244,7 +244,7 @@ def _find(folder: Folder, name: str) -> Path:
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
     usual = _shipped(folder) / f"{wanted}.yaml"
-    if usual.stem == wanted and usual.is_file() and not _user_folders():
+    if usual.stem == wanted and _is_there(usual) and not _user_folders():
         return usual
     for files in _files_by_root(folder):
         for file in files:
@@ -254,18 +254,26 @@ def _find(folder: Folder, name: str) -> Path:
             text = file.read_text(encoding="utf-8", errors="replace").lower()
             if wanted in text and wanted in _names(file):
                 return file
-    known = {known for file in _files(folder) for known in _readable_names(file)}
+    named = [names for file in _files(folder) if (names := _readable_names(file))]
     raise UnknownNameError(
         "hardware" if folder == "hardware" else "model",
         name,
-        known,
+        {first for first, *_ in named},
         f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
+        aliases={alias for _, *others in named for alias in others},
     )
 
 
 def _is_file(name: str) -> bool:
     """Whether a user means a file, by its ending."""
     return name.endswith((".yaml", ".yml"))
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name too long for a file
+        return False
 
 
 def _readable_names(file: Path) -> list[str]:

@@ -90,7 +90,7 @@ MODES: Registry[Quantization] = Registry("quantization mode")
 def register_quantization(mode: Quantization) -> Quantization:
     """Make a mode known by its name, before any other of that name; returns it.
 
-    Raises ValueError if a mode of that name has been registered already.
+    One that was registered by that name earlier gives way.
     """
     return MODES.register(mode.name.lower(), mode)
 

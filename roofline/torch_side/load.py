@@ -57,14 +57,14 @@ def load_model(
         known = ", ".join(ATTENTION_KERNELS.values())
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
     family = families.find(spec.architecture)
-    place = place_of(device)
-    quantize = _quantizer(quant, place)
-    number = _dtype(dtype, quant, place)
+    torch_device = checked_device(device)
+    quantize = _quantizer(quant, torch_device)
+    number = _dtype(dtype, quant, torch_device)
     try:
         if checkpoint is None:
-            built = _random(family, spec, number, place, attention, seed)
+            built = _random(family, spec, number, torch_device, attention, seed)
         else:
-            built = _pretrained(family, spec, checkpoint, number, attention).to(place)
+            built = _pretrained(family, spec, checkpoint, number, attention).to(torch_device)
     except ImportError as error:  # of an attention kernel
         raise UnsupportedModeError(f"{_first_line(error)} Use sdpa or eager attention.") from None
     if quantize is not None:
@@ -172,30 +172,30 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def place_of(device: str | torch.device) -> torch.device:
+def checked_device(device: str | torch.device) -> torch.device:
     """A device that is there. Raises UnsupportedModeError."""
     try:
-        place = torch.device(device)
+        torch_device = torch.device(device)
     except RuntimeError:
         raise UnsupportedModeError(
             f"unknown device {device!r}: cpu, cuda, cuda:N, mps or xpu"
         ) from None
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise UnsupportedModeError(f"there is no {place} here: use device cpu")
-    return place
+    if torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count():
+        raise UnsupportedModeError(f"there is no {torch_device} here: use device cpu")
+    return torch_device
 
 
 def _dtype(dtype: str | torch.dtype | None, quant: str | None, device: torch.device) -> torch.dtype:
     """What weights are stored in. Raises UnsupportedModeError for one unknown or contradicted."""
     if isinstance(dtype, str) and dtype not in DTYPES:
         raise UnsupportedModeError(f"unknown dtype {dtype!r}: choose one of {', '.join(DTYPES)}")
-    asked = DTYPES[dtype] if isinstance(dtype, str) else dtype
+    requested = DTYPES[dtype] if isinstance(dtype, str) else dtype
     if quant is None:
-        return asked or (torch.float32 if device.type == "cpu" else torch.float16)
+        return requested or (torch.float32 if device.type == "cpu" else torch.float16)
     implied = DTYPES.get(load_quantization(quant).name)
-    if asked and implied and asked != implied:
+    if requested and implied and requested != implied:
         raise UnsupportedModeError(f"quant {quant} and dtype {dtype} contradict each other")
-    return asked or implied or torch.bfloat16
+    return requested or implied or torch.bfloat16
 
 
 def _quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module], None] | None:

@@ -137,9 +137,9 @@ def test_csv_has_a_header_and_the_figures_of_the_json(call: Cli) -> None:
         **document["inputs"],
         **{f"end_to_end_{name}": value for name, value in document["end_to_end"].items()},
         **{f"llm_{name}": value for name, value in document["components"]["llm"].items()},
-        "flops_saving": document["comparison"]["end_to_end"]["flops"],
+        "flops_saving": document["comparison"]["end_to_end"]["flops_saving"],
         **{n: document["comparison"][n] for n in ("speedup", "roofline_speedup", "tie")},
-        "unreduced_fits": document["comparison"]["fits"],
+        "full_fits": document["comparison"]["full_fits"],
     }
     assert row == {name: "" if value is None else str(value) for name, value in expected.items()}
     assert float(row["llm_flops"]) == vicuna_7b_flops(80)
@@ -239,8 +239,8 @@ def test_several_configurations_in_csv_are_rows(call: Cli) -> None:
 
 def test_what_cannot_be_is_left_out_of_the_table_and_said_once(call: Cli) -> None:
     """A V100 has no fp8 units: the H100's rows are there all the same."""
-    asked = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
-    code, out, err = call(*asked, "--visual-tokens", "40,144", "--format", "csv")
+    command = ["analyze", "--model", "vicuna-7b", "--hw", "v100,h100", "--quant", "fp8,fp16"]
+    code, out, err = call(*command, "--visual-tokens", "40,144", "--format", "csv")
 
     rows = [(row["hardware"], row["quant"]) for row in csv.DictReader(io.StringIO(out))]
     assert code == 0
@@ -289,7 +289,7 @@ def test_without_a_device_there_are_counts_alone(call: Cli) -> None:
     figures = document["components"]["llm"]
     assert figures.items() <= priced["components"]["llm"].items()
     assert figures["flops"] == vicuna_7b_flops(80)
-    assert document["comparison"]["components"]["llm"]["flops"] == pytest.approx(
+    assert document["comparison"]["components"]["llm"]["flops_saving"] == pytest.approx(
         vicuna_7b_flops(616) / vicuna_7b_flops(80), rel=1e-15
     )
     assert [float(row["llm_flops"]) for row in rows] == [vicuna_7b_flops(616)]

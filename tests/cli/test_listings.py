@@ -24,7 +24,8 @@ def test_a_list_has_a_line_for_each_and_fits_80_columns(folder: str, run: Cli) -
 
 
 def test_the_list_of_devices_shows_dense_peaks(call: Cli) -> None:
-    rows = {line.split()[0]: line.split() for line in call("hardware").out.splitlines() if line}
+    table, *_ = call("hardware").out.split("\n\n")
+    rows = {line.split()[0]: line.split() for line in table.splitlines()}
     columns = rows["Hardware"]
 
     v100, h100 = (dict(zip(columns, rows[n], strict=True)) for n in ("v100", "h100-sxm"))
@@ -40,6 +41,15 @@ def test_the_list_of_devices_shows_dense_peaks(call: Cli) -> None:
         "int4": "-",
     }
     assert (h100["bf16"], h100["int8"]) == ("989", "1979")
+
+
+def test_the_list_of_devices_shows_their_other_names(call: Cli) -> None:
+    _, _, others = call("hardware").out.split("\n\n")
+
+    words = " ".join(others.split())
+    for file in FILES["hardware"]:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        assert f"{data['name']} {', '.join(data['aliases'])}" in words
 
 
 @pytest.mark.parametrize("file", FILES["hardware"], ids=lambda file: file.stem)

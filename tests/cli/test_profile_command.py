@@ -47,8 +47,10 @@ def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
 def test_without_a_file_the_record_is_only_shown(
     call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[request.Request] = []
-    monkeypatch.setattr(runtime, "profile", lambda given, **_: (asked.append(given), record())[1])
+    requests: list[request.Request] = []
+    monkeypatch.setattr(
+        runtime, "profile", lambda given, **_: (requests.append(given), record())[1]
+    )
     code, out, err = call(
         *[*TINY, "--stage", "generate", "--output-tokens", "3", "--batch", "2", "--hw", "h200"],
         *["--quant", "bf16", "--seconds", "2.5", "--attention", "eager", "--per-op"],
@@ -57,16 +59,16 @@ def test_without_a_file_the_record_is_only_shown(
     assert (code, err) == (0, "")
     assert out.startswith("llava-1.5-7b with prumerge, prefill, on NVIDIA H200\n")
     assert not list(tmp_path.iterdir())
-    assert asked == [
+    assert requests == [
         request.Request(
-            scenario=asked[0].scenario,
+            scenario=requests[0].scenario,
             device="cpu",
             cap_s=2.5,
             attention="eager",
             per_op=True,
         )
     ]
-    assert asked[0].scenario.inputs == {
+    assert requests[0].scenario.inputs == {
         "model": "llava-tiny",
         "hardware": "h200",
         "quant": "bf16",
@@ -84,11 +86,13 @@ def test_without_a_file_the_record_is_only_shown(
 def test_no_reducer_is_a_run_without_one(
     call: Cli, record: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[request.Request] = []
-    monkeypatch.setattr(runtime, "profile", lambda given, **_: (asked.append(given), record())[1])
+    requests: list[request.Request] = []
+    monkeypatch.setattr(
+        runtime, "profile", lambda given, **_: (requests.append(given), record())[1]
+    )
 
     assert call(*TINY, "--reducer", "none").code == 0
-    assert [given.scenario.reducer for given in asked] == [None]
+    assert [given.scenario.reducer for given in requests] == [None]
 
 
 def test_an_interrupted_run_is_kept_and_ends_as_one(

@@ -18,7 +18,7 @@ from roofline.records.measurement import Record
 
 Cli = Callable[..., Any]
 
-ASKED = ("report", "--model", "llava-1.5-7b", "--hw", "h200", "--visual-tokens", "40")
+ARGUMENTS = ("report", "--model", "llava-1.5-7b", "--hw", "h200", "--visual-tokens", "40")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -26,7 +26,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_report_is_written_with_its_figures(call: Cli, tmp_path: Path) -> None:
-    done = call(*ASKED, "-o", "reports/mine")
+    done = call(*ARGUMENTS, "-o", "reports/mine")
     files = contents(tmp_path / "reports" / "mine")
     text = files["report.md"].decode()
 
@@ -43,7 +43,7 @@ def test_a_report_is_written_with_its_figures(call: Cli, tmp_path: Path) -> None
 def test_the_command_in_a_report_writes_the_same_bytes_again(
     call: Cli, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    call(*ASKED, "--quant", "int4", "--accuracy", "--batch", "2", "-o", "first", "--force")
+    call(*ARGUMENTS, "--quant", "int4", "--accuracy", "--batch", "2", "-o", "first", "--force")
     first = contents(tmp_path / "first")
     command = re.search(r"```sh\n(.+)\n```", first["report.md"].decode())
     assert command is not None
@@ -51,7 +51,15 @@ def test_the_command_in_a_report_writes_the_same_bytes_again(
     assert program == "roofline"
     *words, flag, folder = words
     assert (flag, folder) == ("-o", "FOLDER")
-    assert words == [*ASKED[:5], "--quant", "int4", *ASKED[5:], "--batch", "2", "--accuracy"]
+    assert words == [
+        *ARGUMENTS[:5],
+        "--quant",
+        "int4",
+        *ARGUMENTS[5:],
+        "--batch",
+        "2",
+        "--accuracy",
+    ]
 
     subprocess.run(
         [sys.executable, "-m", "roofline", *words, "-o", "second"],
@@ -83,7 +91,7 @@ def test_what_is_not_named_is_as_in_the_records(
         (tmp_path / f"{name}.json").write_bytes(replace(run, inputs=inputs).to_json())
     both = ("report", "--record", "one.json", "--record", "two.json")
 
-    def told(*words: str) -> list[str]:
+    def inputs_of(*words: str) -> list[str]:
         assert call(*both, *words, "-o", "out", "--force").code == 0
         text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
         keys = ("Quant", "Visual tokens", "Text tokens", "Batch")
@@ -92,10 +100,10 @@ def test_what_is_not_named_is_as_in_the_records(
             for key in keys
         ]
 
-    assert told() == ["int8", "36", "50", "2"]
-    assert told("--text-tokens", "60", "--quant", "fp16") == ["fp16", "36", "60", "2"]
+    assert inputs_of() == ["int8", "36", "50", "2"]
+    assert inputs_of("--text-tokens", "60", "--quant", "fp16") == ["fp16", "36", "60", "2"]
     (tmp_path / "two.json").write_bytes(replace(run, inputs=inputs | {"batch": 4}).to_json())
-    assert told("--batch", "4") == ["int8", "36", "50", "4"]
+    assert inputs_of("--batch", "4") == ["int8", "36", "50", "4"]
     before = contents(tmp_path / "out")
     done = call(*both, "-o", "out", "--force")
     assert done.err == "roofline: error: the records have 2 and 4 as --batch: name one\n"
@@ -174,49 +182,49 @@ def test_figures_are_as_wide_as_a_paper_asks(call: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "cannot read run.json: No such file or directory"),
         (b'{"roofline_record": 1, "crea', "is no valid JSON"),
         (b'{"totals": {}}', "is no record: give a file that `roofline profile -o` wrote"),
         (b'{"roofline_record": 99}', "written by a newer roofline"),
-        (b'{"roofline_record": 1}', "is a damaged record"),
+        (b'{"roofline_record": 2}', "is a damaged record"),
     ],
 )
 def test_an_unreadable_record_is_one_line(
-    content: bytes | None, said: str, call: Cli, tmp_path: Path
+    content: bytes | None, message: str, call: Cli, tmp_path: Path
 ) -> None:
     if content is not None:
         (tmp_path / "run.json").write_bytes(content)
-    done = call(*ASKED, "--record", "run.json", "-o", "out")
+    done = call(*ARGUMENTS, "--record", "run.json", "-o", "out")
 
     assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("-o", "out"), "nothing to report on: give at least one model and one device"),
         (("--model", "llava-1.5-7b", "-o", "out"), "nothing to report on"),
         (("--model", "vicuna-7b", "--hw", "h200", "--accuracy", "-o", "out"), "no accuracy"),
         (("--model", "llava-1.5-7b", "--hw", "h2000", "-o", "out"), "did you mean h200"),
-        ((*ASKED[1:], "--reducer", "prumrge", "-o", "out"), "did you mean prumerge"),
-        ((*ASKED[1:], "--output-tokens", "0", "-o", "out"), "output tokens"),
-        (ASKED[1:], "Missing option '-o'"),
-        ((*ASKED[1:], "-o", ""), "the folder has no name"),
-        ((*ASKED[1:], "--text-tokens", "-1", "-o", "out"), "text tokens"),
+        ((*ARGUMENTS[1:], "--reducer", "prumrge", "-o", "out"), "did you mean prumerge"),
+        ((*ARGUMENTS[1:], "--output-tokens", "0", "-o", "out"), "output tokens"),
+        (ARGUMENTS[1:], "Missing option '-o'"),
+        ((*ARGUMENTS[1:], "-o", ""), "the folder has no name"),
+        ((*ARGUMENTS[1:], "--text-tokens", "-1", "-o", "out"), "text tokens"),
     ],
 )
 def test_an_empty_or_odd_selection_is_one_line(
-    words: tuple[str, ...], said: str, call: Cli, tmp_path: Path
+    words: tuple[str, ...], message: str, call: Cli, tmp_path: Path
 ) -> None:
     done = call("report", *words)
 
     assert (done.code, done.out) == (2, "")
-    assert said in done.err
+    assert message in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -227,7 +235,7 @@ def test_a_folder_with_other_files_is_left_alone(call: Cli, tmp_path: Path) -> N
     (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
     (folder / "report.md").write_text("mine", encoding="utf-8")
     before = contents(folder)
-    done = call(*ASKED, "-o", "out")
+    done = call(*ARGUMENTS, "-o", "out")
 
     assert done.code == 2
     assert done.err == (
@@ -258,7 +266,7 @@ def test_figures_of_a_report_before_do_not_stay(call: Cli, tmp_path: Path) -> No
 
 def test_a_file_is_no_folder(call: Cli, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", encoding="utf-8")
-    done = call(*ASKED, "-o", "out", "--force")
+    done = call(*ARGUMENTS, "-o", "out", "--force")
 
     assert (done.code, done.err) == (2, "roofline: error: out is a file: name a folder\n")
     assert (tmp_path / "out").read_text(encoding="utf-8") == "mine"
@@ -268,7 +276,7 @@ def test_a_file_is_no_folder(call: Cli, tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_line(call: Cli, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
-        done = call(*ASKED, "-o", "out")
+        done = call(*ARGUMENTS, "-o", "out")
     finally:
         tmp_path.chmod(0o700)
 

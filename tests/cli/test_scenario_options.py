@@ -113,18 +113,18 @@ def test_every_axis_reaches_the_analysis(axis: Axis, call: Cli) -> None:
     code, out, err = call("analyze", *words, "--stage", "generate", "--format", "json")
 
     assert (code, err) == (0, "")
-    said = [document["inputs"][axis.name] for document in json.loads(out)]
-    assert said == [None if value == "none" else value for value in two(axis)]
+    help_text = [document["inputs"][axis.name] for document in json.loads(out)]
+    assert help_text == [None if value == "none" else value for value in two(axis)]
 
 
 @every_varied_axis
 def test_every_axis_reaches_the_study(
     axis: Axis, call: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[str, Any] = {}
+    collected: dict[str, Any] = {}
 
     def study(**given: Any) -> None:
-        asked.update(given)
+        collected.update(given)
         raise InputError("enough")
 
     monkeypatch.setattr("roofline.explore.study.study", study)
@@ -132,9 +132,9 @@ def test_every_axis_reaches_the_study(
     code, out, err = call("report", axis.option, first, axis.option, second, "-o", "out")
 
     assert (code, out, err) == (2, "", "roofline: error: enough\n")
-    assert asked.pop(axis.name) == two(axis)
+    assert collected.pop(axis.name) == two(axis)
     others = {other.name for other in VARIED if other is not axis}
-    assert {name for name, values in asked.items() if name in others and values == ()} == others
+    assert {name for name, values in collected.items() if name in others and values == ()} == others
 
 
 @every_varied_axis
@@ -214,9 +214,9 @@ def test_all_axes_are_options_unless_a_command_leaves_them_out() -> None:
     for name, option in options.items():
         assert isinstance(option, click.Option)
         assert option.opts == [BY_NAME[name].option]
-        said = option.help or ""
-        assert said.count("Default:") + (option.show_default is True) <= 1
-        assert said.startswith("Own words." if name == "batch" else BY_NAME[name].help)
+        help_text = option.help or ""
+        assert help_text.count("Default:") + (option.show_default is True) <= 1
+        assert help_text.startswith("Own words." if name == "batch" else BY_NAME[name].help)
 
 
 @pytest.mark.parametrize("name", cli.list_commands(click.Context(cli)))

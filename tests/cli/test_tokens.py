@@ -73,9 +73,9 @@ def test_a_checkpoint_by_default_shows_prumerge_and_its_plus(
 
 def test_all_reducers_of_a_picture_side_by_side(call: Cli, checkpoint: Path) -> None:
     names = [name for name in reducers.names() if reducers.find(name).site != "llm"]
-    asked = [word for name in names for word in ("--reducer", name)]
+    options = [word for name in names for word in ("--reducer", name)]
     code, out, _ = call(
-        *TINY, *asked, "--checkpoint", checkpoint, "--visual-tokens", "12", "-o", "tokens.pdf"
+        *TINY, *options, "--checkpoint", checkpoint, "--visual-tokens", "12", "-o", "tokens.pdf"
     )
 
     assert code == 0

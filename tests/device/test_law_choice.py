@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
 from roofline.device.law_choice import LawChoice, for_type
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
-from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
+from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import component_peaks
 from roofline.device.roof import Roof
@@ -31,26 +32,16 @@ FIT: dict[str, Any] = {"rows": 1, "median_error_percent": 0.0, "p90_error_percen
 MICRO = 1e-6
 
 
+TOY = toy_laws("bf16", tile=64, vector_gb_per_s=900.0)
+ATTENTION: AttentionLaw = TOY.of(AttentionLaw)["bf16"]
+
+
 def matmul_law(launch_us: float) -> MatmulLaw:
-    tile = Tile(rows=64, columns=64, efficiency=0.5)
-    return MatmulLaw(**FIT, launch_us=launch_us, tiles=(tile,), bandwidth_fraction=0.5)
+    return replace(TOY.of(MatmulLaw)["bf16"], launch_us=launch_us)
 
 
-ATTENTION = AttentionLaw(
-    **FIT,
-    launch_us=3.0,
-    block_us=1.0,
-    efficiency=0.4,
-    head_dim_power=0.5,
-    longest_share=0.0,
-    fill_keys=0.0,
-    bandwidth_fraction=0.5,
-)
-LAWS = KernelLaws(
-    origin="measured",
-    source="test",
-    date="2026-01-01",
-    conditions="made up",
+LAWS = replace(
+    TOY,
     families={
         "matmul": {"bf16": matmul_law(2.0), "w4a16": matmul_law(5.0)},
         "attention": {"bf16": ATTENTION},
@@ -69,8 +60,7 @@ LAWS = KernelLaws(
 
 
 def device(laws: KernelLaws | None = LAWS, **changes: Any) -> Hardware:
-    spec = load_hardware("a100")
-    return replace(spec, kernel_laws=laws, sources={**spec.sources, "test": "made up"}, **changes)
+    return lawful("a100", laws, **changes) if laws else replace(bare("a100"), **changes)
 
 
 def estimate(hardware: Hardware | None = None, quant: str = "bf16", **options: Any) -> Estimate:

@@ -19,7 +19,7 @@ from roofline.explore.study import study
 from roofline.model.architectures import AttentionKind
 
 # Restated: what a user can say, with option and default. A new axis belongs here as well.
-SAID = {
+EXPECTED = {
     "model": ("--model", None),
     "hardware": ("--hw", None),
     "quant": ("--quant", "fp16"),
@@ -38,16 +38,16 @@ LAYERS = {"vision_layers", "llm_layers"}
 
 def options(command: click.Command) -> dict[str, tuple[str, Any]]:
     """Flags by the names of their values."""
-    return {str(one.name): one.opts[-1] for one in command.params if one.name in SAID}
+    return {str(one.name): one.opts[-1] for one in command.params if one.name in EXPECTED}
 
 
 def test_the_table() -> None:
-    assert {axis.name: (axis.option, axis.default) for axis in AXES} == SAID
-    assert list(BY_NAME) == list(SAID)
+    assert {axis.name: (axis.option, axis.default) for axis in AXES} == EXPECTED
+    assert list(BY_NAME) == list(EXPECTED)
     assert {axis.name for axis in COUNTS} == {
         *("visual_tokens", "text_tokens", "batch", "output_tokens")
     }
-    assert {axis.name for axis in VARIED} == set(SAID) - {"stage", "attention", "accounting"}
+    assert {axis.name for axis in VARIED} == set(EXPECTED) - {"stage", "attention", "accounting"}
     for axis in AXES:
         assert axis.title
         assert axis.help.endswith(".")
@@ -68,7 +68,7 @@ def test_keywords_in_python(function: Any, first: tuple[str, ...]) -> None:
     typed = set(get_type_hints(Axes))
 
     assert named == [*first, "visual_tokens", "axes"]
-    assert typed - LAYERS == set(SAID) - {"model", "hardware", "quant", "visual_tokens"}
+    assert typed - LAYERS == set(EXPECTED) - {"model", "hardware", "quant", "visual_tokens"}
     assert typed >= LAYERS
 
 
@@ -76,13 +76,13 @@ def test_keywords_of_a_scenario_and_their_defaults() -> None:
     parameters = inspect.signature(Scenario.of).parameters
     counts = {axis.name for axis in COUNTS}
 
-    assert set(parameters) - {"counts"} == (set(SAID) - counts) | LAYERS
-    for name in set(parameters) & set(SAID) - {"model"}:
-        assert parameters[name].default == SAID[name][1], name
+    assert set(parameters) - {"counts"} == (set(EXPECTED) - counts) | LAYERS
+    for name in set(parameters) & set(EXPECTED) - {"model"}:
+        assert parameters[name].default == EXPECTED[name][1], name
 
 
 def test_options_of_the_commands() -> None:
-    flags = {name: flag for name, (flag, _) in SAID.items()}
+    flags = {name: flag for name, (flag, _) in EXPECTED.items()}
 
     assert options(analyze_command) == flags
     without = {name: flags[name] for name in flags if name not in ("attention", "accounting")}
@@ -93,7 +93,7 @@ def test_options_of_the_commands() -> None:
 
 def test_keys_of_the_json_and_columns_of_the_frames() -> None:
     estimate = roofline.analyze("llava-1.5-7b", "v100", visual_tokens=[40, 144])
-    names = list(SAID)
+    names = list(EXPECTED)
 
     assert list(estimate.inputs) == list(estimate.to_dict()["inputs"]) == names
     assert list(estimate.to_frame().columns)[: len(names) + 1] == [*names, "component"]
@@ -104,7 +104,7 @@ def test_keys_of_the_json_and_columns_of_the_frames() -> None:
 def test_inputs_of_a_study() -> None:
     found = study(model="llava-1.5-7b", hardware="h200")
 
-    assert set(found.inputs) == set(SAID) - {"stage", "accounting"}
+    assert set(found.inputs) == set(EXPECTED) - {"stage", "accounting"}
     assert set(found.deployments[0].inputs) == {axis.name for axis in VARIED} - {
         *("visual_tokens", "reducer", "output_tokens")
     }

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 import pytest
+import toy
+from made_up import device, figure, peaks
 
 from roofline import analyze
-from roofline.specs.hardware import Hardware, MatmulPeaks
-from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
-from roofline.specs.sourced import Peak, Sourced
+from roofline.specs.models import Lmm
 
 Part = Literal["vision", "reducer", "connector", "llm"]
 BATCH, VISUAL = 2, 4
@@ -28,7 +28,7 @@ def whole(estimate: Any) -> Any:
     return estimate.end_to_end
 
 
-def time_s(totals: Any) -> float:
+def bound_s(totals: Any) -> float:
     return float(totals.roofline_time_s)
 
 
@@ -205,62 +205,26 @@ def figures(totals: Any) -> dict[str, float]:
         "peak_activation_bytes",
         "peak_memory_bytes",
     )
-    return {name: float(getattr(totals, name)) for name in names} | {"time_s": time_s(totals)}
+    return {name: float(getattr(totals, name)) for name in names} | {"time_s": bound_s(totals)}
 
 
-def sourced(value: float) -> Sourced:
-    return Sourced(value=value, source="test")
-
-
-def peak(flops: float) -> Peak:
-    return Peak(value=flops / 1e12, source="test")
-
-
-DEVICE = Hardware(
-    name="component-device",
-    title="Made up",
-    vendor="none",
-    architecture="none",
-    kind="gpu",
-    memory_capacity_gib=sourced(1),
-    memory_bandwidth_gb_per_s=sourced(BYTES_PER_S / 1e9),
-    matmul_peaks=MatmulPeaks(fp16_tflops=peak(FP16), int8_tops=peak(INT8), int4_tops=peak(INT4)),
-    vector_peak_fp32_tflops=sourced(VECTOR / 1e12),
-    sources={"test": "made up"},
+DEVICE = device(
+    memory_bandwidth_gb_per_s=figure(BYTES_PER_S / 1e9),
+    matmul_peaks=peaks(fp16_tflops=FP16 / 1e12, int8_tops=INT8 / 1e12, int4_tops=INT4 / 1e12),
+    vector_peak_fp32_tflops=figure(VECTOR / 1e12),
+    kernel_laws=None,
 )
 
 
 def lmm(**changes: Any) -> Lmm:
-    words = {"title": "Made up", "source": "test"}
-    vision = VisionEncoder(
-        name="component-vit",
-        hidden_size=12,
-        num_hidden_layers=3,
-        num_attention_heads=3,
-        intermediate_size=20,
-        image_size_px=12,
-        patch_size_px=4,
-        **words,
-    )
-    llm = LanguageModel(
-        name="component-llm",
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=1,
-        intermediate_size=16,
-        vocab_size=10,
-        **words,
-    )
-    connector = MlpConnector(name="component-connector", **words)
-    return Lmm(
-        name="component-lmm", vision=vision, connector=connector, llm=llm, **words, **changes
-    )
+    """A tower of width 12 with 3 heads of 4 beside the toy LLM; its last block but one counts."""
+    vision = toy.tower(hidden_size=12, num_attention_heads=3, intermediate_size=20)
+    return toy.lmm(**({"vision": vision, "vision_feature_layer": -2} | changes))
 
 
 def priced(quant: str, text: int, model: Lmm | None = None, **options: Any) -> Any:
-    asked = {"visual_tokens": VISUAL, "text_tokens": text, "batch": BATCH} | options
-    return analyze(model or lmm(), DEVICE, quant=quant, **asked)
+    axes = {"visual_tokens": VISUAL, "text_tokens": text, "batch": BATCH} | options
+    return analyze(model or lmm(), DEVICE, quant=quant, **axes)
 
 
 @pytest.mark.parametrize("towers", [1, 2])
@@ -364,7 +328,7 @@ def test_the_reducer_is_part_of_the_whole(reducer: str, hardware: str) -> None:
     for name in names:
         total = sum(float(getattr(part, name)) for part in parts)
         assert getattr(whole(estimate), name) == pytest.approx(total, rel=1e-12)
-    assert time_s(whole(estimate)) == pytest.approx(sum(map(time_s, parts)), rel=1e-12)
+    assert bound_s(whole(estimate)) == pytest.approx(sum(map(bound_s, parts)), rel=1e-12)
     peaks = [float(part.peak_activation_bytes) for part in parts]
     assert whole(estimate).peak_activation_bytes == max(peaks)
 

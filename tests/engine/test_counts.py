@@ -10,10 +10,11 @@ import pytest
 from roofline import analyze, count
 from roofline.engine import run, scenario
 from roofline.engine.accounting import exact
-from roofline.engine.estimate import Counts
+from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.layout import lay_out
 from roofline.engine.result import OpTotals, Quantities, Totals
-from roofline.errors import InputError
+from roofline.engine.scenario import Scenario
+from roofline.errors import InputError, UnsupportedModeError
 from roofline.specs.catalog import load_quantization
 
 CASES: dict[str, dict[str, Any]] = {
@@ -65,22 +66,22 @@ def test_counting_needs_no_device(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_counts_are_those_of_an_estimate(case: dict[str, Any]) -> None:
     found, estimate = count(**case), analyze(hardware="h200", **case)
-    told, priced = found.to_dict(per_op=True), estimate.to_dict(per_op=True)
+    counted, priced = found.to_dict(per_op=True), estimate.to_dict(per_op=True)
 
     assert list(found.components) == list(estimate.components)
     for part in found.components:
         assert type(found.components[part]) is Quantities
         assert type(estimate.components[part]) is Totals
     for name in COUNTED:
-        assert told["end_to_end"][name] == priced["end_to_end"][name]
-        for part, figures in told["components"].items():
+        assert counted["end_to_end"][name] == priced["end_to_end"][name]
+        for part, figures in counted["components"].items():
             assert figures[name] == priced["components"][part][name], (part, name)
-    assert told["ops"] == [
+    assert counted["ops"] == [
         {name: value for name, value in op.items() if name not in PRICED} for op in priced["ops"]
     ]
     assert set(PRICED) <= set(OpTotals.__struct_fields__)
-    assert told["inputs"] == priced["inputs"] | {"hardware": None}
-    assert told["reducer"] == priced["reducer"]
+    assert counted["inputs"] == priced["inputs"] | {"hardware": None}
+    assert counted["reducer"] == priced["reducer"]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -88,6 +89,14 @@ def test_an_estimates_scenario_can_be_counted(case: dict[str, Any]) -> None:
     again = Counts.of(analyze(hardware="h200", **case).scenario)
 
     assert again.to_dict() == count(**case).to_dict()
+
+
+def test_a_mode_that_the_device_does_not_compute_in_is_counted_all_the_same() -> None:
+    unserved = Scenario.of("vicuna-7b", "v100", "bf16", visual_tokens=40)
+
+    assert Counts.of(unserved).to_dict() == count("vicuna-7b", "bf16", 40).to_dict()
+    with pytest.raises(UnsupportedModeError, match="has no bf16 peak"):
+        Estimate.of(unserved)
 
 
 def test_a_mode_that_no_device_computes_in_is_counted() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import device
 from msgspec.structs import replace
-from toy import ADDITIVE, device, llm
+from toy import ADDITIVE, llm
 
 from roofline import analyze
 from roofline.engine import count, price

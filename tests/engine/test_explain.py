@@ -68,7 +68,7 @@ def agrees(line: str) -> int:
 
 
 def line_of(explanation: Explanation, name: str) -> str:
-    return next(text for s in explanation.sections for label, text in s.lines if label == name)
+    return next(text for s in explanation.parts for label, text in s.lines if label == name)
 
 
 @pytest.mark.parametrize("given", CASES.values(), ids=CASES)
@@ -83,8 +83,8 @@ def test_every_equation_holds(given: dict[str, Any], hardware: str | None) -> No
     ]
     equations = 0
     for subject in subjects:
-        for section in estimate.explain(subject).sections:
-            for _, text in section.lines:
+        for paragraph in estimate.explain(subject).parts:
+            for _, text in paragraph.lines:
                 equations += sum(agrees(part) > 1 for part in text.split("; ") if " = " in part)
     assert equations > 3 * len(ops)
 
@@ -155,7 +155,7 @@ def test_a_name_of_several_components_is_the_main_ones_unless_said() -> None:
 
 def test_phases_and_layers_stand_apart() -> None:
     estimate = analyze("llava-1.5-7b", "h100", reducer="fastv", stage="generate", output_tokens=4)
-    headings = [section.heading for section in estimate.explain("attention").sections]
+    headings = [paragraph.heading for paragraph in estimate.explain("attention").parts]
 
     assert headings == [
         "Prefill, layers 0-1",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from toy import ADDITIVE, STAGES, device, figures, llm, lmm, ops, toy
+from made_up import device
+from toy import ADDITIVE, STAGES, figures, llm, lmm, ops, toy
 
 from roofline import analyze
 from roofline.engine.result import OpTotals

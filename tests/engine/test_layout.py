@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up import toy_laws
+from made_up import device, toy_laws
 from msgspec.structs import replace
-from toy import device, figures, llm, lmm, parts, toy
+from toy import figures, llm, lmm, parts, toy
 
 from roofline import analyze, count
 from roofline.device.laws.host import HostLaw
 from roofline.engine.layout import lay_out
 from roofline.errors import ScenarioError, SpecError
-from roofline.specs.models import MlpConnector, VisionEncoder
+from roofline.specs.models import VisionEncoder
 
 TOWER: Any = lmm().vision
-CONNECTOR = MlpConnector(name="toy-connector", title="Toy", source="made up")
+CONNECTOR = lmm().connector
 
 
 def vision_flops(blocks: int) -> int:
@@ -206,13 +206,13 @@ def test_a_layout_names_the_variables_of_its_formulas() -> None:
 def test_peaks_are_those_of_the_data_sheet_part_by_part() -> None:
     # V100 PCIe: 16 GiB, 900 GB/s, 14 and 112 TFLOP/s; int4 runs as int8, at 62 TOP/s by dp4a
     estimate = analyze("llava-1.5-7b", "v100", "w4a4kv16", visual_tokens=40, reducer="prumerge")
-    told = estimate.device
+    figures = estimate.device
 
-    assert (told["name"], told["title"]) == ("v100", "NVIDIA Tesla V100 PCIe 16 GB")
-    assert told["memory_bytes"] == 16 * 2**30
-    assert told["memory_bytes_per_s"] == 900e9
-    assert told["vector_flops_per_s"] == 14e12
-    assert list(told["peaks"]) == list(estimate.components)
+    assert (figures["name"], figures["title"]) == ("v100", "NVIDIA Tesla V100 PCIe 16 GB")
+    assert figures["memory_bytes"] == 16 * 2**30
+    assert figures["memory_bytes_per_s"] == 900e9
+    assert figures["vector_flops_per_s"] == 14e12
+    assert list(figures["peaks"]) == list(estimate.components)
     in_16_bit = {
         "matmul_type": "fp16",
         "preferred_type": "fp16",
@@ -224,8 +224,8 @@ def test_peaks_are_those_of_the_data_sheet_part_by_part() -> None:
         "ridge_point_flops_per_byte": 112e12 / 900e9,
     }
     for part in ("vision", "reducer", "connector"):
-        assert told["peaks"][part] == in_16_bit
-    assert told["peaks"]["llm"] == in_16_bit | {
+        assert figures["peaks"][part] == in_16_bit
+    assert figures["peaks"]["llm"] == in_16_bit | {
         "matmul_type": "int8",
         "preferred_type": "int4",
         "matmul_flops_per_s": 62e12,

@@ -9,12 +9,14 @@ from __future__ import annotations
 import random
 from typing import Any, NamedTuple
 
+import made_up
 import pytest
+from made_up import device, peaks
+from toy import llm
 
 from roofline import analyze
-from roofline.specs.hardware import Hardware, MatmulPeaks
+from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel
-from roofline.specs.sourced import Peak, Sourced
 
 FP16_FLOPS, INT8_OPS, BYTES_PER_S = 3e12, 7e12, 11e9
 """Peaks of the made-up device: their ratio is no power of two, so that no mistake hides."""
@@ -29,25 +31,16 @@ def figure(estimate: Any, name: str) -> float:
     return float(getattr(estimate.components["llm"], name))
 
 
-def device() -> Hardware:
-    def one(value: float) -> Sourced:
-        return Sourced(value=value, source="test")
-
-    return Hardware(
-        name="loop-device",
-        title="Made up",
-        vendor="none",
-        architecture="none",
-        kind="gpu",
-        memory_capacity_gib=one(1),
-        memory_bandwidth_gb_per_s=one(BYTES_PER_S / 1e9),
-        matmul_peaks=MatmulPeaks(
-            fp16_tflops=Peak(value=FP16_FLOPS / 1e12, source="test"),
-            int8_tops=Peak(value=INT8_OPS / 1e12, source="test"),
-            int4_tops=Peak(value=1e3, source="test"),  # the convention never uses it
+def loop_device() -> Hardware:
+    return device(
+        memory_bandwidth_gb_per_s=made_up.figure(BYTES_PER_S / 1e9),
+        matmul_peaks=peaks(
+            fp16_tflops=FP16_FLOPS / 1e12,
+            int8_tops=INT8_OPS / 1e12,
+            int4_tops=1e3,  # the convention never uses it
         ),
-        vector_peak_fp32_tflops=one(1e-6),  # nor this one
-        sources={"test": "made up"},
+        vector_peak_fp32_tflops=made_up.figure(1e-6),  # nor this one
+        kernel_laws=None,
     )
 
 
@@ -73,10 +66,7 @@ class Shape(NamedTuple):
 
     @property
     def model(self) -> LanguageModel:
-        return LanguageModel(
-            name="loop-llm",
-            title="Made up",
-            source="test",
+        return llm(
             hidden_size=self.d,
             num_hidden_layers=self.L,
             num_attention_heads=self.H,
@@ -215,7 +205,7 @@ def test_the_loop_knows_the_paper() -> None:
 
 
 def test_every_row_of_its_table_is_one_kernel() -> None:
-    estimate = analyze(PRUMERGE.model, device(), visual_tokens=1, accounting="llm-viewer")
+    estimate = analyze(PRUMERGE.model, loop_device(), visual_tokens=1, accounting="llm-viewer")
 
     assert {int(op.launches) for op in estimate.ops} == {1}
 
@@ -223,7 +213,7 @@ def test_every_row_of_its_table_is_one_kernel() -> None:
 def check(shape: Shape, stage: str, steps: int) -> None:
     estimate = analyze(
         shape.model,
-        device(),
+        loop_device(),
         quant=shape.mode,
         visual_tokens=1,
         text_tokens=shape.S - 1,

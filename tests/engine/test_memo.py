@@ -59,11 +59,11 @@ class Watching:
     """10·first + second, and each pair that it was asked for."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[float, float]] = []
+        self.evaluated: list[tuple[float, float]] = []
 
     def __call__(self, point: Point) -> Sequence[Array]:
         first, second = np.broadcast_arrays(point["first"], point["second"])
-        self.asked += zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)
+        self.evaluated += zip(first.ravel().tolist(), second.ravel().tolist(), strict=True)
         return [10.0 * first + second]
 
 
@@ -96,9 +96,9 @@ def test_a_table_holds_whatever_sizes_come(
         point = every_pair(firsts, seconds)
         (found,) = known(point)
         assert np.array_equal(found, 10 * point["first"] + point["second"])
-        asked = len(function.asked)
+        evaluated = len(function.evaluated)
         known(point)
-        assert len(function.asked) == asked  # a second time nothing is computed
+        assert len(function.evaluated) == evaluated  # a second time nothing is computed
 
 
 @pytest.mark.parametrize("grids", [TABLES["growing"], TABLES["one row"]], ids=["growing", "rows"])
@@ -110,7 +110,7 @@ def test_a_table_that_grows_forgets_nothing(
     for grid in grids:
         known(every_pair(*grid))
 
-    assert len(function.asked) == len(set(function.asked))
+    assert len(function.evaluated) == len(set(function.evaluated))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_single_points_are_remembered_beside_each_other() -> None:
     for point in points * 3:
         (found,) = known(point)
         assert list(found) == [10 * point["first"] + point["second"][0]] * 3
-    assert function.asked == [(1, 2), (2, 1)]
+    assert function.evaluated == [(1, 2), (2, 1)]
 
 
 def test_one_variable() -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from toy import device, figure, toy
+from made_up import device, figure, peaks
+from toy import toy
 
 from roofline import analyze
 from roofline.engine.price import KernelGroup
 from roofline.errors import UnsupportedModeError
 from roofline.model.polynomial import Point, Polynomial
-from roofline.specs.hardware import MatmulPeaks
-from roofline.specs.sourced import Peak
 
 GIBI = 2**30
 
@@ -164,16 +163,11 @@ def times(estimate: Any) -> dict[str, float]:
 
 
 def test_attention_may_run_at_another_peak_than_linear_layers() -> None:
-    both = device(
-        matmul_peaks=MatmulPeaks(
-            fp16_tflops=Peak(value=0.002, source="test"),
-            int8_tops=Peak(value=1000.0, source="test"),
-        )
-    )
+    both = device(matmul_peaks=peaks(fp16_tflops=0.002, int8_tops=1000.0))
     estimate = toy(hardware=both, quant="w8a8kv16")
-    peaks, found = estimate.device["peaks"]["llm"], times(estimate)
+    ran_at, found = estimate.device["peaks"]["llm"], times(estimate)
 
-    assert (peaks["matmul_type"], peaks["attention_type"]) == ("int8", "fp16")
+    assert (ran_at["matmul_type"], ran_at["attention_type"]) == ("int8", "fp16")
     assert found["attention"] == pytest.approx(2 * 400e-9, rel=1e-14)  # 800 FLOPs at 2 GFLOP/s
     # linear layers are bound by bytes now: [5, 8] @ [8, 8] → [5, 8], one byte each
     assert found["q_proj"] == pytest.approx(2 * (40 + 64 + 40) * 1e-9, rel=1e-14)

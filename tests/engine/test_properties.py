@@ -45,7 +45,7 @@ INPUTS = (
     *("model", "hardware", "quant", "reducer", "visual_tokens", "text_tokens", "batch"),
     *("output_tokens", "stage", "attention", "accounting"),
 )
-SAVED = ("flops", "memory_access_bytes", "peak_memory_bytes")
+SAVED = ("flops_saving", "memory_access_saving", "peak_memory_saving")
 TRAFFIC = (
     *("weight_read_bytes", "activation_read_bytes", "activation_write_bytes"),
     *("kv_read_bytes", "kv_write_bytes"),
@@ -56,6 +56,7 @@ OP_COLUMNS = (
     *("roofline_time_s", "attainable_time_s", "attainable_error_s", "attainable_origin", "bound"),
     *("memory_access_bytes", "arithmetic_intensity"),
 )
+TIMES = ("tensor_time_s", "vector_time_s", "dram_time_s")
 ROUNDING = 1e-12
 
 MODES = (*quantization_modes(), "w8a8kv8", "w4a8kv4", "w3a16", "w4a8kv16")
@@ -279,7 +280,14 @@ def test_the_json_document(request: dict[str, Any], per_op: bool) -> None:
     comparison = document["comparison"]
     if comparison is not None:
         assert set(comparison) == {
-            *("visual_tokens", "fits", "speedup", "roofline_speedup", "tie", "reducer_share"),
+            *(
+                "full_visual_tokens",
+                "full_fits",
+                "speedup",
+                "roofline_speedup",
+                "tie",
+                "reducer_share",
+            ),
             *("components", "end_to_end", "full_components", "full_end_to_end"),
         }
         assert list(comparison["full_components"]) == list(document["components"])
@@ -315,8 +323,8 @@ def test_the_json_of_a_sweep_nests_like_its_axes() -> None:
 
     assert json.loads(json.dumps(document, allow_nan=False)) == document
     cell = analyze("llava-1.5-7b", "v100", visual_tokens=576, batch=4).to_dict()
-    told = {**document["components"], "end_to_end": document["end_to_end"]}
-    for part, figures in told.items():
+    documented = {**document["components"], "end_to_end": document["end_to_end"]}
+    for part, figures in documented.items():
         single = cell["components"].get(part, cell["end_to_end"])
         assert figures["host_time_s"] is single["host_time_s"] is None  # nobody measured it
         for name in set(QUANTITIES) - {"host_time_s"}:
@@ -331,13 +339,14 @@ def test_the_frame_of_ops(request: dict[str, Any]) -> None:
     estimate = analyze(**request)
     frame = estimate.ops_frame()
 
-    assert tuple(frame.columns) == OP_COLUMNS
+    assert tuple(frame.columns) == (*OP_COLUMNS, *TIMES)
     assert len(frame) == len(estimate.ops)
     assert not frame.duplicated(["component", "phase", "name", "layers"]).any()
     assert set(frame["component"]) <= set(estimate.components)
     assert set(frame["phase"]) <= {"prefill", "decode"}
     assert set(frame["bound"]) <= {"compute", "memory"}
     assert frame["count"].dtype == int
+    assert (frame[list(TIMES)].max(axis=1) <= frame["roofline_time_s"] * (1 + ROUNDING)).all()
     assert frame["flops"].sum() == pytest.approx(estimate.end_to_end.flops, rel=1e-12)
 
 
@@ -347,7 +356,7 @@ def test_the_frame_of_a_sweep_has_the_axes_as_columns() -> None:
         "vicuna-7b", "v100", visual_tokens=visual, batch=[[batch] for batch in batches]
     ).ops_frame()
 
-    assert tuple(frame.columns) == (*INPUTS, *OP_COLUMNS)
+    assert tuple(frame.columns) == (*INPUTS, *OP_COLUMNS, *TIMES)
     for batch, count in itertools.product(batches, visual):
         cell = frame[(frame["batch"] == batch) & (frame["visual_tokens"] == count)]
         single = analyze("vicuna-7b", "v100", visual_tokens=count, batch=batch).ops_frame()

@@ -113,7 +113,7 @@ def test_flops_for_each_byte() -> None:
 def test_traffic_of_an_op_is_of_five_kinds() -> None:
     op: OpQuantities = ops(toy())["prefill q_proj"]
     kinds = ("weight_read", "activation_read", "activation_write", "kv_read", "kv_write")
-    told = replace(op, **{f"{kind}_bytes": np.float64(10**i) for i, kind in enumerate(kinds)})
+    made = replace(op, **{f"{kind}_bytes": np.float64(10**i) for i, kind in enumerate(kinds)})
 
-    assert told.memory_access_bytes == 11111
-    assert replace(told, flops=np.float64(33333.0)).arithmetic_intensity == 3
+    assert made.memory_access_bytes == 11111
+    assert replace(made, flops=np.float64(33333.0)).arithmetic_intensity == 3

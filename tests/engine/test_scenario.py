@@ -6,19 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import device, llm, lmm, toy
+from made_up import device
+from toy import llm, lmm, toy
 
 from roofline import analyze
 from roofline.engine.scenario import Scenario, plain
 from roofline.errors import ScenarioError, UnknownNameError
 
 
-def asked(**options: Any) -> Scenario:
+def scenario_of(**options: Any) -> Scenario:
     return Scenario.of(llm(), device(), **options)
 
 
 def test_defaults_are_the_papers_prompt() -> None:
-    scenario = asked()
+    scenario = scenario_of()
 
     assert {name: float(array) for name, array in scenario.counts.items()} == {
         "text_tokens": 40,
@@ -55,14 +56,14 @@ def test_defaults_are_filled_in() -> None:
 
 
 def test_axes_broadcast() -> None:
-    scenario = asked(visual_tokens=[[1], [2], [3]], text_tokens=[5, 6], batch=2)
+    scenario = scenario_of(visual_tokens=[[1], [2], [3]], text_tokens=[5, 6], batch=2)
 
     assert scenario.shape == (3, 2)
     assert all(array.dtype == np.float64 for array in scenario.counts.values())
 
 
 def test_other_counts_are_checked_as_well() -> None:
-    scenario = asked(visual_tokens=1)
+    scenario = scenario_of(visual_tokens=1)
 
     assert scenario.with_counts(batch=[1, 2]).shape == (2,)
     assert scenario.shape == ()
@@ -84,21 +85,21 @@ def test_other_counts_are_checked_as_well() -> None:
 )
 def test_counts_are_whole_and_not_too_small(name: str, unit: str, least: int, value: Any) -> None:
     with pytest.raises(ScenarioError, match=f"{unit} must be a whole number ≥ {least}, not"):
-        asked(**{"visual_tokens": 1, name: value})
-    assert float(asked(**{"visual_tokens": 1, name: least}).counts[name]) == least
+        scenario_of(**{"visual_tokens": 1, name: value})
+    assert float(scenario_of(**{"visual_tokens": 1, name: least}).counts[name]) == least
     if least:
         with pytest.raises(ScenarioError, match=f"{unit} must be a whole number ≥ 1, not 0"):
-            asked(**{"visual_tokens": 1, name: least - 1})
+            scenario_of(**{"visual_tokens": 1, name: least - 1})
 
 
 def test_counts_are_exact_up_to_where_sums_are() -> None:
-    assert float(asked(batch=10_000_000).counts["batch"]) == 1e7
+    assert float(scenario_of(batch=10_000_000).counts["batch"]) == 1e7
     with pytest.raises(ScenarioError, match="batch must be at most 10,000,000, not 1e"):
-        asked(batch=10_000_001)
+        scenario_of(batch=10_000_001)
     with pytest.raises(ScenarioError, match="at most 10,000,000"):  # the first that is wrong
-        asked(batch=[3, 10_000_001, 0])
+        scenario_of(batch=[3, 10_000_001, 0])
     with pytest.raises(ScenarioError, match="≥ 1, not 0"):
-        asked(batch=[3, 0, 10_000_001])
+        scenario_of(batch=[3, 0, 10_000_001])
 
 
 @pytest.mark.parametrize(
@@ -106,22 +107,22 @@ def test_counts_are_exact_up_to_where_sums_are() -> None:
 )
 def test_what_is_no_number(value: Any) -> None:
     with pytest.raises(ScenarioError, match="visual tokens must be a whole number"):
-        asked(visual_tokens=value)
+        scenario_of(visual_tokens=value)
 
 
 def test_the_message_names_the_culprit() -> None:
     with pytest.raises(ScenarioError, match="not -7"):
-        asked(visual_tokens=[1, 2, -7])
+        scenario_of(visual_tokens=[1, 2, -7])
 
 
 def test_axes_that_do_not_broadcast() -> None:
     with pytest.raises(ScenarioError, match=r"do not broadcast.*\(2,\).*\(3,\)"):
-        asked(visual_tokens=[1, 2], text_tokens=[1, 2, 3])
+        scenario_of(visual_tokens=[1, 2], text_tokens=[1, 2, 3])
 
 
 def test_an_axis_that_is_not_there() -> None:
     with pytest.raises(TypeError, match="no axis 'visual': model, hardware"):
-        asked(visual=3)
+        scenario_of(visual=3)
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,12 @@ def test_beside_prompts_with_images_it_is_as_by_itself() -> None:
     frame = every.ops_frame()
 
     for index in np.ndindex(2, 4):
-        asked = {"visual_tokens": int(visual[index[1]]), "batch": int(batch[index[0], 0])}
-        one = analyze("llava-1.5-7b", "h200", **asked)
+        point = {"visual_tokens": int(visual[index[1]]), "batch": int(batch[index[0], 0])}
+        one = analyze("llava-1.5-7b", "h200", **point)
         for name in ("flops", "roofline_time_s", "attainable_time_s", "peak_memory_bytes"):
             assert getattr(every.end_to_end, name)[index] == getattr(one.end_to_end, name)
         rows = frame[
-            (frame.visual_tokens == asked["visual_tokens"]) & (frame.batch == asked["batch"])
+            (frame.visual_tokens == point["visual_tokens"]) & (frame.batch == point["batch"])
         ]
         ran = rows[rows["count"] > 0].drop_duplicates(["component", "name"])
         assert len(ran) == len(one.ops)

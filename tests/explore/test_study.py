@@ -39,9 +39,9 @@ def grid() -> Study:
 
 
 def test_every_combination_is_priced_once(grid: Study) -> None:
-    told = [(c.model, c.hardware, c.quant, c.visual_tokens, c.reducer) for c in grid.prompts]
+    rows = [(c.model, c.hardware, c.quant, c.visual_tokens, c.reducer) for c in grid.prompts]
 
-    assert told == [
+    assert rows == [
         (model, device, quant, count, reducer)
         for model, whole in (("llava-1.5-7b", 576), ("video-llava-7b", 8 * 257))
         for device in ("v100", "h200")
@@ -108,8 +108,8 @@ def test_two_images_are_compared_with_all_tokens_of_two() -> None:
 
 
 def test_all_tokens_of_one_sample_stand_there_only_to_be_compared_with() -> None:
-    def counts(*asked: int) -> list[tuple[int, int | None]]:
-        found = study(model=["llava-1.5-7b"], hardware=["h200"], visual_tokens=asked).prompts
+    def counts(*requested: int) -> list[tuple[int, int | None]]:
+        found = study(model=["llava-1.5-7b"], hardware=["h200"], visual_tokens=requested).prompts
         return [(c.visual_tokens, c.unreduced and c.unreduced.visual_tokens) for c in found]
 
     assert counts(1152) == [(1152, None)]
@@ -118,9 +118,11 @@ def test_all_tokens_of_one_sample_stand_there_only_to_be_compared_with() -> None
 
 
 def test_prompts_are_those_of_the_records(record: Callable[..., Record]) -> None:
-    def prompts(*runs: dict[str, Any], **asked: Any) -> list[tuple[int, str | None]]:
+    def prompts(*runs: dict[str, Any], **requested: Any) -> list[tuple[int, str | None]]:
         records = [MeasuredRun(str(i), record(inputs=run)) for i, run in enumerate(runs)]
-        found = study(model=["llava-1.5-7b"], hardware=["h200"], records=records, **asked).prompts
+        found = study(
+            model=["llava-1.5-7b"], hardware=["h200"], records=records, **requested
+        ).prompts
         return [(c.visual_tokens, c.reducer) for c in found]
 
     reduced = {"visual_tokens": 40, "reducer": "prumerge"}
@@ -157,9 +159,9 @@ def test_the_curve_is_the_prefill_at_each_count(grid: Study) -> None:
         )
 
 
-@pytest.mark.parametrize("place", range(4))
-def test_the_ridge_is_where_a_naive_search_finds_it(grid: Study, place: int) -> None:
-    deployment = grid.deployments[place]
+@pytest.mark.parametrize("index", range(4))
+def test_the_ridge_is_where_a_naive_search_finds_it(grid: Study, index: int) -> None:
+    deployment = grid.deployments[index]
     device = bare(deployment.hardware)
 
     def bound(count: int) -> str:
@@ -189,7 +191,7 @@ def test_the_ridge_of_an_h200_lies_where_its_weights_take_as_long_as_its_matmuls
 def test_fewer_tokens_stop_paying_within_five_percent(grid: Study) -> None:
     for deployment in grid.deployments:
 
-        def time_s(count: int, deployment: Any = deployment) -> float:
+        def predicted_s(count: int, deployment: Any = deployment) -> float:
             device = bare(deployment.hardware)
             found = roofline.analyze(
                 deployment.model, device, deployment.quant, visual_tokens=count
@@ -198,9 +200,9 @@ def test_fewer_tokens_stop_paying_within_five_percent(grid: Study) -> None:
 
         assert deployment.floor_tokens is not None
         assert (
-            time_s(deployment.floor_tokens)
-            <= 1.05 * time_s(1)
-            < time_s(deployment.floor_tokens + 1)
+            predicted_s(deployment.floor_tokens)
+            <= 1.05 * predicted_s(1)
+            < predicted_s(deployment.floor_tokens + 1)
         )
 
 
@@ -317,7 +319,7 @@ def test_a_precision_that_a_device_lacks_is_left_out_and_said_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "error", "said"),
+    ("requested", "error", "message"),
     [
         ({"model": []}, InputError, "nothing to report on"),
         ({"hardware": []}, InputError, "nothing to report on"),
@@ -334,12 +336,12 @@ def test_a_precision_that_a_device_lacks_is_left_out_and_said_so() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(
-    asked: dict[str, Any], error: type[Exception], said: str
+    requested: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     given: dict[str, Any] = {"model": ["llava-1.5-7b"], "hardware": ["h200"]}
 
-    with pytest.raises(error, match=said):
-        study(**given | asked)
+    with pytest.raises(error, match=message):
+        study(**given | requested)
 
 
 def test_an_axis_that_is_not_there() -> None:
@@ -358,7 +360,7 @@ def test_defaults_stand_among_the_inputs() -> None:
         "visual_tokens": [],
         "text_tokens": [40],
         "batch": [1],
-        "output_tokens": [256],
+        "output_tokens": [128],
         "attention": "flash",
     }
     assert found.deployments[0].inputs == {
@@ -381,9 +383,9 @@ def test_every_axis_may_have_several_values() -> None:
         output_tokens=[1, 16],
     )
 
-    said = [tuple(d.inputs[n] for n in AXES_OF_A_DEPLOYMENT) for d in found.deployments]
-    assert said == [(text, batch) for text in (40, 400) for batch in (1, 8)]
-    for deployment, (text, batch) in zip(found.deployments, said, strict=True):
+    axes = [tuple(d.inputs[n] for n in AXES_OF_A_DEPLOYMENT) for d in found.deployments]
+    assert axes == [(text, batch) for text in (40, 400) for batch in (1, 8)]
+    for deployment, (text, batch) in zip(found.deployments, axes, strict=True):
         _, row = deployment.prompts
         alone = roofline.analyze(
             "llava-1.5-7b",

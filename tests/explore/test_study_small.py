@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up import device, figure
 from msgspec.structs import replace
-from toy import device, figure, llm, lmm
+from toy import llm, lmm
 
 from roofline import analyze
 from roofline.errors import InputError, ScenarioError, UnknownNameError, UnsupportedModeError
@@ -16,9 +17,9 @@ from roofline.explore.study import PricedPrompt, Study, study
 from roofline.specs.models import VisionEncoder
 
 
-def small(**asked: Any) -> Study:
+def small(**options: Any) -> Study:
     given: dict[str, Any] = {"model": lmm(), "hardware": device(), "output_tokens": 4}
-    return study(**(given | asked))
+    return study(**(given | options))
 
 
 def rows(found: Study) -> list[tuple[int, str | None]]:
@@ -156,17 +157,17 @@ def test_answers_of_several_lengths_are_of_the_same_prompts() -> None:
     assert found.inputs["output_tokens"] == [2, 9]
     assert [c.visual_tokens for c in found.prompts] == [9, 4, 6]
     for i, length in itertools.product(range(3), (2, 9)):
-        told = found.prompts[i].answer(length)
+        listed = found.prompts[i].answer(length)
         (alone,) = [small(visual_tokens=[4, 6], output_tokens=length).prompts[i].answer()]
-        assert told is not None
+        assert listed is not None
         assert alone is not None
-        assert told.output_tokens == length
-        assert (told.saving is None) == (i == 0)
-        for name in ("predicted_time_s", "memory_bytes", "fits"):
-            assert getattr(told, name) == getattr(alone, name)
-        assert told.last_step_s == pytest.approx(alone.last_step_s, rel=1e-9)
-        if told.saving is not None and alone.saving is not None:
-            assert told.saving.to_dict() == alone.saving.to_dict()
+        assert listed.output_tokens == length
+        assert (listed.saving is None) == (i == 0)
+        for name in ("predicted_time_s", "peak_memory_bytes", "fits"):
+            assert getattr(listed, name) == getattr(alone, name)
+        assert listed.last_step_s == pytest.approx(alone.last_step_s, rel=1e-9)
+        if listed.saving is not None and alone.saving is not None:
+            assert listed.saving.to_dict() == alone.saving.to_dict()
 
 
 def test_answers_are_priced_in_half_octaves_and_one_step_before_their_end() -> None:
@@ -217,7 +218,7 @@ def test_an_answer_fits_to_the_last_byte() -> None:
     answers = room.answer(), less.answer()
     assert answers[0] is not None
     assert answers[1] is not None
-    assert answers[0].memory_bytes == with_answer > prompt
+    assert answers[0].peak_memory_bytes == with_answer > prompt
     assert (answers[0].fits, answers[1].fits) == (True, False)
     assert room.fits
     assert less.fits  # the prompt does

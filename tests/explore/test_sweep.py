@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import device, figures, llm, lmm, parts
+from made_up import device
+from toy import figures, llm, lmm, parts
 
 from roofline import analyze, stream, sweep
 from roofline.engine.estimate import Estimate
@@ -67,10 +68,10 @@ def test_a_sweep_takes_a_reducer() -> None:
 
 def joined(chunks: list[Estimate]) -> dict[str, dict[str, Any]]:
     """Figures of all chunks, one after the other."""
-    told = [{part: figures(t) for part, t in parts(chunk).items()} for chunk in chunks]
+    figures_of = [{part: figures(t) for part, t in parts(chunk).items()} for chunk in chunks]
     return {
-        part: {name: np.concatenate([each[part][name] for each in told]) for name in names}
-        for part, names in told[0].items()
+        part: {name: np.concatenate([each[part][name] for each in figures_of]) for name in names}
+        for part, names in figures_of[0].items()
     }
 
 
@@ -89,13 +90,13 @@ def test_a_stream_is_a_sweep_in_pieces(chunk: int) -> None:
 
 def test_each_chunk_says_which_configurations_it_has() -> None:
     chunks = list(stream(llm(), device(), **AXES, chunk=17))
-    said = [
+    rows = [
         tuple(int(np.broadcast_to(c.scenario.counts[name], c.shape)[i]) for name in AXES)
         for c in chunks
         for i in range(c.shape[0])
     ]
 
-    assert said == list(itertools.product(*AXES.values()))
+    assert rows == list(itertools.product(*AXES.values()))
 
 
 def test_plain_numbers_stay_plain_in_a_stream() -> None:

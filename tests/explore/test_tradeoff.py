@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from made_up import bare
+from made_up import bare, device
 from msgspec.structs import replace
-from toy import device, lmm
+from toy import lmm
 
 import roofline
 from roofline.explore.study import COSTS, Candidate, Front, study
@@ -47,11 +47,11 @@ def test_fronts_are_of_prefills_whatever_the_answers_on_devices_that_serve_the_m
         output_tokens=[1, 16],
         with_accuracy=True,
     )
-    places = [(front.hardware, front.quant) for front in found.fronts]
+    targets = [(front.hardware, front.quant) for front in found.fronts]
 
     assert len(found.deployments) == 3
     served = [("v100", "fp16"), ("h200", "fp16"), ("h200", "fp8")]
-    assert places == [place for place in served for _ in range(6)]  # benchmarks of images
+    assert targets == [target for target in served for _ in range(6)]  # benchmarks of images
 
 
 def test_each_score_stands_beside_the_cost_of_its_own_tokens(fronts: tuple[Front, ...]) -> None:

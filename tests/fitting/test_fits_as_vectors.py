@@ -12,9 +12,10 @@ from msgspec.structs import replace
 from roofline.device.laws import attention_seconds, matmul_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
-from roofline.device.roof import Array, Roof
+from roofline.device.roof import Roof
 from roofline.fitting import attention, initial_guesses, matmul, pointwise
 from roofline.fitting.descent import numeric_jacobian
+from roofline.model.polynomial import Array
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
 QUANTIZING = initial_guesses.starts("gpu", 1, 1)

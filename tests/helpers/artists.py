@@ -92,7 +92,7 @@ def check_words(page: Page) -> None:
 
 def offsets(axes: Axes, gid: str) -> list[list[float]]:
     found = [c.get_offsets().tolist() for c in axes.collections if c.get_gid() == gid]
-    return [place for places in found for place in places]
+    return [offset for group in found for offset in group]
 
 
 def compared(made: Record, **options: Any) -> Study:

@@ -84,7 +84,7 @@ def opened(nvml: FakeNvml) -> NvmlTelemetry:
 
 
 FULL = Snapshot(
-    time_s=12.5,
+    taken_at_s=12.5,
     sm_clock_mhz=1755,
     memory_clock_mhz=2619,
     max_sm_clock_mhz=1980,
@@ -102,7 +102,7 @@ def assert_blind(telemetry: NvmlTelemetry) -> None:
     """Everything can be asked, and is None."""
     assert not telemetry.available
     snapshot = telemetry.snapshot()
-    assert snapshot == Snapshot(time_s=snapshot.time_s)
+    assert snapshot == Snapshot(taken_at_s=snapshot.taken_at_s)
     assert telemetry.energy_j() is None
     assert telemetry.describe() == {}
     with telemetry.sampling(period_s=0.001) as samples:

@@ -31,7 +31,7 @@ def _base(kind: str) -> Estimate:
     return toy.toy(toy.lmm() if kind == "lmm" else toy.llm())
 
 
-def totals(time_s: ArrayLike, attainable_s: ArrayLike | None = None, **given: Any) -> Totals:
+def totals(roofline_s: ArrayLike, attainable_s: ArrayLike | None = None, **given: Any) -> Totals:
     """10 GB of weights, 2 of KV cache and 1 of activations on 100 GB; 500 TFLOP, 20 GB moved.
 
     error_s: of the attainable time. compute_s: of the roofline time, in ops bound by compute; the
@@ -48,23 +48,25 @@ def totals(time_s: ArrayLike, attainable_s: ArrayLike | None = None, **given: An
         "host_time_s": None,
         "device_memory_bytes": 100 * GB,
     }
-    compute_s = given.pop("compute_s", time_s)
+    compute_s = given.pop("compute_s", roofline_s)
     error_s = given.pop("error_s", None)
-    asked = figures | given
+    chosen = figures | given
     arrays: dict[str, Any] = {
-        name: None if value is None else np.broadcast_to(np.asarray(value, float), np.shape(time_s))
-        for name, value in asked.items()
+        name: None
+        if value is None
+        else np.broadcast_to(np.asarray(value, float), np.shape(roofline_s))
+        for name, value in chosen.items()
     }
     return Totals(
-        **(arrays | {"device_memory_bytes": float(asked["device_memory_bytes"])}),
-        roofline_time_s=np.asarray(time_s, float),
+        **(arrays | {"device_memory_bytes": float(chosen["device_memory_bytes"])}),
+        roofline_time_s=np.asarray(roofline_s, float),
         bound_times_s={"compute": np.asarray(compute_s, float)},
         attainable_time_s=None if attainable_s is None else np.asarray(attainable_s, float),
         attainable_error_s=None if error_s is None else np.asarray(error_s, float),
     )
 
 
-def op(component: str, name: str, kind: str, time_s: float, **given: Any) -> OpTotals:
+def op(component: str, name: str, kind: str, roofline_s: float, **given: Any) -> OpTotals:
     """One op of a prefill; 10 GFLOP and 1 GB read, all of it weights, unless told otherwise."""
     figures: dict[str, Any] = {
         "phase": "prefill",
@@ -88,7 +90,7 @@ def op(component: str, name: str, kind: str, time_s: float, **given: Any) -> OpT
         component=component,
         name=name,
         kind=kind,
-        roofline_time_s=np.asarray(time_s),
+        roofline_time_s=np.asarray(roofline_s),
         **(figures | given),
     )
 
@@ -113,15 +115,15 @@ def estimated(
     """`whole` end to end. inputs: what it says that it was asked, by axis."""
     base = _base(kind)
     scenario = base.scenario.with_counts(**(counts or {}))
-    asked = {"model": "m", "hardware": "d", "text_tokens": 40, "visual_tokens": 100} | inputs
+    chosen = {"model": "m", "hardware": "d", "text_tokens": 40, "visual_tokens": 100} | inputs
     figures = base.device | {
-        "name": asked["hardware"],
+        "name": chosen["hardware"],
         "memory_bytes": whole.device_memory_bytes,
         "kernel_laws": None if whole.attainable_time_s is None else LAWS,
     }
     found = replace(
         base,
-        inputs=base.inputs | {"reducer": reducer and reducer.label} | asked,
+        inputs=base.inputs | {"reducer": reducer and reducer.label} | chosen,
         components=components or dict.fromkeys(base.components, whole),
         end_to_end=whole,
         reducer=reducer,
@@ -144,30 +146,30 @@ def prompt(
 ) -> PricedPrompt:
     """Priced; answers: length → totals of prompt and answer, from length 0 on."""
     facts = None if reducer is None else reduced_by(reducer)
-    asked = {"visual_tokens": visual_tokens, "reducer": facts} | given
-    made = PricedPrompt(estimate=estimated(whole, **asked), generate=None, unreduced=unreduced)
+    chosen = {"visual_tokens": visual_tokens, "reducer": facts} | given
+    made = PricedPrompt(estimate=estimated(whole, **chosen), generate=None, unreduced=unreduced)
     generation = None
     if answers is not None:
         generation = estimated(
-            _stacked(list(answers.values())), counts={"output_tokens": list(answers)}, **asked
+            _stacked(list(answers.values())), counts={"output_tokens": list(answers)}, **chosen
         )
     made.__dict__.update(generation=generation, sequences_that_fit=at_once)
     return made
 
 
-def lawless(visual_tokens: int, time_s: float, **given: Any) -> PricedPrompt:
+def lawless(visual_tokens: int, roofline_s: float, **given: Any) -> PricedPrompt:
     """Priced at the roofline alone; some of `given` is of its totals."""
     names = ("weight_bytes", "kv_cache_bytes", "compute_s", "host_time_s")
     figures = {n: given.pop(n) for n in names if n in given}
-    return prompt(visual_tokens, totals(time_s, **figures), **given)
+    return prompt(visual_tokens, totals(roofline_s, **figures), **given)
 
 
 def ways(*times_s: float, whole_s: float = 1.2, **given: Any) -> Deployment:
     """100 visual tokens in 1.2 s, and reducers r0, r1, … that leave 20, 21, … of them."""
     whole = lawless(100, whole_s, **given)
     reduced = (
-        lawless(20 + i, time_s, reducer=f"r{i}", unreduced=whole, **given)
-        for i, time_s in enumerate(times_s)
+        lawless(20 + i, roofline_s, reducer=f"r{i}", unreduced=whole, **given)
+        for i, roofline_s in enumerate(times_s)
     )
     return deployed(whole, *reduced)
 
@@ -201,9 +203,9 @@ def deployed(
         curve = estimated(along, counts={"visual_tokens": tokens})
     elif ridge is not None:
         tokens = np.arange(1, most + 1)
-        time_s = np.where(tokens <= floor, 1.0, 2.0)
-        compute_s = np.where(tokens <= ridge, 0.0, time_s)
-        whole = totals(time_s, compute_s=compute_s)
+        roofline_s = np.where(tokens <= floor, 1.0, 2.0)
+        compute_s = np.where(tokens <= ridge, 0.0, roofline_s)
+        whole = totals(roofline_s, compute_s=compute_s)
         curve = estimated(whole, counts={"visual_tokens": tokens})
     inputs = {
         name: value
@@ -217,14 +219,14 @@ def studied(*deployments: Deployment, **given: Any) -> Study:
     """A study of these; inputs: what was asked, of the axes that have several values."""
     names = ("model", "hardware", "quant", "text_tokens", "batch")
     prompts = [p for deployment in deployments for p in deployment.prompts]
-    asked: dict[str, Any] = {
+    chosen: dict[str, Any] = {
         name: list(dict.fromkeys(deployment.inputs[name] for deployment in deployments))
         for name in names
     }
     lengths = {int(max(p.output_tokens)) for p in prompts if p.output_tokens.size}
-    asked["output_tokens"] = sorted(lengths)
+    chosen["output_tokens"] = sorted(lengths)
     counts = {p.visual_tokens: None for p in prompts}
-    inputs = asked | {"visual_tokens": list(counts), "reducer": [], "attention": "flash"}
+    inputs = chosen | {"visual_tokens": list(counts), "reducer": [], "attention": "flash"}
     fields: dict[str, Any] = {"inputs": inputs, "specs": {}} | given
     return Study(deployments=deployments, **fields)
 

@@ -64,7 +64,7 @@ def run(tower: CLIPVisionModel, driver: VisionBlocks, blocks: int, pixels: Tenso
         return encode(ClipTower(tower), pixels, blocks, reducer=driver)
 
 
-def assert_alike(tokens: Tensor, expected: list[Token]) -> None:
+def assert_same_tokens(tokens: Tensor, expected: list[Token]) -> None:
     """Equal but for rounding: transformers' eager attention has its softmax in fp32."""
     vectors = torch.stack([token.vector for token in expected])
     torch.testing.assert_close(tokens, vectors, rtol=1e-4, atol=1e-4)

@@ -1,8 +1,11 @@
 """LLM, vision tower and connector as lists of ops: FLOPs, weights and order by hand."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pytest
+import toy
+from toy import tower
 
 from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
@@ -11,33 +14,15 @@ from roofline.model.architectures.mlp import project
 from roofline.model.block import Block, LayerGroup, parameters
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
-from roofline.specs.models import LanguageModel, MlpConnector, VisionEncoder
+from roofline.specs.models import LanguageModel, MlpConnector
 
 ATTENTION: list[AttentionKind] = ["flash", "eager"]
 
 
-def llm(**changes: object) -> LanguageModel:
-    fields: dict[str, object] = {
-        "hidden_size": 8,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "intermediate_size": 24,
-        "vocab_size": 100,
-    }
-    return LanguageModel(name="toy", title="Toy", source="made up", **(fields | changes))  # type: ignore[arg-type]
-
-
-def tower(**changes: object) -> VisionEncoder:
-    fields: dict[str, object] = {
-        "hidden_size": 8,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-        "image_size_px": 12,
-        "patch_size_px": 4,
-    }
-    return VisionEncoder(name="toy", title="Toy", source="made up", **(fields | changes))  # type: ignore[arg-type]
+def llm(**changes: Any) -> LanguageModel:
+    """Three layers, so that first, middle and last differ; two heads share each key head."""
+    fields = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+    return toy.llm(**(fields | {"intermediate_size": 24, "vocab_size": 100} | changes))
 
 
 def summed(blocks: Iterable[Block], name: str) -> Number:

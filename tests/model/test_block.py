@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from roofline.model.architectures.decoder import AttentionKind
 from roofline.model.block import Block, LayerGroup, labelled, live_elements, parameters
 from roofline.model.op import Op
 from roofline.model.polynomial import Polynomial
-from roofline.specs.models import LanguageModel, VisionEncoder
 
 
 def op(reads: dict[str, float], writes: dict[str, float], **more: object) -> Op:
@@ -140,11 +140,7 @@ def test_what_is_read_says_nothing_of_what_is_held_if_it_depends_on_the_prompt()
         parameters([Block(1, (looked_up,))])
 
 
-LLM = LanguageModel(
-    name="toy",
-    title="Toy",
-    source="made up",
-    hidden_size=8,
+LLM = toy.llm(
     num_hidden_layers=5,
     num_attention_heads=4,
     num_key_value_heads=2,
@@ -153,7 +149,7 @@ LLM = LanguageModel(
 )
 ATTENTION: list[AttentionKind] = ["flash", "eager"]
 SPANS = {
-    "alike": [LayerGroup(5, 9.0)],
+    "all equal": [LayerGroup(5, 9.0)],
     "fewer tokens": [LayerGroup(2, 9.0), LayerGroup(3, 4.0)],
     "merged before the MLP": [LayerGroup(1, 9.0, 6.0), LayerGroup(4, 6.0)],
 }
@@ -177,17 +173,7 @@ def test_peak_of_a_decode_step(groups: list[LayerGroup], attention: AttentionKin
 
 @pytest.mark.parametrize("attention", ATTENTION)
 def test_peak_of_a_vision_tower(attention: AttentionKind) -> None:
-    tower = VisionEncoder(
-        name="toy",
-        title="Toy",
-        source="made up",
-        hidden_size=8,
-        num_hidden_layers=5,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size_px=12,
-        patch_size_px=4,
-    )
+    tower = toy.tower(num_hidden_layers=5)
     for groups in ([LayerGroup(5, 10.0)], [LayerGroup(2, 10.0, 6.0), LayerGroup(3, 6.0)]):
         blocks = vision.encode(tower, groups, images=2.0, attention=attention)
         assert peak(blocks) == naive_peak(unrolled(blocks))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from toy import llm, lmm
+from toy import llm, lmm, tower
 
 from roofline.errors import UnknownNameError
 from roofline.model.architectures import CONNECTORS, LANGUAGE_MODELS, VISION_ENCODERS
@@ -15,7 +15,6 @@ from roofline.model.block import Block, LayerGroup
 from roofline.model.op import AttentionShape, MatmulShape, Op
 from roofline.model.polynomial import total
 from roofline.registry import Registry
-from roofline.specs.models import VisionEncoder
 
 VISION: Any = lmm().vision
 
@@ -71,17 +70,7 @@ def test_the_shape_of_fused_attention(what: str, shape: AttentionShape) -> None:
 
 def test_pixels_are_read_to_the_edge_of_the_image() -> None:
     # 14 px a side hold 3 patches of 4 px; all 14·14 pixels of 3 channels are read, for 2 images
-    wide = VisionEncoder(
-        name="toy",
-        title="Toy",
-        source="made up",
-        hidden_size=8,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        image_size_px=14,
-        patch_size_px=4,
-    )
+    wide = tower(num_hidden_layers=1, image_size_px=14)
     stem, *_ = encode(wide, [LayerGroup(1, 10.0)], images=2.0, attention="flash")
 
     assert stem.ops[0].reads == {"pixel_values": 2 * 3 * 14 * 14}

@@ -106,7 +106,7 @@ def test_components_are_all_but_the_whole(record: Made) -> None:
         (b'{"roofline_record": "1"}', "is no record"),
         (b'{"roofline_record": true}', "is no record"),
         (b'{"roofline_record": 0}', "is no record"),
-        (b'{"roofline_record": 1}', "damaged record"),
+        (b'{"roofline_record": 2}', "damaged record"),
     ],
 )
 def test_what_is_no_record(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -122,6 +122,13 @@ def test_what_is_no_record(content: bytes, reason: str, tmp_path: Path) -> None:
 def test_a_newer_record_asks_for_a_newer_roofline(record: Made, tmp_path: Path) -> None:
     document = json.loads(record().to_json()) | {"roofline_record": FORMAT + 1, "spans": "else"}
     with pytest.raises(RecordError, match=f"record format {FORMAT + 1}.*upgrade roofline"):
+        load_record(written(document, tmp_path))
+
+
+def test_an_older_record_is_to_be_measured_again(record: Made, tmp_path: Path) -> None:
+    """Its op times had another name: it is not taken for a damaged one."""
+    document = json.loads(record().to_json()) | {"roofline_record": FORMAT - 1, "ops": [{}]}
+    with pytest.raises(RecordError, match=f"record format {FORMAT - 1}.*measure again"):
         load_record(written(document, tmp_path))
 
 

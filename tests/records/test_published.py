@@ -89,8 +89,8 @@ def test_the_tables_agree_where_they_print_the_same_row() -> None:
         "MME": "1510.7",
         "MMBench": "64.3",
     }
-    places = next(s.sources for s in found if s.benchmark == "POPE")
-    assert places == ("table 1, row 9", "table 5, row 1", "table 6, row 1", "table 7, row 1")
+    printed_in = next(s.sources for s in found if s.benchmark == "POPE")
+    assert printed_in == ("table 1, row 9", "table 5, row 1", "table 6, row 1", "table 7, row 1")
 
 
 def test_each_method_has_its_own_number_of_tokens() -> None:
@@ -108,20 +108,20 @@ def test_each_method_has_its_own_number_of_tokens() -> None:
 
 def test_fine_tuned_and_training_free_are_told_apart() -> None:
     on_text = [s for s in scores(["llava-1.5-7b"]) if s.benchmark == "TextVQA"]
-    told = {s.printed: s.training for s in on_text if s.method == "PruMerge"}
+    trained = {s.printed: s.training for s in on_text if s.method == "PruMerge"}
 
-    assert told == {"56.0": "fine-tuned", "54.00": "training-free"}  # table 6: LoRA, and without
+    assert trained == {"56.0": "fine-tuned", "54.00": "training-free"}  # table 6: LoRA, and without
 
 
 def test_all_of_them_can_be_priced() -> None:
-    asked = {(s.model, s.reducer, s.visual_tokens) for s in scores(MODELS)}
+    prompts = {(s.model, s.reducer, s.visual_tokens) for s in scores(MODELS)}
 
-    for model, reducer, tokens in asked:
+    for model, reducer, tokens in prompts:
         estimate = roofline.analyze(model, "h200", visual_tokens=tokens, reducer=reducer)
         assert estimate.end_to_end.roofline_time_s > 0
     # 7B: whole, PruMerge at 4 counts, + at 2, sequential at 3, spatial at 4, AITS and 4 others;
     # 13B: whole, PruMerge at 4, + at 1; video: 3
-    assert len(asked) == 19 + 6 + 3
+    assert len(prompts) == 19 + 6 + 3
 
 
 def test_other_models_are_named_with_a_reason() -> None:
@@ -146,15 +146,15 @@ def test_a_model_without_published_accuracy_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"scores": {"VQAv3": "1"}}, "table 1, row 9: benchmarks lacks VQAv3"),
         ({"model": None}, "table 1, row 9: give either model or not_priced"),
     ],
 )
-def test_faults_in_the_data_are_found(changed: dict[str, Any], said: str) -> None:
+def test_faults_in_the_data_are_found(changed: dict[str, Any], message: str) -> None:
     data = msgspec.json.decode(msgspec.json.encode(published()))
     data["tables"][0]["rows"][8] |= changed
 
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=message):
         build(PublishedAccuracy, data, "accuracy.yaml")

@@ -27,8 +27,8 @@ def cell(attainable_time_s: float, *samples_s: float, component: str = "llm") ->
 def test_a_cell_counts_its_fastest_sample() -> None:
     one = cell(1.2, 3.0, 1.0, 1.5)
 
-    assert one.measured_s == 1.0
-    assert one.median_s == 1.5
+    assert one.measured_time_s == 1.0
+    assert one.median_time_s == 1.5
     assert one.noise == 0.5
     assert one.error == pytest.approx(0.2)
     assert one.roofline_error == pytest.approx(-0.4)
@@ -77,8 +77,8 @@ def test_the_file_reloads_and_has_the_errors_in_it(validation: Made) -> None:
 
     assert msgspec.json.decode(found.to_json(), type=Validation) == found
     (cell_80,) = [c for c in document["cells"] if (c["component"], c["tokens"]) == ("llm", 80)]
-    assert cell_80["measured_s"] == 10e-3
-    assert cell_80["median_s"] == 11e-3
+    assert cell_80["measured_time_s"] == 10e-3
+    assert cell_80["median_time_s"] == 11e-3
     assert cell_80["error"] == pytest.approx(0.2)
     assert cell_80["roofline_error"] == pytest.approx(-0.8)
     assert cell_80["noise"] == pytest.approx(0.1)

@@ -10,18 +10,16 @@ from typing import Any, NamedTuple
 
 import pytest
 from msgspec.structs import replace
+from toy import llm, tower
 
 from roofline import reducers
 from roofline.model.block import Block
 from roofline.model.op import MatmulShape
 from roofline.model.polynomial import total
 from roofline.reducers import ReductionTask
-from roofline.specs.models import LanguageModel, VisionEncoder
 
-TOWER = VisionEncoder(
+TOWER = tower(
     name="four-by-four",
-    title="Made up",
-    source="made up",
     hidden_size=6,
     num_hidden_layers=5,
     num_attention_heads=3,
@@ -29,10 +27,8 @@ TOWER = VisionEncoder(
     image_size_px=16,
     patch_size_px=4,
 )
-LLM = LanguageModel(
+LLM = llm(
     name="narrow",
-    title="Made up",
-    source="made up",
     hidden_size=10,
     num_hidden_layers=4,
     num_attention_heads=2,
@@ -215,13 +211,13 @@ def task(kept: int, *, blocks: int = 2, images: float = 1.0, **changes: Any) -> 
     return ReductionTask(blocks=blocks, images=images, candidates=patches, kept=kept, **given)
 
 
-def blocks_of(text: str, asked: ReductionTask) -> list[Block]:
+def blocks_of(text: str, reduction_task: ReductionTask) -> list[Block]:
     reducer = reducers.find(text)
-    reducer.check(asked)
-    return list(reducer.extra_ops(asked))
+    reducer.check(reduction_task)
+    return list(reducer.extra_ops(reduction_task))
 
 
-def told(block: Block) -> dict[str, Work]:
+def work_of(block: Block) -> dict[str, Work]:
     """What the ops of a block say, by name."""
     found = {}
     for op in block.ops:
@@ -241,7 +237,7 @@ def test_work_on_features(case: tuple[str, int], expected: dict[str, Work]) -> N
     (block,) = blocks_of(text, task(kept))
 
     assert (block.count, block.label, block.idle) == (1, "", False)
-    assert told(block) == expected
+    assert work_of(block) == expected
 
 
 @pytest.mark.parametrize(("case", "expected"), IN_BLOCKS.items(), ids=map(str, IN_BLOCKS))
@@ -249,7 +245,7 @@ def test_work_inside_the_tower(case: tuple[str, int], expected: dict[str, dict[s
     text, kept = case
     found = blocks_of(text, task(kept))
 
-    assert {block.label: told(block) for block in found} == expected
+    assert {block.label: work_of(block) for block in found} == expected
     assert [block.count for block in found] == [1] * len(expected)
 
 
@@ -266,7 +262,7 @@ def test_fastv_asks_once_more_what_the_last_token_attends_to() -> None:
     (block,) = blocks_of("fastv", task(5))
     (row, select) = block.ops
 
-    assert told(block) == {
+    assert work_of(block) == {
         "last_token_attention": Work(2 * 20 * 8, 5 * 40, 8, 40, (1, 8, 20)),
         "select": order(20),
     }
@@ -301,9 +297,9 @@ def test_without_a_class_token_every_patch_asks() -> None:
 
     logits = 3 * 16 * 16
     expected = Work(2 * 16 * 6 * 16, 5 * logits, 2 * 16 * 6, logits, (16, 6, 16))
-    assert told(block)["class_attention"] == expected
-    assert told(prumerge)["class_attention"].written == 16 * 16
-    assert told(prumerge)["q_proj"] == told(prumerge)["k_proj"]  # of all patches
+    assert work_of(block)["class_attention"] == expected
+    assert work_of(prumerge)["class_attention"].written == 16 * 16
+    assert work_of(prumerge)["q_proj"] == work_of(prumerge)["k_proj"]  # of all patches
 
 
 def test_visionzip_without_a_class_token_has_one_dominant_patch_more() -> None:
@@ -311,8 +307,8 @@ def test_visionzip_without_a_class_token_has_one_dominant_patch_more() -> None:
     bare = replace(TOWER, class_token=False)
     (block,) = blocks_of("visionzip:contextual=2", task(7, vision=bare))
 
-    assert told(block)["similarity"].shape == (9, 2, 2)
-    assert told(block)["merge"] == product(2, 9, 6)
+    assert work_of(block)["similarity"].shape == (9, 2, 2)
+    assert work_of(block)["merge"] == product(2, 9, 6)
 
 
 def test_one_patch_has_no_neighbours_to_merge() -> None:
@@ -320,8 +316,8 @@ def test_one_patch_has_no_neighbours_to_merge() -> None:
     (paper,) = blocks_of("prumerge:variant=paper", task(1, vision=alone))
     (four,) = blocks_of("prumerge:variant=paper", task(1, vision=replace(TOWER, image_size_px=8)))
 
-    assert "merge" not in told(paper)
-    assert told(four)["merge"] == product(1, 4, 6)
+    assert "merge" not in work_of(paper)
+    assert work_of(four)["merge"] == product(1, 4, 6)
 
 
 # which blocks work -------------------------------------------------------------------------------

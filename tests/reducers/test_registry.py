@@ -125,8 +125,8 @@ def test_no_method_leaves_more_than_there_are(name: str) -> None:
     from roofline import analyze
 
     most = 577 if name == "crossget" else 576
-    said = rf"leaves [12] to {most} visual tokens .* not {most + 1}"
-    with pytest.raises(ScenarioError, match=said):
+    pattern = rf"leaves [12] to {most} visual tokens .* not {most + 1}"
+    with pytest.raises(ScenarioError, match=pattern):
         analyze("llava-1.5-7b", "h200", visual_tokens=most + 1, reducer=name)
 
 

@@ -1,4 +1,4 @@
-"""What each method usually leaves, and what it tells of itself: figures of the papers."""
+"""What each method usually leaves, in figures of the papers."""
 
 from __future__ import annotations
 
@@ -80,26 +80,8 @@ def test_prumerge_leaves_a_centre_and_as_released_the_extra_token(text: str, lea
     assert reducers.find(text).least == least
 
 
-@pytest.mark.parametrize(
-    ("fact", "names"),
-    [
-        ("by_position", {"sequential", "spatial"}),  # without a look at the picture
-        ("by_picture", {"ats"}),  # samples as many as attention is spread over
-        ("connects_all", {"divprune"}),  # compares projected tokens
-        ("merges_untraced", {"evit", "crossget"}),
-        ("materialises", {"crossget"}),  # importance is a sum of probabilities
-        ("samples_queries", {"ats"}),
-    ],
-)
-def test_what_methods_tell_of_themselves(fact: str, names: set[str]) -> None:
-    assert {name for name in reducers.names() if getattr(reducers.find(name), fact, False)} == names
-
-
-def test_who_decides_how_many_are_left() -> None:
-    """Attention's outliers, a ratio or a schedule; the others must be asked for a count."""
-    asking = {name for name in reducers.names() if reducers.find(name).needs_count}
-
-    assert asking == {"sequential", "spatial", "visionzip", "fastervlm", "divprune"}
+def test_a_grid_of_ones_own_says_how_many_are_left() -> None:
+    assert reducers.find("spatial").needs_count
     assert not reducers.find("spatial:grid=2,3").needs_count
 
 

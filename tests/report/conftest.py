@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from made_up import bare, lawful, toy_laws
+from made_up import bare, figure, lawful, toy_laws
 
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 from roofline.specs.hardware import Hardware
-from roofline.specs.sourced import Sourced
 
 MODEL = "llava-1.5-7b"
 MORE = ("rtx-4090", "a40", "l4")
@@ -20,7 +19,7 @@ SIX = ("v100", "t4", "a100", "l40s", "h200", "b200")
 def halved(name: str = "a100-80gb") -> Hardware:
     """A device that attains half of its peaks or less, with an L2 roof."""
     laws = toy_laws("bf16", tile=64, vector_gb_per_s=900.0, errors_percent=(5.0, 20.0))
-    return lawful(name, laws, l2_bandwidth_gb_per_s=Sourced(value=5500.0, source="test"))
+    return lawful(name, laws, l2_bandwidth_gb_per_s=figure(5500.0))
 
 
 @pytest.fixture(scope="session")

@@ -354,7 +354,7 @@ def test_a_phone_needs_not_scroll_sideways(tmp_path: Path) -> None:
 
 
 def test_numbers_stay_with_their_units() -> None:
-    said = "Takes 42.6 ms, 14.2 GB of 17.2 GB, 83 % of 3 s: 12 ways, 7 more."
-    text = html(Document("x", (Paragraph(said), Bullets((("a.", said),)))), {})
+    sentence = "Takes 42.6 ms, 14.2 GB of 17.2 GB, 83 % of 3 s: 12 ways, 7 more."
+    text = html(Document("x", (Paragraph(sentence), Bullets((("a.", sentence),)))), {})
     kept = "42.6&nbsp;ms, 14.2&nbsp;GB of 17.2&nbsp;GB, 83&nbsp;% of 3&nbsp;s: 12 ways, 7 more."
     assert text.count(f"Takes {kept}") == 2

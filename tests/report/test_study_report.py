@@ -15,12 +15,12 @@ from roofline.device.laws.host import HostLaw
 from roofline.explore.study import MeasuredRun, Study, study
 from roofline.records.measurement import Record
 from roofline.registry import Registry
-from roofline.report.charts import Chart, ReportChart, Section, report_charts
+from roofline.report.charts import Chart, ReportChart, ReportSection, report_charts
 from roofline.report.document import Bullets, Document, Heading, Paragraph, Picture, Table
 from roofline.report.plots import drawing, draws
 from roofline.report.study_report import drawn_files, render_study, to_document
 from roofline.report.text import study_tables as tables
-from roofline.report.text.study_answers import MOST_BRIEF, answer, ratio, times, told
+from roofline.report.text.study_answers import MOST_BRIEF, answer, in_full, ratio, times
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.units import si, significant
 
@@ -58,13 +58,13 @@ def headings(document: Document, level: int = 2) -> list[str]:
 
 
 def column(table: Table, header: str) -> list[str]:
-    place = table.headers.index(header)
-    return [row[place] for row in table.rows]
+    index = table.headers.index(header)
+    return [row[index] for row in table.rows]
 
 
 def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> None:
     found = one()
-    text = told(found.deployments[0])
+    text = in_full(found.deployments[0])
     full = roofline.analyze("llava-1.5-7b", bare("h200")).end_to_end
     kept = roofline.analyze(
         "llava-1.5-7b", bare("h200"), visual_tokens=40, reducer="prumerge"
@@ -80,12 +80,12 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
     assert f"With prumerge at 40 visual tokens it takes {reduced}" in text
     assert "bound by memory up to" in text
     assert f"fewer stop paying at {found.deployments[0].floor_tokens}" in text
-    assert "With an answer of 256 tokens, prumerge at 40 visual tokens takes at least" in text
+    assert "With an answer of 128 tokens, prumerge at 40 visual tokens takes at least" in text
     assert f"{si(kept.peak_memory_bytes, 'B')} of 151 GB" in text  # 141 GiB
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("axes", "expected"),
     [
         ({"visual_tokens": [40], "reducer": ["none"]}, "With 40 visual tokens it takes"),
         ({"visual_tokens": [200]}, "fewer stop paying"),
@@ -97,21 +97,21 @@ def test_the_answer_says_what_it_costs_what_bounds_it_and_what_is_saved() -> Non
         ({"batch": 4}, "text tokens in a batch of 4"),
     ],
 )
-def test_sentences_fit_what_was_asked(asked: dict[str, Any], said: str) -> None:
-    assert said in told(one(**asked).deployments[0])
+def test_sentences_fit_what_was_asked(axes: dict[str, Any], expected: str) -> None:
+    assert expected in in_full(one(**axes).deployments[0])
 
 
 def test_tokens_below_the_floor_are_named() -> None:
     found = one(visual_tokens=[300, 40, 16]).deployments[0]
 
-    assert f"so that 40 are hardly faster than {found.floor_tokens}" in told(found)
-    assert "hardly faster" not in told(one(visual_tokens=[300]).deployments[0])
+    assert f"so that 40 are hardly faster than {found.floor_tokens}" in in_full(found)
+    assert "hardly faster" not in in_full(one(visual_tokens=[300]).deployments[0])
 
 
 def test_a_model_that_does_not_fit_is_told_so() -> None:
     large = study(model=["llava-1.5-13b"], hardware=[bare("v100")])
 
-    assert "It does not fit: it needs 26." in told(large.deployments[0])
+    assert "It does not fit: it needs 26." in in_full(large.deployments[0])
     both = study(model=["llava-1.5-13b"], hardware=[bare("v100"), bare("h200")])
     assert "2 of them do not fit" in str(answer(both)[0])
     assert "do not fit" not in str(
@@ -157,7 +157,7 @@ def test_of_very_many_settings_the_tables_tell() -> None:
     ],
 )
 def test_models_without_reduction_have_an_answer_too(model: str, start: str) -> None:
-    text = told(study(model=[model], hardware=[bare("h200")]).deployments[0])
+    text = in_full(study(model=[model], hardware=[bare("h200")]).deployments[0])
 
     assert text.startswith(start)
     assert "times as fast" not in text
@@ -165,11 +165,11 @@ def test_models_without_reduction_have_an_answer_too(model: str, start: str) -> 
 
 
 def test_prompts_of_two_images_are_compared_with_two_images() -> None:
-    both = told(one(visual_tokens=[1152]).deployments[0])
+    both = in_full(one(visual_tokens=[1152]).deployments[0])
     assert both.startswith("Prefill of 1152 visual and 40 text tokens takes")
     assert "576" not in both
 
-    mixed = told(one(visual_tokens=[700, 40]).deployments[0])
+    mixed = in_full(one(visual_tokens=[700, 40]).deployments[0])
     first, second = mixed.index("Prefill of 576 visual"), mixed.index("Prefill of 1152 visual")
     assert first < mixed.index("With prumerge at 40 visual tokens it takes") < second
     assert second < mixed.index("With 700 visual tokens it takes")
@@ -179,7 +179,7 @@ def test_what_fits_only_with_fewer_tokens_is_said() -> None:
     """On 16 GiB, 13.5 GB of them weights: KV cache is 0.5 MB a token of each sequence."""
     found = study(model=["llava-1.5-7b"], hardware=[bare("v100")], batch=16, output_tokens=2000)
     whole, kept = found.prompts
-    text = told(found.deployments[0])
+    text = in_full(found.deployments[0])
     written = kept.answer()
     assert written is not None
     assert (whole.fits, kept.fits, written.fits) == (False, True, False)
@@ -198,14 +198,14 @@ def test_what_fits_only_with_fewer_tokens_is_said() -> None:
 
 def test_of_many_unreduced_prompts_the_slowest_and_the_quickest_are_told() -> None:
     found = study(model=["llama-2-7b"], hardware=[bare("v100")], visual_tokens=[288, 576, 144, 40])
-    text = told(found.deployments[0])
+    text = in_full(found.deployments[0])
     assert "Prefill of 576 visual" in text
     assert "Prefill of 40 visual" in text
     assert "Prefill of 288 visual" not in text
-    assert "With an answer of 256 tokens, the prompt of 40 visual tokens takes" in text
+    assert "With an answer of 128 tokens, the prompt of 40 visual tokens takes" in text
 
 
-def test_the_framework_is_named_where_it_is_what_takes_long() -> None:
+def test_the_host_is_named_where_it_is_what_takes_long() -> None:
     slow = toy_laws(
         "fp16",
         tile=64,
@@ -213,10 +213,12 @@ def test_the_framework_is_named_where_it_is_what_takes_long() -> None:
         host={name: HostLaw(fixed_us=5e4, layer_us=0.0) for name in ("vision", "reducer", "llm")},
     )
     device = lawful("h200", slow)
-    text = told(study(model=["llava-1.5-7b"], hardware=[device], visual_tokens=[40]).deployments[0])
+    text = in_full(
+        study(model=["llava-1.5-7b"], hardware=[device], visual_tokens=[40]).deployments[0]
+    )
     assert "Eager PyTorch takes 150 ms to issue the kernels of prumerge at 40 visual tokens" in text
     assert "measured on this machine" in text  # where the laws are from
-    assert "Eager PyTorch" not in told(one().deployments[0])
+    assert "Eager PyTorch" not in in_full(one().deployments[0])
 
 
 def test_what_a_device_lacks_is_said_in_the_answer() -> None:
@@ -237,14 +239,14 @@ def test_a_bound_beside_attainable_times_is_marked() -> None:
 
 
 def test_scores_of_quantized_models_are_nobodys() -> None:
-    def told_of(quant: str) -> str:
+    def accuracy_text(quant: str) -> str:
         found = study(
             model=["llava-1.5-7b"], hardware=[bare("h200")], quant=[quant], with_accuracy=True
         )
         return text_of(to_document(found, COMMAND, VERSION, {}))
 
-    assert "what they become in int4 nobody published" in told_of("int4")
-    assert "nobody published" not in told_of("fp16")
+    assert "what they become in int4 nobody published" in accuracy_text("int4")
+    assert "nobody published" not in accuracy_text("fp16")
 
 
 def test_places_that_choose_alike_share_a_table() -> None:
@@ -260,7 +262,7 @@ def test_a_prompt_without_visual_tokens_has_a_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("speedup", "shown", "said"),
+    ("speedup", "shown", "expected"),
     [
         (12.64, "12.6", "12.6 times as fast"),
         (4.14, "4.1", "4.1 times as fast"),
@@ -269,9 +271,9 @@ def test_a_prompt_without_visual_tokens_has_a_name() -> None:
         (0.97, "0.97", "no faster"),
     ],
 )
-def test_ratios_have_the_digits_that_matter(speedup: float, shown: str, said: str) -> None:
+def test_ratios_have_the_digits_that_matter(speedup: float, shown: str, expected: str) -> None:
     assert ratio(speedup) == shown
-    assert times(speedup) == said
+    assert times(speedup) == expected
 
 
 def test_several_settings_are_told_of_together_and_each(grid: Study) -> None:
@@ -320,9 +322,9 @@ def test_components_add_up_to_the_whole(grid: Study) -> None:
 def test_an_answer_of_the_length_asked_for(grid: Study) -> None:
     (answers,) = tables.answers(grid)
 
-    assert answers.caption.startswith("An answer of 256 tokens.")
-    time_s = grid.prompts[0].generation_time_s[-1]
-    assert column(answers, "Prompt and answer")[0] == f"≥ {si(time_s, 's')}"  # of bare devices
+    assert answers.caption.startswith("An answer of 128 tokens.")
+    longest_s = grid.prompts[0].generation_time_s[-1]
+    assert column(answers, "Prompt and answer")[0] == f"≥ {si(longest_s, 's')}"  # of bare devices
     assert tables.answers(study(model=["clip-vit-l-336"], hardware=["h200"])) == ()
 
 
@@ -410,25 +412,25 @@ def of_a_line(found: Study) -> Chart:
 
 def test_figures_stand_in_their_sections() -> None:
     pictures = {
-        Section.MEMORY: [Picture("memory", "M", "m")],
-        Section.MORE: [Picture("another", "A", "a"), Picture("third", "T", "t")],
+        ReportSection.MEMORY: [Picture("memory", "M", "m")],
+        ReportSection.MORE: [Picture("another", "A", "a"), Picture("third", "T", "t")],
     }
     blocks = list(to_document(one(), COMMAND, VERSION, pictures).blocks)
 
     for section, some in pictures.items():
-        places = [blocks.index(picture) for picture in some]
-        before = [b.text for b in blocks[: places[0]] if isinstance(b, Heading)]
+        indices = [blocks.index(picture) for picture in some]
+        before = [b.text for b in blocks[: indices[0]] if isinstance(b, Heading)]
         assert before[-1] == section.value
-        assert places == list(range(places[0], places[0] + len(some)))
+        assert indices == list(range(indices[0], indices[0] + len(some)))
 
 
 def test_every_section_of_a_report_is_under_its_title(
     accurate: Study, record: Callable[..., Record]
 ) -> None:
     found = replace(accurate, records=(MeasuredRun("run-1", record()),))
-    pictures = {section: [Picture(section.name, "P", "p")] for section in Section}
+    pictures = {section: [Picture(section.name, "P", "p")] for section in ReportSection}
     document = to_document(found, COMMAND, VERSION, pictures)
-    assert headings(document) == [section.value for section in Section]
+    assert headings(document) == [section.value for section in ReportSection]
 
 
 def test_a_section_without_content_has_no_title() -> None:
@@ -442,7 +444,7 @@ def test_a_folder_holds_both_reports_and_every_chart_that_applies() -> None:
         name: ReportChart(
             name=name,
             title="A line",
-            section=Section.MEMORY,
+            section=ReportSection.MEMORY,
             applies=lambda found, wanted=wanted: wanted,
             of=of_a_line,
         )

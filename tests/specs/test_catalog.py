@@ -83,11 +83,11 @@ def test_an_edited_file_is_read_again(write_spec: SpecWriter, device: Data) -> N
     assert (before, load_hardware(str(file)).title) == ("Toy", "Edited")
 
 
-@pytest.mark.parametrize("place", ["toy.yaml", "hardware/toy.yaml"], ids=["flat", "subfolder"])
+@pytest.mark.parametrize("path", ["toy.yaml", "hardware/toy.yaml"], ids=["flat", "subfolder"])
 def test_a_device_of_the_users_own(
-    place: str, user_folder: Path, write_spec: SpecWriter, device: Data
+    path: str, user_folder: Path, write_spec: SpecWriter, device: Data
 ) -> None:
-    write_spec({**device, "aliases": ["Plaything"]}, place)
+    write_spec({**device, "aliases": ["Plaything"]}, path)
 
     assert load_hardware("TOY").title == "Toy"
     assert load_hardware("plaything").title == "Toy"
@@ -95,11 +95,11 @@ def test_a_device_of_the_users_own(
     assert "toy" not in {found.name for found in all_models()}
 
 
-@pytest.mark.parametrize("place", ["toy-lm.yaml", "models/toy-lm.yaml"], ids=["flat", "subfolder"])
+@pytest.mark.parametrize("path", ["toy-lm.yaml", "models/toy-lm.yaml"], ids=["flat", "subfolder"])
 def test_a_model_of_the_users_own(
-    place: str, user_folder: Path, write_spec: SpecWriter, language_model: Data
+    path: str, user_folder: Path, write_spec: SpecWriter, language_model: Data
 ) -> None:
-    write_spec(language_model, place)
+    write_spec(language_model, path)
 
     assert load_model("toy-lm").title == "Toy LM"
     assert "toy-lm" in {found.name for found in all_models()}
@@ -218,6 +218,45 @@ def test_a_name_like_no_other_lists_all() -> None:
         load_model("zzz")
     for model in all_models():
         assert model.name in str(caught.value)
+
+
+def test_other_names_are_offered_where_they_are_near_and_else_not_listed() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean sapphire-rapids") as near:
+        load_hardware("sapphire-rapid")
+    assert near.value.nearest == ["sapphire-rapids"]
+    with pytest.raises(UnknownNameError, match="known: ") as far:
+        load_hardware("zzz")
+    assert "sapphire-rapids" not in str(far.value)
+    assert "xeon-8480" in str(far.value)
+
+
+@pytest.mark.parametrize("load", [load_hardware, load_model, load_quantization])
+def test_a_name_too_long_for_a_file_is_an_unknown_name(load: Callable[[str], Any]) -> None:
+    with pytest.raises(UnknownNameError, match="n…'") as caught:
+        load("n" * 5000)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "message"),
+    [
+        ("n" * 60, ["a"], f"unknown kind {'n' * 60!r}: known: a"),
+        ("n" * 5000, ["a"], f"unknown kind '{'n' * 59}…': known: a"),
+        ("zzz", ["a" * 5000], f"unknown kind 'zzz': known: {'a' * 59}…"),
+        (
+            "zzz",
+            [f"a{i:02}" for i in range(20)],
+            f"known: {', '.join(f'a{i:02}' for i in range(20))}",
+        ),
+        ("zzz", [f"a{i:02}" for i in range(23)], "a18, a19 and 3 more"),
+    ],
+    ids=["as long as may be", "a long name", "a long known one", "twenty", "more"],
+)
+def test_messages_stay_short(name: str, known: list[str], message: str) -> None:
+    error = UnknownNameError("kind", name, known)
+
+    assert str(error).endswith(message)
+    assert error.name == name
 
 
 def test_an_unknown_mode_offers_the_nearest() -> None:

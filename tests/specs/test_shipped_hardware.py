@@ -77,15 +77,15 @@ def test_every_number_stands_under_a_key_with_its_unit(file: Path) -> None:
 
 
 def test_sparse_is_twice_dense_to_the_printed_digits() -> None:
-    told = [
+    printed = [
         (file.stem, key, figure)
         for file in FILES
         for key, figure in sourced_figures(raw(file))
         if "sparse" in figure
     ]
 
-    assert len(told) > 10  # most data sheets since Ampere print it
-    for device, key, figure in told:
+    assert len(printed) > 10  # most data sheets since Ampere print it
+    for device, key, figure in printed:
         assert abs(figure["sparse"] - 2 * figure["value"]) <= 1, (device, key)
 
 

@@ -81,7 +81,7 @@ def test_the_page_shows_the_layers_of_the_contract() -> None:
 
     assert len(shown) == len(block.splitlines())
     assert [room for room, _ in shown] == [room for row in contract_in_order() for room in row]
-    assert all(len(told) > 20 for _, told in shown), "a room without a docstring"
+    assert all(len(text) > 20 for _, text in shown), "a room without a docstring"
 
 
 def contract_in_order() -> list[list[str]]:
@@ -93,14 +93,50 @@ def contract_in_order() -> list[list[str]]:
     return docs.layers()
 
 
-def test_no_name_of_a_class_is_defined_twice() -> None:
+def types_of(source: str) -> list[str]:
+    """Names of the classes and type aliases of a module; type variables are none."""
+    found = []
+    for node in ast.parse(source).body:
+        match node:
+            case ast.ClassDef(name=name):
+                found.append(name)
+            case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id="TypeAlias")):
+                found.append(name)
+            case ast.Assign(
+                targets=[ast.Name(id=name)],
+                value=ast.Subscript() | ast.BinOp(op=ast.BitOr()) | ast.Attribute() | ast.Name(),
+            ) if re.fullmatch(r"_?[A-Z]+[a-z]\w*", name):
+                found.append(name)
+            case _ if type(node).__name__ == "TypeAlias":  # `type X = …`, from Python 3.12 on
+                found.append(node.name.id)  # type: ignore[attr-defined]
+    return found
+
+
+def test_no_name_of_a_type_is_defined_twice() -> None:
     homes: dict[str, list[str]] = defaultdict(list)
     for file in [*MODULES, *(ROOT / "tools").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]:
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                homes[node.name].append(str(file.relative_to(ROOT)))
+        for name in types_of(file.read_text(encoding="utf-8")):
+            homes[name].append(str(file.relative_to(ROOT)))
 
     assert not {name: files for name, files in homes.items() if len(files) > 1}
+
+
+@pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("class Row: ...", ["Row"]),
+        ("Row: TypeAlias = 'dict[str, int]'", ["Row"]),
+        ("Row = dict[str, int]", ["Row"]),
+        ("Row = int | str", ["Row"]),
+        ("Row = other.Row", ["Row"]),
+        ("_Row = Other", ["_Row"]),
+        ("T = TypeVar('T')", []),
+        ("_ROWS = COLUMNS | {1}", []),
+        ("rows = columns[0]", []),
+    ],
+)
+def test_names_of_types_are_found_however_they_are_defined(line: str, names: list[str]) -> None:
+    assert types_of(line) == names
 
 
 TEXTS = sorted(

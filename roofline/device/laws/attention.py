@@ -15,7 +15,8 @@ from typing import ClassVar
 import numpy as np
 
 from roofline.device.laws.smooth import monomials, scaled, within_cache
-from roofline.device.roof import Array, Number, Roof
+from roofline.device.roof import FloatOrArray, Roof
+from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Fraction, Law, NonNegative, register_laws
 from roofline.specs.sourced import Positive, PositiveInt
 from roofline.units import MICRO
@@ -71,15 +72,15 @@ class AttentionLaw(Law, frozen=True):
 def attention_seconds(
     law: AttentionLaw,
     roof: Roof,
-    batch: Number,
-    queries: Number,
-    keys: Number,
-    heads: Number,
-    kv_heads: Number,
-    head_dim: Number,
+    batch: FloatOrArray,
+    queries: FloatOrArray,
+    keys: FloatOrArray,
+    heads: FloatOrArray,
+    kv_heads: FloatOrArray,
+    head_dim: FloatOrArray,
     *,
     causal: bool | Array,
-    traffic_bytes: Number,
+    traffic_bytes: FloatOrArray,
 ) -> Array:
     """Seconds of attention of `queries` to `keys`, each of `batch` sequences; arguments broadcast.
 
@@ -106,11 +107,11 @@ def attention_seconds(
 
 
 def attention_flops(
-    batch: Number,
+    batch: FloatOrArray,
     queries: Array,
     keys: Array,
-    heads: Number,
-    head_dim: Number,
+    heads: FloatOrArray,
+    head_dim: FloatOrArray,
     *,
     causal: bool | Array,
     key_block: float = 1.0,

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from roofline.device.laws.smooth import hats, monomials, norm4, scaled, within_cache
-from roofline.device.roof import Array, Number, Roof
+from roofline.device.roof import FloatOrArray, Roof
+from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Fraction, Law, NonNegative, Share, register_laws
 from roofline.specs.sourced import Positive, PositiveInt, Spec
 from roofline.units import MICRO, NANO
@@ -123,12 +124,12 @@ class MatmulLaw(Law, frozen=True):
 def matmul_seconds(
     law: MatmulLaw,
     roof: Roof,
-    m: Number,
-    n: Number,
-    k: Number,
+    m: FloatOrArray,
+    n: FloatOrArray,
+    k: FloatOrArray,
     *,
-    weight_bytes: Number,
-    activation_bytes: Number,
+    weight_bytes: FloatOrArray,
+    activation_bytes: FloatOrArray,
 ) -> Array:
     """Seconds of one matmul [m, k] @ [k, n]: m rows (tokens), n out features, k in features.
 

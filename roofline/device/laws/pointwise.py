@@ -5,7 +5,8 @@ from typing import ClassVar
 import numpy as np
 
 from roofline.device.laws.smooth import within_cache
-from roofline.device.roof import Array, Number, Roof
+from roofline.device.roof import FloatOrArray, Roof
+from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Law, NonNegative, register_laws
 from roofline.specs.sourced import Positive
 from roofline.units import GIGA, MIB, MICRO
@@ -27,7 +28,7 @@ class PointwiseLaw(Law, frozen=True):
 
 @register_laws(PointwiseLaw)
 def pointwise_seconds(
-    law: PointwiseLaw, roof: Roof, *, traffic_bytes: Number, flops: Number = 0.0
+    law: PointwiseLaw, roof: Roof, *, traffic_bytes: FloatOrArray, flops: FloatOrArray = 0.0
 ) -> Array:
     """Seconds of an op that moves `traffic_bytes` and computes `flops`; arguments broadcast.
 
@@ -38,7 +39,7 @@ def pointwise_seconds(
     challenge for MPP", 1994. The smooth edge of the cache is ours.
     """
     size = np.asarray(traffic_bytes, dtype=np.float64)
-    seconds_per_byte: Number = 1 / (law.bandwidth_gb_per_s * GIGA)
+    seconds_per_byte: FloatOrArray = 1 / (law.bandwidth_gb_per_s * GIGA)
     if law.cached_bandwidth_gb_per_s is not None and law.cache_mib is not None:
         cached = within_cache(size, law.cache_mib * MIB)
         cached_pace = 1 / (law.cached_bandwidth_gb_per_s * GIGA)

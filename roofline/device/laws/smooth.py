@@ -10,7 +10,7 @@ from operator import mul
 import numpy as np
 from numpy.typing import ArrayLike
 
-from roofline.device.roof import Array
+from roofline.model.polynomial import Array
 
 CACHE_EDGE = 4
 """How sharply a cache ends: of twice its size, 1 part in 2⁴ + 1 is still found in it."""

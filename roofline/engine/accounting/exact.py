@@ -17,7 +17,7 @@ from roofline.model.polynomial import Polynomial, total, upper_envelope
 from roofline.specs.catalog import mode_outside_llm
 from roofline.specs.quantization import Quantization
 
-_REMEMBERED = 64
+_MEMO_SIZE = 64
 """Components that are not counted again."""
 
 
@@ -27,7 +27,7 @@ def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
     return [_counted(part, mode if part.in_llm else outside) for part in layout.components]
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MEMO_SIZE)
 def _counted(component: Component, mode: Quantization) -> ComponentCounts:
     running = {
         phase: [block for block in blocks if not block.idle]

@@ -17,7 +17,7 @@ from roofline.engine.accounting import ACCOUNTINGS, Accounting
 from roofline.engine.layout import Layout
 from roofline.errors import ScenarioError
 from roofline.model.counted import Amounts, ComponentCounts, CountedOp, Phase
-from roofline.model.op import Kind
+from roofline.model.op import OpKind
 from roofline.model.polynomial import Number, Polynomial, total
 from roofline.model.variables import BATCH, PROMPT, STEP, STEPS
 from roofline.specs.hardware import DataType
@@ -74,7 +74,7 @@ def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[Cou
     scores = queries * keys * B * H
     kv = keys * e * B * llm.kv_heads * c
 
-    def row(name: str, kind: Kind, ops: Number, **traffic: Number) -> CountedOp:
+    def row(name: str, kind: OpKind, ops: Number, **traffic: Number) -> CountedOp:
         return CountedOp(name, kind, "matmul", phase, L, _amounts(ops, **traffic))
 
     for linear in llm.layer_linears:

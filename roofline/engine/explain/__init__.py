@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from roofline.engine.explain.explanation import Explanation
 from roofline.engine.explain.ops import explain_op
@@ -17,11 +16,8 @@ from roofline.engine.explain.totals import (
     explain_memory,
     explain_time,
 )
-from roofline.engine.explain.workings import Workings
+from roofline.engine.explain.workings import Figures, Workings
 from roofline.errors import ScenarioError, UnknownNameError
-
-if TYPE_CHECKING:
-    from roofline.engine.estimate import Counts
 
 __all__ = ["SUBJECTS", "Explanation", "explain"]
 
@@ -34,7 +30,7 @@ SUBJECTS: dict[str, Callable[[Workings], Explanation]] = {
 """What is explained of all components together."""
 
 
-def explain(estimate: Counts, subject: str) -> Explanation:
+def explain(estimate: Figures, subject: str) -> Explanation:
     """Work a figure of one configuration out again, on paper.
 
     subject: one of `SUBJECTS`, a component, or an op by its name: that of the main component, or
@@ -42,7 +38,7 @@ def explain(estimate: Counts, subject: str) -> Explanation:
 
     Raises UnknownNameError, and ScenarioError for several configurations.
     """
-    if estimate.shape:
+    if estimate.scenario.shape:
         raise ScenarioError(
             "a figure is explained of one configuration: give one value on every axis"
         )

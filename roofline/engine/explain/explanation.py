@@ -13,14 +13,14 @@ Line: TypeAlias = tuple[str, str]
 """A figure, and how it comes about or who says so."""
 
 
-class Section(Struct, frozen=True):
+class Lines(Struct, frozen=True):
     """Figures that belong together."""
 
     lines: tuple[Line, ...]
     heading: str = ""
 
     @classmethod
-    def of(cls, lines: Iterable[Line], heading: str = "") -> Section:
+    def of(cls, lines: Iterable[Line], heading: str = "") -> Lines:
         return cls(tuple(lines), heading)
 
     def __str__(self) -> str:
@@ -33,12 +33,12 @@ class Explanation(Struct, frozen=True):
 
     title: str
     """What is explained, and of which configuration."""
-    sections: tuple[Section, ...]
+    parts: tuple[Lines, ...]
     sources: tuple[Line, ...]
 
     def __str__(self) -> str:
-        sections = [*self.sections, Section(self.sources, "Sources")]
-        return "\n\n".join([filled(self.title), *map(str, sections)]) + "\n"
+        groups = [*self.parts, Lines(self.sources, "Sources")]
+        return "\n\n".join([filled(self.title), *map(str, groups)]) + "\n"
 
     def __repr__(self) -> str:
         return str(self)

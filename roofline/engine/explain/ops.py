@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from roofline.engine.explain.explanation import Explanation, Line, Section
+from roofline.engine.explain.explanation import Explanation, Line, Lines
 from roofline.engine.explain.formulas import (
     equal,
     in_numbers,
@@ -45,7 +45,7 @@ def explain_op(workings: Workings, parts: Sequence[Part]) -> Explanation:
     return Explanation(
         f"{first.op.name} of the {first.row.component}: {workings.configuration}",
         tuple(
-            Section.of(_lines(workings, part), _heading(part) if len(parts) > 1 else "")
+            Lines.of(_lines(workings, part), _heading(part) if len(parts) > 1 else "")
             for part in parts
         ),
         tuple(sources(workings, parts)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from roofline.engine.explain.explanation import Explanation, Line, Section
+from roofline.engine.explain.explanation import Explanation, Line, Lines
 from roofline.engine.explain.formulas import (
     equal,
     in_symbols,
@@ -20,26 +20,26 @@ from roofline.engine.explain.workings import Part, Workings
 from roofline.engine.result import OpTotals, Totals
 from roofline.errors import ScenarioError
 from roofline.model.block import Parameters, parameters
-from roofline.model.op import Role
+from roofline.model.op import WeightRole
 from roofline.model.polynomial import Polynomial
 from roofline.specs.quantization import Quantization
 from roofline.units import percent, si
 
 _LONGEST = 10
 """Ops that an explanation of time lists."""
-_ROLES: tuple[Role, ...] = ("linear", "embedding", "lm_head")
+_ROLES: tuple[WeightRole, ...] = ("linear", "embedding", "lm_head")
 
 
 def explain_flops(workings: Workings) -> Explanation:
     """Matmul-class FLOPs: op by op, component by component."""
-    sections = []
+    groups = []
     for component, total in _parts(workings, "flops"):
         counting = [part for part in workings.of(component) if float(part.row.flops)]
         lines = [(f"  {_name(part)}", _flops(workings, part)) for part in counting]
-        sections.append(Section.of(lines, f"{component}: {si(total, 'FLOP')}"))
-    sections.append(Section.of([("End to end", _sum(workings, "flops", "FLOP"))]))
+        groups.append(Lines.of(lines, f"{component}: {si(total, 'FLOP')}"))
+    groups.append(Lines.of([("End to end", _sum(workings, "flops", "FLOP"))]))
     cited = sources(workings, workings.parts, rates=False, widths=False)
-    return _explanation(workings, "FLOPs", sections, cited)
+    return _explanation(workings, "FLOPs", groups, cited)
 
 
 def explain_time(workings: Workings) -> Explanation:
@@ -49,11 +49,11 @@ def explain_time(workings: Workings) -> Explanation:
         raise ScenarioError("nothing takes time on no device: give hardware (--hw)")
     ranked = sorted(workings.parts, key=lambda part: -_predicted(part))
     longest = [(f"  {_name(part, whole=True)}", _time(part)) for part in ranked[:_LONGEST]]
-    sections = [
-        Section.of(_whole_time(workings, whole)),
-        Section.of(longest, f"The {len(longest)} that take longest"),
+    groups = [
+        Lines.of(_whole_time(workings, whole)),
+        Lines.of(longest, f"The {len(longest)} that take longest"),
     ]
-    return _explanation(workings, "Time", sections, sources(workings, workings.parts))
+    return _explanation(workings, "Time", groups, sources(workings, workings.parts))
 
 
 def _whole_time(workings: Workings, whole: Totals) -> Iterator[Line]:
@@ -95,7 +95,7 @@ def explain_memory(workings: Workings) -> Explanation:
         text = f"{capacity.value:g} GiB × 2³⁰ = {si(hardware.memory_bytes, 'B')}: {verdict}"
         lines.append(("Device", text))
         cited = {f"{capacity.value:g} GiB": workings.cited(capacity), **cited}
-    return _explanation(workings, "Memory", [Section.of(lines)], cited.items())
+    return _explanation(workings, "Memory", [Lines.of(lines)], cited.items())
 
 
 def explain_kv(workings: Workings) -> Explanation:
@@ -111,7 +111,7 @@ def explain_kv(workings: Workings) -> Explanation:
         ("Layers", ", ".join(f"{g.layers} that see {in_symbols(g.tokens)}" for g in groups)),
     ]
     cited = sources(workings, workings.of("llm"), rates=False)
-    return _explanation(workings, "KV cache", [Section.of(lines)], cited)
+    return _explanation(workings, "KV cache", [Lines.of(lines)], cited)
 
 
 def explain_component(workings: Workings, component: str) -> Explanation:
@@ -128,14 +128,14 @@ def explain_component(workings: Workings, component: str) -> Explanation:
         if part.attainable_time_s is not None:
             lines.append(("Attainable", si(part.attainable_time_s, "s")))
     ops = [(f"  {_name(each)}", "; ".join(_figures(workings, each))) for each in parts]
-    sections = [Section.of(lines), Section.of(ops, "Op by op")]
-    return _explanation(workings, component, sections, sources(workings, parts))
+    groups = [Lines.of(lines), Lines.of(ops, "Op by op")]
+    return _explanation(workings, component, groups, sources(workings, parts))
 
 
 def _explanation(
-    workings: Workings, title: str, sections: Iterable[Section], cited: Iterable[Line]
+    workings: Workings, title: str, groups: Iterable[Lines], cited: Iterable[Line]
 ) -> Explanation:
-    return Explanation(f"{title}: {workings.configuration}", tuple(sections), tuple(cited))
+    return Explanation(f"{title}: {workings.configuration}", tuple(groups), tuple(cited))
 
 
 def _parts(workings: Workings, name: str) -> list[tuple[str, Any]]:

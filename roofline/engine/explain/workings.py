@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from msgspec import Struct
 
 from roofline.engine.axes import BY_NAME
 from roofline.engine.count import CountPlan
 from roofline.engine.price import PricePlan
-from roofline.engine.result import OpQuantities
+from roofline.engine.result import OpQuantities, Quantities
 from roofline.engine.run import Run
+from roofline.engine.scenario import Scenario
 from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.polynomial import Point
 from roofline.specs.hardware import Hardware
 from roofline.specs.sourced import Sourced
 
-if TYPE_CHECKING:
-    from roofline.engine.estimate import Counts
+
+class Figures(Protocol):
+    """What is explained: an estimate, or counts on no device."""
+
+    @property
+    def inputs(self) -> dict[str, Any]: ...
+    @property
+    def components(self) -> Mapping[str, Quantities]: ...
+    @property
+    def end_to_end(self) -> Quantities: ...
+    @property
+    def ops(self) -> Sequence[OpQuantities]: ...
+    @property
+    def main(self) -> str: ...
+    @property
+    def scenario(self) -> Scenario: ...
 
 
 class Part(Struct, frozen=True, eq=False):
@@ -38,7 +53,7 @@ class Part(Struct, frozen=True, eq=False):
 class Workings:
     """What an explanation draws on."""
 
-    def __init__(self, estimate: Counts) -> None:
+    def __init__(self, estimate: Figures) -> None:
         run = Run(estimate.scenario)
         (case,) = run.cases
         self.estimate, self.layout = estimate, case.layout

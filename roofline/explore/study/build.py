@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.axes import COUNTS, NO_REDUCER, VARIED, combinations
+from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
 from roofline.engine.layout import all_visual_tokens
 from roofline.engine.scenario import checked_count
@@ -32,7 +32,6 @@ Prompt: TypeAlias = tuple[int | None, str | None]
 T = TypeVar("T")
 
 DEFAULT_REDUCER = "prumerge"
-DEFAULT_OUTPUT_TOKENS = 256
 MOST_OUTPUT_TOKENS = 100_000
 """Each step is priced: longer answers would take minutes, and no model here has the context."""
 _LENGTHS = 33
@@ -67,7 +66,7 @@ def study(
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
     if not given["model"] or not given["hardware"]:
         raise InputError("nothing to report on: give at least one model and one device")
-    lengths = tuple(sorted(given.pop("output_tokens") or [DEFAULT_OUTPUT_TOKENS]))
+    lengths = tuple(sorted(given.pop("output_tokens") or [ANSWER_TOKENS]))
     for axis in VARIED:
         if axis.name in given and axis.default is not None:
             given[axis.name] = given[axis.name] or [axis.default]
@@ -93,15 +92,15 @@ def study(
     refused: list[InputError] = []
     unserved: set[tuple[str, str]] = set()
     for combination in combinations(deployed):
-        place = combination["hardware"].name, combination["quant"].name
-        if place in unserved:
+        target = combination["hardware"].name, combination["quant"].name
+        if target in unserved:
             continue
         try:
-            asked = _Asked(prompts, combination | {"attention": attention}, lengths)
-            deployment, impossible = _deployment(asked)
+            request = _DeploymentRequest(prompts, combination | {"attention": attention}, lengths)
+            deployment, impossible = _deployment(request)
         except UnsupportedModeError as error:
             refused.append(error)
-            unserved.add(place)
+            unserved.add(target)
             continue
         refused += impossible
         if deployment:
@@ -112,8 +111,10 @@ def study(
         several = {n: v for n, v in deployed.items() if n != "model"}
         for combination in combinations(several):
             if (combination["hardware"].name, combination["quant"].name) not in unserved:
-                asked = _Asked(prompts, combination | {"attention": attention}, lengths)
-                fronts += _fronts(given["model"], scores, asked)
+                request = _DeploymentRequest(
+                    prompts, combination | {"attention": attention}, lengths
+                )
+                fronts += _fronts(given["model"], scores, request)
     return Study(
         deployments=tuple(deployments),
         records=tuple(records),
@@ -167,7 +168,7 @@ def _curve(lengths: Sequence[int]) -> NDArray[np.float64]:
     return np.unique([0.0, *even, *lengths, *(length - 1 for length in lengths)])
 
 
-class _Asked(Struct, frozen=True):
+class _DeploymentRequest(Struct, frozen=True):
     """What a deployment is asked."""
 
     prompts: tuple[Prompt, ...]
@@ -199,11 +200,11 @@ class _Asked(Struct, frozen=True):
         )
 
 
-def _deployment(asked: _Asked) -> tuple[Deployment | None, list[ScenarioError]]:
+def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[ScenarioError]]:
     """With the prompts that can be, if any, and why others cannot."""
     impossible: list[ScenarioError] = []
-    first = asked.prompt(None, None, None)
-    model, per_sample = asked.axes["model"], first.estimate.unreduced_visual_tokens
+    first = request.prompt(None, None, None)
+    model, per_sample = request.axes["model"], first.estimate.unreduced_visual_tokens
     has_llm = "llm" in first.estimate.components
     fulls: dict[int, PricedPrompt] = {first.visual_tokens: first} if per_sample else {}
     found: dict[tuple[int, str | None], PricedPrompt] = {}
@@ -215,10 +216,10 @@ def _deployment(asked: _Asked) -> tuple[Deployment | None, list[ScenarioError]]:
         tokens = all_visual_tokens(np.asarray(count), per_sample, reduced=reducer is not None)
         full = int(tokens)
         if full not in fulls:
-            fulls[full] = asked.prompt(full, None, None)
+            fulls[full] = request.prompt(full, None, None)
         return fulls[full]
 
-    for count, named in asked.prompts:
+    for count, named in request.prompts:
         reducer = _reducer(model, count, per_sample, named)
         if count is None and reducer is None:
             one = first
@@ -226,7 +227,7 @@ def _deployment(asked: _Asked) -> tuple[Deployment | None, list[ScenarioError]]:
             one = unreduced(count, None) or first
         else:
             try:
-                one = asked.prompt(
+                one = request.prompt(
                     count, reducer, unreduced(1 if count is None else count, reducer)
                 )
             except ScenarioError as error:
@@ -239,8 +240,8 @@ def _deployment(asked: _Asked) -> tuple[Deployment | None, list[ScenarioError]]:
     before = (one for one in fulls.values() if id(one) in compared)
     rows = list({id(one): one for one in (*before, *found.values())}.values())
     most = max(prompt.visual_tokens for prompt in rows)
-    curve = asked.estimate(np.arange(1, most + 1), None) if most and has_llm else None
-    names = {name: getattr(value, "name", value) for name, value in asked.axes.items()}
+    curve = request.estimate(np.arange(1, most + 1), None) if most and has_llm else None
+    names = {name: getattr(value, "name", value) for name, value in request.axes.items()}
     del names["attention"]
     return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 
@@ -258,7 +259,7 @@ def _reducer(
 
 
 def _fronts(
-    models: Sequence[Model], scores: Sequence[published.Score], asked: _Asked
+    models: Sequence[Model], scores: Sequence[published.Score], request: _DeploymentRequest
 ) -> list[Front]:
     """One front a benchmark, for the models of one device and precision together."""
     specs = {spec.name: spec for spec in models}
@@ -269,10 +270,12 @@ def _fronts(
         prompt = score.visual_tokens, score.reducer
         key = (score.model, *prompt)
         if key not in priced:
-            own = _Asked(asked.prompts, asked.axes | {"model": specs[score.model]}, asked.lengths)
+            own = _DeploymentRequest(
+                request.prompts, request.axes | {"model": specs[score.model]}, request.lengths
+            )
             priced[key] = own.prompt(*prompt, None)
         groups[score.benchmark].append(Candidate(score, priced[key]))
-    inputs = {n: getattr(value, "name", value) for n, value in asked.axes.items()}
+    inputs = {n: getattr(value, "name", value) for n, value in request.axes.items()}
     return [
         Front(name, known[name], inputs["hardware"], inputs["quant"], inputs, tuple(candidates))
         for name, candidates in groups.items()

@@ -93,9 +93,9 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return floor_tokens(self.visual_tokens, self.curve.end_to_end.predicted_time_s)
 
 
-def floor_tokens(tokens: NDArray[np.float64], time_s: Array) -> int:
+def floor_tokens(tokens: NDArray[np.float64], predicted_time_s: Array) -> int:
     """The most tokens, counted up from the fewest, that stay within 5 % of the fewest's time."""
-    return _up_to(tokens, np.asarray(time_s) <= (1 + NEAR_FLOOR) * time_s[0])
+    return _up_to(tokens, np.asarray(predicted_time_s) <= (1 + NEAR_FLOOR) * predicted_time_s[0])
 
 
 def _up_to(tokens: NDArray[np.float64], holds: NDArray[np.bool_]) -> int:

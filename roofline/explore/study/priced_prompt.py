@@ -26,8 +26,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     predicted_time_s: float
     """Of prompt and answer, end to end."""
     last_step_s: float
-    memory_bytes: float
-    """At its peak, when all has been written."""
+    peak_memory_bytes: float
+    """When all has been written."""
     fits: bool
     """Whether that is within the device's memory."""
     saving: Saving | None
@@ -174,7 +174,7 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
             output_tokens=int(lengths[i]),
             predicted_time_s=float(self.generation_time_s[i]),
             last_step_s=float(self.decode_time_s[i - 1]),
-            memory_bytes=float(np.broadcast_to(whole.peak_memory_bytes, lengths.shape)[i]),
+            peak_memory_bytes=float(np.broadcast_to(whole.peak_memory_bytes, lengths.shape)[i]),
             fits=bool(np.broadcast_to(whole.fits, lengths.shape)[i]),
             saving=None if self.answer_saving is None else self.answer_saving.at(i),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roofline.model.op import MatmulShape, Op, Role
+from roofline.model.op import MatmulShape, Op, WeightRole
 from roofline.model.polynomial import Number
 
 
@@ -15,7 +15,7 @@ def linear(
     in_features: int,
     out_features: int,
     bias: bool = False,
-    role: Role = "linear",
+    role: WeightRole = "linear",
     resident: bool = True,
 ) -> Op:
     """[rows, in] @ [in, out] → [rows, out]: 2·rows·in·out FLOPs, in·out weights.

@@ -5,13 +5,13 @@ same name in `roofline.report.plots`.
 """
 
 from roofline.report.charts.chart import Chart, PanelChart, to_json
-from roofline.report.charts.registry import ReportChart, Section, register, report_charts
+from roofline.report.charts.registry import ReportChart, ReportSection, register, report_charts
 
 __all__ = [
     "Chart",
     "PanelChart",
     "ReportChart",
-    "Section",
+    "ReportSection",
     "register",
     "report_charts",
     "to_json",

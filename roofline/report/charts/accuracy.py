@@ -15,7 +15,7 @@ from roofline.report.charts.chart import (
     listed,
     spoken,
 )
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.text.study_answers import method
 from roofline.units import si
 
@@ -27,7 +27,7 @@ CHARTS = {
 _COLUMNS = 3
 _ROOM = 1.08
 """Length of the axis of costs over the highest."""
-_MOST_SAID = 12
+_MOST_PHRASES = 12
 
 
 def applies(study: Study, *, cost: str) -> bool:
@@ -39,7 +39,7 @@ def accuracy_chart(study: Study, *, cost: str) -> PanelChart:
     """A panel for each benchmark, on the first device and precision that was asked for."""
     name, title = CHARTS[cost]
     fronts = [front for front in _fronts(study) if front.pareto(cost)]
-    places = list(dict.fromkeys(map(_place, study.fronts)))
+    targets = list(dict.fromkeys(map(_target, study.fronts)))
     every = [candidate for front in fronts for candidate in front.candidates]
     return PanelChart(
         name=name,
@@ -50,19 +50,19 @@ def accuracy_chart(study: Study, *, cost: str) -> PanelChart:
         ),
         columns=_COLUMNS,
         legend=tuple(_legend(every)),
-        subtitle=places[0],
+        subtitle=targets[0],
         left_out=spoken(
-            _nothing_fits(study), f"{len(places) - 1} more in the tables" if places[1:] else ""
+            _nothing_fits(study), f"{len(targets) - 1} more in the tables" if targets[1:] else ""
         ),
     )
 
 
 def _fronts(study: Study) -> list[Front]:
     """Those of the first device and precision."""
-    return [front for front in study.fronts if _place(front) == _place(study.fronts[0])]
+    return [front for front in study.fronts if _target(front) == _target(study.fronts[0])]
 
 
-def _place(front: Front) -> str:
+def _target(front: Front) -> str:
     return f"{front.hardware}, {front.quant}"
 
 
@@ -74,15 +74,15 @@ def _nothing_fits(study: Study) -> str:
 
 def _alt(study: Study, cost: str) -> str:
     """The choice on every benchmark."""
-    said = []
+    phrases = []
     for front in _fronts(study):
         choice = front.choice(cost)
         if choice is not None:
             spent = si(choice.cost(cost), COSTS[cost].unit)
-            said.append(f"{front.name}: {method(choice)}, {spent}")
+            phrases.append(f"{front.name}: {method(choice)}, {spent}")
     return (
-        f"Accuracy against {_label(cost)} on {_place(study.fronts[0])}, with the Pareto front. The "
-        f"cheapest within one point of the best: {listed(said, _MOST_SAID)}."
+        f"Accuracy against {_label(cost)} on {_target(study.fronts[0])}, with the Pareto front. "
+        f"The cheapest within one point of the best: {listed(phrases, _MOST_PHRASES)}."
     )
 
 
@@ -150,8 +150,8 @@ for _rank, (_cost, (_name, _title)) in enumerate(CHARTS.items()):
         ReportChart(
             name=_name,
             title=_title,
-            section=Section.ACCURACY,
-            place=_rank,
+            section=ReportSection.ACCURACY,
+            order=_rank,
             applies=partial(applies, cost=_cost),
             of=partial(accuracy_chart, cost=_cost),
         )

@@ -19,7 +19,7 @@ from roofline.report.charts.chart import (
 )
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name, prompt_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.scales import matched
 from roofline.units import si
 
@@ -65,17 +65,17 @@ def _answering(study: Study) -> list[Deployment]:
 
 def _alt(study: Study) -> str:
     """Time of the longest answer in every deployment, before and after."""
-    said = []
+    phrases = []
     for deployment in _answering(study):
         times = [
             f"{si(prompt.generation_time_s[-1], 's')} with {prompt_name(prompt)}"
             for prompt in deployment.pair
         ]
-        said.append(f"{deployment_name(deployment)}: {', '.join(times)}")
+        phrases.append(f"{deployment_name(deployment)}: {', '.join(times)}")
     return (
         "Time of a decode step, time of prompt and answer, and how many times as fast fewer visual "
         "tokens make it, over output tokens. Prompt and "
-        f"{study.inputs['output_tokens'][-1]} output tokens: {listed(said)}."
+        f"{study.inputs['output_tokens'][-1]} output tokens: {listed(phrases)}."
     )
 
 
@@ -167,5 +167,7 @@ def _legend(shown: DevicePanels) -> Iterator[LegendEntry]:
 
 
 register(
-    ReportChart(name=NAME, title=TITLE, section=Section.ANSWERS, applies=applies, of=answer_chart)
+    ReportChart(
+        name=NAME, title=TITLE, section=ReportSection.ANSWERS, applies=applies, of=answer_chart
+    )
 )

@@ -8,12 +8,12 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from roofline.records.kept_patches import Inspection, Kept, Kind
+from roofline.records.kept_patches import Inspection, Kept, PatchKind
 from roofline.report.charts.chart import Chart, LegendEntry, listed, numbers
 from roofline.units import percent
 
 NAME = "kept-tokens"
-MEANINGS: dict[Kind, str] = {
+MEANINGS: dict[PatchKind, str] = {
     "outlier": "kept: attention is an outlier",
     "strongest": "kept: most attention",
     "sampled": "kept: evenly sampled",
@@ -25,7 +25,7 @@ _BINS = 40
 class KeptPatches(Struct, frozen=True, kw_only=True):
     """Patches that are kept for one reason."""
 
-    kind: Kind
+    kind: PatchKind
     indices: tuple[int, ...]
     """In raster order."""
     counts: tuple[float, ...]
@@ -100,13 +100,13 @@ def kept_tokens_chart(inspection: Inspection) -> KeptTokensChart:
 
 def _alt(inspection: Inspection) -> str:
     """Every reducer's counts."""
-    said = [
+    phrases = [
         f"{kept.reducer}: {kept.parts} = {kept.total} ({percent(kept.tokens / kept.of)})"
         for kept in inspection.kept
     ]
     return (
         f"{inspection.title} as the encoder of {inspection.model} sees it, and for each reducer "
-        f"the patches that it keeps: {listed(said)}."
+        f"the patches that it keeps: {listed(phrases)}."
     )
 
 

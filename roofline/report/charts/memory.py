@@ -17,7 +17,7 @@ from roofline.report.charts.chart import (
     spoken,
 )
 from roofline.report.charts.naming import prompt_name, unusual_counts
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.selection import first, pair_first
 from roofline.units import si
 
@@ -110,10 +110,10 @@ def _parts(prompt: PricedPrompt, batch: int) -> tuple[BarPart, ...]:
 
 def _alt(study: Study, panels: Sequence[Panel], no_panel: str) -> str:
     """The pair of every panel, and who does not have the memory for what was asked."""
-    said = []
+    phrases = []
     for panel in panels:
         bars = [f"{bar.label}: {si(bar.total, 'B')} ({bar.note})" for bar in panel.bars[:2]]
-        said.append(f"{panel.title.replace(chr(10), ', ')}: {', '.join(bars)}")
+        phrases.append(f"{panel.title.replace(chr(10), ', ')}: {', '.join(bars)}")
     tight = dict.fromkeys(
         f"{prompt.model} on {prompt.hardware}, {prompt.quant}"
         for prompt in study.prompts
@@ -122,8 +122,8 @@ def _alt(study: Study, panels: Sequence[Panel], no_panel: str) -> str:
     verdict = f"As asked, it is too much: {listed(list(tight))}" if tight else "As asked, all fits"
     return (
         "Stacked bars of weights, KV cache and peak activations, at the largest batch that fits "
-        f"without reduction. {listed(said)}. {verdict}." + (f" {no_panel}." if no_panel else "")
+        f"without reduction. {listed(phrases)}. {verdict}." + (f" {no_panel}." if no_panel else "")
     )
 
 
-register(ReportChart(name=NAME, title=TITLE, section=Section.MEMORY, of=memory_chart))
+register(ReportChart(name=NAME, title=TITLE, section=ReportSection.MEMORY, of=memory_chart))

@@ -19,7 +19,7 @@ from roofline.report.charts.chart import (
     listed,
 )
 from roofline.report.charts.naming import component_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.units import MILLI, percent
 
 NAME, TITLE = "prediction", "Predicted against measured"
@@ -47,21 +47,23 @@ def record_chart(study: Study) -> PanelChart:
 
 def _ends(study: Study) -> str:
     """The error of every run from beginning to end."""
-    said = [
+    phrases = [
         f"{run.name}: {percent(error, signed=True)}"
         for run in study.records
         if (error := run.record.whole.attainable_error) is not None
     ]
-    return f" End to end: {listed(said)}." if said else ""
+    return f" End to end: {listed(phrases)}." if phrases else ""
 
 
 def validation_chart(validation: Validation) -> PanelChart:
     """The cells of a validation, by the fastest of their samples."""
-    said = [
+    phrases = [
         f"{component_name(name)} {percent(np.median([abs(cell.error) for cell in cells]))}"
         for name, cells in by_component(validation.cells).items()
     ]
-    errors = f" Median of the absolute errors: {listed(said)}." if said else " Nothing was timed."
+    errors = (
+        f" Median of the absolute errors: {listed(phrases)}." if phrases else " Nothing was timed."
+    )
     return _chart(
         validation.cells,
         f"Predicted over measured times, the fastest sample, by component.{errors}",
@@ -109,7 +111,10 @@ def _times(groups: Mapping[str, Sequence[TimedCell]]) -> Panel:
     """Predicted over measured, within bands around equality; the bound beside it."""
     cells = [cell for group in groups.values() for cell in group]
     times = [
-        t for c in cells for t in (c.measured_s, c.attainable_time_s, c.roofline_time_s) if t > 0
+        t
+        for c in cells
+        for t in (c.measured_time_s, c.attainable_time_s, c.roofline_time_s)
+        if t > 0
     ]
     low, high = min(times, default=MILLI), max(times, default=MILLI)
     margin = max(_MARGIN, (_LEAST_RANGE * low / high) ** 0.5)
@@ -133,8 +138,8 @@ def _band(width: float, ends: tuple[float, float]) -> Series:
         of=tolerance_name(width),
         x=ends,
         y=ends,
-        low=tuple((1 - width) * time_s for time_s in ends),
-        high=tuple((1 + width) * time_s for time_s in ends),
+        low=tuple((1 - width) * measured_time_s for measured_time_s in ends),
+        high=tuple((1 + width) * measured_time_s for measured_time_s in ends),
     )
 
 
@@ -144,7 +149,7 @@ def tolerance_name(width: float) -> str:
 
 
 def _pairs(name: str, cells: Sequence[TimedCell]) -> Iterator[Series]:
-    measured = tuple(cell.measured_s for cell in cells)
+    measured = tuple(cell.measured_time_s for cell in cells)
     for role, times in (
         ("roofline", tuple(cell.roofline_time_s for cell in cells)),
         ("predicted", tuple(cell.attainable_time_s for cell in cells)),
@@ -190,7 +195,7 @@ def _errors(groups: Mapping[str, Sequence[TimedCell]]) -> Panel:
 
 def _against_median(cell: TimedCell) -> float:
     """Error if the median counted as what was measured, and not the fastest sample."""
-    return cell.attainable_time_s / cell.median_s - 1
+    return cell.attainable_time_s / cell.median_time_s - 1
 
 
 def _legend(groups: Iterable[str]) -> Iterator[LegendEntry]:
@@ -202,5 +207,7 @@ def _legend(groups: Iterable[str]) -> Iterator[LegendEntry]:
 
 
 register(
-    ReportChart(name=NAME, title=TITLE, section=Section.MEASURED, applies=applies, of=record_chart)
+    ReportChart(
+        name=NAME, title=TITLE, section=ReportSection.MEASURED, applies=applies, of=record_chart
+    )
 )

@@ -12,7 +12,7 @@ from roofline.registry import Registry
 from roofline.report.charts.chart import Chart
 
 
-class Section(Enum):
+class ReportSection(Enum):
     """Of a report, in its order, by their titles."""
 
     ANSWER = "Answer"
@@ -37,8 +37,8 @@ class ReportChart(Struct, frozen=True, kw_only=True):
     name: str
     """Of its drawing and its files, without their endings."""
     title: str
-    section: Section = Section.MORE
-    place: int = 0
+    section: ReportSection = ReportSection.MORE
+    order: int = 0
     """Among the charts of its section, from the first on."""
     applies: Callable[[Study], bool] = always
     """Whether the study has what it shows."""
@@ -56,6 +56,6 @@ def register(chart: ReportChart) -> None:
 
 def report_charts() -> dict[str, ReportChart]:
     """All that are registered, by name, in a report's order."""
-    sections = list(Section)
-    ordered = sorted(CHARTS, key=lambda c: (sections.index(c.section), c.place, c.name))
+    sections = list(ReportSection)
+    ordered = sorted(CHARTS, key=lambda c: (sections.index(c.section), c.order, c.name))
     return {chart.name: chart for chart in ordered}

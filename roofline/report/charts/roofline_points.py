@@ -20,7 +20,7 @@ _NEAR = 0.3
 MATTERS, MOST_NAMED = 0.05, 4
 """Share of the time from which on dots have a name, and how many do at most."""
 
-Place = tuple[float, float]
+RooflinePoint = tuple[float, float]
 """FLOP/B and FLOP/s."""
 
 
@@ -28,10 +28,10 @@ class Dot(NamedTuple):
     """Ops of one component that lie in one place."""
 
     component: str
-    place: Place
+    point: RooflinePoint
     share: float
     """Of the time of all ops."""
-    before: Place | None
+    before: RooflinePoint | None
     """With all visual tokens; None where nothing moved."""
     ops: tuple[tuple[str, str], ...] = ()
     """Name and kind of each."""
@@ -48,20 +48,20 @@ class Ceiling(NamedTuple):
 def dots(deployment: Deployment) -> list[Dot]:
     """Ops of the reduced prompt, and where they were; those in one place together."""
     one = deployment.pair[-1]
-    was: dict[tuple[str, str], Place] = {}
+    was: dict[tuple[str, str], RooflinePoint] = {}
     for op in one.unreduced.ops if one.unreduced else ():
-        if (place := _place(op)) is not None:
-            was.setdefault((op.component, op.name), place)
+        if (point := _point(op)) is not None:
+            was.setdefault((op.component, op.name), point)
     whole_s = sum(map(_time_s, one.ops))
     found: dict[tuple[object, ...], Dot] = {}
     for op in one.ops:
-        if (place := _place(op)) is None:
+        if (point := _point(op)) is None:
             continue
         before = was.get((op.component, op.name))
-        if before is not None and _cell(before) == _cell(place):
+        if before is not None and _cell(before) == _cell(point):
             before = None
-        at = (op.component, _cell(place), before and _cell(before))
-        known = found.get(at, Dot(op.component, place, 0.0, before))
+        at = (op.component, _cell(point), before and _cell(before))
+        known = found.get(at, Dot(op.component, point, 0.0, before))
         ops = dict.fromkeys((*known.ops, (op.name, op.kind)))
         share = known.share + _time_s(op) / whole_s
         found[at] = known._replace(share=share, ops=tuple(ops))
@@ -88,7 +88,7 @@ def named(found: Sequence[Dot]) -> dict[Dot, str]:
 
 def _near(one: Dot, other: Dot) -> bool:
     return one.component == other.component and all(
-        abs(log10(a / b)) < _NEAR for a, b in zip(one.place, other.place, strict=True)
+        abs(log10(a / b)) < _NEAR for a, b in zip(one.point, other.point, strict=True)
     )
 
 
@@ -102,7 +102,7 @@ def _name(group: Sequence[Dot], share: float) -> str:
     return f"{component_name(group[0].component)} {what} {percent(share)}"
 
 
-def _place(op: OpTotals) -> Place | None:
+def _point(op: OpTotals) -> RooflinePoint | None:
     """Of its matmul FLOPs, if it has any: vector units work beside them, under their own roof.
 
     None for an op that computes nothing or moves nothing.
@@ -116,12 +116,12 @@ def _time_s(op: OpTotals) -> float:
     return float(op.roofline_time_s if op.attainable_time_s is None else op.attainable_time_s)
 
 
-def _cell(place: Place) -> tuple[int, int]:
-    x, y = (round(_SAME * log10(value)) for value in place)
+def _cell(point: RooflinePoint) -> tuple[int, int]:
+    x, y = (round(_SAME * log10(value)) for value in point)
     return x, y
 
 
-def measured(study: Study, deployment: Deployment) -> list[tuple[str, Place]]:
+def measured(study: Study, deployment: Deployment) -> list[tuple[str, RooflinePoint]]:
     """Matmuls and attention of records of a prefill that `dots` shows, by component."""
     key = (deployment.model, deployment.hardware, deployment.quant)
     shown = {one.visual_tokens for one in deployment.pair}

@@ -19,11 +19,11 @@ from roofline.report.charts.chart import (
     spoken,
 )
 from roofline.report.charts.naming import component_name, deployment_name, prompt_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.roofline_points import (
     Ceiling,
     Dot,
-    Place,
+    RooflinePoint,
     ceilings,
     dots,
     measured,
@@ -66,18 +66,19 @@ def roofline_chart(study: Study) -> PanelChart:
 
 def _alt(study: Study) -> str:
     """How much of the time goes to ops that are bound by memory, deployment by deployment."""
-    said = []
+    phrases = []
     for deployment in study.deployments:
         shares = [
             f"{percent(_memory_share(prompt))} with {prompt_name(prompt)}"
             for prompt in deployment.pair
         ]
-        said.append(f"{deployment_name(deployment)}: {', '.join(shares)}")
+        phrases.append(f"{deployment_name(deployment)}: {', '.join(shares)}")
     moved = any(deployment.reduced for deployment in study.deployments)
     arrows = "; arrows lead from all visual tokens to fewer" if moved else ""
     return (
         "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
-        f"device's ceilings{arrows}. Share of time in ops that are bound by memory: {listed(said)}."
+        f"device's ceilings{arrows}. Share of time in ops that are bound by "
+        f"memory: {listed(phrases)}."
     )
 
 
@@ -90,12 +91,12 @@ def _panel(study: Study, deployment: Deployment, ops: Sequence[Dot]) -> Panel:
     """Axes that hold all places and the highest ridge: `576 to 40 prumerge`, the title says."""
     device = deployment.prompts[0].device
     peaks, timed = ceilings(deployment), measured(study, deployment)
-    places = [place for dot in ops for place in (dot.place, dot.before) if place]
-    places += [place for _, place in timed]
+    points = [point for dot in ops for point in (dot.point, dot.before) if point]
+    points += [point for _, point in timed]
     bandwidth, top = device.memory_bytes_per_s, peaks[0].flops_per_s
-    left = min((x for x, _ in places), default=1.0) / _MARGIN
-    right = max([top / bandwidth, *(x for x, _ in places)]) * _MARGIN
-    bottom = min([left * bandwidth, *(y for _, y in places)]) / _MARGIN
+    left = min((x for x, _ in points), default=1.0) / _MARGIN
+    right = max([top / bandwidth, *(x for x, _ in points)]) * _MARGIN
+    bottom = min([left * bandwidth, *(y for _, y in points)]) / _MARGIN
     slopes = {"DRAM": bandwidth}
     if device.l2_bandwidth_gb_per_s is not None:
         slopes["L2"] = device.l2_bandwidth_gb_per_s.value * GIGA
@@ -141,7 +142,7 @@ def _ops(ops: Sequence[Dot]) -> Iterator[Series]:
     names = named(ops)
     for name in dict.fromkeys(dot.component for dot in ops):
         mine = [dot for dot in ops if dot.component == name]
-        moved = [(dot.place, dot.before) for dot in mine if dot.before is not None]
+        moved = [(dot.point, dot.before) for dot in mine if dot.before is not None]
         if moved:
             yield Series(
                 role="moved",
@@ -153,16 +154,16 @@ def _ops(ops: Sequence[Dot]) -> Iterator[Series]:
         yield Series(
             role="op",
             of=name,
-            x=tuple(dot.place[0] for dot in mine),
-            y=tuple(dot.place[1] for dot in mine),
+            x=tuple(dot.point[0] for dot in mine),
+            y=tuple(dot.point[1] for dot in mine),
             shares=tuple(dot.share for dot in mine),
             names=tuple(names.get(dot, "") for dot in mine),
         )
 
 
-def _measured(timed: Sequence[tuple[str, Place]]) -> Iterator[Series]:
+def _measured(timed: Sequence[tuple[str, RooflinePoint]]) -> Iterator[Series]:
     for name in dict.fromkeys(name for name, _ in timed):
-        mine = [place for other, place in timed if other == name]
+        mine = [point for other, point in timed if other == name]
         yield Series(
             role="measured", of=name, x=tuple(x for x, _ in mine), y=tuple(y for _, y in mine)
         )
@@ -186,4 +187,6 @@ def _legend(series: Sequence[Series]) -> Iterator[LegendEntry]:
         yield LegendEntry(role="slope", label="L2 cache", of="L2")
 
 
-register(ReportChart(name=NAME, title=TITLE, section=Section.BOUNDS, place=2, of=roofline_chart))
+register(
+    ReportChart(name=NAME, title=TITLE, section=ReportSection.BOUNDS, order=2, of=roofline_chart)
+)

@@ -20,21 +20,21 @@ from roofline.report.charts.chart import (
     spoken,
 )
 from roofline.report.charts.naming import component_name, deployment_name, prompt_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.selection import first, pair_first
 from roofline.units import share
 
 NAME, TITLE = "time", "Where the time goes"
 GROUPS = ("linear", "attention", "other ops")
 """Of op kinds, in the order in which a component has them."""
-FRAMEWORK = "framework"
-"""What a CPU spends beside kernels: a component without ops."""
+HOST = "host"
+"""What a CPU spends on issuing kernels: a component without ops."""
 _GROUP_OF = {"linear": "linear", "attention": "attention", "softmax": "attention"}
 _MOST_PANELS, _MOST_BARS, _COLUMNS = 12, 16, 2
 _MOST_TIMES = 4.0
 """As long the longest bar of one panel may be as that of another, if they are to share a scale."""
 
-Role = Literal["bound", "attainable"]
+BarRole = Literal["bound", "attainable"]
 
 
 def time_chart(study: Study) -> PanelChart:
@@ -71,21 +71,21 @@ def _scaled(panels: Sequence[Panel]) -> tuple[tuple[Panel, ...], bool]:
 
 def _alt(panels: Iterable[Panel], no_panel: str) -> str:
     """The largest part of the first prompt in each deployment."""
-    said = []
+    phrases = []
     for panel in panels:
         bar = [bar for bar in panel.bars if bar.label == panel.bars[0].label][-1]
         part = max(bar.parts, key=lambda part: part.size)
         largest = f"{component_name(part.of)} {part.group}".strip()
-        said.append(f"{panel.title}: {largest}, {share(part.size / bar.total, bar.error)}")
+        phrases.append(f"{panel.title}: {largest}, {share(part.size / bar.total, bar.error)}")
     return (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
-        f"visual tokens: {listed(said)}." + (f" {no_panel}." if no_panel else "")
+        f"visual tokens: {listed(phrases)}." + (f" {no_panel}." if no_panel else "")
     )
 
 
 def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
     """Each prompt as a bound and, where its device has laws, as attainable."""
-    roles: tuple[Role, ...] = ("bound",)
+    roles: tuple[BarRole, ...] = ("bound",)
     if deployment.prompts[0].has_laws:
         roles = ("bound", "attainable")
     return Panel(
@@ -96,21 +96,21 @@ def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
     )
 
 
-def _bar(prompt: PricedPrompt, role: Role) -> StackedBar:
+def _bar(prompt: PricedPrompt, role: BarRole) -> StackedBar:
     """Components in the order in which they run, and what an attainable time may be off."""
     whole = prompt.estimate.end_to_end
     low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
-    told = role == "attainable" and low is not None and high is not None
+    has_band = role == "attainable" and low is not None and high is not None
     return StackedBar(
         label=prompt_name(prompt),
         role=role,
         parts=_parts(prompt, role),
-        low=float(low) if told and low is not None else None,
-        high=float(high) if told and high is not None else None,
+        low=float(low) if has_band and low is not None else None,
+        high=float(high) if has_band and high is not None else None,
     )
 
 
-def _parts(prompt: PricedPrompt, role: Role) -> tuple[BarPart, ...]:
+def _parts(prompt: PricedPrompt, role: BarRole) -> tuple[BarPart, ...]:
     """Seconds by component and group of ops; what is left of an attainable time is the host's."""
     found: dict[tuple[str, str], float] = {}
     for op in prompt.ops:
@@ -122,19 +122,19 @@ def _parts(prompt: PricedPrompt, role: Role) -> tuple[BarPart, ...]:
     if role == "attainable" and whole_s is not None:
         rest_s = float(whole_s) - sum(found.values())
         if rest_s > 1e-6 * float(whole_s):
-            found[FRAMEWORK, ""] = rest_s
+            found[HOST, ""] = rest_s
     names = list(dict.fromkeys(name for name, _ in found))
-    order = sorted(found, key=lambda part: (names.index(part[0]), _group_place(part[1])))
+    order = sorted(found, key=lambda part: (names.index(part[0]), _group_rank(part[1])))
     return tuple(BarPart(of=name, group=group, size=found[name, group]) for name, group in order)
 
 
-def _group_place(group: str) -> int:
+def _group_rank(group: str) -> int:
     return GROUPS.index(group) if group in GROUPS else 0
 
 
 def _legend(bars: Sequence[StackedBar]) -> Iterable[LegendEntry]:
     names = {part.of for bar in bars for part in bar.parts}
-    for name in sorted(names, key=_component_place):
+    for name in sorted(names, key=_component_rank):
         yield LegendEntry(role="component", label=component_name(name), of=name)
     for group in GROUPS:
         yield LegendEntry(role="group", label=group, of=group)
@@ -145,9 +145,9 @@ def _legend(bars: Sequence[StackedBar]) -> Iterable[LegendEntry]:
         yield LegendEntry(role="attainable", label="attainable, with its error")
 
 
-def _component_place(name: str) -> int:
+def _component_rank(name: str) -> int:
     """In the order in which components run."""
     return COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS)
 
 
-register(ReportChart(name=NAME, title=TITLE, section=Section.COSTS, of=time_chart))
+register(ReportChart(name=NAME, title=TITLE, section=ReportSection.COSTS, of=time_chart))

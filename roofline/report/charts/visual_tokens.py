@@ -20,7 +20,7 @@ from roofline.report.charts.chart import (
 )
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name
-from roofline.report.charts.registry import ReportChart, Section, register
+from roofline.report.charts.registry import ReportChart, ReportSection, register
 from roofline.report.charts.scales import matched
 
 NAME, TITLE = "visual-tokens", "Time, FLOPs and KV cache over visual tokens"
@@ -54,13 +54,13 @@ def _with_curve(study: Study) -> list[Deployment]:
 
 def _alt(study: Study) -> str:
     """The two counts of every deployment."""
-    said = [
+    phrases = [
         f"{deployment_name(deployment)}: {deployment.floor_tokens} ({_bound(deployment)})"
         for deployment in _with_curve(study)
     ]
     return (
         "Prefill time, FLOPs and KV cache over visual tokens. Visual tokens below which fewer "
-        f"no longer help: {listed(said)}."
+        f"no longer help: {listed(phrases)}."
     )
 
 
@@ -73,8 +73,8 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
     """Times on every device; FLOPs and KV cache, which do not depend on the device."""
     most = max(float(deployment.visual_tokens[-1]) for deployment in deployments)
     tokens = PanelAxis(label="visual tokens", scale="log", limits=(1, most))
-    asked = tuple(
-        ReferenceLine(role="asked", axis="x", at=float(count)) for count in _marked(deployments)
+    requested = tuple(
+        ReferenceLine(role="requested", axis="x", at=float(count)) for count in _marked(deployments)
     )
     some = deployments[0]
     times = Panel(
@@ -82,7 +82,7 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
         x=tokens,
         y=PanelAxis(label="prefill time", unit="s", scale="log"),
         series=tuple(series for deployment in deployments for series in _times(deployment)),
-        lines=asked,
+        lines=requested,
     )
     x = numbers(some.visual_tokens)
     flops, cache = (
@@ -90,7 +90,7 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
             x=tokens,
             y=PanelAxis(label=label, unit=unit, scale="log"),
             series=(Series(role=role, x=x, y=numbers(amounts)),),
-            lines=asked,
+            lines=requested,
         )
         for role, label, unit, amounts in (
             ("flops", "FLOPs", "FLOP", _curve(some).flops),
@@ -121,8 +121,8 @@ def _times(deployment: Deployment) -> Iterator[Series]:
     for role, where in (("time", fits), ("too large", ~fits)):
         if where.any():
             y = tuple(
-                time_s if here else None
-                for time_s, here in zip(predicted.tolist(), where.tolist(), strict=True)
+                predicted_time_s if here else None
+                for predicted_time_s, here in zip(predicted.tolist(), where.tolist(), strict=True)
             )
             yield Series(role=role, of=of, variant=variant, x=x, y=y)
     if deployment.prompts[0].has_laws:
@@ -152,7 +152,7 @@ def _legend(shown: DevicePanels, panels: Sequence[Panel]) -> Iterator[LegendEntr
     if "floor" in roles:
         yield LegendEntry(role="floor", label="within 5 % of the least: fewer no longer help")
     if any(panel.lines for panel in panels):
-        yield LegendEntry(role="asked", label="counts of this report")
+        yield LegendEntry(role="requested", label="counts of this report")
     if "bound" in roles:
         yield LegendEntry(role="bound", label="roofline bound")
         yield LegendEntry(role="error", label="error of attainable time")
@@ -164,8 +164,8 @@ register(
     ReportChart(
         name=NAME,
         title=TITLE,
-        section=Section.BOUNDS,
-        place=1,
+        section=ReportSection.BOUNDS,
+        order=1,
         applies=applies,
         of=visual_tokens_chart,
     )

@@ -74,21 +74,24 @@ def draw(chart: KeptTokensChart, width_in: float = DOUBLE_IN) -> Figure:
     picture.imshow(chart.picture)
     _bare(picture)
     _title(picture, chart.picture_name, chart.picture_detail)
-    places = range(1, len(chart.columns) + 1)
-    for place, column in zip(places, chart.columns, strict=True):
-        axes = panel(place, page.pictures, _PANEL)
+    column_indices = range(1, len(chart.columns) + 1)
+    for column_index, column in zip(column_indices, chart.columns, strict=True):
+        axes = panel(column_index, page.pictures, _PANEL)
         _draw_kept(axes, chart, column)
         _title(axes, column.reducer, column.detail)
     if merging:
         _draw_merging(
             panel(0, page.heat, _PANEL),
-            [panel(place, page.heat, _PANEL) for place in places],
+            [panel(column_index, page.heat, _PANEL) for column_index in column_indices],
             chart,
         )
     if ranking:
         _draw_ranking(
             panel(0, page.histograms, _HISTOGRAM),
-            [panel(place, page.histograms, _HISTOGRAM, _TICKS) for place in places],
+            [
+                panel(column_index, page.histograms, _HISTOGRAM, _TICKS)
+                for column_index in column_indices
+            ],
             chart,
         )
     _legend(figure, chart.legend, page)

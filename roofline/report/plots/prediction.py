@@ -124,8 +124,8 @@ def _draw_errors(axes: Axes, panel: Panel) -> None:
             axes.axhline(line.at, color=INK, lw=0.7)
         else:
             axes.axhspan(line.at, line.to, color=_SHADES[line.label], lw=0)
-    for place, series in enumerate(panel.series):
-        dodge = _DODGE ** (place - (len(panel.series) - 1) / 2)
+    for index, series in enumerate(panel.series):
+        dodge = _DODGE ** (index - (len(panel.series) - 1) / 2)
         y, low, high = np.array(floats(series.y)), np.array(series.low), np.array(series.high)
         bars = axes.errorbar(
             [dodge * tokens for tokens in series.x],

@@ -164,12 +164,12 @@ def _draw_ceilings(axes: Axes, ceilings: Sequence[Series]) -> None:
             zorder=1.5,
             gid=f"ceiling {series.of}",
         )
-        place = min(rate, named[-1] / room) if used else rate
-        if used or all(max(place / other, other / place) > room for other in named):
-            named.append(place)
+        label_rate = min(rate, named[-1] / room) if used else rate
+        if used or all(max(label_rate / other, other / label_rate) > room for other in named):
+            named.append(label_rate)
             axes.annotate(
                 series.label,
-                (right, place),
+                (right, label_rate),
                 xytext=(2, 0),
                 textcoords="offset points",
                 ha="left",

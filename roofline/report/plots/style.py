@@ -133,8 +133,8 @@ def say_why_empty(axes: Axes, panel: Panel) -> None:
     axes.axis("off")
     axes.set_title(panel.title, fontsize=NORMAL, color=INK, loc="left", pad=4)
     words = fill(panel.empty_because, _LETTERS)
-    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, words, fontsize=SMALL, color=PALE, **place)
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, words, fontsize=SMALL, color=PALE, **centred)
 
 
 def key(**style: Any) -> Artist:

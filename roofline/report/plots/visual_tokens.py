@@ -54,7 +54,7 @@ _MARKS: dict[str, dict[str, Any]] = {
 }
 _MARK_KEYS: dict[str, dict[str, Any]] = {"ridge": _MARKS["ridge"], "floor": {}}
 _LINE_KEYS: dict[str, dict[str, Any]] = {
-    "asked": {"linestyle": "-", "color": RULE, "lw": LINE},
+    "requested": {"linestyle": "-", "color": RULE, "lw": LINE},
     "bound": {"linestyle": "-", "lw": THIN, "alpha": BOUND_ALPHA},
     "too large": {"linestyle": _TOO_LARGE, "lw": LINE},
 }

@@ -24,7 +24,7 @@ from roofline.units import si
 
 _DISPENSABLE = ("Traffic", "FLOPs")
 """Columns that go where a line would be too long, the first one first."""
-Row = dict[str, str]
+TableRow = dict[str, str]
 
 
 def several(estimates: Sequence[Counts], style: Style) -> list[str]:
@@ -44,7 +44,7 @@ def several(estimates: Sequence[Counts], style: Style) -> list[str]:
     ]
 
 
-def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> list[str]:
+def _tables(estimates: Sequence[Counts], rows: Sequence[TableRow], style: Style) -> list[str]:
     """One table; on a terminal that is too narrow for it, one under the name of each device, say.
 
     Columns that can be spared go first, then axes from the left: their values become titles.
@@ -55,7 +55,7 @@ def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> l
         names, titles = list(axes)[:titled], list(axes.values())[:titled]
         for left_out in range(len(spare) + 1):
             without = {*titles, *spare[:left_out]}
-            groups: dict[str, list[Row]] = {}
+            groups: dict[str, list[TableRow]] = {}
             for estimate, row in zip(estimates, rows, strict=True):
                 kept = {name: cell for name, cell in row.items() if name not in without}
                 groups.setdefault(described(estimate, names), []).append(kept)
@@ -65,7 +65,7 @@ def _tables(estimates: Sequence[Counts], rows: Sequence[Row], style: Style) -> l
     return tables
 
 
-def _titled(title: str, rows: Sequence[Row], style: Style) -> Iterator[str]:
+def _titled(title: str, rows: Sequence[TableRow], style: Style) -> Iterator[str]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if title:
         yield title
@@ -99,7 +99,7 @@ def _caption(estimates: Sequence[Counts]) -> str:
     return f"{text} Saves: attainable time against all visual tokens, in brackets the roofline's."
 
 
-def _row(estimate: Counts, estimates: Sequence[Counts]) -> Row:
+def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     """Where it differs from the others, and its figures."""
     whole, comparison = estimate.end_to_end, estimate.comparison
     row = {title: _cell(estimate.inputs[name]) for name, title in varying(estimates).items()}
@@ -108,7 +108,7 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> Row:
     if not isinstance(whole, Totals):
         row["Traffic"] = si(whole.memory_access_bytes, "B")
         row["Memory"] = si(whole.peak_memory_bytes, "B")
-        saved = times(comparison.end_to_end.flops) if comparison else "-"
+        saved = times(comparison.end_to_end.flops_saving) if comparison else "-"
         return row | ({"Saves": saved} if compared else {})
     lawful = any(map(has_laws, estimates))
     if not lawful:
@@ -120,7 +120,7 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> Row:
     row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
     if not compared:
         return row
-    saving, fits = (comparison.end_to_end, comparison.fits) if comparison else (None, True)
+    saving, fits = (comparison.end_to_end, comparison.full_fits) if comparison else (None, True)
     return row | {"Saves": headline(saving, bracketed=lawful, full_fits=bool(fits))}
 
 

@@ -1,10 +1,11 @@
-"""One estimate as text: totals beside those of the unreduced prompt, components, verdicts."""
+"""One estimate as text: the answer, its components, totals beside those of the unreduced prompt."""
 
 from __future__ import annotations
 
-from roofline.engine.compare import Comparison, Saving, ratio
+from roofline.engine.compare import Saving, ratio
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Quantities, Totals
+from roofline.report.text.estimate_opening import opening
 from roofline.report.text.estimate_words import (
     STAGE_TIMES,
     WORDS,
@@ -16,7 +17,7 @@ from roofline.report.text.estimate_words import (
     peaks,
     times,
 )
-from roofline.tables import Style, definitions, grid
+from roofline.tables import Style, definitions, filled, grid
 from roofline.units import share, si, significant
 
 _TITLES = {"vision": "Vision", "llm": "LLM"}
@@ -34,9 +35,11 @@ _COUNTED = (
 
 def single(estimate: Counts, style: Style) -> list[str]:
     """All of one configuration, in paragraphs."""
-    parts = [_totals(estimate, style)]
+    text = opening(estimate)
+    parts = [text if style == "github" else filled(text)]
     if len(estimate.components) > 1:
         parts.append(_components(estimate, style))
+    parts.append(_totals(estimate, style))
     if isinstance(estimate, Estimate):
         parts.append(definitions([*peaks(estimate), *_verdicts(estimate)], style))
     return parts
@@ -62,7 +65,7 @@ def _totals(estimate: Counts, style: Style) -> str:
     headers = [of, "total"]
     if comparison is not None:
         headers[1] = f"{estimate.inputs['visual_tokens']} visual"
-        headers += [f"all {int(comparison.visual_tokens)}", "saving"]
+        headers += [f"all {int(comparison.full_visual_tokens)}", "saving"]
     return grid(rows, headers, style)
 
 
@@ -130,8 +133,8 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
     if whole.attainable_time_s:
         lines.append(("Attainable", _laws(estimate)))
-    if estimate.comparison is not None:
-        lines.append(("Saving", _saving(estimate, estimate.comparison)))
+    if estimate.reducer is not None and (reducing := _reducing(estimate)):
+        lines.append(("Reducer", reducing))
     if whole.roofline_time_s:
         lines.append(("Time goes to", _shares(estimate, "kind")))
         if estimate.inputs["stage"] == "generate":
@@ -152,27 +155,19 @@ def _laws(estimate: Estimate) -> str:
     return f"{span} ({band(whole)}): {shares}"
 
 
-def _saving(estimate: Estimate, comparison: Comparison) -> str:
-    """What fewer tokens save end to end, what the reducer takes of that, who says so few."""
-    saving, reducer = comparison.end_to_end, estimate.reducer
-    text = f"{reducer.label}: " if reducer else ""
-    if saving.tie:
-        text += "none to tell: the difference is inside the error band"
-    else:
-        ends = " end to end" if len(estimate.components) > 1 else ""
-        text += f"{times(comparison.speedup or 0.0)} as fast{ends}"
-    if saving.attainable_speedup is not None and saving.roofline_speedup is not None:
-        text += f" ({times(saving.roofline_speedup)} at the roofline)"
-    if not comparison.fits:
-        text += f"; all {int(comparison.visual_tokens)} visual tokens do not fit this device"
-    taken = comparison.reducer_share
-    if taken is not None and float(taken) < 1 and not saving.tie:
+def _reducing(estimate: Estimate) -> str:
+    """What the reducer takes of the time that it saves, and who says how many it leaves."""
+    comparison, reducer = estimate.comparison, estimate.reducer
+    assert reducer is not None
+    parts = []
+    taken = comparison.reducer_share if comparison else None
+    if comparison and taken is not None and float(taken) < 1 and not comparison.tie:
         own = estimate.components["reducer"]
-        text += f"; reducing takes {share(taken, error_share(own))} of the time saved"
+        parts.append(f"reducing takes {share(taken, error_share(own))} of the time saved")
     kept = int(estimate.scenario.counts["visual_tokens"])
-    if reducer and kept == reducer.default_visual_tokens and not reducer.settles_count:
-        text += f"; {kept} visual tokens are its default ({reducer.default_source})"
-    return text
+    if kept == reducer.default_visual_tokens and not reducer.settles_count:
+        parts.append(f"{kept} visual tokens are its default ({reducer.default_source})")
+    return "; ".join(parts)
 
 
 def _shares(estimate: Estimate, key: str) -> str:

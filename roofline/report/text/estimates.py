@@ -53,16 +53,15 @@ def _csv(estimates: Sequence[Counts], per_op: bool) -> str:
 def _figures(estimate: Counts, document: dict[str, Any]) -> dict[str, Any]:
     """End to end, of the LLM (or the encoder) alone, and the headline of the comparison."""
     comparison = document["comparison"] or {}
-    headline = ("speedup", "roofline_speedup", "tie")
+    headline = ("speedup", "roofline_speedup", "tie", "full_fits")
     return {
         **{f"end_to_end_{key}": value for key, value in document["end_to_end"].items()},
         **{
             f"{estimate.main}_{key}": value
             for key, value in document["components"][estimate.main].items()
         },
-        "flops_saving": comparison.get("end_to_end", {}).get("flops"),
+        "flops_saving": comparison.get("end_to_end", {}).get("flops_saving"),
         **{name: comparison.get(name) for name in headline},
-        "unreduced_fits": comparison.get("fits"),
     }
 
 

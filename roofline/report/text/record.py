@@ -46,12 +46,12 @@ def _heading(record: Record) -> str:
     return "\n".join(map(filled, lines))
 
 
-Column = tuple[str, Callable[[TimedSpan], str]]
+SpanColumn = tuple[str, Callable[[TimedSpan], str]]
 
 
 def _times(record: Record, style: Style) -> str:
     """Components and the whole, beside the bound and the prediction where there are any."""
-    columns: list[Column] = [
+    columns: list[SpanColumn] = [
         ("Median", lambda span: si(span.summary.p50_s, "s")),
         ("p10", lambda span: si(span.summary.p10_s, "s")),
         ("p90", lambda span: si(span.summary.p90_s, "s")),
@@ -74,7 +74,7 @@ def _rates(record: Record, style: Style) -> str:
     if all(span.flops is None for span in record.spans.values()):
         return ""
     whole_s = record.whole.summary.p50_s
-    columns: list[Column] = [
+    columns: list[SpanColumn] = [
         ("Share", lambda span: percent(span.summary.p50_s / whole_s) if whole_s else "-"),
         ("FLOPs", lambda span: shown(span.flops, "FLOP")),
         ("Traffic", lambda span: shown(span.memory_access_bytes, "B")),
@@ -84,7 +84,7 @@ def _rates(record: Record, style: Style) -> str:
     return _by_span(record, columns, style)
 
 
-def _by_span(record: Record, columns: Sequence[Column], style: Style) -> str:
+def _by_span(record: Record, columns: Sequence[SpanColumn], style: Style) -> str:
     rows = [[name, *(cell(span) for _, cell in columns)] for name, span in record.spans.items()]
     return grid(rows, ["Component", *(title for title, _ in columns)], style)
 
@@ -140,7 +140,7 @@ def _state(telemetry: Telemetry) -> str:
         known = [value for value in found if value is not None]
         return median(known) if known else None
 
-    said = []
+    phrases = []
     for name, limit, unit in (
         ("sm_clock_mhz", "max_sm_clock_mhz", "MHz"),
         ("power_w", "power_limit_w", "W"),
@@ -148,13 +148,13 @@ def _state(telemetry: Telemetry) -> str:
     ):
         value, most = typical(name), typical(limit) if limit else None
         if value is not None:
-            said.append(f"{value:.0f}{'' if most is None else f' of {most:.0f}'} {unit}")
+            phrases.append(f"{value:.0f}{'' if most is None else f' of {most:.0f}'} {unit}")
     known = [moment.throttle for moment in moments if moment.throttle is not None]
     held = Counter(reason for reasons in known for reason in reasons)
-    said += [f"{reason} in {times} of {len(known)} looks" for reason, times in held.items()]
+    phrases += [f"{reason} in {times} of {len(known)} looks" for reason, times in held.items()]
     if known and not held:
-        said.append("not throttled")
-    return ", ".join(said)
+        phrases.append("not throttled")
+    return ", ".join(phrases)
 
 
 def _software(record: Record) -> str:
@@ -171,7 +171,7 @@ def _software(record: Record) -> str:
 
 def _ops(record: Record, style: Style) -> list[str]:
     """A table per component, what takes longest first; an op that nobody could time at the end."""
-    total_s = sum(op.time_s or 0.0 for op in record.ops)
+    total_s = sum(op.measured_time_s or 0.0 for op in record.ops)
     groups: dict[str, list[Achieved]] = {}
     for op in record.ops:
         groups.setdefault(op.component, []).append(op)
@@ -182,8 +182,12 @@ def _ops(record: Record, style: Style) -> list[str]:
             [
                 op.name,
                 op.count or "-",
-                shown(op.time_s, "s"),
-                share(op.time_s / total_s if op.time_s is not None and total_s else None),
+                shown(op.measured_time_s, "s"),
+                share(
+                    op.measured_time_s / total_s
+                    if op.measured_time_s is not None and total_s
+                    else None
+                ),
                 shown(op.flops_per_s or None, ""),  # vector ops have no FLOPs to count
                 shown(op.bytes_per_s or None, ""),
                 share(op.share_of_roof),
@@ -198,7 +202,7 @@ def _ops(record: Record, style: Style) -> list[str]:
 
 def _rank(op: Achieved) -> float:
     """Its time; less than any where nobody could time it."""
-    return -1.0 if op.time_s is None else op.time_s
+    return -1.0 if op.measured_time_s is None else op.measured_time_s
 
 
 def shown(value: float | None, unit: str) -> str:

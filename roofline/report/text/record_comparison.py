@@ -24,7 +24,7 @@ _PHRASES = {axis.name: axis.phrase for axis in AXES if axis.name != "hardware"} 
 """What may tell one run from another: axes and other inputs, and two facts of the environment."""
 _ABSENT = {"reducer": "no reducer", "checkpoint": "random weights", "hardware": "beside no spec"}
 
-Column = tuple[str, Callable[[Record], str]]
+RecordColumn = tuple[str, Callable[[Record], str]]
 
 
 def render_comparison(names: Sequence[str], records: Sequence[Record], form: str) -> str:
@@ -50,29 +50,29 @@ def render_comparison(names: Sequence[str], records: Sequence[Record], form: str
 
 def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> list[str]:
     """What all runs have in common, then for each what it has not."""
-    asked = [_asked(record) for record in records]
-    common = {key for key in asked[0] if len({each[key] for each in asked}) == 1}
-    shared = _said({key: asked[0][key] for key in asked[0] if key in common})
+    settings = [_settings(record) for record in records]
+    common = {key for key in settings[0] if len({each[key] for each in settings}) == 1}
+    shared = _phrased({key: settings[0][key] for key in settings[0] if key in common})
     parts = [filled(shared) if style == "simple" else shared]
-    if len(common) < len(asked[0]):
-        own = [_said({k: v for k, v in each.items() if k not in common}) for each in asked]
+    if len(common) < len(settings[0]):
+        own = [_phrased({k: v for k, v in each.items() if k not in common}) for each in settings]
         parts.append(definitions(list(zip(names, own, strict=True)), style))
     return parts
 
 
-def _asked(record: Record) -> dict[str, Any]:
+def _settings(record: Record) -> dict[str, Any]:
     """Values of `_PHRASES`."""
     facts = record.inputs | {key: record.environment.get(key) for key in ("device", "torch")}
     return {key: facts[key] for key in _PHRASES if key in facts}
 
 
-def _said(values: dict[str, Any]) -> str:
-    said = [
+def _phrased(values: dict[str, Any]) -> str:
+    phrases = [
         _ABSENT.get(key) if value is None else _PHRASES[key].format(value)
         for key, value in values.items()
         if value != 0  # no output tokens
     ]
-    return ", ".join(words for words in said if words)
+    return ", ".join(words for words in phrases if words)
 
 
 def _spans(records: Sequence[Record]) -> list[str]:
@@ -84,18 +84,18 @@ def _median_s(record: Record, span: str) -> float | None:
     return record.spans[span].summary.p50_s if span in record.spans else None
 
 
-def _medians(records: Sequence[Record]) -> list[Column]:
+def _medians(records: Sequence[Record]) -> list[RecordColumn]:
 
-    def of(span: str) -> Column:
+    def of(span: str) -> RecordColumn:
         return span, lambda record: shown(_median_s(record, span), "s")
 
     return [of(span) for span in _spans(records)]
 
 
-def _speed_ups(records: Sequence[Record]) -> list[Column]:
+def _speed_ups(records: Sequence[Record]) -> list[RecordColumn]:
     """How many times as fast as in the first run."""
 
-    def of(span: str) -> Column:
+    def of(span: str) -> RecordColumn:
         first_s = _median_s(records[0], span)
 
         def speed_up(record: Record) -> str:
@@ -107,9 +107,9 @@ def _speed_ups(records: Sequence[Record]) -> list[Column]:
     return [of(span) for span in _spans(records)]
 
 
-def _besides(records: Sequence[Record]) -> list[Column]:
+def _besides(records: Sequence[Record]) -> list[RecordColumn]:
     """What else is known of any run."""
-    columns: list[Column] = [
+    columns: list[RecordColumn] = [
         ("Of roof", lambda record: share(record.whole.roofline_share)),
         ("Prediction", lambda record: share(record.whole.attainable_error, signed=True)),
         ("Peak memory", lambda record: shown(record.peak_memory_bytes, "B")),
@@ -126,7 +126,7 @@ def _table(
     title: str,
     names: Sequence[str],
     records: Sequence[Record],
-    columns: Sequence[Column],
+    columns: Sequence[RecordColumn],
     style: Style,
 ) -> str:
     """A line per run; empty without runs or columns."""

@@ -12,11 +12,11 @@ from roofline.report.text.fit import law_table
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 from roofline.specs.sourced import sourced_figures
-from roofline.tables import grid
+from roofline.tables import definitions, grid
 
 
 def hardware_list(devices: Sequence[Hardware]) -> str:
-    """One line per device: memory, bandwidth and dense peaks."""
+    """One line per device: memory, bandwidth and dense peaks; then the other names of each."""
     types = ("fp32", "fp16", "bf16", "fp8", "int8", "int4")
     rows = []
     for device in devices:
@@ -30,7 +30,10 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
             ]
         )
     table = grid(rows, ["Hardware", "GiB", "GB/s", *types])
-    return f"{table}\n\nDense peaks in TFLOP/s and TOP/s. `roofline hardware NAME` shows sources.\n"
+    parts = [table, "Dense peaks in TFLOP/s and TOP/s. `roofline hardware NAME` shows sources."]
+    if aliases := [(d.name, ", ".join(d.aliases)) for d in devices if d.aliases]:
+        parts.append(f"Other names:\n{definitions(aliases)}")
+    return "\n\n".join(parts) + "\n"
 
 
 def hardware_sheet(device: Hardware) -> str:

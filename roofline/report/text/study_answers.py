@@ -11,36 +11,36 @@ from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
-from roofline.report.document import Block, Bullets, Paragraph
+from roofline.report.document import Bullets, DocumentBlock, Paragraph
 from roofline.report.text.estimate_words import ORIGINS, error_share, in_words, ratio
 from roofline.units import percent, si
 
-MOST_TOLD, MOST_BRIEF = 6, 24
+MOST_IN_FULL, MOST_BRIEF = 6, 24
 """Up to so many deployments get a paragraph each, or a line; the tables have the rest."""
 _MOST_WAYS = 3
 """To have fewer tokens, that a deployment's paragraph lists."""
 
 
-def answer(study: Study) -> list[Block]:
+def answer(study: Study) -> list[DocumentBlock]:
     """The opening of a report."""
-    blocks: list[Block] = []
-    said: list[tuple[str, str]] = []
+    blocks: list[DocumentBlock] = []
+    bullets: list[tuple[str, str]] = []
     if len(study.deployments) > 1:
         blocks.append(Paragraph(_span(study)))
     if len(study.deployments) <= MOST_BRIEF:
-        say = told if len(study.deployments) <= MOST_TOLD else brief
-        said += [
+        say = in_full if len(study.deployments) <= MOST_IN_FULL else brief
+        bullets += [
             (f"{name(deployment, study)}.", say(deployment)) for deployment in study.deployments
         ]
-    said += [("Left out.", f"{reason}.") for reason in study.skipped]
-    said += [(f"Measured, {m.name}.", measured(m.record)) for m in study.records]
+    bullets += [("Left out.", f"{reason}.") for reason in study.skipped]
+    bullets += [(f"Measured, {m.name}.", measured(m.record)) for m in study.records]
     agreed: dict[str, list[str]] = {}
-    for place, group in fronts_by_place(study).items():
-        agreed.setdefault(_choices(group), []).append(place)
-    if len(agreed) <= MOST_TOLD:
-        said += [(f"Accuracy, {'; '.join(places)}.", text) for text, places in agreed.items()]
-    if said:
-        blocks.append(Bullets(tuple(said)))
+    for target, group in fronts_by_target(study).items():
+        agreed.setdefault(_choices(group), []).append(target)
+    if len(agreed) <= MOST_IN_FULL:
+        bullets += [(f"Accuracy, {'; '.join(targets)}.", text) for text, targets in agreed.items()]
+    if bullets:
+        blocks.append(Bullets(tuple(bullets)))
     return blocks
 
 
@@ -59,7 +59,7 @@ def _counts_that_vary(inputs: Mapping[str, Any], study: Study) -> list[str]:
     ]
 
 
-def told(deployment: Deployment) -> str:
+def in_full(deployment: Deployment) -> str:
     """All answers of one deployment, in a paragraph."""
     groups = deployment.by_unreduced
     if len(groups) > _MOST_WAYS:
@@ -92,8 +92,8 @@ def duration(prompt: PricedPrompt) -> str:
     return _at_least(prompt, prompt.predicted_time_s)
 
 
-def _at_least(prompt: PricedPrompt, time_s: float) -> str:
-    return si(time_s, "s") if prompt.has_laws else f"at least {si(time_s, 's')}"
+def _at_least(prompt: PricedPrompt, seconds: float) -> str:
+    return si(seconds, "s") if prompt.has_laws else f"at least {si(seconds, 's')}"
 
 
 def faster(saving: Saving | None) -> str:
@@ -202,7 +202,7 @@ def _stops(deployment: Deployment) -> str:
 
 
 def _waits(one: PricedPrompt) -> str:
-    """Where the framework takes longer to issue kernels than the device to run them."""
+    """Where the host takes longer to issue kernels than the device to run them."""
     host_s = one.estimate.end_to_end.host_time_s
     if host_s is None or not host_s > one.predicted_time_s:
         return ""
@@ -232,9 +232,9 @@ def _grows(one: PricedPrompt, who: str) -> str:
         f", {faster(answer.saving)}: the last decode step takes {step}, "
         f"{si(full.last_step_s, 's')} with all visual tokens."
     )
-    return (
-        text if full.fits else f"{text} With those it does not fit: {si(full.memory_bytes, 'B')}."
-    )
+    if not full.fits:
+        text += f" With those it does not fit: {si(full.peak_memory_bytes, 'B')}."
+    return text
 
 
 def _fits(one: PricedPrompt, who: str) -> str:
@@ -252,7 +252,7 @@ def _fits(one: PricedPrompt, who: str) -> str:
     text = f"Before the answer, {who} needs {needed} of {room}; "
     text += f"{at_once} such prompts fit at once{before}.{beside}"
     if not answer.fits:
-        text += f" With the answer it does not fit: {si(answer.memory_bytes, 'B')}."
+        text += f" With the answer it does not fit: {si(answer.peak_memory_bytes, 'B')}."
     return text
 
 
@@ -264,10 +264,10 @@ def _memory(prompt: PricedPrompt) -> tuple[float, float]:
 
 def _span(study: Study) -> str:
     """The whole grid in two sentences."""
-    places = [
+    priced = [
         (deployment, prompt) for deployment in study.deployments for prompt in deployment.prompts
     ]
-    full = {id(prompt): f"{name(where, study)}, {how(prompt)}" for where, prompt in places}
+    full = {id(prompt): f"{name(where, study)}, {how(prompt)}" for where, prompt in priced}
     by_time = sorted(study.prompts, key=lambda c: c.predicted_time_s)
     first, last = by_time[0], by_time[-1]
     text = (
@@ -275,14 +275,14 @@ def _span(study: Study) -> str:
         f"({full[id(first)]}) to {duration(last)} ({full[id(last)]})."
     )
     reduced = [c for c in by_time if c.speedup is not None]
-    alike = [c for c in reduced if c.has_laws] or reduced  # no bounds among expectations
-    ties = [c for c in alike if c.tie]
-    if gains := sorted((c for c in alike if not c.tie), key=lambda c: c.speedup or 0):
+    comparable = [c for c in reduced if c.has_laws] or reduced  # no bounds among expectations
+    ties = [c for c in comparable if c.tie]
+    if gains := sorted((c for c in comparable if not c.tie), key=lambda c: c.speedup or 0):
         least, most = gains[0], gains[-1]
-        least_said, most_said = (
+        least_text, most_text = (
             f"{times(c.speedup or 1)} ({full[id(c)]}{_over(c)})" for c in (least, most)
         )
-        text += f" Fewer visual tokens make it {least_said} to {most_said}."
+        text += f" Fewer visual tokens make it {least_text} to {most_text}."
     if ties:
         text += f" Of {len(ties)} with fewer the difference is inside the error band."
     if crowded := [c for c in by_time if not c.fits]:
@@ -312,7 +312,7 @@ def measured(record: Record) -> str:
     return text + "."
 
 
-def fronts_by_place(study: Study) -> dict[str, list[Front]]:
+def fronts_by_target(study: Study) -> dict[str, list[Front]]:
     """Fronts of all benchmarks by device, precision, and the counts that vary."""
     groups: dict[str, list[Front]] = {}
     for front in study.fronts:

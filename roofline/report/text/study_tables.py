@@ -167,7 +167,7 @@ def answers(study: Study) -> tuple[Table, ...]:
                     "Faster": headline(
                         answer.saving, bracketed=attainable, full_fits=not full or full.fits
                     ),
-                    "Memory": si(answer.memory_bytes, "B"),
+                    "Memory": si(answer.peak_memory_bytes, "B"),
                     "Fits": "yes" if answer.fits else "no",
                 }
             )
@@ -266,7 +266,7 @@ def _input(name: str) -> Callable[[Deployment], str]:
     return lambda deployment: str(deployment.inputs[name])
 
 
-def _asked(name: str) -> Callable[[PricedPrompt], str]:
+def _input_of(name: str) -> Callable[[PricedPrompt], str]:
     return lambda prompt: str(prompt.estimate.inputs[name])
 
 
@@ -285,7 +285,7 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
     **{
-        axis.title: _asked(axis.name)
+        axis.title: _input_of(axis.name)
         for axis in COUNTS
         if axis.name not in ("visual_tokens", "output_tokens")
     },

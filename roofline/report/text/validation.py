@@ -129,7 +129,7 @@ def _cells(validation: Validation, style: Style) -> str:
             cell.tokens,
             cell.batch,
             si(cell.attainable_time_s, "s"),
-            si(cell.measured_s, "s"),
+            si(cell.measured_time_s, "s"),
             percent(cell.error, signed=True),
             percent(cell.noise),
             percent(cell.roofline_error, signed=True),

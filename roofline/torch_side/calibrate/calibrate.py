@@ -28,8 +28,8 @@ from roofline.specs.hardware import Hardware
 from roofline.torch_side.calibrate import microbench
 from roofline.torch_side.calibrate.host_time import host_laws
 from roofline.torch_side.calibrate.measured_spec import measured_hardware
-from roofline.torch_side.calibrate.microbench import AttentionSize, Bench, Pool, Run
-from roofline.torch_side.load import DTYPES, low_bit_kernels, place_of
+from roofline.torch_side.calibrate.microbench import AttentionSize, Bench, Pool, TimedCall
+from roofline.torch_side.load import DTYPES, checked_device, low_bit_kernels
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.modes import CudaRecorder
 from roofline.torch_side.measure.timing import (
@@ -126,7 +126,7 @@ def calibrate(
     """
     if not 0 < seconds < np.inf:
         raise InputError(f"a calibration needs some time: seconds must be above 0, got {seconds:g}")
-    return _Calibrator(place_of(device or machine.default_device()), clock, progress).run(
+    return _Calibrator(checked_device(device or machine.default_device()), clock, progress).run(
         name, modes, seconds
     )
 
@@ -179,15 +179,15 @@ class _Calibrator:
     def _kernels(self, modes: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """Data types, and low-bit modes, whose kernels are measured."""
         on_cpu = self.device.type == "cpu"
-        asked = list(modes or (("fp32", "bf16") if on_cpu else ("fp16", "bf16", *LOW_BIT)))
-        unknown = [mode for mode in asked if mode not in (*DTYPES, *LOW_BIT)]
+        requested = list(modes or (("fp32", "bf16") if on_cpu else ("fp16", "bf16", *LOW_BIT)))
+        unknown = [mode for mode in requested if mode not in (*DTYPES, *LOW_BIT)]
         if unknown:
             known = ", ".join((*DTYPES, *LOW_BIT))
             raise InputError(f"cannot calibrate {unknown[0]!r}: choose from {known}")
-        plain = [mode for mode in asked if mode in DTYPES]
+        plain = [mode for mode in requested if mode in DTYPES]
         if not plain:
             raise InputError("name one of fp32, fp16, bf16 too: attention computes in it")
-        return plain, [mode for mode in asked if mode in LOW_BIT]
+        return plain, [mode for mode in requested if mode in LOW_BIT]
 
     def _matmuls(
         self, plain: Sequence[str], low_bit: Sequence[str], pool_bytes: float
@@ -210,8 +210,8 @@ class _Calibrator:
                 kernel = _KERNEL_NAMES.get(mode, mode)
                 yield from microbench.matmuls(kernel, linear, rows, shapes, drawn)
 
-    def _low_bit(self, asked: Sequence[str]) -> Mapping[str, Callable[[Any], None]]:
-        if not asked:
+    def _low_bit(self, requested: Sequence[str]) -> Mapping[str, Callable[[Any], None]]:
+        if not requested:
             return {}
         try:
             available = low_bit_kernels(self.device)
@@ -220,7 +220,7 @@ class _Calibrator:
             return {}
         self.notes += [
             f"no kernels for {mode} on {self.device.type}"
-            for mode in asked
+            for mode in requested
             if mode not in available
         ]
         return available
@@ -252,7 +252,7 @@ class _Calibrator:
                 times = {"time_s": np.quantile(samples, _CALM), "fastest_s": samples.min()}
                 self.rows.append({**bench.row, **{name: float(t) for name, t in times.items()}})
 
-    def _looped(self, run: Run) -> tuple[Run, int]:
+    def _looped(self, run: TimedCall) -> tuple[TimedCall, int]:
         """So many runs in a row that the clock can tell, and how many they are."""
         alive: deque[object] = deque(maxlen=_ALIVE)
         if self.device.type != "cuda":
@@ -279,11 +279,11 @@ class _Calibrator:
         return lambda share, doing: whole(done + share * _SHARES[part], doing)
 
 
-def _unmarked(run: Run, mark: object) -> object:
+def _unmarked(run: TimedCall, mark: object) -> object:
     return run()
 
 
-def _repeat(run: Run, calls: int, alive: deque[object]) -> None:
+def _repeat(run: TimedCall, calls: int, alive: deque[object]) -> None:
     for _ in range(calls):
         alive.append(run())
 

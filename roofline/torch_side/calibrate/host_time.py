@@ -1,4 +1,4 @@
-"""What the framework takes beside the kernels: Python, dispatch, allocation.
+"""What the host takes beside the kernels: Python, dispatch, allocation.
 
 A model too small to compute anything takes hardly more than that. Two of them, of different depth,
 tell the share of a layer from that of a forward pass.

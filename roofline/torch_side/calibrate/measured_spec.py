@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from math import ceil, floor, log10
-from typing import Any, TypeAlias
+from typing import Any
 
 import pandas as pd
 import torch
@@ -17,18 +17,17 @@ from roofline.fitting.device import fit_device
 from roofline.fitting.tables import by_family
 from roofline.specs.hardware import Hardware, MatmulPeaks
 from roofline.specs.sourced import Peak, Sourced
+from roofline.torch_side.calibrate.microbench import KernelRow
 from roofline.torch_side.load import DTYPES
 from roofline.torch_side.measure import machine
 from roofline.units import GIB, GIGA, MIB, MICRO, TERA
-
-Row: TypeAlias = Mapping[str, Any]
 
 SOURCE = "calibration"
 """Key of the calibration among the sources of the spec that it makes."""
 
 
 def measured_hardware(
-    rows: Sequence[Row], device: torch.device, *, name: str | None, dtypes: Sequence[str]
+    rows: Sequence[KernelRow], device: torch.device, *, name: str | None, dtypes: Sequence[str]
 ) -> Hardware:
     """Ceilings, and laws of everything that was measured.
 
@@ -38,7 +37,7 @@ def measured_hardware(
     title, cache_bytes = machine.device_name(device), machine.cache_bytes(device)
     on_cpu = device.type == "cpu"
     memory = _bandwidth(rows, cache_bytes)
-    cached = [row for row in rows if row.get("place") == "cache"]
+    cached = [row for row in rows if row.get("level") == "cache"]
     cache = max(_moved_bytes(row) / row["fastest_s"] for row in cached)
     peaks = {f"{dtype}_tflops": _peak_rate(rows, dtype) for dtype in dtypes}
     if _of(rows, "matmul", dtype="w8a8"):
@@ -76,12 +75,12 @@ def measured_hardware(
     return replace(hardware, kernel_laws=replace(laws, conditions=conditions))
 
 
-def _of(rows: Sequence[Row], op: str, **columns: str) -> list[Row]:
+def _of(rows: Sequence[KernelRow], op: str, **columns: str) -> list[KernelRow]:
     wanted = {"op": op, **columns}.items()
     return [row for row in rows if wanted <= row.items()]
 
 
-def _bandwidth(rows: Sequence[Row], cache_bytes: float) -> float:
+def _bandwidth(rows: Sequence[KernelRow], cache_bytes: float) -> float:
     """Bytes/s of the fastest op whose operands no cache can hold."""
     large = [row for row in rows if _moved_bytes(row) > cache_bytes]
     # weights come from a pool that no cache holds either
@@ -90,7 +89,7 @@ def _bandwidth(rows: Sequence[Row], cache_bytes: float) -> float:
     return best
 
 
-def _peak_rate(rows: Sequence[Row], kernel: str) -> float:
+def _peak_rate(rows: Sequence[KernelRow], kernel: str) -> float:
     """FLOP/s of the fastest matmul or attention kernel."""
     if not _of(rows, "matmul", dtype=kernel):
         raise InputError(f"{'this device'} runs no matmul in {kernel}")

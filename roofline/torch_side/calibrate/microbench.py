@@ -21,9 +21,10 @@ from torch.nn import functional
 from roofline.torch_side.families.llama_decoder import rms_norm, rotation
 from roofline.torch_side.load import DTYPES
 
-Run = Callable[[], object]
+TimedCall = Callable[[], object]
 """Runs a kernel once."""
-Row = Mapping[str, str | int | float]
+KernelRow = Mapping[str, Any]
+"""Columns of a measured kernel: numbers, and names of its kind and type."""
 
 POINTWISE_READS_AND_WRITES = {
     "rms_norm": 2,
@@ -43,9 +44,9 @@ POINTWISE_READS_AND_WRITES = {
 class Bench:
     """One kernel at one size."""
 
-    row: Row
+    row: KernelRow
     """Its columns in the table of measurements, but for the time."""
-    make: Callable[[], Run]
+    make: Callable[[], TimedCall]
     """Allocates what it needs."""
 
     @property
@@ -78,30 +79,30 @@ class Pool:
 def bandwidth(device: torch.device, cache_bytes: float, room_bytes: float) -> Iterator[Bench]:
     """Copy, read and write, of sizes that fit the last-level cache and of such that do not."""
     sizes = {"cache": cache_bytes / 8, "memory": min(4 * cache_bytes, room_bytes / 8)}
-    for place, size_bytes in sizes.items():
+    for level, size_bytes in sizes.items():
         elements = max(int(size_bytes / 2) // 4, 1024)
 
         def tensors(elements: int = elements) -> tuple[Tensor, Tensor]:
             return torch.ones(elements, device=device), torch.ones(elements, device=device)
 
-        def copy(tensors: Any = tensors) -> Run:
+        def copy(tensors: Any = tensors) -> TimedCall:
             source, target = tensors()
             return lambda: target.copy_(source)
 
-        def read(tensors: Any = tensors) -> Run:
+        def read(tensors: Any = tensors) -> TimedCall:
             source, target = tensors()
             return lambda: torch.dot(source, target)
 
-        def write(tensors: Any = tensors) -> Run:
+        def write(tensors: Any = tensors) -> TimedCall:
             source, target = tensors()
             return lambda: (source.fill_(1.0), target.fill_(1.0))
 
         for op, make in (("copy", copy), ("read", read), ("write", write)):
-            row: Row = {"op": op, "place": place, "bytes": 2 * 4 * elements}
+            row: KernelRow = {"op": op, "level": level, "bytes": 2 * 4 * elements}
             yield Bench(row, make)
 
 
-Linear = Callable[[int, int, Tensor], Run]
+Linear = Callable[[int, int, Tensor], TimedCall]
 """(n, k, activations [m, k]) → what multiplies them with weights [n, k]."""
 
 
@@ -114,13 +115,13 @@ def matmuls(
 ) -> Iterator[Bench]:
     """[m, k] @ [k, n] for all m and (n, k)."""
     for (n, k), m in product(shapes, rows):
-        row: Row = {"op": "matmul", "dtype": kernel, "m": m, "n": n, "k": k}
+        row: KernelRow = {"op": "matmul", "dtype": kernel, "m": m, "n": n, "k": k}
         yield Bench(row, partial(_matmul, linear, activations, m, n, k))
 
 
 def _matmul(
     linear: Linear, activations: Callable[[int, int], Tensor], m: int, n: int, k: int
-) -> Run:
+) -> TimedCall:
     return linear(n, k, activations(m, k))
 
 
@@ -134,7 +135,7 @@ def quantized(
 ) -> Linear:
     """Linear layers whose weights are quantized, as many as fill `pool_bytes` in 16 bit."""
 
-    def of_shape(n: int, k: int, x: Tensor) -> Run:
+    def of_shape(n: int, k: int, x: Tensor) -> TimedCall:
         copies = max(1, min(8, int(pool_bytes) // (2 * n * k)))
         with torch.device(device):
             layers = nn.ModuleList(
@@ -161,7 +162,7 @@ class AttentionSize(NamedTuple):
 def attention(dtype: str, device: torch.device, shapes: Sequence[AttentionSize]) -> Iterator[Bench]:
     """Fused attention as transformers calls it, its output back in the layout of tokens."""
     for shape in shapes:
-        row: Row = {
+        row: KernelRow = {
             "op": "attention",
             "dtype": dtype,
             "batch_size": shape.batch,
@@ -173,7 +174,7 @@ def attention(dtype: str, device: torch.device, shapes: Sequence[AttentionSize])
             "causal": int(shape.causal),
         }
 
-        def make(shape: AttentionSize = shape) -> Run:
+        def make(shape: AttentionSize = shape) -> TimedCall:
             def heads_first(tokens: int) -> Tensor:
                 size = (shape.batch, tokens, shape.heads, shape.head_dim)
                 drawn = torch.randn(size, device=device, dtype=DTYPES[dtype])
@@ -198,10 +199,10 @@ def vector_ops(
     for (function, tensors), (rows, width) in product(POINTWISE_READS_AND_WRITES.items(), sizes):
         moved = tensors * rows * width * number.itemsize
 
-        def make(function: str = function, rows: int = rows, width: int = width) -> Run:
+        def make(function: str = function, rows: int = rows, width: int = width) -> TimedCall:
             return _VECTOR_OPS[function](torch.randn(1, rows, width, device=device, dtype=number))
 
-        row: Row = {
+        row: KernelRow = {
             "op": "pointwise",
             "function": function,
             "dtype": dtype,
@@ -215,7 +216,7 @@ def vector_ops(
 def empty(device: torch.device) -> Bench:
     """The least that a kernel can be: one number, one addition."""
 
-    def make() -> Run:
+    def make() -> TimedCall:
         one = torch.ones(1, device=device)
         return lambda: one.add_(1.0)
 
@@ -225,17 +226,17 @@ def empty(device: torch.device) -> Bench:
 _HEAD = 64
 
 
-def _rms_norm(x: Tensor) -> Run:
+def _rms_norm(x: Tensor) -> TimedCall:
     norm = rms_norm(x.shape[-1]).to(x)
     return lambda: norm(x)
 
 
-def _layer_norm(x: Tensor) -> Run:
+def _layer_norm(x: Tensor) -> TimedCall:
     norm = torch.nn.LayerNorm(x.shape[-1]).to(x)
     return lambda: norm(x)
 
 
-def _rotary(x: Tensor) -> Run:
+def _rotary(x: Tensor) -> TimedCall:
     """Queries and keys of one width, and keys and values into the cache."""
     rotate = rotation()
     head = min(_HEAD, x.shape[-1])
@@ -251,35 +252,35 @@ def _rotary(x: Tensor) -> Run:
     return run
 
 
-def _swiglu(x: Tensor) -> Run:
+def _swiglu(x: Tensor) -> TimedCall:
     up = torch.randn_like(x)
     return lambda: functional.silu(x) * up
 
 
-def _quick_gelu(x: Tensor) -> Run:
+def _quick_gelu(x: Tensor) -> TimedCall:
     return lambda: x * torch.sigmoid(1.702 * x)
 
 
-def _gelu(x: Tensor) -> Run:
+def _gelu(x: Tensor) -> TimedCall:
     return lambda: functional.gelu(x)
 
 
-def _residual(x: Tensor) -> Run:
+def _residual(x: Tensor) -> TimedCall:
     branch = torch.randn_like(x)
     return lambda: x + branch
 
 
-def _softmax(x: Tensor) -> Run:
+def _softmax(x: Tensor) -> TimedCall:
     return lambda: x.softmax(dim=-1)
 
 
-def _embedding(x: Tensor) -> Run:
+def _embedding(x: Tensor) -> TimedCall:
     table = torch.randn(8192, x.shape[-1], device=x.device, dtype=x.dtype)
     ids = torch.randint(len(table), x.shape[:2], device=x.device)
     return lambda: functional.embedding(ids, table)
 
 
-_VECTOR_OPS: Mapping[str, Callable[[Tensor], Run]] = {
+_VECTOR_OPS: Mapping[str, Callable[[Tensor], TimedCall]] = {
     "rms_norm": _rms_norm,
     "layer_norm": _layer_norm,
     "rotary": _rotary,

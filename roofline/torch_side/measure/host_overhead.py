@@ -32,12 +32,12 @@ def host_overhead(
 
     The verdict is `launch-bound` where the device works for less than `BUSY_SHARE` of the time,
     else `device-bound`. Kernels are what runs on the device, copies and fills included; on a CPU,
-    ops that call no other: all else is the framework's.
+    ops that call no other: all else is the host's.
     """
     if repeats < 1:
         raise InputError(f"`repeats` must be 1 or more, and is {repeats}")
-    place = torch.device(device)
-    synchronize, on_cpu = synchronizer(place), place.type == "cpu"
+    torch_device = torch.device(device)
+    synchronize, on_cpu = synchronizer(torch_device), torch_device.type == "cpu"
     walls: list[float] = []
     for _ in range(repeats + 1):
         synchronize()
@@ -47,7 +47,7 @@ def host_overhead(
         walls.append(clock() - start)
     profiled: list[tuple[int, float]] = []
     for _ in range(repeats + 1):
-        with profile(activities=[_activity(place)]) as profiler:
+        with profile(activities=[_activity(torch_device)]) as profiler:
             run()
             synchronize()
         profiled.append(busy(profiler.events(), on_cpu=on_cpu))

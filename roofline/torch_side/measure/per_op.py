@@ -53,14 +53,14 @@ class OpTime(Struct, frozen=True):
 
     component: str
     name: str
-    """As in `Estimate.op_table`; `kv-cache` and `index` stand for the work that the analysis
+    """As in `Estimate.ops`; `kv-cache` and `index` stand for the work that the analysis
     leaves out under the fusions of these names, `OTHER` for all the rest."""
     kind: str
     count: int
     """Occurrences, or aten calls where it is `OTHER`."""
     kernels: int
     """Kernels launched; on a CPU, aten ops that call no other."""
-    device_time_s: float
+    measured_time_s: float
     host_time_s: float
     """CPU time inside the op's own calls: launching, or on a CPU the work itself."""
 
@@ -85,9 +85,9 @@ def measure_ops(
     """
     if repeats < 1:
         raise InputError(f"`repeats` must be 1 or more, and is {repeats}")
-    place = torch.device(device)
-    runs = [_profiled(run, model, place) for _ in range(repeats + 1)][1:]
-    runs.sort(key=lambda times: sum(time.device_time_s for time in times))
+    torch_device = torch.device(device)
+    runs = [_profiled(run, model, torch_device) for _ in range(repeats + 1)][1:]
+    runs.sort(key=lambda times: sum(time.measured_time_s for time in times))
     return runs[(len(runs) - 1) // 2]
 
 
@@ -136,21 +136,21 @@ def _beside(time: OpTime, expected: _Expected | None) -> Achieved:
         time.kind,
         time.count,
         time.kernels,
-        time.device_time_s,
+        time.measured_time_s,
         time.host_time_s,
     )
     if expected is None or not expected.count:
         return Achieved(*op, None)
     ran = 1.0 if time.name == OTHER else time.count / expected.count
     roofline_time_s = ran * expected.roofline_time_s
-    if not time.device_time_s:
+    if not time.measured_time_s:
         return Achieved(*op, roofline_time_s)
     return Achieved(
         *op,
         roofline_time_s,
-        flops_per_s=ran * expected.flops / time.device_time_s,
-        bytes_per_s=ran * expected.memory_access_bytes / time.device_time_s,
-        share_of_roof=roofline_time_s / time.device_time_s,
+        flops_per_s=ran * expected.flops / time.measured_time_s,
+        bytes_per_s=ran * expected.memory_access_bytes / time.measured_time_s,
+        share_of_roof=roofline_time_s / time.measured_time_s,
     )
 
 
@@ -216,17 +216,17 @@ def _ops(
     component_of: Mapping[str, str],
 ) -> dict[str | None, _Op]:
     """By the name of a range, and for None, what runs in no range."""
-    last = {place.call: number for number, place in enumerate(recorder.ranges)}
+    last = {span.call: number for number, span in enumerate(recorder.ranges)}
     ops: dict[str | None, _Op] = {None: _Op(OTHER, OTHER, OTHER, None)}
-    for number, (place, marked) in enumerate(zip(recorder.ranges, components, strict=True)):
-        component = marked or _component(place.path, component_of)
+    for number, (span, marked) in enumerate(zip(recorder.ranges, components, strict=True)):
+        component = marked or _component(span.path, component_of)
         # of the ranges that were to have an index the last one has it: those before were views
-        recorded = place.call < len(recorder.calls) and last[place.call] == number
-        label = named.get(place.call) if recorded else None
+        recorded = span.call < len(recorder.calls) and last[span.call] == number
+        label = named.get(span.call) if recorded else None
         if label is None:
             op = _Op(component, OTHER, OTHER, number if recorded else None)
         else:
-            call = recorder.calls[place.call]
+            call = recorder.calls[span.call]
             kind = "softmax" if label.kernel == "softmax" else _KINDS.get(label.rule, OTHER)
             op = _Op(component, label.kernel, kind, (layer_of(call), call.turn))
         ops[f"{RANGE}{number}"] = op

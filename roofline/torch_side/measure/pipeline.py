@@ -203,8 +203,8 @@ class Pipeline:
 
         layout = path.lay_out(prompt, [visual], [path.tokens(visual, self._pixels)])
         self._layout, self._visual_here = layout.spliced, layout.visual
-        self._ids, self._places = (
-            tensor.to(model.device) for tensor in (layout.spliced.ids, layout.places)
+        self._ids, self._visual_positions = (
+            tensor.to(model.device) for tensor in (layout.spliced.ids, layout.visual_positions)
         )
         self.visual_tokens = layout.visual.sum(dim=1).tolist()
         steps = max(output_tokens, 1)
@@ -284,7 +284,7 @@ class Pipeline:
         self._cache.reset()
         if self._inside_llm is not None:
             self._inside_llm.expect(self._visual_here, self._layout.mask)
-        embeddings = embed(self.model, self._ids, self._places, [reduction])
+        embeddings = embed(self.model, self._ids, self._visual_positions, [reduction])
         return Next(self._logits(self._ids.shape[1], inputs_embeds=embeddings))
 
     def _decode_llm(self, step: int, before: Next) -> Next:

@@ -28,7 +28,7 @@ from roofline.records.measurement import (
 )
 from roofline.records.statistics import StoppingRule, quality_warnings, summarize
 from roofline.specs.hardware import Hardware
-from roofline.torch_side.load import ATTENTION_KERNELS, place_of
+from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
@@ -87,7 +87,7 @@ class _Run:
 
     def __init__(self, request: Request, clock: Clock, progress: Progress | None) -> None:
         self.spec, self.clock, self.progress = request.spec, clock, progress
-        self.device = place_of(request.device)
+        self.device = checked_device(request.device)
         self.request = request
         self.notes: list[str] = []
         self.hardware = self._hardware()

@@ -14,7 +14,7 @@ from roofline.errors import InputError, ScenarioError, UnsupportedModeError
 from roofline.records.measurement import priced_attention
 from roofline.specs.catalog import load_quantization
 from roofline.specs.models import Lmm
-from roofline.torch_side.load import ATTENTION_KERNELS, DTYPES, SEED, place_of
+from roofline.torch_side.load import ATTENTION_KERNELS, DTYPES, SEED, checked_device
 from roofline.torch_side.measure import machine
 
 
@@ -44,7 +44,7 @@ class Request(Struct, frozen=True, kw_only=True):
         attention: str = "sdpa",
         mode: str = "eager",
         per_op: bool = False,
-        **asked: Any,
+        **options: Any,
     ) -> Request:
         """Check, and fill in the defaults of this machine.
 
@@ -59,9 +59,9 @@ class Request(Struct, frozen=True, kw_only=True):
             raise UnsupportedModeError(
                 f"single ops can be told apart in mode eager only, not in {mode}"
             )
-        axes = {name: asked.pop(name) for name in list(asked) if name in BY_NAME}
-        place = place_of(device or machine.default_device())
-        axes["quant"] = axes.get("quant") or ("fp32" if place.type == "cpu" else "fp16")
+        axes = {name: options.pop(name) for name in list(options) if name in BY_NAME}
+        torch_device = checked_device(device or machine.default_device())
+        axes["quant"] = axes.get("quant") or ("fp32" if torch_device.type == "cpu" else "fp16")
         scenario = Scenario.of(**axes, attention=priced_attention(attention))
         if not isinstance(scenario.model, Lmm):
             name = scenario.model.name
@@ -72,11 +72,11 @@ class Request(Struct, frozen=True, kw_only=True):
             raise ScenarioError("the stage generate needs output tokens, 1 or more")
         return cls(
             scenario=scenario,
-            device=str(place),
+            device=str(torch_device),
             mode=mode,
             attention=attention,
             per_op=per_op,
-            **asked,
+            **options,
         )
 
     @property

@@ -128,7 +128,7 @@ class NvmlTelemetry:
     def _quick(self) -> Snapshot:
         """What changes from moment to moment, and its limits."""
         if not self.available:
-            return Snapshot(time_s=self._clock())
+            return Snapshot(taken_at_s=self._clock())
         # where there are two functions, the other is for drivers or libraries of another age
         mask = self._ask(
             "throttle reasons",
@@ -136,7 +136,7 @@ class NvmlTelemetry:
         )
         busy = self._ask("utilization", ["nvmlDeviceGetUtilizationRates"])
         return Snapshot(
-            time_s=self._clock(),
+            taken_at_s=self._clock(),
             sm_clock_mhz=self._ask("SM clock", ["nvmlDeviceGetClockInfo"], _SM),
             memory_clock_mhz=self._ask("memory clock", ["nvmlDeviceGetClockInfo"], _MEMORY),
             max_sm_clock_mhz=self._max_sm_clock_mhz(),

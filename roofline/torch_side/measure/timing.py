@@ -105,11 +105,11 @@ class CudaStopwatch:
         times_s = [begin.elapsed_time(end) * MILLI for begin, end in pairwise(events)]
         return _sums(self._names, times_s)
 
-    def _record(self, place: int) -> None:
-        if place == len(self._events):
+    def _record(self, index: int) -> None:
+        if index == len(self._events):
             self._events.append(self._cuda.Event(enable_timing=True))
         # named, since the device at hand need not be the current one
-        self._events[place].record(self._cuda.current_stream(self._device))
+        self._events[index].record(self._cuda.current_stream(self._device))
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Lmm
 from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
-from roofline.torch_side.load import DTYPES, load_model, place_of
+from roofline.torch_side.load import DTYPES, checked_device, load_model
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
@@ -108,8 +108,8 @@ def calibrate_and_validate(
 ) -> tuple[Validation, Calibration | None]:
     """Validate; without `hardware` calibrate first, in a share of the time."""
     began_s, share = clock(), 0.0
-    place = place_of(device or machine.default_device())
-    on_cpu = place.type == "cpu"
+    torch_device = checked_device(device or machine.default_device())
+    on_cpu = torch_device.type == "cpu"
     quant = quant or ("fp32" if on_cpu else "fp16")
     model = load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
     calibration = None
@@ -117,7 +117,7 @@ def calibrate_and_validate(
         share = _CALIBRATION_SHARE
         modes = [quant] if quant in DTYPES else ["bf16", quant]
         calibration = calibrate(
-            str(place),
+            str(torch_device),
             modes=modes,
             seconds=share * seconds,
             clock=clock,
@@ -127,7 +127,7 @@ def calibrate_and_validate(
     found = validate(
         hardware,
         model=model,
-        device=str(place),
+        device=str(torch_device),
         quant=quant,
         mode=mode,
         seconds=(1 - share) * seconds,
@@ -163,7 +163,7 @@ class _Validator:
                 f"{self.hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"
             )
-        self.device = place_of(device or machine.default_device())
+        self.device = checked_device(device or machine.default_device())
         self.quant = quant or ("fp32" if self.device.type == "cpu" else "fp16")
         self.notes: list[str] = []
 

@@ -129,8 +129,8 @@ def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
     attention = layout.attention
     if scenario.shape:
         raise ScenarioError("one scenario is traced at a time: give one number for each count")
-    place = layout.reducer.site if layout.reducer else None
-    if layout.reducer and place == "llm" and scenario.stage != "prefill":
+    site = layout.reducer.site if layout.reducer else None
+    if layout.reducer and site == "llm" and scenario.stage != "prefill":
         raise ScenarioError(
             f"layers behind {layout.reducer.name} have caches of two lengths, which are not "
             "traced: "
@@ -139,7 +139,7 @@ def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
     point = Point(scenario.counts, layout.derived)
     batch, text, visual = (int(point[name]) for name in ("batch", "text_tokens", "visual_tokens"))
     passes: dict[str, list[Callable[[], Trace]]] = {}
-    if layout.vision and scenario.stage != "decode" and place != "vision":
+    if layout.vision and scenario.stage != "decode" and site != "vision":
         blocks = sum(group.layers for group in layout.vision_groups)
         images = int(point(IMAGES))
         vision = partial(trace_vision, layout.vision, attention, architecture=architecture)
@@ -156,7 +156,7 @@ def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
                 architecture=architecture,
             )
         ]
-    if layout.llm and place != "llm":
+    if layout.llm and site != "llm":
         llm = partial(trace_llm, layout.llm, attention, batch=batch, architecture=architecture)
         prompt = [] if scenario.stage == "decode" else [partial(llm, text=text, visual=visual)]
         steps = range(int(point["steps"]))

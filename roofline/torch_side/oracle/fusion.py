@@ -63,10 +63,12 @@ def labels(trace: Trace, rules: Mapping[str, Rule]) -> dict[int, Label]:
 
 def group(trace: Trace, rules: Mapping[str, Rule]) -> Grouping:
     """Apply the rules; what is assembled in place joins the kernel of the part that is new."""
-    said = {name: rule(trace) for name, rule in rules.items()}
-    labels = {index: label for claims in said.values() for index, label in claims.labels.items()}
-    assembled = frozenset[int]().union(*(claims.assembled for claims in said.values()))
-    uncounted = frozenset[int]().union(*(claims.uncounted for claims in said.values()))
+    claims_by_rule = {name: rule(trace) for name, rule in rules.items()}
+    labels = {
+        index: label for claims in claims_by_rule.values() for index, label in claims.labels.items()
+    }
+    assembled = frozenset[int]().union(*(claims.assembled for claims in claims_by_rule.values()))
+    uncounted = frozenset[int]().union(*(claims.uncounted for claims in claims_by_rule.values()))
     keys: dict[int, Key] = {
         call.index: (layer_of(call), labels[call.index])
         if call.index in labels
@@ -86,7 +88,7 @@ def group(trace: Trace, rules: Mapping[str, Rule]) -> Grouping:
     return Grouping(
         {key: tuple(members[key]) for key in sorted(members, key=launched.__getitem__)},
         frozenset(keys[index] for index in (*labels, *assembled)),
-        frozenset(name for name, claims in said.items() if claims != Claims()),
+        frozenset(name for name, claims in claims_by_rule.items() if claims != Claims()),
     )
 
 

@@ -49,7 +49,7 @@ def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
 
 
 def _by_component(
-    family: Family, built: Any, counter: FlopCounterMode, place: str
+    family: Family, built: Any, counter: FlopCounterMode, site: str
 ) -> dict[str, int]:
     counts = {name: sum(ops.values()) for name, ops in counter.get_flop_counts().items()}
     root = type(built).__name__
@@ -70,11 +70,11 @@ def _by_component(
         "llm": within(family.decoder(built).module, built.get_output_embeddings()),
     }
     parts["reducer"] = counter.get_total_flops() - sum(parts.values())
-    if place == "features":
+    if site == "features":
         return parts
     shared = parts.pop("reducer")
     return {
-        f"{name}{AND}reducer" if name == place else name: flops + shared * (name == place)
+        f"{name}{AND}reducer" if name == site else name: flops + shared * (name == site)
         for name, flops in parts.items()
     }
 

@@ -25,7 +25,7 @@ from transformers.cache_utils import CacheLayerMixin, DynamicCache
 
 from roofline.torch_side.families.base import OpOwners
 
-Kind = Literal["parameter", "kv", "activation"]
+TensorKind = Literal["parameter", "kv", "activation"]
 
 
 class Region(NamedTuple):
@@ -46,7 +46,7 @@ class Storage(NamedTuple):
 
     nbytes: int
     dtype: torch.dtype
-    kind: Kind
+    kind: TensorKind
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class CallRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, model: nn.Module, *, kv: Iterable[torch.Tensor] = (), output: Any = None
     ) -> Trace:
         """Everything up to now; `kv` are tensors of the KV cache, `output` is what is wanted."""
-        kinds: dict[int, Kind] = dict.fromkeys(
+        kinds: dict[int, TensorKind] = dict.fromkeys(
             map(self._identify, (*model.parameters(), *model.buffers())), "parameter"
         )
         kinds |= dict.fromkeys(map(self._identify, kv), "kv")
@@ -173,9 +173,9 @@ class CallRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 after = module.register_forward_hook(lambda *_: self._leave(), always_call=True)
                 stack.callback(before.remove)
                 stack.callback(after.remove)
-            for place, name in _functions(self.owners):
-                function = self._as_module(getattr(place, name))
-                stack.enter_context(mock.patch.object(place, name, function))
+            for owner, name in _functions(self.owners):
+                function = self._as_module(getattr(owner, name))
+                stack.enter_context(mock.patch.object(owner, name, function))
             yield
 
     def _as_module(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -217,7 +217,7 @@ class CallRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _functions(owners: OpOwners) -> list[tuple[Any, str]]:
     """Functions that get a path of their own, as if they were modules: where, and their names."""
     layers = [cls for cls in _subclasses(CacheLayerMixin) if "update" in vars(cls)]
-    functions = [(import_module(place), name) for place, name in owners.functions]
+    functions = [(import_module(owner), name) for owner, name in owners.functions]
     return [*functions, *((cls, "update") for cls in layers)]
 
 

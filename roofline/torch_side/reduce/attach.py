@@ -131,21 +131,21 @@ class Attachment:
         """
         if given.get("inputs") is not None:
             given["input_ids"] = given.pop("inputs")
-        asked, positions = given.get("input_ids"), given.pop("position_ids", None)
+        ids, positions = given.get("input_ids"), given.pop("position_ids", None)
         prompt, embeddings = self._embed(given, side="left")
-        assert asked is not None
+        assert ids is not None
         length = prompt.ids.shape[1]
-        self._lower_limits(given, asked.shape[1] - length)
+        self._lower_limits(given, ids.shape[1] - length)
         if positions is not None:
             given["position_ids"] = prompt.positions(positions)
         result = original(
             **given,
-            input_ids=prompt.ids.to(asked.device),
-            attention_mask=prompt.mask.to(asked.device),
+            input_ids=prompt.ids.to(ids.device),
+            attention_mask=prompt.mask.to(ids.device),
             inputs_embeds=embeddings,
         )
         sequences = result if isinstance(result, Tensor) else result.sequences
-        before = asked.to(sequences.device).repeat_interleave(len(sequences) // len(asked), dim=0)
+        before = ids.to(sequences.device).repeat_interleave(len(sequences) // len(ids), dim=0)
         sequences = torch.cat([before, sequences[:, length:]], dim=1)
         if isinstance(result, Tensor):
             return sequences
@@ -186,7 +186,7 @@ class Attachment:
 
         reductions = [self._path.tokens(visual, pixels) for visual, pixels in images]
         layout = self._path.lay_out(prompt, [visual for visual, _ in images], reductions, side)
-        embeddings = embed(self.model, layout.spliced.ids, layout.places, reductions)
+        embeddings = embed(self.model, layout.spliced.ids, layout.visual_positions, reductions)
         if self._inside_llm is not None:
             self._inside_llm.expect(layout.visual, layout.spliced.mask)
         return layout.spliced, embeddings

@@ -20,7 +20,7 @@ from torch import Tensor
 from roofline import reducers as registry
 from roofline.engine.axes import NO_REDUCER
 from roofline.errors import ScenarioError, SpecError
-from roofline.records.kept_patches import Inspection, Kept, Kind
+from roofline.records.kept_patches import Inspection, Kept, PatchKind
 from roofline.reducers import Reducer
 from roofline.reducers.prumerge import PruMerge, PruMergePlus
 from roofline.reducers.sampling import Spatial
@@ -173,7 +173,10 @@ def _look_at_features(
         attended = max(1, outliers)
     else:
         attended = reducer.strongest(patches, None if count is None else count - reducer.released)
-    kinds: tuple[Kind, Kind] = ("outlier" if adaptive and outliers else "strongest", "sampled")
+    kinds: tuple[PatchKind, PatchKind] = (
+        "outlier" if adaptive and outliers else "strongest",
+        "sampled",
+    )
     return _kept(reducer, patches, indices, kinds, attended, fence=fence, **arrays)
 
 
@@ -205,7 +208,7 @@ def _kept(
     reducer: Reducer,
     of: int,
     indices: Tensor,
-    kinds: tuple[Kind, Kind] | None = None,
+    kinds: tuple[PatchKind, PatchKind] | None = None,
     first: int = 0,
     **arrays: Any,
 ) -> Kept:

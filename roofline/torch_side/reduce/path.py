@@ -84,7 +84,9 @@ class ReductionPath:
             for visual, reduction in zip(visuals, reductions, strict=True)
         ]
         spliced = splice(prompt, runs, self.family.pad_id(self.model.config), side)
-        return PromptLayout(spliced, torch.cat([spliced.places(run.placeholder) for run in runs]))
+        return PromptLayout(
+            spliced, torch.cat([spliced.visual_positions(run.placeholder) for run in runs])
+        )
 
     def _try(self, visual: VisualInput) -> None:
         """Reduce an empty image, so that options which cannot work do not wait for a real one."""
@@ -172,25 +174,27 @@ class PromptLayout:
     """A prompt whose runs of placeholders have the lengths of what was reduced."""
 
     spliced: Splice
-    places: Tensor
+    visual_positions: Tensor
     """Where in the flattened batch visual tokens go, in the order of the reductions."""
 
     @property
     def visual(self) -> Tensor:
         """Which tokens are visual: [B, n], bool, on the CPU."""
         here = torch.zeros_like(self.spliced.ids, dtype=torch.bool)
-        here.view(-1)[self.places] = True
+        here.view(-1)[self.visual_positions] = True
         return here
 
 
-def embed(model: Any, ids: Tensor, places: Tensor, reductions: Sequence[Reduction]) -> Tensor:
-    """Embeddings [B, n, d] of ids [B, n], visual tokens in their `places` [all of them].
+def embed(
+    model: Any, ids: Tensor, visual_positions: Tensor, reductions: Sequence[Reduction]
+) -> Tensor:
+    """Embeddings [B, n, d] of ids [B, n], visual tokens at their `visual_positions` [all of them].
 
-    Nothing is copied from the host where ids and places are on the model's device already.
+    Nothing is copied from the host where ids and positions are on the model's device already.
     """
     embeddings = model.get_input_embeddings()(ids.to(model.device, non_blocking=True))
     tokens = torch.cat([token for reduction in reductions for token in reduction.tokens])
-    index = places.to(embeddings.device, non_blocking=True)
+    index = visual_positions.to(embeddings.device, non_blocking=True)
     flat = embeddings.flatten(0, 1).index_copy(0, index, tokens.to(embeddings))
     filled: Tensor = flat.view_as(embeddings)
     return filled

@@ -82,7 +82,7 @@ class Splice:
     def padded(self) -> bool:
         return not bool(self.mask.all())
 
-    def places(self, placeholder: int) -> Tensor:
+    def visual_positions(self, placeholder: int) -> Tensor:
         """Where in the flattened batch the visual tokens go, image by image."""
         rows, columns = self.route.now
         here = self.ids[rows, columns] == placeholder

@@ -11,7 +11,8 @@ import pytest
 
 from roofline.device.laws import attention, matmul
 from roofline.device.laws.smooth import hats, monomials, norm4, scaled, within_cache
-from roofline.device.roof import Array, Roof
+from roofline.device.roof import Roof
+from roofline.model.polynomial import Array
 
 ROOF = Roof(flops_per_s=1e14, bytes_per_s=1e12, units=100, cache_bytes=4e7)
 

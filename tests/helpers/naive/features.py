@@ -62,8 +62,8 @@ def above_fence(a: Sequence[float]) -> int:
     return sum(value > q3 + 1.5 * (q3 - q1) for value in a)
 
 
-def middles(places: list[int], wanted: int) -> list[int]:
-    return [places[math.floor((i + 0.5) * len(places) / wanted)] for i in range(wanted)]
+def middles(candidates: list[int], wanted: int) -> list[int]:
+    return [candidates[math.floor((i + 0.5) * len(candidates) / wanted)] for i in range(wanted)]
 
 
 def centres(
@@ -111,8 +111,8 @@ def prumerge(
     chosen = centres(a, plus, variant, ratio, count)
     dropped = [j for j in range(len(a)) if j not in chosen]
     tokens = []
-    for place, p in enumerate(chosen):
-        others = [j for other, j in enumerate(chosen) if other != place] + dropped
+    for rank, p in enumerate(chosen):
+        others = [j for other, j in enumerate(chosen) if other != rank] + dropped
         similarity = {}
         for j in set(others):
             similarity[j] = float(np.dot(key[p], key[j]))

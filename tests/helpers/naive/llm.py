@@ -24,8 +24,8 @@ def kept_by_eager_attention(
     weights = decoder(inputs_embeds=embeddings, output_attentions=True).attentions
     decoder.set_attn_implementation(implementation)
     paid = weights[layer - 1][0, :, -1].mean(dim=0)
-    places = visual.nonzero()[:, 0]
-    strongest = places[paid[places].topk(left).indices]
+    positions = visual.nonzero()[:, 0]
+    strongest = positions[paid[positions].topk(left).indices]
     return torch.cat([(~visual).nonzero()[:, 0], strongest]).sort().values
 
 

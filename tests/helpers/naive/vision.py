@@ -201,8 +201,8 @@ def crossget_pairs(
     highest = {i: max(similar[i].values(), default=-math.inf) for i in free}
     ranked = sorted(free, key=lambda i: (-highest[i], i))
     leave = {}
-    for place, i in enumerate(ranked):
-        lower = [similar[i][j] for j in ranked[place + 1 :]]
+    for rank, i in enumerate(ranked):
+        lower = [similar[i][j] for j in ranked[rank + 1 :]]
         leave[i] = importance[i] - max(lower, default=-math.inf)
     sources = sorted(free, key=lambda i: (leave[i], i))[:r]
     pairs = {}

@@ -60,20 +60,20 @@ def test_the_alt_text_has_every_choice_and_its_cost(
     name: str, cost: str, unit: str, scored: Study
 ) -> None:
     """Of a video model there are a few scores: all tokens, and two of PruMerge."""
-    said = []
+    expected = []
     for front in scored.fronts:
         points = [(c.cost(cost), -c.score.value, c.score) for c in front.candidates]
         top = max(score.value for *_, score in points)
         near = [p for p in points if p[2].value >= top - front.benchmark.full_marks / 100 - 1e-9]
         spent, _, score = min(near, key=lambda p: p[:2])
-        said.append((f"{front.name}: {score.method}", f", {si(spent, unit)}"))
+        expected.append((f"{front.name}: {score.method}", f", {si(spent, unit)}"))
     text = charted(name, scored).alt
 
     label = {"prefill_time_s": "prefill time", "kv_cache_bytes": "KV cache"}[cost]
     assert text.startswith(f"Accuracy against {label} on h200, fp16, with the Pareto front. The ")
     parts = text.partition("best: ")[2].removesuffix(".").split("; ")
-    assert len(parts) == len(said)
-    for part, (start, end) in zip(parts, said, strict=True):
+    assert len(parts) == len(expected)
+    for part, (start, end) in zip(parts, expected, strict=True):
         assert part.startswith(start)
         assert part.endswith(end)
 
@@ -129,12 +129,12 @@ def test_accuracies_on_other_devices_are_in_the_tables(studies: dict[str, Study]
 
 
 def method(
-    name: str, score: float, time_s: float, needs_gb: float = 13.0, **given: Any
+    name: str, score: float, prefill_s: float, needs_gb: float = 13.0, **given: Any
 ) -> Candidate:
     """At 10 tokens for each 100 ms, on a device of 100 GB."""
-    asked = {n: given.pop(n) for n in ("model", "reducer") if n in given}
+    named = {n: given.pop(n) for n in ("model", "reducer") if n in given}
     cache = (needs_gb - 11) * GB
-    one = prompt(int(100 * time_s), totals(time_s, kv_cache_bytes=cache), **asked)
+    one = prompt(int(100 * prefill_s), totals(prefill_s, kv_cache_bytes=cache), **named)
     return candidate(name, score, one, **given)
 
 

@@ -24,9 +24,9 @@ PROMPTS: dict[str, dict[str, Any]] = {
 
 
 def generated(device: Any, prompt: str) -> Any:
-    """End to end, of a prompt and 256 output tokens."""
+    """End to end, of a prompt and 128 output tokens."""
     given = PROMPTS[prompt]
-    return roofline.analyze(MODEL, device, stage="generate", output_tokens=256, **given).end_to_end
+    return roofline.analyze(MODEL, device, stage="generate", output_tokens=128, **given).end_to_end
 
 
 def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> None:
@@ -34,13 +34,13 @@ def test_answers_take_what_an_analysis_of_the_generation_says(one: Study) -> Non
     found = {}
     for name in PROMPTS:
         series = the_series(answers, "answer", "v100", name)
-        assert (series.x[0], series.x[-1]) == (1, 256)
+        assert (series.x[0], series.x[-1]) == (1, 128)
         assert series.y[-1] == pytest.approx(float(generated(bare("v100"), name).roofline_time_s))
         assert series.reduced == (name != "576")
         times = np.array(series.y, float)
         step = np.array(the_series(steps, "step", "v100", name).y, float)
         mean_s = np.average(step[1:], weights=np.diff(series.x))
-        assert mean_s == pytest.approx((times[-1] - times[0]) / 255)
+        assert mean_s == pytest.approx((times[-1] - times[0]) / 127)
         found[name] = times
     gain = the_series(gains, "gain", "v100", "40 prumerge")
     assert gain.y == pytest.approx(found["576"] / found["40 prumerge"])
@@ -54,7 +54,7 @@ def test_times_of_steps_grow_evenly_up_to_the_last(one: Study) -> None:
     step = the_series(charted(NAME, one).panels[0], "step", "v100", "576")
     growth = np.diff(np.array(step.y, float)) / np.diff(step.x)  # of a cache read whole: affine
 
-    assert (step.x[0], step.x[-1]) == (1, 256)
+    assert (step.x[0], step.x[-1]) == (1, 128)
     assert np.allclose(growth, growth.mean(), rtol=1e-3)
 
 
@@ -78,7 +78,7 @@ def test_the_alt_text_has_the_longest_answer_before_and_after(one: Study) -> Non
     assert whole != kept
     assert charted(NAME, one).alt == (
         "Time of a decode step, time of prompt and answer, and how many times as fast fewer visual "
-        "tokens make it, over output tokens. Prompt and 256 output tokens: "
+        "tokens make it, over output tokens. Prompt and 128 output tokens: "
         f"{MODEL}, v100, fp16: {whole} with 576, {kept} with 40 prumerge."
     )
 
@@ -221,9 +221,9 @@ def test_a_gain_is_a_tie_or_over_what_does_not_fit_where_it_is() -> None:
     def answers(times_s: list[float], sizes_gb: list[float]) -> dict[int, Any]:
         return {
             length: totals(
-                0.5, time_s, error_s=1.5, weight_bytes=size * GB, device_memory_bytes=100 * GB
+                0.5, attainable_s, error_s=1.5, weight_bytes=size * GB, device_memory_bytes=100 * GB
             )
-            for length, (time_s, size) in enumerate(zip(times_s, sizes_gb, strict=True))
+            for length, (attainable_s, size) in enumerate(zip(times_s, sizes_gb, strict=True))
         }
 
     whole = prompt(100, totals(0.5, 3.0), answers=answers(full, [10, 10, 10, 100, 100]))

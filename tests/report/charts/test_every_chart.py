@@ -14,7 +14,7 @@ from artists import charted
 
 from roofline.explore.study import Study
 from roofline.registry import Registry
-from roofline.report.charts import PanelChart, ReportChart, Section, register, report_charts
+from roofline.report.charts import PanelChart, ReportChart, ReportSection, register, report_charts
 from roofline.report.charts import registry as charts_registry
 from roofline.report.charts.chart import to_json
 
@@ -25,7 +25,7 @@ NAMES = (
 
 
 def test_charts_stand_in_a_reports_order() -> None:
-    sections = list(Section)
+    sections = list(ReportSection)
     found = [sections.index(kind.section) for kind in report_charts().values()]
 
     assert tuple(report_charts()) == NAMES
@@ -111,23 +111,23 @@ def test_a_chart_of_ones_own_is_in_every_report(
     register(mine)
 
     assert list(report_charts())[-1] == "mine"
-    assert report_charts()["mine"].section is Section.MORE
+    assert report_charts()["mine"].section is ReportSection.MORE
     assert report_charts()["mine"].applies(one)
 
 
 def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
-    for name, section, place in (
-        ("b", Section.MEMORY, 2),
-        ("a", Section.MEMORY, 3),
-        ("c", Section.COSTS, 9),
+    for name, section, order in (
+        ("b", ReportSection.MEMORY, 2),
+        ("a", ReportSection.MEMORY, 3),
+        ("c", ReportSection.COSTS, 9),
     ):
         register(
             ReportChart(
                 name=name,
                 title=name,
                 section=section,
-                place=place,
+                order=order,
                 of=lambda study: charted("time", study),
             )
         )
@@ -137,7 +137,7 @@ def test_within_a_section_places_decide(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_chart_without_a_place_is_among_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """By its name, beside those whose place is 0."""
     monkeypatch.setattr(charts_registry, "CHARTS", Registry("chart"))
-    for name, given in (("c", {"place": 0}), ("b", {}), ("a", {"place": 0}), ("0", {"place": 1})):
+    for name, given in (("c", {"order": 0}), ("b", {}), ("a", {"order": 0}), ("0", {"order": 1})):
         register(
             ReportChart(name=name, title=name, of=lambda found: charted("time", found), **given)
         )

@@ -26,7 +26,7 @@ def test_ops_lie_where_an_analysis_says_and_where_they_were(attainable: Study) -
     (panel,) = charted(NAME, attainable).panels
     device = attainable.prompts[0].device
 
-    def place(name: str, given: dict[str, Any]) -> tuple[float, float]:
+    def point(name: str, given: dict[str, Any]) -> tuple[float, float]:
         ops = roofline.analyze(MODEL, device, **given).ops_frame()
         (op,) = ops[(ops.component == "llm") & (ops.name == name)].to_dict("records")
         work = op["flops"] or op["vector_flops"]
@@ -36,7 +36,7 @@ def test_ops_lie_where_an_analysis_says_and_where_they_were(attainable: Study) -
     dots = np.array([after.x, after.y]).T
     arrows = np.array([moved.x, moved.y]).T, np.array(moved.origins)
     for name in ("o_proj", "attention", "down_proj", "lm_head"):
-        here, was = place(name, KEPT), place(name, {})
+        here, was = point(name, KEPT), point(name, {})
         assert np.isclose(dots, here, rtol=0.05).all(axis=1).any(), name
         if not np.allclose(here, was, rtol=0.05):
             ends, starts = arrows
@@ -170,18 +170,18 @@ def test_of_records_those_count_whose_prompt_has_dots(
 
 
 def test_the_alt_text_has_the_share_of_time_that_memory_binds(one: Study) -> None:
-    said = []
+    phrases = []
     for name, given in (("576", {}), ("40 prumerge", KEPT)):
         ops = roofline.analyze(MODEL, bare("v100"), **given).ops_frame()
         slow = ops[ops.memory_access_bytes / 900e9 >= ops.roofline_time_s * (1 - 1e-9)]
         share = slow.roofline_time_s.sum() / ops.roofline_time_s.sum()
-        said.append(f"{percent(share)} with {name}")
+        phrases.append(f"{percent(share)} with {name}")
 
-    assert said[0].split()[0] != said[1].split()[0]
+    assert phrases[0].split()[0] != phrases[1].split()[0]
     assert charted(NAME, one).alt == (
         "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
         "device's ceilings; arrows lead from all visual tokens to fewer. Share of time in ops "
-        f"that are bound by memory: {MODEL}, v100, fp16: {', '.join(said)}."
+        f"that are bound by memory: {MODEL}, v100, fp16: {', '.join(phrases)}."
     )
     tower = charted(NAME, study(model=["clip-vit-l-336"], hardware=[bare("h200")]))
     assert "arrows" not in tower.alt
@@ -202,12 +202,12 @@ def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
     assert chart.alt.endswith("; and 3 more.")
 
 
-def moved(of: str, name: str, flops: float, moved_bytes: float, time_s: float) -> OpTotals:
+def moved(of: str, name: str, flops: float, moved_bytes: float, roofline_s: float) -> OpTotals:
     return op(
         of,
         name,
         "linear",
-        time_s,
+        roofline_s,
         flops=np.asarray(flops),
         weight_read_bytes=np.asarray(moved_bytes),
     )
@@ -229,7 +229,7 @@ def test_a_dot_is_work_over_bytes_and_over_time_and_comes_from_all_tokens() -> N
     quick = 80.0, 8.0, 1.0
     cases = ("llm", "a", 32.0, 16.0, 4.0), ("llm", "b", *quick), ("vision", "c", *quick)
     found = dots(made_up(*cases))
-    assert [(dot.component, dot.place, dot.before) for dot in found] == [
+    assert [(dot.component, dot.point, dot.before) for dot in found] == [
         ("llm", (1.0, 8.0), (2.0, 8.0)),
         ("llm", (5.0, 80.0), (10.0, 80.0)),
         ("vision", (5.0, 80.0), (10.0, 80.0)),
@@ -254,7 +254,7 @@ def test_ops_of_one_place_are_a_dot_and_others_are_their_own() -> None:
 @pytest.mark.parametrize("case", [(0.0, 8.0, 1.0), (8.0, 0.0, 1.0), (8.0, 8.0, 0.0)])
 def test_what_computes_or_moves_nothing_has_no_dot(case: tuple[float, float, float]) -> None:
     found = dots(made_up(("llm", "a", 32.0, 16.0, 3.0), ("llm", "b", *case)))
-    assert [dot.place for dot in found] == [(1.0, 32 / 3)]
+    assert [dot.point for dot in found] == [(1.0, 32 / 3)]
     assert found[0].share == pytest.approx(3 / (3 + case[2]))
 
 
@@ -263,7 +263,7 @@ def test_matmul_flops_go_before_those_of_vector_units() -> None:
     vector = op("llm", "b", "norm", 2.0, flops=np.asarray(0.0), vector_flops=np.asarray(6e9))
     slow = op("llm", "c", "linear", 2.0, attainable_time_s=np.asarray(4.0))
     found = dots(deployed(prompt(9, totals(1.0), ops=[both, vector, slow])))
-    assert [dot.place for dot in found] == [(8.0, 4e9), (6.0, 3e9), (10.0, 2.5e9)]
+    assert [dot.point for dot in found] == [(8.0, 4e9), (6.0, 3e9), (10.0, 2.5e9)]
     assert {dot.before for dot in found} == {None}
 
 

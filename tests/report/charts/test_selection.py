@@ -14,15 +14,15 @@ from roofline.report.charts.selection import first, pair_first, spread
 
 
 @pytest.mark.parametrize(
-    ("count", "shown", "said"),
+    ("count", "shown", "left_out"),
     [(2, 2, ""), (3, 3, ""), (4, 3, "1 more things not shown"), (9, 3, "6 more things not shown")],
 )
-def test_the_first_are_shown(count: int, shown: int, said: str) -> None:
-    assert first(range(count), 3, "things") == (range(shown), said)
+def test_the_first_are_shown(count: int, shown: int, left_out: str) -> None:
+    assert first(range(count), 3, "things") == (range(shown), left_out)
 
 
 @pytest.mark.parametrize(
-    ("count", "shown", "said"),
+    ("count", "shown", "left_out"),
     [
         (3, [0, 1, 2], ""),
         (4, [0, 1, 2, 3], ""),
@@ -32,10 +32,10 @@ def test_the_first_are_shown(count: int, shown: int, said: str) -> None:
     ],
 )
 def test_those_that_are_spread_reach_from_end_to_end(
-    count: int, shown: list[int], said: str
+    count: int, shown: list[int], left_out: str
 ) -> None:
     found, words = spread(range(count), 4, "things")
-    assert (list(found), words) == (shown, said)
+    assert (list(found), words) == (shown, left_out)
 
 
 def test_the_pair_of_a_deployment_is_the_quickest_reduced_prompt_and_what_it_is_compared_with() -> (
@@ -68,9 +68,9 @@ def test_reasons_are_said_once() -> None:
     assert spoken("") == ()
 
 
-@pytest.mark.parametrize(("count", "said"), [(1, "a"), (3, "a; b; c"), (4, "a; b; c; and 1 more")])
-def test_lists_are_cut_short(count: int, said: str) -> None:
-    assert listed("abcd"[:count], 3) == said
+@pytest.mark.parametrize(("count", "text"), [(1, "a"), (3, "a; b; c"), (4, "a; b; c; and 1 more")])
+def test_lists_are_cut_short(count: int, text: str) -> None:
+    assert listed("abcd"[:count], 3) == text
 
 
 @pytest.mark.parametrize(("count", "cut"), [(6, False), (7, True)])
@@ -101,7 +101,7 @@ def test_a_prompt_is_called_by_its_tokens_and_who_left_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "models", "shown", "said"),
+    ("devices", "models", "shown", "left_out"),
     [
         (7, 4, 28, ()),
         (8, 4, 28, ("1 more devices not shown",)),
@@ -110,7 +110,7 @@ def test_a_prompt_is_called_by_its_tokens_and_who_left_them() -> None:
     ],
 )
 def test_a_page_has_seven_devices_and_four_rows(
-    devices: int, models: int, shown: int, said: tuple[str, ...]
+    devices: int, models: int, shown: int, left_out: tuple[str, ...]
 ) -> None:
     found = [
         deployed(prompt(9, totals(1.0), model=f"m{m}", hardware=f"d{d}"))
@@ -119,6 +119,6 @@ def test_a_page_has_seven_devices_and_four_rows(
     ]
     panels = device_panels(found)
     assert len(panels.deployments) == shown
-    assert panels.left_out == said
+    assert panels.left_out == left_out
     assert [title for title, _ in panels.rows] == [f"m{m}, fp16" for m in range(min(models, 4))]
     assert [entry.label for entry in panels.legend] == [f"d{d}" for d in range(min(devices, 7))]

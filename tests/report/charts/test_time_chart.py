@@ -31,8 +31,8 @@ def test_bars_add_up_to_the_bound_and_to_what_is_attainable(attainable: Study) -
         ]
 
     assert [(bar.label, bar.role) for bar in panel.bars] == [(n, role) for n, role, _ in expected]
-    for bar, (_, _, time_s) in zip(panel.bars, expected, strict=True):
-        assert bar.total == pytest.approx(float(time_s))
+    for bar, (_, _, seconds) in zip(panel.bars, expected, strict=True):
+        assert bar.total == pytest.approx(float(seconds))
 
 
 def test_parts_are_those_of_the_ops(one: Study) -> None:
@@ -69,14 +69,14 @@ def test_what_the_host_takes_is_the_rest() -> None:
         "time", study(model=[MODEL], hardware=[lawful("xeon-8480", laws)], visual_tokens=[40])
     )
     bound, likely = chart.panels[0].bars[:2]
-    (host,) = (part for part in likely.parts if part.of == "framework")
+    (host,) = (part for part in likely.parts if part.of == "host")
 
     # 24 blocks of the tower, of which 23 run, and 32 of the LLM; 2 × 500 µs besides
     assert host.size == pytest.approx(2 * 500e-6 + (23 + 32) * 200e-6)
     assert likely.parts[-1] is host
-    assert "framework" not in {part.of for part in bound.parts}
+    assert "host" not in {part.of for part in bound.parts}
     assert labels(chart)[:4] == ["vision", "reducer", "connector", "LLM"]
-    assert "framework" in labels(chart)
+    assert "host" in labels(chart)
 
 
 def test_the_legend_explains_what_there_is(one: Study, attainable: Study) -> None:
@@ -87,14 +87,14 @@ def test_the_legend_explains_what_there_is(one: Study, attainable: Study) -> Non
 
 
 @pytest.mark.parametrize(
-    ("models", "name", "said"),
+    ("models", "name", "words"),
     [
         (["llava-1.5-7b"], "llm", "LLM linear"),
         (["clip-vit-l-336"], "vision", "vision linear"),
     ],
 )
 def test_the_alt_text_names_the_largest_part_and_its_share(
-    models: list[str], name: str, said: str
+    models: list[str], name: str, words: str
 ) -> None:
     ops: Any = roofline.analyze(models[0], bare("t4")).ops_frame()
     sums = ops[ops.kind == "linear"].groupby("component").roofline_time_s.sum()
@@ -103,7 +103,7 @@ def test_the_alt_text_names_the_largest_part_and_its_share(
     assert sums.idxmax() == name
     assert charted("time", study(model=models, hardware=[bare("t4")])).alt == (
         "Stacked bars of prefill time by component and kind of op. The largest part with most "
-        f"visual tokens: {models[0]}, t4, fp16: {said}, {100 * share:.1f} %."
+        f"visual tokens: {models[0]}, t4, fp16: {words}, {100 * share:.1f} %."
     )
 
 
@@ -219,16 +219,16 @@ def test_an_attainable_time_of_unknown_error_has_no_ends() -> None:
         (11.0, 10.0, False),
     ],
 )
-def test_a_rest_beyond_rounding_is_the_frameworks(spent: float, whole: float, shown: bool) -> None:
+def test_a_rest_beyond_rounding_is_the_hosts(spent: float, whole: float, shown: bool) -> None:
     """More than a millionth of the whole."""
     ops = [op("llm", "q", "linear", 1.0, attainable_time_s=np.asarray(spent))]
     one = prompt(9, totals(1.0, whole), ops=ops)
     chart = charted("time", studied(deployed(one)))
     bound, likely = chart.panels[0].bars
-    rest = [("framework", "", whole - spent)] if shown else []
+    rest = [("host", "", whole - spent)] if shown else []
     assert parts_of(likely) == [("llm", "linear", spent), *rest]
     assert parts_of(bound) == [("llm", "linear", 1.0)]
-    assert ("framework" in labels(chart)) is shown
+    assert ("host" in labels(chart)) is shown
 
 
 def test_the_legend_has_components_as_they_run_and_others_behind() -> None:
@@ -250,6 +250,5 @@ def test_the_words_are_about_the_largest_part_of_the_first_prompt() -> None:
         "time", studied(made_up(True), made_up(False, hardware="e"), made_up(True, 9.0))
     )
     assert wordy.alt.endswith(
-        ": m, d, fp16: LLM linear, 36 %; m, e, fp16: LLM linear, 36.4 %; "
-        "m, d, fp16: framework, 45 %."
+        ": m, d, fp16: LLM linear, 36 %; m, e, fp16: LLM linear, 36.4 %; m, d, fp16: host, 45 %."
     )

@@ -44,13 +44,13 @@ def test_where_laws_are_known_times_are_attainable_with_bound_and_error(
 ) -> None:
     times = charted(NAME, attainable).panels[0]
     device = attainable.prompts[0].device
-    place = device.name, "fp16"
-    error = the_series(times, "error", *place)
+    target = device.name, "fp16"
+    error = the_series(times, "error", *target)
     for count in (1, 576):
         whole = roofline.analyze(MODEL, device, visual_tokens=count).end_to_end
         i = count - 1
-        assert the_series(times, "time", *place).y[i] == pytest.approx(whole.attainable_time_s)
-        assert the_series(times, "bound", *place).y[i] == pytest.approx(whole.roofline_time_s)
+        assert the_series(times, "time", *target).y[i] == pytest.approx(whole.attainable_time_s)
+        assert the_series(times, "bound", *target).y[i] == pytest.approx(whole.roofline_time_s)
         assert error.low[i] == pytest.approx(whole.attainable_time_low_s)
         assert error.high[i] == pytest.approx(whole.attainable_time_high_s)
         assert error.low[i] < error.y[i] < error.high[i]  # type: ignore[operator]
@@ -157,11 +157,11 @@ def test_of_very_many_counts_none_is_marked(studies: dict[str, Study]) -> None:
 
 def made_up(laws: bool, **given: Any) -> Deployment:
     """1 to 5 visual tokens: 10, 10, 10, 20, 40 ms; the LLM waits for memory up to 2; 4 fit."""
-    time_s = np.array([0.01, 0.01, 0.01, 0.02, 0.04])
+    roofline_s = np.array([0.01, 0.01, 0.01, 0.02, 0.04])
     along = totals(
-        time_s,
-        2 * time_s if laws else None,
-        error_s=time_s / 2 if laws else None,
+        roofline_s,
+        2 * roofline_s if laws else None,
+        error_s=roofline_s / 2 if laws else None,
         compute_s=np.array([0.0, 0.0, 0.01, 0.02, 0.04]),
         flops=np.array([1.0, 2.0, 9.0, 4.0, 5.0]),
         weight_bytes=np.array([1.0, 1.0, 1.0, 1.0, 6.0]) * GB - np.arange(1, 6),
@@ -223,8 +223,8 @@ def test_bounds_alone_have_no_error_and_counts_are_marked_on_every_panel() -> No
     assert [s.role for s in chart.panels[0].series] == ["time", "too large", "ridge", "floor"]
     for panel in chart.panels:
         assert [(line.role, line.axis, line.at) for line in panel.lines] == [
-            ("asked", "x", 2.0),
-            ("asked", "x", 5.0),
+            ("requested", "x", 2.0),
+            ("requested", "x", 5.0),
         ]
 
 
@@ -259,7 +259,7 @@ def test_devices_share_a_row_as_long_as_the_longest() -> None:
         ("device", "d"),
         ("ridge", "LLM bound by memory up to here"),
         ("floor", "within 5 % of the least: fewer no longer help"),
-        ("asked", "counts of this report"),
+        ("requested", "counts of this report"),
         ("bound", "roofline bound"),
         ("error", "error of attainable time"),
         ("too large", "does not fit"),

@@ -138,18 +138,18 @@ def test_merging_is_shown_on_one_scale_with_its_unit() -> None:
     assert np.allclose(np.asarray(heats[0].get_array()).ravel(), 100 * MERGING)
     assert len({(h.norm.vmin, h.norm.vmax) for h in heats}) == 1
     assert heats[0].norm.vmax == pytest.approx(100 * MERGING.max())
-    said = [text.get_text() for text in words(figure)]
-    assert "share of all that is merged, %" in said
-    assert "nothing is merged" in said
-    assert any("shares unknown" in text for text in said)
+    labels = [text.get_text() for text in words(figure)]
+    assert "share of all that is merged, %" in labels
+    assert "nothing is merged" in labels
+    assert any("shares unknown" in text for text in labels)
 
 
 def test_counts_and_names_stand_over_the_columns(plus: Figure) -> None:
-    said = [text.get_text() for text in words(plus)]
+    labels = [text.get_text() for text in words(plus)]
 
-    assert "prumerge+" in said
-    assert "5 outliers + 10 sampled + 1 merged\n= 16 of 64 tokens (25.0%)" in said
-    assert "as the encoder of llava-1.5-7b sees it:\n56×56 pixels, 8×8 patches" in said
+    assert "prumerge+" in labels
+    assert "5 outliers + 10 sampled + 1 merged\n= 16 of 64 tokens (25.0%)" in labels
+    assert "as the encoder of llava-1.5-7b sees it:\n56×56 pixels, 8×8 patches" in labels
 
 
 def test_the_legend_names_the_kinds_that_occur() -> None:

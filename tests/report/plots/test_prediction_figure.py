@@ -87,10 +87,10 @@ def test_errors_stand_over_tokens_with_the_noise_as_bars(validation: Made) -> No
 def test_components_of_one_size_are_told_apart(validation: Made) -> None:
     names = list(COMPONENTS)
     figure = drawn_validation(validation(cells=[cell(name, 100, 1e-3) for name in names]))
-    places = [float(points(figure, f"error {name}").get_xdata()[0]) for name in names]
+    xs = [float(points(figure, f"error {name}").get_xdata()[0]) for name in names]
 
-    assert len(set(places)) == len(names)
-    assert max(abs(place / 100 - 1) for place in places) < 0.1
+    assert len(set(xs)) == len(names)
+    assert max(abs(index / 100 - 1) for index in xs) < 0.1
 
 
 def test_every_component_has_a_marker_and_a_colour_of_its_own() -> None:
@@ -127,8 +127,8 @@ def grid(scale_s: float) -> list[TimedCell]:
     """As `roofline validate` measures: all components, from a few tokens to thousands."""
     sizes = (16, 80, 616, 1024, 4096)
     return [
-        cell(name, tokens, scale_s * tokens * (place + 1), batch)
-        for place, name in enumerate(COMPONENTS)
+        cell(name, tokens, scale_s * tokens * (index + 1), batch)
+        for index, name in enumerate(COMPONENTS)
         for tokens in sizes
         for batch in (1, 8)
     ]

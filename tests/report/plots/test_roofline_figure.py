@@ -18,9 +18,9 @@ def test_dots_and_arrows_are_those_of_the_chart(attainable: Study) -> None:
     page = draw(chart)
     (axes,), (panel,) = page.axes, chart.panels
     for series in panel.series:
-        place = np.array([series.x, series.y], float).T
+        expected = np.array([series.x, series.y], float).T
         if series.role == "op":
-            assert np.array_equal(offsets(axes, f"after {series.of}"), place)
+            assert np.array_equal(offsets(axes, f"after {series.of}"), expected)
             (dots,) = (c for c in axes.collections if c.get_gid() == f"after {series.of}")
             assert np.allclose(dots.get_sizes(), 5 + 90 * np.array(series.shares))
         if series.role == "moved":
@@ -28,7 +28,7 @@ def test_dots_and_arrows_are_those_of_the_chart(attainable: Study) -> None:
             (arrows,) = (c for c in axes.collections if c.get_gid() == f"arrows {series.of}")
             assert isinstance(arrows, Quiver)
             ends = np.array([arrows.X + arrows.U, arrows.Y + arrows.V]).T
-            assert np.allclose(ends, place)
+            assert np.allclose(ends, expected)
     assert {series.role for series in panel.series} >= {"op", "moved"}
     assert legend(page) == labels(chart)
 

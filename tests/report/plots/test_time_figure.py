@@ -68,12 +68,12 @@ def test_an_attainable_time_shows_what_it_may_be_off(attainable: Study) -> None:
         assert right == pytest.approx([bar.high, row])
 
 
-def test_what_the_framework_takes_has_the_colour_of_its_swatch() -> None:
+def test_what_the_host_takes_has_the_colour_of_its_swatch() -> None:
     slow = {stage: HostLaw(fixed_us=500.0, layer_us=200.0) for stage in ("vision", "llm")}
     laws = toy_laws("fp16", tile=64, vector_gb_per_s=100.0, host=slow)
     found = study(model=["llava-1.5-7b"], hardware=[lawful("xeon-8480", laws)], visual_tokens=[40])
     page = draw(charted("time", found))
-    (part,) = (p for p in page.axes[0].patches if "framework" in str(p.get_gid()))
+    (part,) = (p for p in page.axes[0].patches if "host" in str(p.get_gid()))
     patches = dict(zip(legend(page), page.legends[0].get_patches(), strict=True))
 
-    assert to_rgba(part.get_facecolor()) == patches["framework"].get_facecolor()
+    assert to_rgba(part.get_facecolor()) == patches["host"].get_facecolor()

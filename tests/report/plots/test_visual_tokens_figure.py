@@ -24,8 +24,8 @@ def test_lines_and_marks_are_those_of_the_chart(attainable: Study) -> None:
             x, y = the_line(axes, name)
             assert x.tolist() == list(series.x)
             assert y.tolist() == list(series.y)
-        asked = [line.get_xdata()[0] for line in lines(axes, "asked")]
-        assert asked == [line.at for line in panel.lines] == [40, 576]
+        requested = [line.get_xdata()[0] for line in lines(axes, "requested")]
+        assert requested == [line.at for line in panel.lines] == [40, 576]
         assert axes.get_ylabel() == panel.y.label
         assert axes.get_xlabel() == panel.x.label
         assert axes.get_yscale() == panel.y.scale

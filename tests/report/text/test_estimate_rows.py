@@ -173,7 +173,7 @@ class TestRows:
 
 class TestCaption:
     @pytest.mark.parametrize(
-        ("made", "said"),
+        ("made", "title"),
         [
             ([("lmm", "a"), ("lmm", "b")], "end to end."),
             ([("llm", "a"), ("llm", "b")], "the LLM's."),
@@ -183,12 +183,12 @@ class TestCaption:
             ([("lmm", "a"), ("llm", "b"), ("llm", "b")], "end to end; of b the LLM's."),
         ],
     )
-    def test_it_says_what_all_figures_are_of(self, made: list[tuple[str, str]], said: str) -> None:
+    def test_it_says_what_all_figures_are_of(self, made: list[tuple[str, str]], title: str) -> None:
         several = [
             estimated(totals(0.1), kind=kind, model=model, batch=i)
             for i, (kind, model) in enumerate(made)
         ]
-        assert blocks(several)[1] == f"All figures are {said}"
+        assert blocks(several)[1] == f"All figures are {title}"
 
     def test_two_components_are_end_to_end(self) -> None:
         parts = {"vision": totals(0.1), "llm": totals(0.1)}
@@ -352,9 +352,9 @@ class TestForPrograms:
                 **document["inputs"],
                 **{f"end_to_end_{k}": v for k, v in document["end_to_end"].items()},
                 **{f"llm_{k}": v for k, v in document["components"]["llm"].items()},
-                "flops_saving": comparison.get("end_to_end", {}).get("flops"),
+                "flops_saving": comparison.get("end_to_end", {}).get("flops_saving"),
                 **{k: comparison.get(k) for k in ("speedup", "roofline_speedup", "tie")},
-                "unreduced_fits": comparison.get("fits"),
+                "full_fits": comparison.get("full_fits"),
             }
             assert row == {k: "" if v is None else str(v) for k, v in expected.items()}
 
@@ -368,8 +368,8 @@ class TestForPrograms:
             assert (row["component"], row["name"], row["layers"]) == (
                 *(one.component, one.name, one.layers),
             )
-            for name, time_s in one.resource_times_s.items():
-                assert float(row[f"{name}_time_s"]) == pytest.approx(float(time_s))
+            for name, seconds in one.resource_times_s.items():
+                assert float(row[f"{name}_time_s"]) == pytest.approx(float(seconds))
             assert "resource_times_s" not in row
 
     def test_json_is_one_document_or_a_list(self) -> None:

@@ -74,14 +74,15 @@ class TestARecord:
 
     def test_throttling_is_counted(self, record: Made) -> None:
         moments = [
-            Snapshot(time_s=0.0, throttle=reasons) for reasons in ([], ["power cap"], ["power cap"])
+            Snapshot(taken_at_s=0.0, throttle=reasons)
+            for reasons in ([], ["power cap"], ["power cap"])
         ]
         text = render_record(record(telemetry=Telemetry(during=[*moments, *moments])), "table")
 
         assert row(text, "Sensors")[1] == "power cap in 4 of 6 looks"
 
     def test_of_a_device_that_says_nothing_nothing_is_said(self, record: Made) -> None:
-        silent = [Snapshot(time_s=0.0)]
+        silent = [Snapshot(taken_at_s=0.0)]
         text = render_record(
             record(telemetry=Telemetry(during=silent), host=None, peak_memory_bytes=None), "table"
         )
@@ -96,8 +97,8 @@ class TestARecord:
 
     def test_decode_has_a_pace(self, record: Made) -> None:
         spans = {**record().spans, "decode": TimedSpan(samples_s=[0.2])}
-        asked = {"stage": "generate", "output_tokens": 10, "batch": 4}
-        text = render_record(record(inputs=asked, spans=spans), "table")
+        axes = {"stage": "generate", "output_tokens": 10, "batch": 4}
+        text = render_record(record(inputs=axes, spans=spans), "table")
 
         assert row(text, "Decode")[1] == "20.0 ms a step, 200 tokens/s"  # 4 each 20 ms
         assert "prefill and 10 output tokens" in text

@@ -40,7 +40,7 @@ class TestHeading:
         )
 
     @pytest.mark.parametrize(
-        ("given", "said", "unsaid"),
+        ("given", "expected", "unsaid"),
         [
             ({"reducer": None}, "llava-1.5-7b, prefill, on", "with"),
             ({"stage": "decode"}, ", one decode step, on", "prefill"),
@@ -53,10 +53,10 @@ class TestHeading:
         ],
     )
     def test_what_was_asked_is_said(
-        self, given: dict[str, Any], said: str, unsaid: str, record: Made
+        self, given: dict[str, Any], expected: str, unsaid: str, record: Made
     ) -> None:
         text = heading(record(inputs=given))
-        assert said in text
+        assert expected in text
         assert unsaid not in text
 
     def test_a_machine_without_a_name_is_its_kind(self, record: Made) -> None:
@@ -129,23 +129,23 @@ class TestFacts:
 
     def test_sensors_are_read_while_it_runs_or_else_at_its_ends(self, record: Made) -> None:
         def moment(clock: float | None, **known: Any) -> Snapshot:
-            return Snapshot(time_s=0.0, sm_clock_mhz=clock, **known)
+            return Snapshot(taken_at_s=0.0, sm_clock_mhz=clock, **known)
 
         ends: dict[str, Any] = {"before": moment(1000.0), "after": moment(1400.0)}
         during = [moment(100.0), moment(None), moment(300.0), moment(900.0)]
-        for telemetry, said in (
+        for telemetry, expected in (
             (Telemetry(**ends), "1200 MHz"),
             (Telemetry(before=ends["before"]), "1000 MHz"),
             (Telemetry(during=during, **ends), "300 MHz"),
         ):
-            assert self.found(record(telemetry=telemetry))["Sensors"] == said
+            assert self.found(record(telemetry=telemetry))["Sensors"] == expected
 
     def test_each_sensor_has_its_limit_and_its_unit(self, record: Made) -> None:
         moments = [
-            Snapshot(time_s=0.0, power_w=300.0, power_limit_w=700.0, temperature_c=50.4),
-            Snapshot(time_s=1.0, sm_clock_mhz=1500.0, throttle=["heat", "power"]),
-            Snapshot(time_s=2.0, throttle=["heat"]),
-            Snapshot(time_s=3.0, throttle=[]),
+            Snapshot(taken_at_s=0.0, power_w=300.0, power_limit_w=700.0, temperature_c=50.4),
+            Snapshot(taken_at_s=1.0, sm_clock_mhz=1500.0, throttle=["heat", "power"]),
+            Snapshot(taken_at_s=2.0, throttle=["heat"]),
+            Snapshot(taken_at_s=3.0, throttle=[]),
         ]
         assert self.found(record(telemetry=Telemetry(during=moments)))["Sensors"] == (
             "1500 MHz, 300 of 700 W, 50 °C, heat in 2 of 3 looks, power in 1 of 3 looks"
@@ -190,8 +190,8 @@ class TestOps:
     def test_an_untimed_op_is_not_slower_than_any_other(self, record: Made) -> None:
         """Not even than those that take hours, or no time at all."""
         ops = [
-            Achieved("llm", name, "linear", 1, 1, time_s, None, None)
-            for name, time_s in (("none", None), ("long", 7200.0), ("zero", 0.0), ("short", 1e-9))
+            Achieved("llm", name, "linear", 1, 1, seconds, None, None)
+            for name, seconds in (("none", None), ("long", 7200.0), ("zero", 0.0), ("short", 1e-9))
         ]
         (found,) = tables(render_record(record(ops=ops), "md"))[-1:]
         assert [row[0] for row in found[1:]] == ["long", "short", "zero", "none"]
@@ -218,7 +218,7 @@ class TestComparison:
         )
 
     @pytest.mark.parametrize(
-        ("given", "said"),
+        ("given", "expected"),
         [
             ({"reducer": None}, "fp16, no reducer, 40 visual"),
             ({"checkpoint": "a/b"}, ", weights of a/b, "),
@@ -227,8 +227,10 @@ class TestComparison:
             ({"visual_tokens": 0}, "with prumerge, 40 text tokens"),
         ],
     )
-    def test_what_is_absent_has_words(self, given: dict[str, Any], said: str, record: Made) -> None:
-        assert said in self.shared(record(inputs=given), record(inputs=given))
+    def test_what_is_absent_has_words(
+        self, given: dict[str, Any], expected: str, record: Made
+    ) -> None:
+        assert expected in self.shared(record(inputs=given), record(inputs=given))
 
     def test_a_machine_that_says_nothing_is_not_named(self, record: Made) -> None:
         bare = record(environment={})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import made_up
 import pytest
 import toy
 from made_up import lawful, toy_laws
@@ -16,7 +17,6 @@ from roofline.report.text.fit import law_table, render_fit
 from roofline.report.text.specs import hardware_list, hardware_sheet, model_list, model_sheet
 from roofline.specs.catalog import all_models
 from roofline.specs.hardware import Hardware, MatmulPeaks
-from roofline.specs.sourced import Peak, Sourced
 
 
 def rows(text: str) -> list[list[str]]:
@@ -33,21 +33,17 @@ def rows(text: str) -> list[list[str]]:
     return body
 
 
-def peak(value: float, **given: Any) -> Peak:
-    return Peak(value=value, source="test", **given)
-
-
 def device(**changes: Any) -> Hardware:
     peaks = MatmulPeaks(
-        fp16_tflops=peak(100.0, sparse=200.0),
-        int8_tops=peak(400.0, engine="dp4a", note="by the clock"),
+        fp16_tflops=made_up.peak(100.0, sparse=200.0),
+        int8_tops=made_up.peak(400.0, engine="dp4a", note="by the clock"),
     )
-    return toy.device(matmul_peaks=peaks, kernel_laws=None, **changes)
+    return made_up.device(matmul_peaks=peaks, kernel_laws=None, **changes)
 
 
 class TestHardware:
     def test_each_device_has_its_memory_and_its_peaks(self) -> None:
-        text = hardware_list([device(), toy.device(name="other")])
+        text = hardware_list([device(), made_up.device(name="other")])
         header = text.splitlines()[0].split()
         assert header == [
             *("Hardware", "GiB", "GB/s", "fp32", "fp16", "bf16", "fp8", "int8", "int4")
@@ -58,7 +54,7 @@ class TestHardware:
         ]
 
     def test_each_figure_has_its_source_and_its_remarks(self) -> None:
-        text = hardware_sheet(device(tdp_w=Sourced(value=250, source="test", note="of the board")))
+        text = hardware_sheet(device(tdp_w=made_up.figure(250, note="of the board")))
         assert rows(text) == [
             ["memory_capacity_gib", "1", "test", ""],
             ["memory_bandwidth_gb_per_s", "1", "test", ""],
@@ -72,7 +68,7 @@ class TestHardware:
     def test_remarks_wrap_at_thirty_columns(self) -> None:
         words = "a" * 14 + " " + "b" * 15
         for note, lines in ((words, 1), (words + "b", 2)):
-            text = hardware_sheet(device(tdp_w=Sourced(value=250, source="test", note=note)))
+            text = hardware_sheet(device(tdp_w=made_up.figure(250, note=note)))
             assert (words in text) is (lines == 1)
 
     def test_names_are_those_that_there_are(self) -> None:
@@ -92,7 +88,7 @@ class TestHardware:
         )
 
     @pytest.mark.parametrize(
-        ("laws", "others", "said", "unsaid"),
+        ("laws", "others", "expected", "unsaid"),
         [
             (False, None, [], "aws"),
             (False, "b200", ["\nKernels as typical for the architecture: those of b200\n"], "Laws"),
@@ -101,11 +97,11 @@ class TestHardware:
         ],
     )
     def test_whose_laws_go_for_it(
-        self, laws: bool, others: str | None, said: list[str], unsaid: str
+        self, laws: bool, others: str | None, expected: list[str], unsaid: str
     ) -> None:
-        made = replace(device(), kernel_laws=toy.LAWS if laws else None, laws_from=others)
+        made = replace(device(), kernel_laws=made_up.LAWS if laws else None, laws_from=others)
         text = hardware_sheet(made)
-        assert all(words in text for words in said)
+        assert all(words in text for words in expected)
         assert unsaid not in text
         assert ("Median error" in text) is laws
 
@@ -113,7 +109,7 @@ class TestHardware:
         """38 columns before it, 1 behind."""
         for length, wrapped in ((41, False), (42, True)):
             conditions = "c " * 5 + "d" * (length - 10)
-            laws = replace(toy.LAWS, conditions=conditions)
+            laws = replace(made_up.LAWS, conditions=conditions)
             text = hardware_sheet(replace(device(), kernel_laws=laws))
             head = next(line for line in text.splitlines() if line.startswith("Laws"))
             assert len(head) <= 80
@@ -178,13 +174,13 @@ def test_laws_have_their_rows_and_their_errors() -> None:
     assert [row[:2] for row in found[2:]] == [["attention", "fp16"], ["pointwise", "default"]]
 
 
-@pytest.mark.parametrize(("left_out", "said"), [(0, False), (1, True), (9, True)])
-def test_a_fit_says_what_it_left_out(left_out: int, said: bool) -> None:
+@pytest.mark.parametrize(("left_out", "expected"), [(0, False), (1, True), (9, True)])
+def test_a_fit_says_what_it_left_out(left_out: int, expected: bool) -> None:
     made = lawful("xeon-8480", toy_laws("fp16", tile=64, vector_gb_per_s=900.0))
     text = render_fit(made, left_out=left_out)
     assert text.startswith(law_table(made))
-    assert (f"{left_out} rows of other hardware were left out." in text) is said
-    assert ("left out." in text) is said
+    assert (f"{left_out} rows of other hardware were left out." in text) is expected
+    assert ("left out." in text) is expected
     assert text.endswith(".\n")
 
 
@@ -207,10 +203,10 @@ def ceilings(made: Hardware, notes: tuple[str, ...] = ()) -> list[tuple[str, str
 
 def test_ceilings_are_rates_and_errors() -> None:
     laws = replace(
-        toy.LAWS,
-        families={**toy.LAWS.families, "matmul": {"fp16": matmul(3.4), "int8": matmul(5.6)}},
+        made_up.LAWS,
+        families={**made_up.LAWS.families, "matmul": {"fp16": matmul(3.4), "int8": matmul(5.6)}},
     )
-    launch, cache = toy.figure(4.0), toy.figure(5000.0)
+    launch, cache = made_up.figure(4.0), made_up.figure(5000.0)
     made = device(launch_overhead_us=launch, l2_bandwidth_gb_per_s=cache)
     found = ceilings(replace(made, kernel_laws=laws), ("warm", "dry"))
     end = "(median on sizes left out of the fit)"
@@ -230,5 +226,5 @@ def test_ceilings_are_rates_and_errors() -> None:
 
 
 def test_ceilings_that_were_not_measured_are_not_named() -> None:
-    labels = [label for label, _ in ceilings(replace(device(), kernel_laws=toy.LAWS))]
+    labels = [label for label, _ in ceilings(replace(device(), kernel_laws=made_up.LAWS))]
     assert not {"Cache", "Launch", "Note"} & set(labels)

@@ -65,9 +65,9 @@ class TestBriefly:
         ],
     )
     def test_what_does_not_fit_is_said(self, whole_gb: int, kept_gb: int, end: str) -> None:
-        def of(time_s: float, needs_gb: float) -> Any:
+        def of(roofline_s: float, needs_gb: float) -> Any:
             cache = (needs_gb - 11) * GB
-            return totals(time_s, kv_cache_bytes=cache, device_memory_bytes=14 * GB)
+            return totals(roofline_s, kv_cache_bytes=cache, device_memory_bytes=14 * GB)
 
         whole = prompt(100, of(1.2, whole_gb))
         kept = prompt(20, of(0.3, kept_gb), reducer="r", unreduced=whole)
@@ -82,8 +82,8 @@ class TestAllTogether:
         """101 GB of 100 before, 13 after: four times as fast; three times where both fit."""
         whole = [prompt(100, totals(1.2, weight_bytes=w * GB)) for w in (10, 98)]
         kept = [
-            prompt(20, totals(time_s), reducer="r", unreduced=one)
-            for time_s, one in zip((0.4, 0.3), whole, strict=True)
+            prompt(20, totals(roofline_s), reducer="r", unreduced=one)
+            for roofline_s, one in zip((0.4, 0.3), whole, strict=True)
         ]
         study = studied(deployed(whole[0], kept[0]), deployed(whole[1], kept[1]))
         text = str(answer(study)[0])
@@ -112,8 +112,8 @@ class TestAllTogether:
     def test_ties_are_counted_apart_from_gains(self) -> None:
         whole = prompt(100, totals(0.1, 1.0, error_s=0.2))
         tie, gain = (
-            prompt(n, totals(0.1, time_s, error_s=0.1), reducer="r", unreduced=whole)
-            for n, time_s in ((30, 0.9), (20, 0.5))
+            prompt(n, totals(0.1, roofline_s, error_s=0.1), reducer="r", unreduced=whole)
+            for n, roofline_s in ((30, 0.9), (20, 0.5))
         )
         text = span(studied(deployed(whole, tie, gain), deployed(lawless(9, 1.0, hardware="e"))))
         assert (
@@ -204,7 +204,7 @@ class TestScores:
     def quickest(self, **given: Any) -> Any:
         """Of methods that score 70, 69.5 and 60 in 300, 200 and 100 ms."""
         slow, middle, quick = (
-            lawless(n, time_s) for n, time_s in ((100, 0.3), (50, 0.2), (10, 0.1))
+            lawless(n, roofline_s) for n, roofline_s in ((100, 0.3), (50, 0.2), (10, 0.1))
         )
         methods = candidate("All", 70, slow), candidate("Half", 69.5, middle)
         return front_of(*methods, candidate("Few", 60, quick), **given)
@@ -237,14 +237,14 @@ class TestScores:
         study = studied(deployed(lawless(9, 0.4)), fronts=(front_of(candidate("All", 70, large)),))
         assert lines(study)["Accuracy, d, fp16."].startswith("None of the models fits")
 
-    @pytest.mark.parametrize(("places", "told_of"), [(6, 6), (7, 0)])
-    def test_up_to_six_places_that_differ_are_told_of(self, places: int, told_of: int) -> None:
+    @pytest.mark.parametrize(("targets", "listed"), [(6, 6), (7, 0)])
+    def test_up_to_six_places_that_differ_are_told_of(self, targets: int, listed: int) -> None:
         fronts = (
             front_of(candidate(f"M{i}", 60, lawless(10, 0.1)), hardware=f"d{i}")
-            for i in range(places)
+            for i in range(targets)
         )
         found = lines(studied(deployed(lawless(9, 0.4)), fronts=tuple(fronts)))
-        assert len([label for label in found if label.startswith("Accuracy")]) == told_of
+        assert len([label for label in found if label.startswith("Accuracy")]) == listed
 
 
 @pytest.mark.parametrize(

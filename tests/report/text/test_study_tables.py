@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import made_up
 import numpy as np
 import pytest
-import toy
 from made_up_prompts import (
     GB,
     candidate,
@@ -380,7 +380,7 @@ class TestMeasurements:
 class TestScores:
     def methods(self, **given: Any) -> Any:
         """By time, energy and memory: `Few` is the cheapest, and `Half` within a point."""
-        device = toy.device(tdp_w=toy.figure(200))
+        device = made_up.device(tdp_w=made_up.figure(200))
         made = []
         cases: list[Any] = [
             ("All", 70.0, 100, 0.3, 3, None, ""),
@@ -389,8 +389,8 @@ class TestScores:
             ("Few", 60.0, 10, 0.1, 1, None, "training-free"),
             ("Large", 90.0, 90, 0.4, 200, None, ""),
         ]
-        for name, score, visual, time_s, cache_gb, reducer, training in cases:
-            one = prompt(visual, totals(time_s, kv_cache_bytes=cache_gb * GB), reducer=reducer)
+        for name, score, visual, prefill_s, cache_gb, reducer, training in cases:
+            one = prompt(visual, totals(prefill_s, kv_cache_bytes=cache_gb * GB), reducer=reducer)
             scenario = replace(one.estimate.scenario, hardware=device)
             one = replace(one, estimate=replace(one.estimate, scenario=scenario))
             sources = (f"table 1, row {visual}", "table 2, row 1")[: 2 if reducer else 1]
@@ -429,8 +429,8 @@ class TestScores:
                 "Source": "table 1, row 50; table 2, row 1",
             },
         ]
-        told = ("Method", "Trained", "Memory", "Fits", "Front")
-        assert [tuple(row[name] for name in told) for row in found[2:]] == [
+        columns = ("Method", "Trained", "Memory", "Fits", "Front")
+        assert [tuple(row[name] for name in columns) for row in found[2:]] == [
             ("Same", "-", "15.0 GB", "yes", "-"),
             ("All", "-", "14.0 GB", "yes", "time, KV cache"),
             ("Large", "-", "211 GB", "no", "-"),

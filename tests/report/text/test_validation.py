@@ -70,13 +70,13 @@ def test_accuracy_of_each_component_beside_the_bounds(validation: Made) -> None:
 
 
 def test_the_headline_is_about_prefill_of_the_llm(validation: Made) -> None:
-    said = headline(validation())
+    expected = headline(validation())
 
-    assert said == (
+    assert expected == (
         "LLM prefill of 16 to 616 tokens: predicted times are 10 % off in the median and 20 % at "
         "worst over 3 cells; the plain roofline is 80 % off."
     )
-    assert said in render_validation(validation(), "md")
+    assert expected in render_validation(validation(), "md")
 
 
 def test_conditions_and_notes(validation: Made) -> None:
@@ -125,10 +125,10 @@ def test_the_page_has_its_parts_in_order_each_explained(validation: Made) -> Non
         "## Accuracy",
         "## Conditions",
     ]
-    said = {title: parts[parts.index(title) + 1] for title in titles}
-    assert said["## FLOPs"].startswith("Matmuls and attention, 2 FLOPs per multiply-accumulate")
-    assert "the fastest sample" in said["## Predicted against measured time"]
-    assert "In brackets the plain roofline's." in said["## Accuracy"]
+    expected = {title: parts[parts.index(title) + 1] for title in titles}
+    assert expected["## FLOPs"].startswith("Matmuls and attention, 2 FLOPs per multiply-accumulate")
+    assert "the fastest sample" in expected["## Predicted against measured time"]
+    assert "In brackets the plain roofline's." in expected["## Accuracy"]
 
 
 def test_every_row_stands_under_its_header(validation: Made) -> None:
@@ -153,11 +153,11 @@ def test_every_row_stands_under_its_header(validation: Made) -> None:
 
 
 @pytest.mark.parametrize(
-    ("analytic", "witnessed", "said"),
+    ("analytic", "witnessed", "expected"),
     [(10e9, 10e9, "0 B"), (3e9, 0.0, "3.00 GB"), (11e9, 10e9, "+10 %"), (9e9, 10e9, "-10 %")],
 )
 def test_a_difference_is_relative_where_it_can_be(
-    analytic: float, witnessed: float, said: str, validation: Made
+    analytic: float, witnessed: float, expected: str, validation: Made
 ) -> None:
     count = Count(
         component="whole",
@@ -167,7 +167,14 @@ def test_a_difference_is_relative_where_it_can_be(
         witness="allocator",
     )
     (row,) = cells(render_validation(validation(counts=[count], cells=[]), "md"), "whole")
-    assert row == ["whole", "peak memory", si(analytic, "B"), si(witnessed, "B"), said, "allocator"]
+    assert row == [
+        "whole",
+        "peak memory",
+        si(analytic, "B"),
+        si(witnessed, "B"),
+        expected,
+        "allocator",
+    ]
 
 
 def test_conditions_are_those_of_the_run_and_no_others(validation: Made) -> None:
@@ -227,7 +234,7 @@ def test_json_reloads_and_has_what_follows_from_the_samples(validation: Made) ->
     assert text.encode() == found.to_json()
     assert msgspec.json.decode(text, type=Validation) == found
     assert row["samples_s"] == [12e-3, 10e-3, 11e-3]
-    assert (row["measured_s"], row["median_s"]) == (10e-3, 11e-3)
+    assert (row["measured_time_s"], row["median_time_s"]) == (10e-3, 11e-3)
     assert [row["error"], row["roofline_error"], row["noise"]] == pytest.approx([0.2, -0.8, 0.1])
     llm = data["accuracy"]["llm"]
     assert llm["predicted"]["cells"] == 3

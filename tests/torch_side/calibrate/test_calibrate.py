@@ -41,7 +41,7 @@ def made_up_s(row: dict[str, Any]) -> float:
             size = row["num_heads"] * row["head_dim"]
             moved = 4 * 2 * batch * size * (queries + keys)
             return LAUNCH_S + 4 * batch * size * pairs / PEAK + moved / BANDWIDTH
-        case "copy" | "read" | "write" if row["place"] == "cache":
+        case "copy" | "read" | "write" if row["level"] == "cache":
             return row["bytes"] / (3 * BANDWIDTH)
         case _:
             return LAUNCH_S + row["bytes"] / BANDWIDTH
@@ -76,8 +76,8 @@ def made_up() -> Calibration:
         # the lower quartile of five counts for laws, the fastest for ceilings
         made = {subject.name: made_up_s(benches[subject.name]) for subject in subjects}
         return {
-            name: Measurement(total=[9.0, time_s, 8.0, time_s, 7.0], stopped="settled")
-            for name, time_s in made.items()
+            name: Measurement(total=[9.0, seconds, 8.0, seconds, 7.0], stopped="settled")
+            for name, seconds in made.items()
         }
 
     hosts = {"llm": HostLaw(fixed_us=10.0, layer_us=2.0)}

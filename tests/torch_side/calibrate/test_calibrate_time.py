@@ -19,7 +19,7 @@ class MeasuringError(Exception):
 
 
 @pytest.fixture
-def asked_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def requested_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Seconds that a measurement is started with; none is made."""
     found: list[float] = []
 
@@ -37,13 +37,13 @@ def run(tmp_path: Path, *options: str) -> Any:
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "-0.001", "soon"])
 def test_a_calibration_in_no_time_is_refused_before_anything_is_measured(
-    tmp_path: Path, asked_s: list[float], seconds: str
+    tmp_path: Path, requested_s: list[float], seconds: str
 ) -> None:
     result = run(tmp_path, "--seconds", seconds)
 
     assert result.exit_code == 2
     assert "'--seconds'" in result.output
-    assert asked_s == []
+    assert requested_s == []
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf")])
@@ -53,17 +53,19 @@ def test_nor_is_one_started_from_python(seconds: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["0.001", "1", "1e6"])
-def test_any_time_above_zero_is_taken(tmp_path: Path, asked_s: list[float], seconds: str) -> None:
+def test_any_time_above_zero_is_taken(
+    tmp_path: Path, requested_s: list[float], seconds: str
+) -> None:
     result = run(tmp_path, "--seconds", seconds)
 
     assert isinstance(result.exception, MeasuringError)
-    assert asked_s == [float(seconds)]
+    assert requested_s == [float(seconds)]
 
 
-def test_the_default_is_two_minutes(tmp_path: Path, asked_s: list[float]) -> None:
+def test_the_default_is_two_minutes(tmp_path: Path, requested_s: list[float]) -> None:
     run(tmp_path)
 
-    assert asked_s == [120.0]
+    assert requested_s == [120.0]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 100.0])

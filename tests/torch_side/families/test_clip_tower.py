@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from toy import tower
 from transformers import AutoModel
 
 import roofline
@@ -14,16 +17,11 @@ from roofline.torch_side.families import FamilyError
 from roofline.torch_side.families.clip_tower import ClipTower, tower_config
 
 
-def encoder(**changes: object) -> VisionEncoder:
-    fields: dict[str, object] = {
-        "hidden_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 3,
-        "intermediate_size": 40,
-        "image_size_px": 31,
-        "patch_size_px": 7,
-    }
-    return VisionEncoder(name="odd", title="Odd", source="made up", **(fields | changes))  # type: ignore[arg-type]
+def encoder(**changes: Any) -> VisionEncoder:
+    """No width divides another, and the patches leave an edge of the image."""
+    fields = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3}
+    odd = {"intermediate_size": 40, "image_size_px": 31, "patch_size_px": 7}
+    return tower(**(fields | odd | changes))
 
 
 SIGLIP = {"class_token": False, "pre_norm": False, "patch_bias": True, "hidden_act": "gelu_tanh"}

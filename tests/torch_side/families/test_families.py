@@ -61,8 +61,8 @@ def test_the_parts_are_the_whole(name: str, models: dict[str, Any]) -> None:
         for weight in module.parameters()
     }
     for path, weight in model.named_parameters():
-        told = {family.components[part] for part in path.split(".") if part in family.components}
-        assert told == {owner.pop(id(weight))}, path
+        owners = {family.components[part] for part in path.split(".") if part in family.components}
+        assert owners == {owner.pop(id(weight))}, path
     assert not owner
 
 

@@ -34,8 +34,8 @@ TICK_S = 1 / 1024
 
 def request(**changes: Any) -> Request:
     """Few samples of a tiny model, in a type that the spec which it is compared with has."""
-    asked = {"model": "llava-tiny", "device": "cpu", "quant": "bf16", "hardware": "xeon-8480"}
-    return Request.of(**asked | changes)
+    axes = {"model": "llava-tiny", "device": "cpu", "quant": "bf16", "hardware": "xeon-8480"}
+    return Request.of(**axes | changes)
 
 
 def run(progress: Progress | None = None, **changes: Any) -> Record:
@@ -123,14 +123,14 @@ def test_components_that_do_not_add_up_are_a_warning(records: Records) -> None:
 
 @cases
 def test_flops_of_spans_are_those_of_the_analysis(case: str, records: Records) -> None:
-    found, asked = records(case), SPANS[case][0]
-    scenario = {k: v for k, v in asked.items() if k in ("batch", "stage", "output_tokens")}
+    found, axes = records(case), SPANS[case][0]
+    scenario = {k: v for k, v in axes.items() if k in ("batch", "stage", "output_tokens")}
     estimate = roofline.analyze(
         "llava-tiny",
         "xeon-8480",
         "bf16",
         visual_tokens=found.inputs["visual_tokens"],
-        reducer=asked.get("reducer"),
+        reducer=axes.get("reducer"),
         **scenario,
     )
 
@@ -179,10 +179,10 @@ def test_a_count_inside_the_llm_is_kept(records: Records) -> None:
 
 def test_a_record_can_be_priced_again_as_it_ran() -> None:
     found = run(reducer="fastv:k=1:ratio=0.75", hardware="xeon-8480").inputs
-    asked = {name: found[name] for name in ("reducer", "visual_tokens", "text_tokens")}
+    axes = {name: found[name] for name in ("reducer", "visual_tokens", "text_tokens")}
 
-    assert asked["reducer"] == "fastv:k=1:ratio=0.75"
-    assert roofline.analyze("llava-tiny", "xeon-8480", **asked).inputs["visual_tokens"] == 36 // 4
+    assert axes["reducer"] == "fastv:k=1:ratio=0.75"
+    assert roofline.analyze("llava-tiny", "xeon-8480", **axes).inputs["visual_tokens"] == 36 // 4
 
 
 def test_what_was_asked_is_written_down_with_defaults_filled_in(records: Records) -> None:
@@ -381,12 +381,12 @@ def test_too_little_memory_names_what_fits(memory: Callable[[float], None]) -> N
     memory(needed_bytes(quant="bf16", batch=8) * 1.001)
     with pytest.raises(MemoryShortError) as raised:
         run(model="llava-1.5-7b", batch=32)
-    said = str(raised.value)
+    message = str(raised.value)
 
-    assert "\n" not in said
-    assert said.startswith("llava-1.5-7b in bf16 at batch 32 needs ")
-    assert roofline.units.si(needed_bytes(quant="bf16", batch=32), "B") in said
-    assert "--batch 8 would fit" in said
+    assert "\n" not in message
+    assert message.startswith("llava-1.5-7b in bf16 at batch 32 needs ")
+    assert roofline.units.si(needed_bytes(quant="bf16", batch=32), "B") in message
+    assert "--batch 8 would fit" in message
 
 
 def test_too_little_memory_for_one_sequence_asks_for_fewer_bits(

@@ -47,12 +47,14 @@ def test_reads_in_units_of_people() -> None:
 
 
 def test_asks_about_the_device_of_that_uuid() -> None:
-    asked = []
+    queried = []
     nvml = FakeNvml()
-    telemetry = open_telemetry("cuda:1", nvml=nvml, uuid=lambda device: asked.append(device) or GPU)
+    telemetry = open_telemetry(
+        "cuda:1", nvml=nvml, uuid=lambda device: queried.append(device) or GPU
+    )
     telemetry.snapshot()
 
-    assert asked == ["cuda:1"]
+    assert queried == ["cuda:1"]
     handles = {call[1] for call in nvml.calls if call[0].startswith("nvmlDeviceGet")}
     assert handles == {f"GPU-{GPU}", "gpu"}
 

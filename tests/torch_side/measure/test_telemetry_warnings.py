@@ -14,7 +14,7 @@ from roofline.torch_side.measure.telemetry import (
 
 def at(sm_clock_mhz: float | None = 1980, **fields: Any) -> Snapshot:
     known = {"throttle": [], "idle": False, "max_sm_clock_mhz": 1980, "temperature_c": 60}
-    return Snapshot(time_s=0, sm_clock_mhz=sm_clock_mhz, **(known | fields))
+    return Snapshot(taken_at_s=0, sm_clock_mhz=sm_clock_mhz, **(known | fields))
 
 
 def test_a_quiet_run_needs_no_warning() -> None:
@@ -22,7 +22,7 @@ def test_a_quiet_run_needs_no_warning() -> None:
 
 
 def test_nothing_known_is_nothing_to_warn_of() -> None:
-    blind = Snapshot(time_s=0)
+    blind = Snapshot(taken_at_s=0)
 
     assert telemetry_warnings(blind, [], blind) == []
     assert telemetry_warnings(blind, [blind], blind) == []

@@ -333,26 +333,26 @@ def test_warm_up_is_capped_but_for_the_first_run(clock: Clock, stopwatch: WallSt
 
 
 def test_the_progress_never_falls_and_ends_at_one(clock: Clock, stopwatch: WallStopwatch) -> None:
-    told: list[tuple[float, str]] = []
+    reported: list[tuple[float, str]] = []
     measure(
         [Subject("a", taking(clock, [1.0, 1.2])), Subject("b", taking(clock, [1.0]))],
         stopwatch,
         StoppingRule(relative_ci=0.01, least=6, most=8),
         warm_up=WarmUpRule(most=1),
         clock=clock,
-        progress=lambda share, text: told.append((share, text)),
+        progress=lambda share, text: reported.append((share, text)),
     )
 
-    shares = [share for share, _ in told]
+    shares = [share for share, _ in reported]
     assert shares == sorted(shares)
-    assert told[:4] == [
+    assert reported[:4] == [
         (0, "a: warming up"),
         (0, "b: warming up"),
         (1 / 8 / 2, "a: sample 1"),
         (2 / 8 / 2, "b: sample 1"),
     ]
     # sorted 1, 1, 1, 1, 1.2, 1.2, 1.2, 1.2: the extremes, 0.1 on either side of 1.1
-    assert told[-1] == (1, "a: sample 8, ±9.1 %")
+    assert reported[-1] == (1, "a: sample 8, ±9.1 %")
 
 
 def interrupting(clock: Clock, at: int) -> Iterator[None]:

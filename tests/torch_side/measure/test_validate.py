@@ -139,10 +139,10 @@ def test_an_interrupted_validation_keeps_what_there_is(monkeypatch: pytest.Monke
 
 
 def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+    received: dict[str, Any] = {}
 
-    def calibrated(place: str, **options: Any) -> Any:
-        asked.update(options, place=place)
+    def calibrated(torch_device: str, **options: Any) -> Any:
+        received.update(options, torch_device=torch_device)
         return module.Calibration(device(), rows=[])
 
     monkeypatch.setattr(module, "calibrate", calibrated)
@@ -150,14 +150,14 @@ def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyP
     found, calibration = calibrate_and_validate(device="cpu", seconds=100.0)
 
     assert calibration is not None
-    assert asked["modes"] == ["fp32"]
+    assert received["modes"] == ["fp32"]
     assert found[0] == device()  # type: ignore[index]
-    assert asked["seconds"] + found[1]["seconds"] == 100.0  # type: ignore[index]
+    assert received["seconds"] + found[1]["seconds"] == 100.0  # type: ignore[index]
     assert found[1]["model"].name == "llava-small"  # type: ignore[index]
-    asked.clear()
+    received.clear()
     with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
         calibrate_and_validate(model="vicuna-7b", device="cpu")
-    assert not asked
+    assert not received
 
 
 def test_what_cannot_be_validated_is_one_line() -> None:

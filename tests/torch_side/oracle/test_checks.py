@@ -62,11 +62,11 @@ def test_a_reducer_is_counted(model: str, reducer: str) -> None:
     assert {check.difference for check in checks} == {0}
     flops = {check.component: check.traced for check in checks if check.quantity == "flops"}
     assert sum(flops.values()) == estimate.end_to_end.flops
-    place = reducers.find(reducer).site
-    own = "reducer" if place == "features" else f"{place} + reducer"
+    reducer_site = reducers.find(reducer).site
+    own = "reducer" if reducer_site == "features" else f"{reducer_site} + reducer"
     assert own in flops
     assert {c.component for c in checks if c.quantity != "flops"} == (
-        {"vision", "connector", "llm"} - {place}
+        {"vision", "connector", "llm"} - {reducer_site}
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+import toy
 from msgspec.structs import replace as changed
 
 from roofline import Counts, count
@@ -24,10 +25,9 @@ from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trac
 from roofline.torch_side.oracle.trace import Trace
 from roofline.torch_side.oracle.traffic import Traffic, measure
 
-ODD_LLM = LanguageModel(
+ODD_LLM = toy.llm(
     name="odd-llm",
     title="No width equals another, GQA, biases",
-    source="made up",
     hidden_size=96,
     num_hidden_layers=3,
     num_attention_heads=6,
@@ -38,10 +38,9 @@ ODD_LLM = LanguageModel(
     attention_bias=True,
     mlp_bias=True,
 )
-ODD_TOWER = VisionEncoder(
+ODD_TOWER = toy.tower(
     name="odd-tower",
     title="No width equals another",
-    source="made up",
     hidden_size=72,
     num_hidden_layers=3,
     num_attention_heads=6,

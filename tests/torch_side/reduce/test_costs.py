@@ -200,10 +200,10 @@ def check(model: Any, spec: Lmm, name: str, estimate: Any, batch: int) -> None:
     own = parts["reducer"]
     assert counted["all"] == estimate.end_to_end.flops
     assert counted["connector"] == parts["connector"]
-    place = reducers.find(name).site
-    if place != "vision":
+    reducer_site = reducers.find(name).site
+    if reducer_site != "vision":
         assert counted["vision"] == parts["vision"]
-    assert counted["llm"] == parts["llm"] + (own if place == "llm" else 0)
+    assert counted["llm"] == parts["llm"] + (own if reducer_site == "llm" else 0)
     tokens = estimate.inputs["visual_tokens"]
     step = expected(spec, name, tokens, batch, stage="decode")
     assert counter.get_total_flops() == step.end_to_end.flops

@@ -56,8 +56,8 @@ def checkpoint(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def noise(width: int, height: int) -> Image.Image:
-    random = np.random.default_rng(0)
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    random = np.random.default_rng(seed)
     return Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
@@ -235,7 +235,19 @@ def test_what_merges_hands_on_other_tokens_than_the_encoder_s(
     as_they_are = bool(own.all()) and torch.allclose(tokens, features[patches], atol=1e-5)
     assert kept.merges != as_they_are
     assert (kept.merging is None) == as_they_are
-    assert as_they_are == (name in {"sequential", "spatial", "fastervlm", "divprune"})
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", DRAWABLE)
+def test_reducers_say_what_the_picture_decides(name: str, model: Any, pixels: torch.Tensor) -> None:
+    """Which patches are kept, unless it goes by position; and of some, how many of a count."""
+    other = normalise(np.array(crop(noise(100, 90, seed=1), PIXELS)))
+    reducer = reducers.find(name)
+
+    kept = [look(model, image, name, 12) for image in (pixels, other)]
+
+    assert (kept[0].indices.tolist() == kept[1].indices.tolist()) == reducer.by_position
+    assert ({one.tokens for one in kept} != {12}) == reducer.by_picture
 
 
 def driven(name: str, model: Any, pixels: torch.Tensor) -> tuple[Any, Reduction]:

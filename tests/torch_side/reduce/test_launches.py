@@ -76,7 +76,7 @@ def unreduced(deeper: bool = False) -> dict[str, int]:
     return launches_by_component(build_pipeline(spec, loaded=model(deeper))).totals
 
 
-def counted_and_told(text: str, count: int | None, deeper: bool = False) -> tuple[int, int]:
+def counted_and_stated(text: str, count: int | None, deeper: bool = False) -> tuple[int, int]:
     """Launches of the implementation, and those that the reducer's ops tell, in a batch of 1."""
     spec = DEEPER if deeper else TINY
     reducer = reducers.find(text)
@@ -84,33 +84,33 @@ def counted_and_told(text: str, count: int | None, deeper: bool = False) -> tupl
     assert work.task is not None
     with build_pipeline(spec, reducer=text, visual_tokens=count, loaded=model(deeper)) as pipeline:
         counted = launches_by_component(pipeline).totals
-    told = launches(reducer.extra_ops(work.task))
+    stated = launches(reducer.extra_ops(work.task))
     if reducer.site == "features":
-        return counted["reducer"], told
+        return counted["reducer"], stated
     component = reducer.site
     more = 0
     if component == "vision":  # such as attention whose probabilities are kept
         more = in_tower(work.vision_groups) - in_tower(lay_out(spec).vision_groups)
-    return counted[component] - unreduced(deeper)[component], told + more
+    return counted[component] - unreduced(deeper)[component], stated + more
 
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", reducers.names())
 def test_launches_of_every_reducer(name: str, count: int) -> None:
-    counted, told = counted_and_told(name, count)
+    counted, stated = counted_and_stated(name, count)
 
-    assert told > 0
-    assert counted == told
+    assert stated > 0
+    assert counted == stated
 
 
 @pytest.mark.parametrize(("text", "count"), OPTIONS)
 def test_options_that_change_what_is_launched(text: str, count: int | None) -> None:
-    counted, told = counted_and_told(text, count)
+    counted, stated = counted_and_stated(text, count)
 
-    assert counted == told
+    assert counted == stated
 
 
 @pytest.mark.parametrize("name", [n for n in reducers.names() if reducers.find(n).site == "llm"])
 def test_layers_behind_launch_no_more(name: str) -> None:
     """What is shortened is shortened once, not in each of them."""
-    assert counted_and_told(name, 12, deeper=True) == counted_and_told(name, 12)
+    assert counted_and_stated(name, 12, deeper=True) == counted_and_stated(name, 12)

@@ -109,9 +109,9 @@ class TestReducedPrompts:
         logits, tokens = [], []
         for alone in one_by_one(given):
             row = alone["input_ids"][0].tolist()
-            for place, token in enumerate(row):
-                if place and token != IMAGE:
-                    logits.append(_last_logits(llava, alone, place))
+            for position, token in enumerate(row):
+                if position and token != IMAGE:
+                    logits.append(_last_logits(llava, alone, position))
                     tokens.append(token)
         expected = torch.nn.functional.cross_entropy(torch.stack(logits), torch.tensor(tokens))
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)

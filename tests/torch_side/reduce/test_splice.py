@@ -113,7 +113,7 @@ def test_splice_is_the_naive_loop(batch: Batch, side: str | None) -> None:
     assert spliced.padded == any(len(tokens) < longest for tokens in expected)
     for placeholder in LENGTHS:
         flat = (spliced.ids == placeholder).flatten().nonzero()[:, 0]
-        assert torch.equal(spliced.places(placeholder), flat)
+        assert torch.equal(spliced.visual_positions(placeholder), flat)
 
 
 @given(batches())
@@ -137,7 +137,7 @@ def test_padding_that_is_the_placeholder_is_no_visual_token() -> None:
     spliced = splice(TokenizedPrompt.of(ids), [PlaceholderRun(IMAGE, 3, [1])], pad_id=IMAGE)
 
     assert spliced.ids.tolist() == [[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]]
-    assert spliced.places(IMAGE).tolist() == [2]
+    assert spliced.visual_positions(IMAGE).tolist() == [2]
 
 
 def test_the_type_of_the_mask_stays() -> None:

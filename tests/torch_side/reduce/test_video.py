@@ -127,5 +127,5 @@ class TestVideo:
         )
 
         assert estimate.comparison is not None
-        assert estimate.comparison.visual_tokens == 2056 == FRAMES * (256 + 1)
+        assert estimate.comparison.full_visual_tokens == 2056 == FRAMES * (256 + 1)
         assert estimate.inputs["visual_tokens"] == share * FRAMES * 256

@@ -58,7 +58,8 @@ def bind(reducer: str | Reducer, **options: Any) -> BoundMethod:
     options: those of the reducer, over those that are written behind its name; `count`, the tokens
     to come out; and what only the method takes, such as CrossGET's `vectors`.
 
-    Raises UnknownNameError for names, ScenarioError for values.
+    Raises UnknownNameError for names, ScenarioError for values, ReducerError for a count beside an
+    option that says as much.
     """
     entry = reducers.find(reducer)
     method = find(entry)

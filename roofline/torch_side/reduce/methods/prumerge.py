@@ -152,8 +152,8 @@ def _centres(reducer: PruMerge, attention: Tensor, count: int | None) -> Centres
         added = spread(~kept, room.minimum(most) if count is None else count - most)
     member = kept | added
     counts = [total] * batch if total is not None else member.sum(dim=1).tolist()
-    place = torch.where(kept, rank, torch.where(added, patch, patch + number) + number)
-    return Centres(place.argsort(dim=1)[:, : max(counts)], member, None, counts)
+    order = torch.where(kept, rank, torch.where(added, patch, patch + number) + number)
+    return Centres(order.argsort(dim=1)[:, : max(counts)], member, None, counts)
 
 
 def _with_grid(top: Tensor, kept: Tensor, grid: range) -> Centres:
@@ -186,8 +186,8 @@ def spread(free: Tensor, wanted: Tensor) -> Tensor:
     room = free.sum(dim=1, keepdim=True).clamp(min=1)  # M
     through = free.cumsum(dim=1)  # free places up to and with this one
 
-    def middles_before(places: Tensor) -> Tensor:  # ⌈places·wanted/M − ½⌉
-        return -((room - 2 * wanted * places) // (2 * room))
+    def middles_before(ranks: Tensor) -> Tensor:  # ⌈rank·wanted/M − ½⌉
+        return -((room - 2 * wanted * ranks) // (2 * room))
 
     return free & (middles_before(through) > middles_before(through - 1))
 

@@ -34,9 +34,9 @@ class Matching:
     def positions(self) -> Tensor:
         """Where every token is afterwards, itself or merged: [B, T]."""
         batch, length = self.kept.shape
-        places = torch.arange(length, device=self.kept.device).expand(batch, -1)
+        indices = torch.arange(length, device=self.kept.device).expand(batch, -1)
         positions = self.kept.new_zeros(batch, length + self.sources.shape[1])
-        positions = positions.scatter(1, self.kept, places)
+        positions = positions.scatter(1, self.kept, indices)
         return positions.scatter(1, self.sources, positions.gather(1, self.destinations))
 
 

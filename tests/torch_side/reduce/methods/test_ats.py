@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive.vision import ats, ats_sample, ats_scores
 from towers import (
-    assert_alike,
+    assert_same_tokens,
     block_flops,
     driver_of,
     measured_flops,
@@ -101,7 +101,7 @@ def test_the_tower_token_by_token(implementation: str, options: dict[str, Any]) 
     for i, image in enumerate(pixels):
         expected = ats(tower, image, 4, sample_points(options, 4))
         assert reduction.indices[i].tolist() == [t.own for t in expected]
-        assert_alike(reduction.tokens[i], expected)
+        assert_same_tokens(reduction.tokens[i], expected)
     if driver.counts:
         assert driver.counts[-1] == reduction.counts
         ragged = any(len(set(images)) > 1 for images in driver.counts)

@@ -14,7 +14,7 @@ from naive.vision import (
     crossget_pairs,
 )
 from towers import (
-    assert_alike,
+    assert_same_tokens,
     block_flops,
     driver_of,
     measured_flops,
@@ -137,7 +137,7 @@ def test_the_tower_token_by_token(
 
     for i, image in enumerate(pixels):
         expected = crossget(tower, image, merges(crossget_schedule(17, 3, **options)), vectors)
-        assert_alike(reduction.tokens[i], expected)
+        assert_same_tokens(reduction.tokens[i], expected)
         assert reduction.indices[i].tolist() == [t.own for t in expected]
         assert driver.sizes[i, 1:].tolist() == [t.size for t in expected]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from naive.vision import Token, evit, evit_stage
 from towers import (
-    assert_alike,
+    assert_same_tokens,
     block_flops,
     driver_of,
     measured_flops,
@@ -66,7 +66,7 @@ def test_the_tower_token_by_token(
 
     for i, image in enumerate(pixels):
         expected = evit(tower, image, 4, keeps)
-        assert_alike(reduction.tokens[i], expected)
+        assert_same_tokens(reduction.tokens[i], expected)
         assert reduction.indices[i].tolist() == [t.own for t in expected]
 
 

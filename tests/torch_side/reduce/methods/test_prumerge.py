@@ -179,12 +179,12 @@ def test_a_duplicate_is_its_own_nearest_neighbour() -> None:
     weights[0, 2] = 9
     features, queries, keys = with_attention(weights)
     reduction = reduce_tokens("prumerge+", features, queries, keys, ratio=1 / 4, k=1)
-    places = (reduction.indices[0] == 2).nonzero().flatten()
-    assert len(places) == 2
+    found = (reduction.indices[0] == 2).nonzero().flatten()
+    assert len(found) == 2
     attention = (queries[0, 0] @ keys[0].T / 4).softmax(0)[3]
     expected = (1 + attention) * features[0, 3]
-    for place in places:
-        torch.testing.assert_close(reduction.tokens[0][place], expected)
+    for index in found:
+        torch.testing.assert_close(reduction.tokens[0][index], expected)
 
 
 @given(data=st.data(), patches=st.integers(1, 40), batch=st.integers(1, 3))

@@ -24,7 +24,7 @@ def test_every_reducer_has_its_method(name: str) -> None:
     method, site = find(name), reducers.find(name).site
     assert method.name == name
     given = {"features": method.reduce, "vision": method.blocks, "llm": method.llm}
-    assert [place for place, function in given.items() if function] == [site]
+    assert [where for where, function in given.items() if function] == [site]
     assert "count" in method.arguments
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive.vision import Token, tome, tome_merge, tome_pairs
 from towers import (
-    assert_alike,
+    assert_same_tokens,
     block_flops,
     driver_of,
     measured_flops,
@@ -124,7 +124,7 @@ def test_the_tower_token_by_token(implementation: str, options: dict[str, int]) 
 
     for i, image in enumerate(pixels):
         expected = tome(tower, image, merges(tome_schedule(17, 3, **options)))
-        assert_alike(reduction.tokens[i], expected)
+        assert_same_tokens(reduction.tokens[i], expected)
         assert reduction.indices[i].tolist() == [t.own for t in expected]
         assert driver.sizes[i, 1:].tolist() == [t.size for t in expected]
         for position, token in enumerate(expected):

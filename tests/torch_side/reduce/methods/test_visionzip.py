@@ -41,8 +41,10 @@ def test_agrees_with_the_loop(
 def test_ten_of_sixty_four_are_contextual_unless_said(count: int, contextual: int) -> None:
     features, queries, keys = inputs(1, 256)
     reduction = reduce_tokens("visionzip", features, queries, keys, count=count)
-    said = reduce_tokens("visionzip", features, queries, keys, count=count, contextual=contextual)
-    assert reduction.indices[0].equal(said.indices[0])
+    explicit = reduce_tokens(
+        "visionzip", features, queries, keys, count=count, contextual=contextual
+    )
+    assert reduction.indices[0].equal(explicit.indices[0])
     assert reduction.indices[0][0] == MERGED
     assert reduction.tokens[0][0].equal(features[0, 0])
 
