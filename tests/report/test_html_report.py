@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from contrast import contrast, luminance
 
 from roofline.explore.study import study
 from roofline.report.charts import report_charts
@@ -186,18 +187,6 @@ def themes(text: str) -> Iterator[dict[str, str]]:
     style = text.partition("<style>")[2].partition("</style>")[0]
     for block in re.findall(r":root \{(.*?)\}", style):
         yield dict(re.findall(r"--(\w+): (#\w{6});", block))
-
-
-def luminance(colour: str) -> float:
-    """WCAG 2.2's relative luminance."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one: str, other: str) -> float:
-    darker, lighter = sorted((luminance(one), luminance(other)))
-    return (lighter + 0.05) / (darker + 0.05)
 
 
 def test_text_stands_out_in_light_and_dark(text: str) -> None:

@@ -45,7 +45,7 @@ class Sheet:
         count = len(chart.panels)
         self.columns = min(chart.columns, count, max(1, int(width_in / _LEAST_IN)))
         self._handles = handles
-        self._legend_columns = _legend_columns([str(h.get_label()) for h in handles], width_in)
+        self._legend_columns = legend_columns([str(h.get_label()) for h in handles], width_in)
         lines = -(-len(handles) // self._legend_columns)
         below = lines * _LINE_IN + _PAD_IN
         notes = [chart.subtitle, *chart.left_out]
@@ -114,7 +114,7 @@ def _wrapped(notes: Sequence[str], width_in: float) -> list[str]:
     return wrap("; ".join(filter(None, notes)), int(width_in / _LETTER_IN))
 
 
-def _legend_columns(labels: Sequence[str], width_in: float) -> int:
+def legend_columns(labels: Sequence[str], width_in: float) -> int:
     """The fewest with which the legend has as few lines as fit; it is filled column by column."""
     lengths = np.array([len(label) for label in labels])
     for columns in range(len(labels), 1, -1):

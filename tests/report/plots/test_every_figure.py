@@ -89,7 +89,7 @@ def test_a_file_is_of_its_format_and_always_the_same(
 
 
 def test_every_chart_has_a_drawing_of_its_name() -> None:
-    assert set(DRAWINGS.names()) == {*report_charts(), "kept-tokens"}
+    assert set(DRAWINGS.names()) == {*report_charts(), "kept-tokens", "kept-patches"}
 
 
 def test_a_drawing_of_ones_own_draws_charts_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
