@@ -46,8 +46,11 @@ def roofline_chart(study: Study) -> PanelChart:
     left = sum(len(one.prompts) - len(one.pair) for one in deployments)
     shown = [[dot for dot in dots(one) if dot.share >= _LEAST] for one in deployments]
     small = any(len(some) < len(dots(one)) for some, one in zip(shown, deployments, strict=True))
+    ends = [_ends(study, one, some) for some, one in zip(shown, deployments, strict=True)]
+    lefts, rights, bottoms, tops = zip(*ends, strict=True)
+    x, y = (min(lefts), max(rights)), (min(bottoms), max(tops))
     panels = tuple(
-        _panel(study, deployment, some) for some, deployment in zip(shown, deployments, strict=True)
+        _panel(study, one, some, x, y) for some, one in zip(shown, deployments, strict=True)
     )
     return PanelChart(
         name=NAME,
@@ -87,28 +90,42 @@ def _memory_share(prompt: PricedPrompt) -> float:
     return 1 - float(whole.bound_times_s["compute"] / whole.roofline_time_s)
 
 
-def _panel(study: Study, deployment: Deployment, ops: Sequence[Dot]) -> Panel:
-    """Axes that hold all places and the highest ridge: `576 to 40 prumerge`, the title says."""
-    device = deployment.prompts[0].device
-    peaks, timed = ceilings(deployment), measured(study, deployment)
+def _ends(
+    study: Study, deployment: Deployment, ops: Sequence[Dot]
+) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of axes that hold all points and the highest ridge."""
     points = [point for dot in ops for point in (dot.point, dot.before) if point]
-    points += [point for _, point in timed]
-    bandwidth, top = device.memory_bytes_per_s, peaks[0].flops_per_s
+    points += [point for _, point in measured(study, deployment)]
+    bandwidth = deployment.prompts[0].device.memory_bytes_per_s
+    top = ceilings(deployment)[0].flops_per_s
     left = min((x for x, _ in points), default=1.0) / _MARGIN
     right = max([top / bandwidth, *(x for x, _ in points)]) * _MARGIN
     bottom = min([left * bandwidth, *(y for _, y in points)]) / _MARGIN
+    return left, right, bottom, _MARGIN * top
+
+
+def _panel(
+    study: Study,
+    deployment: Deployment,
+    ops: Sequence[Dot],
+    x: tuple[float, float],
+    y: tuple[float, float],
+) -> Panel:
+    """Between the same axes in all: `576 to 40 prumerge`, the title says."""
+    device, peaks = deployment.prompts[0].device, ceilings(deployment)
+    bandwidth, top, (bottom, _) = device.memory_bytes_per_s, peaks[0].flops_per_s, y
     slopes = {"DRAM": bandwidth}
     if device.l2_bandwidth_gb_per_s is not None:
         slopes["L2"] = device.l2_bandwidth_gb_per_s.value * GIGA
     return Panel(
         title=f"{deployment_name(deployment)}\n{' to '.join(map(prompt_name, deployment.pair))}",
-        x=PanelAxis(label="FLOP per byte of DRAM traffic", scale="log", limits=(left, right)),
-        y=PanelAxis(label="FLOP/s", scale="log", limits=(bottom, _MARGIN * top)),
+        x=PanelAxis(label="FLOP per byte of DRAM traffic", scale="log", limits=x),
+        y=PanelAxis(label="FLOP/s", scale="log", limits=y),
         series=(
             *(_slope(name, rate, bottom, top) for name, rate in slopes.items()),
-            *_ceilings(peaks, bandwidth, right),
+            *_ceilings(peaks, bandwidth, x[1]),
             *_ops(ops),
-            *_measured(timed),
+            *_measured(measured(study, deployment)),
         ),
     )
 

@@ -31,7 +31,7 @@ HOST = "host"
 """What a CPU spends on issuing kernels: a component without ops."""
 _GROUP_OF = {"linear": "linear", "attention": "attention", "softmax": "attention"}
 _MOST_PANELS, _MOST_BARS, _COLUMNS = 12, 16, 2
-_MOST_TIMES = 4.0
+_MOST_TIMES = 8.0
 """As long the longest bar of one panel may be as that of another, if they are to share a scale."""
 
 BarRole = Literal["bound", "attainable"]

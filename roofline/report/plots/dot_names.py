@@ -55,6 +55,7 @@ def name_dots(axes: Axes, shown: Sequence[Series]) -> None:
         at = axes.transData.transform((x, y))
         box = min(_around(at, size, point), key=lambda box: room.cost(box, at))
         room.taken.append(box)
+        room.leads.append(_between(at, np.clip(at, box[:2], box[2:])))
         middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         to_axes = axes.transAxes.inverted()
         text.set(transform=axes.transAxes, ha="center", position=to_axes.transform(middle))
@@ -87,6 +88,8 @@ class _Room(NamedTuple):
     """[2, n]"""
     lines: list[NDArray[np.float64]]
     """[2, samples] each: roofs and arrows."""
+    leads: list[NDArray[np.float64]]
+    """The same, from dots to their names."""
 
     @classmethod
     def of(cls, axes: Axes, shown: Sequence[Series]) -> _Room:
@@ -106,6 +109,7 @@ class _Room(NamedTuple):
             [_box(text) for text in axes.texts],
             axes.transData.transform(dots).T,
             lines,
+            [],
         )
 
     def cost(self, box: Box, at: NDArray[np.float64]) -> float:
@@ -119,15 +123,22 @@ class _Room(NamedTuple):
         )
         crosses = sum(bool(_within(line, box, 0.0).any()) for line in self.lines)
         hides = int(_within(self.dots, box, pad).sum())
-        gap = float(np.hypot(*(at - np.clip(at, box[:2], box[2:]))))
+        end = np.clip(at, box[:2], box[2:])
+        lead, gap = _between(at, end), float(np.hypot(*(at - end)))
+        covers += sum(bool(_within(other, box, 0.0).any()) for other in self.leads)
+        covers += sum(bool(_within(lead, words, 0.0).any()) for words in self.taken)
         return 1e6 * (outside + covers) + _HIDES * hides + _CROSSES_PT * self.point * crosses + gap
 
 
 def _sampled(
     axes: Axes, start: tuple[float, float], end: tuple[float, float]
 ) -> NDArray[np.float64]:
-    (x0, y0), (x1, y1) = axes.transData.transform([start, end])
-    return np.array([x0 + (x1 - x0) * _SAMPLES, y0 + (y1 - y0) * _SAMPLES])
+    return _between(*axes.transData.transform([start, end]))
+
+
+def _between(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[2, samples]"""
+    return start[:, None] + (end - start)[:, None] * _SAMPLES
 
 
 def _within(points: NDArray[np.float64], box: Box, pad: float) -> NDArray[np.bool_]:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 TINTS = {"linear": 1.0, "attention": 0.6, "other ops": 0.3}
 """How much each group of ops has of its component's colour; all of it what is no op."""
-_BAR, _BAR_IN, _AROUND_IN = 0.82, 0.15, 0.5
+_BAR, _BAR_IN, _AROUND_IN = 0.82, 0.14, 0.5
 _ROOM = 1.22
 """Length of the axis over the longest bar, for the number beside it."""
 

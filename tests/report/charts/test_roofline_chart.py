@@ -298,6 +298,17 @@ def test_axes_hold_every_dot_with_room_beyond() -> None:
     assert none.x.limits == pytest.approx((1 / 2.5, 2.0 * 2.5))
 
 
+def test_panels_have_the_same_axes_which_hold_all() -> None:
+    """The left end of one, the right end of another."""
+    near, far = made_up(("llm", "a", 1e9, 1e9, 1.0)), made_up(("llm", "a", 64e9, 1e9, 64e4))
+    panels = charted(NAME, studied(near, far)).panels
+    assert [panel.x.limits for panel in panels] == [pytest.approx((0.5 / 2.5, 64 * 2.5))] * 2
+    assert [panel.y.limits for panel in panels] == [pytest.approx((1e5 / 2.5, 2e9 * 2.5))] * 2
+    for panel in panels:
+        assert the_series(panel, "ceiling", "fp16").x[-1] == panel.x.limits[1]
+        assert the_series(panel, "slope", "DRAM").y[0] == panel.y.limits[0]
+
+
 def test_slopes_and_ceilings_end_at_the_axes() -> None:
     """1 GB/s feeds 2 GFLOP/s from 2 FLOP/B on, and 1 GFLOP/s from 1 FLOP/B on."""
     (panel,) = charted(NAME, studied(made_up(("llm", "a", 1e9, 1e9, 1.0)))).panels

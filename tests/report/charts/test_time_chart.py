@@ -179,9 +179,9 @@ def test_a_bar_has_its_components_as_they_run_and_their_groups_in_order() -> Non
     assert (panel.title, panel.x.unit, panel.x.limits) == ("m, d, fp16", "s", (0, 12.0))
 
 
-@pytest.mark.parametrize(("longest", "shared"), [(44.0, True), (44.1, False)])
+@pytest.mark.parametrize(("longest", "shared"), [(88.0, True), (88.1, False)])
 def test_panels_share_a_scale_unless_one_would_be_too_short(longest: float, shared: bool) -> None:
-    """Up to four times 11 s."""
+    """Up to eight times 11 s."""
     cases = (("d", 11.0), ("e", longest))
     chart = charted(
         "time",

@@ -99,6 +99,10 @@ def test_names_of_dots_hide_no_dot_and_lead_to_theirs(
                 assert not [place for place in places if box.contains(*place)], text
                 at = dots[text.get_text()]
                 gap = np.hypot(*(at - np.clip(at, box.min, box.max)))
+                for other in lines(axes, "lead"):
+                    whole = np.linspace(*axes.transData.transform(np.transpose(other.get_data())))
+                    inside = [point for point in whole if box.padded(-1.5).contains(*point)]
+                    assert not inside, text  # no line to another name runs through this one
                 led = any(np.allclose(end, at, atol=0.5) for end in ends)
                 assert led == (gap > 10 * page.dpi / 72), text
 
