@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from roofline.engine.estimate import Counts, Estimate
     from roofline.errors import RooflineError
     from roofline.explore.sweep import stream, sweep
+    from roofline.reducers import Reducer, register_reducer
+    from roofline.reducers.plugins import load_plugin
     from roofline.specs.catalog import load_hardware, load_quantization
     from roofline.specs.quantization import register_quantization
     from roofline.torch_side.load import load_model
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Counts",
     "Estimate",
+    "Reducer",
     "RooflineError",
     "__version__",
     "analyze",
@@ -35,10 +38,12 @@ __all__ = [
     "detach",
     "load_hardware",
     "load_model",
+    "load_plugin",
     "load_quantization",
     "matmul_time",
     "reduce_tokens",
     "register_quantization",
+    "register_reducer",
     "stream",
     "sweep",
 ]
@@ -56,6 +61,9 @@ _HOMES = {
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
     "register_quantization": "roofline.specs.quantization",
+    "Reducer": "roofline.reducers",
+    "register_reducer": "roofline.reducers",
+    "load_plugin": "roofline.reducers.plugins",
     "attach": "roofline.torch_side.reduce.attach",
     "detach": "roofline.torch_side.reduce.attach",
     "load_model": "roofline.torch_side.load",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Generic, TypeVar
@@ -12,13 +13,18 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Name → thing. What ships is registered by the modules of `package`, on first need.
+    """Name → thing. What ships is registered by the modules of `package`, on first need; then what
+    other installed distributions announce.
 
     kind: what is registered, for messages: `unknown KIND 'x'`. remedy: what else a name may be.
+    group: of entry points, each a module that registers things as it is imported.
     """
 
-    def __init__(self, kind: str, package: str | None = None, remedy: str = "") -> None:
-        self.kind, self.remedy, self._package = kind, remedy, package
+    def __init__(
+        self, kind: str, package: str | None = None, remedy: str = "", group: str | None = None
+    ) -> None:
+        self.kind, self.remedy = kind, remedy
+        self._package, self._group = package, group
         self._things: dict[str, T] = {}
 
     def register(self, name: str, thing: T) -> T:
@@ -49,13 +55,23 @@ class Registry(Generic[T]):
         return name in self._things
 
     def _discover(self) -> None:
-        """Import what ships; what a user has registered meanwhile stays."""
-        if self._package is None:
-            return
-        import pkgutil
-
-        package, self._package = import_module(self._package), None
+        """Import what ships and what is announced; what a user has registered meanwhile stays."""
         mine = dict(self._things)
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-            import_module(module.name)
+        if self._package is not None:
+            import pkgutil
+
+            package, self._package = import_module(self._package), None
+            for module in pkgutil.iter_modules(
+                getattr(package, "__path__", ()), f"{package.__name__}."
+            ):
+                import_module(module.name)
+        if self._group is not None:
+            from importlib.metadata import entry_points
+
+            group, self._group = self._group, None
+            for entry in entry_points(group=group):
+                try:
+                    entry.load()
+                except Exception as error:  # one that is broken must not break all others
+                    warnings.warn(f"{group} {entry.name} ({entry.value}): {error}", stacklevel=2)
         self._things = {**self._things, **mine}

@@ -5,7 +5,7 @@
 - the list of fusions in `docs/accounting.md`, from the code that relies on them;
 - the layers in `docs/architecture.md`, from the import contract and the first line of each room;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
-  holds what the command prints.
+  holds what the command prints, one behind `<!-- file: PATH -->` the file.
 
 With `--check` nothing is written; stale files are named and the exit code is 1.
 """
@@ -35,6 +35,7 @@ SCHEMAS: tuple[tuple[Literal["hardware", "models"], str], ...] = (
 )
 PAGES = ("README.md", "docs/*.md")
 OUTPUT_BLOCK = re.compile(r"(<!-- output: (?P<command>.+?) -->\n```text\n)(?P<text>.*?)(```)", re.S)
+FILE_BLOCK = re.compile(r"(<!-- file: (?P<file>.+?) -->\n```python\n)(?P<text>.*?)(```)", re.S)
 
 FUSION_LIST = re.compile(r"(<!-- fusions -->\n)(.*?)(<!-- end -->)", re.S)
 LAYER_LIST = re.compile(r"(<!-- layers -->\n)(.*?)(<!-- end -->)", re.S)
@@ -51,6 +52,7 @@ def generated() -> dict[Path, str]:
             text = files.get(page) or page.read_text(encoding="utf-8")
             text = FUSION_LIST.sub(rf"\1{fusion_list()}\3", text)
             text = LAYER_LIST.sub(rf"\1{layer_list()}\3", text)
+            text = FILE_BLOCK.sub(_with_file, text)
             files[page] = OUTPUT_BLOCK.sub(_with_output, text)
     return files
 
@@ -93,6 +95,11 @@ def _first_line(room: str) -> str:
     file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
     return (text or "").partition("\n")[0]
+
+
+def _with_file(block: re.Match[str]) -> str:
+    """The block with the file's text."""
+    return f"{block[1]}{(ROOT / block['file']).read_text(encoding='utf-8')}```"
 
 
 def _with_output(match: re.Match[str]) -> str:

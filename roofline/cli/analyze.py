@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from roofline.cli.options import check_stage, scenario_options
+from roofline.cli.options import check_stage, plugin_option, scenario_options
 
 FORMATS = ("table", "json", "csv", "md")
 # Restated, not imported, so that `--help` stays as quick as click; a test holds them together.
@@ -36,6 +36,7 @@ FORMATS = ("table", "json", "csv", "md")
     help="Instead of the table a figure's formula, its numbers and their sources: time, memory, "
     "flops, kv, a component, or an op such as q_proj or vision.fc1.",
 )
+@plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def analyze(

@@ -11,6 +11,8 @@ import click
 from roofline.engine.axes import AXES, Axis
 from roofline.errors import ScenarioError
 
+PLUGINS = "roofline.plugins"
+"""Where a context keeps the files that were run."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -38,6 +40,20 @@ def scenario_options(
         return command
 
     return decorate
+
+
+def plugin_option(command: _Command) -> _Command:
+    """`--plugin`, whose files are run before any other option is looked at."""
+    return click.option(
+        "--plugin",
+        "plugins",
+        multiple=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_load_plugins,
+        metavar="FILE",
+        help="Python file that registers reducers of your own; see docs/reducers.md. Repeatable.",
+    )(command)
 
 
 def check_stage(stage: str, output_tokens: Iterable[int | None]) -> None:
@@ -75,6 +91,15 @@ def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
         callback=_values if several else _single,
         help=f"{text} Repeatable, or with commas." if several else text,
     )
+
+
+def _load_plugins(context: click.Context, option: click.Parameter, files: tuple[str, ...]) -> None:
+    if files:
+        from roofline.reducers.plugins import load_plugin
+
+        for file in files:
+            load_plugin(file)
+        context.meta[PLUGINS] = files
 
 
 def _values(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, progress_bar, require
-from roofline.cli.options import check_stage, scenario_options
+from roofline.cli.options import check_stage, plugin_option, scenario_options
 
 
 @click.command()
@@ -39,6 +39,7 @@ from roofline.cli.options import check_stage, scenario_options
     show_default=True,
     help="Longest time to spend on samples; it ends as soon as the median is known to 0.5 %.",
 )
+@plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def profile(output: str | None, force: bool, seconds: float, **options: Any) -> None:

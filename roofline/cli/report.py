@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from roofline.cli.options import scenario_options
+from roofline.cli.options import PLUGINS, plugin_option, scenario_options
 from roofline.engine.axes import ANSWER_TOKENS, AXES, Axis
 
 
@@ -40,6 +40,7 @@ from roofline.engine.axes import ANSWER_TOKENS, AXES, Axis
     show_default=True,
     help="One column of a paper, 3.4 in, or two, 7 in.",
 )
+@plugin_option
 @click.option("-o", "--output", metavar="FOLDER", required=True, help="Made if need be.")
 @click.option(
     "--force",
@@ -152,7 +153,7 @@ def _command(context: click.Context) -> str:
         typed = context.get_parameter_source(name) is not ParameterSource.DEFAULT
         if name in ("output", "force") or not typed:
             continue
-        given = context.params[name]
+        given = context.params.get(name, context.meta.get(PLUGINS))
         flag = option.opts[0]
         if given is True:
             words.append(flag)

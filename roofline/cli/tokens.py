@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from roofline.cli.options import scenario_options
+from roofline.cli.options import plugin_option, scenario_options
 from roofline.engine.axes import AXES
 
 NEEDS = ("torch", "transformers", "PIL", "matplotlib")
@@ -33,6 +33,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
         "in `roofline analyze`; none keeps all.",
     },
 )
+@plugin_option
 @click.option(
     "--kept-only",
     is_flag=True,

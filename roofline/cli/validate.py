@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from roofline.cli.measuring import RUN_MODES, progress_bar, require
+from roofline.cli.options import plugin_option
 
 
 @click.command()
@@ -27,6 +28,7 @@ from roofline.cli.measuring import RUN_MODES, progress_bar, require
     show_default=True,
     help="Roughly what measuring may take, calibration included.",
 )
+@plugin_option
 @click.option(
     "-o",
     "--output",

@@ -267,6 +267,8 @@ class ReducerFacts(Struct, frozen=True):
     default_visual_tokens: int
     """Of a sample, that it leaves where no count is asked for."""
     default_source: str
+    cost: str
+    """Where its own work is from: `stated` by its file, `traced` from its code, or `none`."""
     settles_count: bool
     """Whether its options say how many are left here, whatever is usual."""
 

@@ -305,6 +305,7 @@ def _reducer_facts(layout: Layout) -> ReducerFacts | None:
         reducer.site,
         layout.default_visual_tokens,
         reducer.default_source,
+        reducer.cost,
         reducer.settles_count,
     )
 

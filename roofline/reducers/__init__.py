@@ -10,19 +10,47 @@ A module of this package holds one reducer or a family, and registers it.
 
 from __future__ import annotations
 
-from roofline.reducers.base import Reducer, ReductionTask
+import re
+from collections.abc import Callable
+from typing import Any
+
+from roofline.reducers.base import OWN_METHODS, Reducer, ReductionTask
 from roofline.registry import Registry
 
-__all__ = ["Reducer", "ReductionTask", "find", "names", "register"]
+__all__ = ["Reducer", "ReductionTask", "find", "names", "register_reducer"]
 
-REDUCERS: Registry[Reducer] = Registry("reducer", __name__)
+REDUCERS: Registry[Reducer] = Registry("reducer", __name__, group="roofline.reducers")
 
 
-def register(*reducers: Reducer) -> None:
-    """Make reducers of your own known by their names; an earlier one of a name gives way."""
-    REDUCERS.names()  # what ships comes before them
-    for reducer in reducers:
-        REDUCERS.register(reducer.name, reducer)
+def register_reducer(
+    reducer: Reducer, reduce: Callable[..., Any] | None = None, **method: Any
+) -> Reducer:
+    """Make a reducer of your own known by its name, before any other of that name; returns it.
+
+    reduce: the method of a reducer of features, as `Method.reduce` of the torch side. method:
+        further fields of `Method`: `needs_attention`, `attention_block`, or `blocks` or `llm` of a
+        method inside the ViT or the LLM. With none of them the reducer is priced but cannot run.
+
+    Raises TypeError for a reducer that does not say what each must say of itself, ValueError for a
+    name that could not be written behind `--reducer`.
+    """
+    lacking = [name for name in _SAID_BY_ALL if not hasattr(reducer, name)]
+    if type(reducer).default_kept is Reducer.default_kept:
+        lacking.append("default_kept")
+    if lacking:
+        raise TypeError(f"{type(reducer).__name__} lacks {', '.join(lacking)}")
+    if not _NAME.fullmatch(reducer.name):
+        raise ValueError(f"{reducer.name!r} is no name of a reducer: letters, digits, +, - and _")
+    REDUCERS.names()  # what ships comes before it
+    if reduce is not None:
+        method["reduce"] = reduce
+    if method:
+        OWN_METHODS.register(reducer.name, method)
+    return REDUCERS.register(reducer.name, reducer)
+
+
+_NAME = re.compile(r"[A-Za-z][\w+-]*")
+_SAID_BY_ALL = ("name", "title", "source", "site", "default_source")
 
 
 def names() -> tuple[str, ...]:

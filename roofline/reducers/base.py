@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, ClassVar, Literal, Self
@@ -15,10 +15,21 @@ from roofline.model.block import Block, LayerGroup, labelled
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
 from roofline.reducers.token_schedules import Schedule
+from roofline.registry import Registry
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 Site = Literal["features", "vision", "llm"]
 """Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
+
+Cost = Literal["stated", "traced", "none"]
+"""Of a reducer's own work: its file says what it costs, or its code is traced, or nobody knows."""
+
+OWN_METHODS: Registry[Mapping[str, Any]] = Registry("method of one's own")
+"""How reducers that users have registered are done: keywords of the torch side's `Method`."""
+TRACERS: Registry[Callable[..., Sequence[Block]]] = Registry(
+    "tracer", "roofline.torch_side.reduce.traced"
+)
+"""What makes ops out of a method's code, where torch is installed."""
 
 LLAVA_PATCHES = 576
 """Patches of LLaVA-1.5's encoder, of which papers give their counts."""
@@ -103,8 +114,27 @@ class Reducer(Struct, frozen=True):
         return candidates
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
-        """Its own work, for the features of all images."""
-        return ()
+        """Its own work, for the features of all images.
+
+        Left out by a method of one's own, it is traced from its code; nothing where there is none.
+        """
+        if self.cost != "traced":
+            return ()
+        try:
+            trace = TRACERS.find("meta")
+        except ModuleNotFoundError as error:
+            raise ScenarioError(
+                f"{self.name} states no cost, and tracing its code needs {error.name}: give it "
+                f"`extra_ops`, or pip install '.[profile]'"
+            ) from None
+        return trace(OWN_METHODS.find(self.name), self, task)
+
+    @property
+    def cost(self) -> Cost:
+        """Where `extra_ops` are from."""
+        if type(self).extra_ops is not Reducer.extra_ops:
+            return "stated"
+        return "traced" if self.name in OWN_METHODS else "none"
 
     @property
     def needs_count(self) -> bool:

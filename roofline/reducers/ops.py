@@ -99,11 +99,8 @@ def class_attention(task: ReductionTask, tokens: int, heads: int, *, launches: i
     )
 
 
-def next_block_attention(task: ReductionTask, *, launches: int) -> tuple[Op, ...]:
-    """LN1 and k_proj of the first block that does not run, q_proj of the class token alone.
-
-    One head of full width; `launches` are those of its attention.
-    """
+def next_block_projections(task: ReductionTask) -> tuple[Op, ...]:
+    """LN1 and k_proj of the first block that does not run, q_proj of the class token alone."""
     rows, width = task.images * task.tokens, task.width
     queries = task.images if task.vision.class_token else rows
     projection = partial(linear, in_features=width, out_features=width, bias=True)
@@ -111,8 +108,12 @@ def next_block_attention(task: ReductionTask, *, launches: int) -> tuple[Op, ...
         layer_norm("layer_norm1", "features", "normed", rows=rows, width=width),
         projection("k_proj", "normed", "keys", rows=rows),
         projection("q_proj", "normed", "query", rows=queries),
-        class_attention(task, task.tokens, 1, launches=launches),
     )
+
+
+def next_block_attention(task: ReductionTask, *, launches: int) -> tuple[Op, ...]:
+    """Those and their attention, one head of full width; `launches` are the attention's."""
+    return *next_block_projections(task), class_attention(task, task.tokens, 1, launches=launches)
 
 
 def head_mean(task: ReductionTask, tokens: int, *, launches: int) -> Op:

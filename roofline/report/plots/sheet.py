@@ -38,7 +38,8 @@ class Sheet:
     ) -> None:
         """Each panel is `height_in` high; `handles` are the legend.
 
-        Of more rows than a page holds those that it does are there, whole ones of the chart if any.
+        Of more panels than a page holds those that it does are there; panels without a title belong
+        to the one before them, and go with it.
         """
         from matplotlib.figure import Figure
 
@@ -52,7 +53,7 @@ class Sheet:
         room = PAGE_IN - below - _NOTE_IN * (1 + len(_wrapped(notes, width_in)))
         fit = max(1, int(room / height_in)) * self.columns
         if count > fit:
-            fit = max(fit // chart.columns * chart.columns, min(fit, chart.columns))
+            fit = next((n for n in range(fit, 0, -1) if chart.panels[n].title), fit)
             notes.append(f"{count - fit} more panels not shown")
         self._shown = chart.panels[:fit]
         rows = -(-len(self._shown) // self.columns)

@@ -60,13 +60,15 @@ def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(
     assert drawn("roofline", several).get_suptitle().startswith("2 more prompts not shown; ")
 
 
-def test_rows_that_a_page_has_no_room_for_are_left_out_whole_and_counted(
+def test_what_a_page_has_no_room_for_is_left_out_whole_and_counted(
     studies: dict[str, Study],
 ) -> None:
     """Three panels of a model belong together: of two models' six a column has room for one's."""
     page = drawn("visual-tokens", studies["six"], SINGLE_IN)
     assert len(page.axes) == 3
     assert page.get_suptitle() == "3 more panels not shown"
+    page = drawn("roofline", studies["six"], SINGLE_IN)
+    assert len(page.axes) == 3  # each stands for itself
     page = drawn("visual-tokens", studies["six"], DOUBLE_IN)
     assert len(page.axes) == 6
     assert page.get_suptitle() == ""

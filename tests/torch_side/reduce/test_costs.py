@@ -20,7 +20,7 @@ from roofline.reducers.token_schedules import stages_of
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families import families
-from roofline.torch_side.reduce.methods import find, register
+from roofline.torch_side.reduce.methods import METHODS, find
 from roofline.torch_side.reduce.methods.ats import ATSBlocks
 
 Prompts = Callable[..., dict[str, Tensor]]
@@ -221,9 +221,9 @@ class TestATS:
             return made[-1]
 
         method = find("ats")
-        register(dataclasses.replace(method, blocks=driver))
+        METHODS.register(method.name, dataclasses.replace(method, blocks=driver))
         yield made
-        register(method)
+        METHODS.register(method.name, method)
 
     @pytest.mark.parametrize("count", [8, 20, 30])
     @pytest.mark.parametrize("images", [1, 3])

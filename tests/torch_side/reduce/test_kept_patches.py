@@ -30,7 +30,7 @@ from roofline.torch_side.reduce.kept_patches import (
     look,
     look_by_position,
 )
-from roofline.torch_side.reduce.methods import MERGED, bind, find, reduce_tokens, register
+from roofline.torch_side.reduce.methods import MERGED, METHODS, bind, find, reduce_tokens
 from roofline.torch_side.reduce.methods.base import ReducerError, Reduction, class_attention
 
 SIDE, PIXELS, PLACEHOLDER = 6, 84, 500
@@ -102,17 +102,18 @@ def recording(name: str) -> Iterator[list[Reduction]]:
         driver.finish = record(driver.finish)
         return driver
 
-    register(
+    METHODS.register(
+        name,
         replace(
             method,
             reduce=method.reduce and record(method.reduce),
             blocks=method.blocks and blocks,
-        )
+        ),
     )
     try:
         yield reductions
     finally:
-        register(method)
+        METHODS.register(method.name, method)
 
 
 @torch.inference_mode()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from roofline import reducers
 from roofline.reducers import Reducer
+from roofline.reducers.base import OWN_METHODS
 from roofline.registry import Registry
 from roofline.torch_side.reduce.methods.base import (
     MERGED,
@@ -34,22 +35,17 @@ __all__ = [
     "bind",
     "find",
     "reduce_tokens",
-    "register",
 ]
 
 METHODS: Registry[Method] = Registry("reducer in torch", __name__)
 
 
-def register(*methods: Method) -> None:
-    """Make methods of your own known by their names; an earlier one of a name gives way."""
-    METHODS.names()  # what ships comes before them
-    for method in methods:
-        METHODS.register(method.name, method)
-
-
 def find(reducer: str | Reducer) -> Method:
     """How a reducer is done. Raises UnknownNameError."""
-    return METHODS.find(reducers.find(reducer).name)
+    name = reducers.find(reducer).name
+    if name in OWN_METHODS:
+        return Method(name, **OWN_METHODS.find(name))
+    return METHODS.find(name)
 
 
 def bind(reducer: str | Reducer, **options: Any) -> BoundMethod:

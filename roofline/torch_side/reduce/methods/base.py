@@ -40,10 +40,11 @@ class Reduction:
         return [len(tokens) for tokens in self.tokens]
 
 
-FeatureFunction = Callable[..., Reduction]
+FeatureFunction = Callable[..., Reduction | tuple[Tensor, Tensor]]
 """A reducer of final features: (reducer, features, queries, keys, *, count, …), tensors
 [B, 1 + N, C], class token first; queries and keys may be None. Of `count`, `heads` and
-`class_token` it takes what it names."""
+`class_token` it takes what it names. Where each image leaves as many, it may return tokens
+[B, n, C] and indices [B, n]."""
 
 
 class VisionBlocks(Protocol):
@@ -134,7 +135,8 @@ class BoundMethod:
         if given.get("count") is None and self.reducer.needs_count:
             patches = features.shape[1] - given.get("class_token", True)
             given["count"] = self.reducer.default_kept(patches, 0)
-        return self.method.reduce(self.reducer, features, queries, keys, **given)
+        result = self.method.reduce(self.reducer, features, queries, keys, **given)
+        return result if isinstance(result, Reduction) else Reduction(*map(list, result))
 
     def blocks(self) -> VisionBlocks:
         """A driver of the ViT's blocks for one forward pass."""

@@ -40,10 +40,11 @@ def test_a_method_restates_no_option(name: str) -> None:
 
 def test_a_user_s_method_stays_whatever_is_imported_later() -> None:
     code = (
-        "from roofline.torch_side.reduce.methods import Method, find, register;"
-        "register(mine := Method('tome', blocks=object));"
+        "from roofline import reducers;"
+        "from roofline.torch_side.reduce.methods import Method, find;"
+        "reducers.register_reducer(reducers.find('tome'), blocks=object);"
         "import roofline.torch_side.reduce.methods.tome;"
-        "print(find('tome') is mine, find('crossget') is not mine)"
+        "print(find('tome').blocks is object, find('crossget').blocks is not object)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.split() == ["True", "True"], result.stderr
