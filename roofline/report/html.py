@@ -23,6 +23,8 @@ _REM_PER_IN = 8.5
 NARROW_IN = 3.4
 PHONE = "40rem"
 """Width of figures for screens that are no wider than that."""
+_LONG = 16
+"""Letters of a row's header, beyond which it has several lines on such screens."""
 _UNIT = re.compile(r"(?<=\d) (?=%|[pnµmkMGTP]?(?:s|B|J|W|FLOP|OP)\b)")
 COLOURS = {
     "light": {
@@ -74,7 +76,8 @@ figure img { display: block; width: 100%%; max-width: %(figure)s; height: auto;
 figcaption { padding: .5rem 0 0; max-width: 46rem; }
 @media (max-width: %(phone)s) { main { padding: 1rem 1rem 3rem; } h1 { font-size: 1.35rem; }
   th, td { padding: .3rem .4rem; }
-  th { white-space: normal; } figure img { max-width: %(narrow)s; } }
+  thead th, th.long { white-space: normal; } th.long { min-width: 7rem; }
+  figure img { max-width: %(narrow)s; } }
 @media print { main { max-width: none; padding: 0; } .wide { overflow: visible; } }
 """
 
@@ -173,7 +176,8 @@ def _table(block: Table, place: int) -> str:
             f"<td{' class=words' if is_left else ''}>{escape(cell)}</td>"
             for cell, is_left in zip(cells, left[1:], strict=True)
         )
-        rows.append(f'<tr><th scope="row">{escape(first)}</th>{data}</tr>')
+        long = " class=long" if len(first) > _LONG else ""
+        rows.append(f'<tr><th scope="row"{long}>{escape(first)}</th>{data}</tr>')
     named = f'aria-labelledby="table-{place}"'
     return (
         f'<p class="caption" id="table-{place}">{escape(block.caption)}</p>\n'

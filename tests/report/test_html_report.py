@@ -123,6 +123,16 @@ def test_every_cell_has_headers(page: Page) -> None:
     assert all("thead" in e.inside for e in page.all("th")[:3])
 
 
+def test_long_row_headers_may_wrap_and_short_ones_with_hyphens_do_not() -> None:
+    """A name such as llava-1.5-13b would have three lines else."""
+    rows = ((("a" * 16), "1"), (("a" * 17), "2"))
+    page = Page(html(Document("x", (Table("t", ("Name", "N"), rows),)), {}))
+    heads = [
+        e.attributes.get("class", "") for e in page.all("th") if e.attributes["scope"] == "row"
+    ]
+    assert heads == ["", "long"]
+
+
 def test_a_reader_is_told_language_structure_and_pictures(page: Page) -> None:
     assert page.all("html")[0].attributes["lang"] == "en"
     assert len(page.all("main")) == len(page.all("h1")) == 1
