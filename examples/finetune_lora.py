@@ -1,6 +1,6 @@
 """Fine-tune an LMM with LoRA while PruMerge reduces its visual tokens.
 
-    pip install 'roofline[profile]' peft
+    pip install '.[profile]' peft
     python examples/finetune_lora.py
     python examples/finetune_lora.py --reducer prumerge+ --steps 100
 

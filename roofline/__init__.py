@@ -92,5 +92,5 @@ if not TYPE_CHECKING:  # a type checker would believe in any name
                 "transformers",
             ):
                 raise
-            hint = f"roofline.{name} needs {error.name}: pip install 'roofline[profile]'"
+            hint = f"roofline.{name} needs {error.name}: pip install '.[profile]'"
             raise ModuleNotFoundError(hint, name=error.name) from None

@@ -29,7 +29,7 @@ def require(*modules: str) -> None:
     if missing:
         packages = ", ".join("pillow" if name == "PIL" else name for name in missing)
         extra = "report" if missing == ["matplotlib"] else "profile"
-        raise InputError(f"this needs {packages}: pip install 'roofline[{extra}]'")
+        raise InputError(f"this needs {packages}: pip install '.[{extra}]'")
     _quieten()
 
 

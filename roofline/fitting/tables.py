@@ -27,7 +27,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() in (".parquet", ".pq"):
             if find_spec("pyarrow") is None:
-                raise FitError(f"reading {file} needs pyarrow: pip install 'roofline[fit]'")
+                raise FitError(f"reading {file} needs pyarrow: pip install '.[fit]'")
             return pd.read_parquet(file)
         return pd.read_csv(file)
     except OSError as error:

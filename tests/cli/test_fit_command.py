@@ -196,7 +196,7 @@ def test_parquet_without_pyarrow_names_the_remedy(
     result = fit(call, "kernels.parquet")
 
     assert result.code == 2
-    assert "needs pyarrow: pip install 'roofline[fit]'" in result.err
+    assert "needs pyarrow: pip install '.[fit]'" in result.err
 
 
 @pytest.mark.parametrize("name", ["kernels.csv", "kernels.parquet"])

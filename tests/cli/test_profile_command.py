@@ -243,7 +243,7 @@ def test_what_is_missing_is_named_with_its_remedy(
         measuring, "find_spec", lambda name: None if name == module else found(name)
     )
 
-    assert_one_line(*call(*TINY), f"needs {module}: pip install 'roofline[profile]'")
+    assert_one_line(*call(*TINY), f"needs {module}: pip install '.[profile]'")
 
 
 def test_choices_are_those_of_the_runtime() -> None:

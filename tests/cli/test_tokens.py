@@ -224,7 +224,7 @@ def test_what_is_missing_is_named_with_its_remedy(
     code, out, err = call(*SPATIAL, "-o", "tokens.png")
 
     extra = "report" if module == "matplotlib" else "profile"
-    assert_one_line(code, out, err, f"pip install 'roofline[{extra}]'")
+    assert_one_line(code, out, err, f"pip install '.[{extra}]'")
     assert f"needs {'pillow' if module == 'PIL' else module}:" in err
     assert not (tmp_path / "tokens.png").exists()
 
