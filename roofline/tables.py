@@ -67,6 +67,8 @@ def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> st
     """One line for each label and its text, any text; on a terminal of 80 columns, in a block."""
     if style == "github":
         return "\n".join(f"- {markdown(label)}: {markdown(text)}" for label, text in pairs)
+    if not pairs:
+        return ""
     pairs = [(one_line(label), one_line(text)) for label, text in pairs]
     width = max(len(label) for label, _ in pairs) + 2
     return "\n".join(filled(text, f"{label:<{width}}", " " * width) for label, text in pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -14,7 +15,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @click.command()
-@click.argument("photo", metavar="PHOTO")
+@click.argument("photos", metavar="PHOTO...", nargs=-1, required=True)
 @click.option(
     "--checkpoint",
     metavar="DIR_OR_ID",
@@ -34,6 +35,26 @@ SUFFIXES = (".png", ".svg", ".pdf")
 )
 @plugin_option
 @click.option(
+    "--kept-only",
+    is_flag=True,
+    help="Draw the kept patches alone, without what is merged and the attention. So are several "
+    "photos drawn.",
+)
+@click.option(
+    "--background",
+    type=click.Choice(["light", "dark"]),
+    default="light",
+    show_default=True,
+    help="To what dropped patches fade: paper, or a dark screen.",
+)
+@click.option(
+    "--figure-width",
+    type=click.Choice(["single", "double"]),
+    default="double",
+    show_default=True,
+    help="Of kept patches alone: one column of a paper, 3.4 in, or two, 7 in.",
+)
+@click.option(
     "-o",
     "--output",
     metavar="FILE",
@@ -42,18 +63,22 @@ SUFFIXES = (".png", ".svg", ".pdf")
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def tokens(
-    photo: str,
+    photos: tuple[str, ...],
     checkpoint: str | None,
     model: str | None,
     reducer: tuple[str, ...],
     visual_tokens: int | None,
+    kept_only: bool,
+    background: Literal["light", "dark"],
+    figure_width: str,
     output: str,
     force: bool,
 ) -> None:
-    """Draw the visual tokens that reducers keep of a picture.
+    """Draw the visual tokens that reducers keep of pictures.
 
-    Reducers stand side by side: kept patches bright and outlined, what is merged, and the class
-    token's attention with the fence that outliers are above. Counts go to the terminal.
+    Of one picture reducers stand side by side: kept patches in colour and outlined, what is merged,
+    and the class token's attention with the fence that outliers are above. Of several, kept patches
+    alone, a row for each picture. Counts go to the terminal.
     """
     from roofline.cli.measuring import require
     from roofline.cli.output import check, write, write_bytes
@@ -62,25 +87,32 @@ def tokens(
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
-    check(output, force=force, inputs=[photo, model])
+    check(output, force=force, inputs=[*photos, model])
     require(*NEEDS)
 
-    from roofline.report.charts.kept_tokens import kept_tokens_chart
-    from roofline.report.plots import draw, render
-    from roofline.torch_side.reduce.kept_patches import inspect_tokens
+    from roofline.report.charts.kept_tokens import kept_patches_chart, kept_tokens_chart
+    from roofline.report.plots import DOUBLE_IN, SINGLE_IN, draw, render
+    from roofline.torch_side.reduce.kept_patches import inspect_photos
 
-    inspection = inspect_tokens(
-        photo,
+    inspections = inspect_photos(
+        photos,
         reducer or ("prumerge", "prumerge+"),
         model=model or "llava-1.5-7b",
         checkpoint=checkpoint,
         count=visual_tokens,
     )
-    write_bytes(render(draw(kept_tokens_chart(inspection)), suffix[1:]), output, force=force)
-    width = max(len(one.reducer) for one in inspection.kept)
-    notes = [f"  ({one.note})" if one.note else "" for one in inspection.kept]
-    lines = [
-        f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}\n"
-        for one, note in zip(inspection.kept, notes, strict=True)
-    ]
-    write("".join(lines), None)
+    width_in = SINGLE_IN if figure_width == "single" else DOUBLE_IN
+    if kept_only or len(inspections) > 1:
+        figure = draw(kept_patches_chart(inspections, background), width_in)
+    else:
+        figure = draw(kept_tokens_chart(inspections[0], background))
+    write_bytes(render(figure, suffix[1:]), output, force=force)
+    width = max(len(one.reducer) for one in inspections[0].kept)
+    lines = []
+    for inspection in inspections:
+        if len(inspections) > 1:
+            lines.append(inspection.title)
+        for one in inspection.kept:
+            note = f"  ({one.note})" if one.note else ""
+            lines.append(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
+    write("".join(f"{line}\n" for line in lines), None)

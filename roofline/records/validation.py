@@ -13,10 +13,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from roofline.engine.layout import COMPONENTS
 from roofline.records.statistics import disturbed, noise
 
 FORMAT = 1
-COMPONENTS = ("vision", "reducer", "connector", "llm", "decode", "whole")
+CELLS = (*COMPONENTS, "decode", "whole")
 """What cells are about, in the order in which it runs."""
 _MANY_DISTURBED = 0.2
 """Share of cells."""
@@ -44,7 +45,7 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     """One component at one size: what was predicted, and what it took."""
 
     component: str
-    """One of `COMPONENTS`."""
+    """One of `CELLS`."""
     tokens: int
     """Prompt tokens of a sequence; for decode, those in the cache."""
     batch: int
@@ -80,7 +81,7 @@ class TimedCell(Struct, frozen=True, kw_only=True):
 
 def by_component(cells: Iterable[TimedCell]) -> dict[str, list[TimedCell]]:
     """Cells of each component that has any: in the order in which it runs, then any others."""
-    groups: dict[str, list[TimedCell]] = {name: [] for name in COMPONENTS}
+    groups: dict[str, list[TimedCell]] = {name: [] for name in CELLS}
     for cell in cells:
         groups.setdefault(cell.component, []).append(cell)
     return {name: some for name, some in groups.items() if some}

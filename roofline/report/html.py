@@ -21,6 +21,11 @@ from roofline.report.document import (
 
 _REM_PER_IN = 8.5
 """On a screen, type of a figure is as large as that around it if it is this much wider."""
+NARROW_IN = 3.4
+PHONE = "40rem"
+"""Width of figures for screens that are no wider than that."""
+_LONG = 16
+"""Letters of a row's header, beyond which it has several lines on such screens."""
 _UNIT = re.compile(r"(?<=\d) (?=%|[pnµmkMGTP]?(?:s|B|J|W|FLOP|OP)\b)")
 COLOURS = {
     "light": {
@@ -46,7 +51,7 @@ _STYLE = """\
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 1rem/1.55 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 main { max-width: 72rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1.5rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1.5rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.25rem; margin: 2.5rem 0 .75rem; padding-top: .75rem;
   border-top: 1px solid var(--line); }
 h3 { font-size: 1.05rem; margin: 1.75rem 0 .5rem; }
@@ -55,13 +60,14 @@ ul { padding-left: 1.2rem; }
 li { margin: .35rem 0; overflow-wrap: anywhere; }
 pre { background: var(--band); padding: .75rem 1rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
-.wide { overflow-x: auto; margin: 1rem 0 1.5rem; }
+.wide { overflow-x: auto; margin: .4rem 0 1.5rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-caption, figcaption { color: var(--quiet); font-size: .875rem; text-align: left;
-  padding-bottom: .4rem; }
+.caption, figcaption { color: var(--quiet); font-size: .875rem; }
+.caption { margin: 1rem 0 0; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   font-weight: normal; white-space: nowrap; }
 th { text-align: left; }
+tbody th { position: sticky; left: 0; background: var(--paper); }
 thead th { background: var(--band); font-weight: 600; vertical-align: bottom; }
 thead th.number { text-align: right; }
 td.words { text-align: left; }
@@ -69,13 +75,27 @@ figure { margin: 1.5rem 0; }
 figure img { display: block; width: 100%%; max-width: %(figure)s; height: auto;
   background: #ffffff; }
 figcaption { padding: .5rem 0 0; max-width: 46rem; }
+@media (max-width: %(phone)s) { main { padding: 1rem 1rem 3rem; } h1 { font-size: 1.35rem; }
+  th, td { padding: .3rem .4rem; }
+  thead th, th.long { white-space: normal; } th.long { min-width: 7rem; }
+  figure img { max-width: %(narrow)s; } }
 @media print { main { max-width: none; padding: 0; } .wide { overflow: visible; } }
 """
 
 
-def html(document: Document, figures: Mapping[str, bytes], width_in: float = 7.0) -> str:
-    """The page; `figures` has the SVG file of each picture by its name, each `width_in` wide."""
-    body = printable("\n".join(_html(block, figures) for block in document.blocks))
+def html(
+    document: Document,
+    figures: Mapping[str, bytes],
+    width_in: float = 7.0,
+    narrow: Mapping[str, bytes] | None = None,
+) -> str:
+    """The page; `figures` has the SVG file of each picture by its name, each `width_in` wide.
+
+    narrow: the same, `NARROW_IN` wide, for screens on which type would be too small otherwise.
+    """
+    body = printable(
+        "\n".join(_html(block, i, figures, narrow or {}) for i, block in enumerate(document.blocks))
+    )
     title = escape(one_line(document.title))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -93,10 +113,17 @@ def _style(width_in: float) -> str:
         theme: " ".join(f"--{name}: {colour};" for name, colour in colours.items())
         for theme, colours in COLOURS.items()
     }
-    return _STYLE % (themes | {"figure": f"{_REM_PER_IN * width_in:.0f}rem"})
+    sizes = {
+        "figure": f"{_REM_PER_IN * width_in:.0f}rem",
+        "narrow": f"{_REM_PER_IN * min(NARROW_IN, width_in):.0f}rem",
+        "phone": PHONE,
+    }
+    return _STYLE % (themes | sizes)
 
 
-def _html(block: DocumentBlock, figures: Mapping[str, bytes]) -> str:
+def _html(
+    block: DocumentBlock, place: int, figures: Mapping[str, bytes], narrow: Mapping[str, bytes]
+) -> str:
     match block:
         case Heading():
             return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
@@ -109,16 +136,24 @@ def _html(block: DocumentBlock, figures: Mapping[str, bytes]) -> str:
             )
             return "<ul>\n" + "\n".join(items) + "\n</ul>"
         case Table():
-            return _table(block)
+            return _table(block, place)
         case Picture():
-            data = b64encode(figures[block.name]).decode()
-            return (
-                f'<figure>\n<img src="data:image/svg+xml;base64,{data}" '
-                f'alt="{escape(" ".join(block.alt.split()))}">\n'
-                f"<figcaption>{escape(block.caption)}</figcaption>\n</figure>"
-            )
+            image = f'<img src="{_data(figures[block.name])}" alt="{_words(block.alt)}">'
+            if block.name in narrow:
+                source = f'media="(max-width: {PHONE})" srcset="{_data(narrow[block.name])}"'
+                image = f"<picture>\n<source {source}>\n{image}\n</picture>"
+            caption = escape(block.caption)
+            return f"<figure>\n{image}\n<figcaption>{caption}</figcaption>\n</figure>"
         case Code():
             return f"<pre><code>{escape(block.text)}</code></pre>"
+
+
+def _data(vector: bytes) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(vector).decode()}"
+
+
+def _words(text: str) -> str:
+    return escape(" ".join(text.split()))
 
 
 def _prose(text: str) -> str:
@@ -126,8 +161,11 @@ def _prose(text: str) -> str:
     return _UNIT.sub("&nbsp;", escape(text))
 
 
-def _table(block: Table) -> str:
-    """Rows and columns have headers of their own; what is too wide scrolls, by keyboard as well."""
+def _table(block: Table, place: int) -> str:
+    """Rows and columns have headers of their own; what is too wide scrolls, by keyboard as well.
+
+    The caption stands before it and does not scroll with it.
+    """
     left = [i == 0 or header in block.words for i, header in enumerate(block.headers)]
     heads = "".join(
         f'<th scope="col"{"" if is_left else " class=number"}>{escape(header)}</th>'
@@ -139,11 +177,13 @@ def _table(block: Table) -> str:
             f"<td{' class=words' if is_left else ''}>{escape(cell)}</td>"
             for cell, is_left in zip(cells, left[1:], strict=True)
         )
-        rows.append(f'<tr><th scope="row">{escape(first)}</th>{data}</tr>')
-    caption = escape(block.caption)
+        long = " class=long" if len(first) > _LONG else ""
+        rows.append(f'<tr><th scope="row"{long}>{escape(first)}</th>{data}</tr>')
+    named = f'aria-labelledby="table-{place}"'
     return (
-        f'<div class="wide" role="region" aria-label="{caption}" tabindex="0">\n'
-        f"<table>\n<caption>{caption}</caption>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+        f'<p class="caption" id="table-{place}">{escape(block.caption)}</p>\n'
+        f'<div class="wide" role="region" {named} tabindex="0">\n'
+        f"<table {named}>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)
         + "\n</tbody>\n</table>\n</div>"
     )

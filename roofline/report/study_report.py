@@ -19,11 +19,12 @@ from roofline.report.document import (
     Table,
     markdown,
 )
-from roofline.report.html import html
+from roofline.report.html import NARROW_IN, html
 from roofline.report.plots import DOUBLE_IN, draw, render
 from roofline.report.text import study_tables as tables
 from roofline.report.text.record import facts
 from roofline.report.text.study_answers import answer, fronts_by_target
+from roofline.report.text.study_glance import glance
 
 _FORMATS = ("png", "svg")
 TERMS = (
@@ -53,6 +54,7 @@ def render_study(
     """
     known = report_charts() if charts is None else charts
     drawn: dict[str, bytes] = {}
+    narrow: dict[str, bytes] = {}
     pictures: dict[ReportSection, list[Picture]] = {}
     for name, kind in known.items():
         if not kind.applies(study):
@@ -60,12 +62,14 @@ def render_study(
         chart = kind.of(study)
         page = draw(chart, width_in)
         drawn |= {f"{name}.{form}": render(page, form) for form in _FORMATS}
+        if width_in > NARROW_IN:
+            narrow[name] = render(draw(chart, NARROW_IN), "svg")
         pictures.setdefault(kind.section, []).append(Picture(name, chart.title, chart.alt))
     document = to_document(study, command, version, pictures)
     vectors = {file.removesuffix(".svg"): drawn[file] for file in drawn if file.endswith(".svg")}
     return {
         "report.md": markdown(document).encode(),
-        "report.html": html(document, vectors, width_in).encode(),
+        "report.html": html(document, vectors, width_in, narrow).encode(),
         **drawn,
     }
 
@@ -83,7 +87,7 @@ def to_document(
 ) -> Document:
     """The report's text: the answer, tables and figures, inputs and sources."""
     before: dict[ReportSection, Iterable[DocumentBlock]] = {
-        ReportSection.ANSWER: answer(study),
+        ReportSection.ANSWER: (*glance(study), *answer(study)),
         ReportSection.COSTS: (*tables.costs(study), *tables.parts(study)),
         ReportSection.BOUNDS: tables.limits(study),
         ReportSection.MEMORY: tables.memory(study),

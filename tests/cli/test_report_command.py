@@ -31,7 +31,7 @@ def test_a_report_is_written_with_its_figures(call: Cli, tmp_path: Path) -> None
     text = files["report.md"].decode()
 
     assert done == (0, "reports/mine/report.md\nreports/mine/report.html\n", "")
-    assert text.startswith("# llava-1.5-7b on h200: fp16\n\n## Answer\n\n- **llava-1.5-7b on h200")
+    assert text.startswith("# llava-1.5-7b on h200: fp16\n\n## Answer\n\nAt a glance")
     linked = re.findall(r"!\[.+\]\((.+?)\)", text)
     assert linked
     assert set(files) == {"report.md", "report.html"} | {

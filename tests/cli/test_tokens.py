@@ -34,6 +34,7 @@ def photo(tmp_path: Path, in_an_empty_folder: None) -> Path:
     random = np.random.default_rng(0)
     picture = Image.fromarray(random.integers(0, 256, (90, 120, 3), dtype=np.uint8))
     picture.save(tmp_path / "photo.png")
+    picture.rotate(90).save(tmp_path / "other.png")
     (tmp_path / "notes.png").write_text("no picture", encoding="utf-8")
     return tmp_path / "photo.png"
 
@@ -45,6 +46,53 @@ def test_a_figure_and_its_counts(call: Cli, tmp_path: Path) -> None:
     assert out == ("spatial     2 sampled = 2 of 36 tokens\nsequential  2 kept = 2 of 36 tokens\n")
     assert (tmp_path / "tokens.png").read_bytes().startswith(PNG)
     assert not list(tmp_path.glob(".*"))
+
+
+def size_of(file: Path) -> tuple[int, int]:
+    with Image.open(file) as picture:
+        return picture.size
+
+
+def test_several_photos_are_rows_with_counts_of_their_own(call: Cli, tmp_path: Path) -> None:
+    one = call(*SPATIAL, "--kept-only", "-o", "one.png")
+    both = call("tokens", "photo.png", "other.png", *SPATIAL[2:], "-o", "both.png")
+
+    counts = "spatial  2 sampled = 2 of 36 tokens\n"
+    assert one == (0, counts, "")
+    assert both == (0, f"photo.png\n{counts}other.png\n{counts}", "")
+    (width, height), (same, more) = (size_of(tmp_path / f"{n}.png") for n in ("one", "both"))
+    assert same == width
+    assert height * 1.7 < more < height * 2
+
+
+def test_the_kept_row_alone_is_less_than_the_whole_figure(
+    call: Cli, checkpoint: Path, tmp_path: Path
+) -> None:
+    asked = (*TINY, "--checkpoint", checkpoint)
+    assert call(*asked, "-o", "whole.png").code == 0
+    assert call(*asked, "--kept-only", "-o", "kept.png").code == 0
+    assert size_of(tmp_path / "kept.png")[1] < size_of(tmp_path / "whole.png")[1] / 2
+
+
+def test_the_kept_row_is_as_wide_as_a_column_of_a_paper(call: Cli, tmp_path: Path) -> None:
+    asked = (*TINY, "--reducer", "none,spatial,sequential", "--visual-tokens", "9", "--kept-only")
+    for width, pixels in (("single", 680), ("double", 1400)):  # 3.4 and 7 in of 200 dots
+        assert call(*asked, "--figure-width", width, "-o", f"{width}.png").code == 0
+        assert size_of(tmp_path / f"{width}.png")[0] == pixels
+
+
+@pytest.mark.parametrize("more", [[], ["--kept-only"]])
+def test_a_background_is_light_unless_it_is_to_be_dark(
+    more: list[str], call: Cli, tmp_path: Path
+) -> None:
+    brightness = []
+    for name, asked in (("none", []), ("light", ["light"]), ("dark", ["dark"])):
+        options = [word for one in asked for word in ("--background", one)]
+        assert call(*SPATIAL, *more, *options, "-o", f"{name}.png").code == 0
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            brightness.append(float(np.asarray(picture.convert("L")).mean()))
+    usual, light, dark = brightness
+    assert usual == light > dark + 20
 
 
 def test_reducers_may_stand_behind_commas(call: Cli) -> None:
@@ -97,6 +145,8 @@ def test_in_a_process_of_its_own(run: Cli, tmp_path: Path) -> None:
 BAD: dict[str, tuple[list[str], str]] = {
     "no photo of that name": (["tokens", "missing.jpg", *SPATIAL[2:]], "No such file"),
     "a folder": (["tokens", ".", *SPATIAL[2:]], "Is a directory"),
+    "one of several photos": (["tokens", "photo.png", "missing.jpg", *SPATIAL[2:]], "missing.jpg"),
+    "no photo": (["tokens", *SPATIAL[2:]], "PHOTO"),
     "no picture": (["tokens", "notes.png", *SPATIAL[2:]], "no picture of a known format"),
     "unknown reducer": ([*TINY, "--reducer", "spatil"], "did you mean spatial"),
     "one bad of several": ([*SPATIAL, "--reducer", "prumerge++"], "did you mean prumerge"),
@@ -148,7 +198,7 @@ def test_a_place_that_cannot_be_written_is_found_out_first(
     target: str, hint: str, call: Cli, monkeypatch: pytest.MonkeyPatch, photo: Path
 ) -> None:
     before = photo.read_bytes()
-    monkeypatch.setattr("roofline.torch_side.reduce.kept_patches.inspect_tokens", pytest.fail)
+    monkeypatch.setattr("roofline.torch_side.reduce.kept_patches.inspect_photos", pytest.fail)
     code, out, err = call(*SPATIAL, "-o", target)
 
     assert_one_line(code, out, err, hint)

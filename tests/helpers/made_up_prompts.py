@@ -97,7 +97,7 @@ def op(component: str, name: str, kind: str, roofline_s: float, **given: Any) ->
 
 def reduced_by(label: str, usual: int = 7, *, settles_count: bool = False) -> ReducerFacts:
     """A reducer that usually leaves so many tokens of an image."""
-    return ReducerFacts(label, label, "features", usual, "section 3", settles_count)
+    return ReducerFacts(label, label, "features", usual, "section 3", "stated", settles_count)
 
 
 def estimated(

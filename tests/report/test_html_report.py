@@ -9,11 +9,13 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 from base64 import b64decode
 from collections.abc import Iterator
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from contrast import contrast, luminance
 
 from roofline.explore.study import study
 from roofline.report.charts import report_charts
@@ -48,7 +50,7 @@ DOCUMENT = Document(
         Code("roofline report --model 'a b' | less"),
     ),
 )
-VOID = {"meta", "img", "link", "br"}
+VOID = {"meta", "img", "link", "br", "source"}
 
 
 class Element(NamedTuple):
@@ -102,10 +104,9 @@ def page(text: str) -> Page:
 
 def test_texts_come_out_as_they_went_in(page: Page) -> None:
     assert page.texts("title") == page.texts("h1") == [DOCUMENT.title]
-    assert page.texts("p") == ["Costs 3 < 4, *really*, of a|b and __init__."]
+    assert page.texts("p") == ["Costs 3 < 4, *really*, of a|b and __init__.", "Times of a|b."]
     assert page.texts("li") == ["h200. fast", "no label"]
     assert page.texts("td") == ["compute", "81 ms", "memory", "9.6 ms"]
-    assert page.texts("caption") == ["Times of a|b."]
     assert page.texts("code") == ["roofline report --model 'a b' | less"]
 
 
@@ -122,6 +123,16 @@ def test_every_cell_has_headers(page: Page) -> None:
     assert all("thead" in e.inside for e in page.all("th")[:3])
 
 
+def test_long_row_headers_may_wrap_and_short_ones_with_hyphens_do_not() -> None:
+    """A name such as llava-1.5-13b would have three lines else."""
+    rows = ((("a" * 16), "1"), (("a" * 17), "2"))
+    page = Page(html(Document("x", (Table("t", ("Name", "N"), rows),)), {}))
+    heads = [
+        e.attributes.get("class", "") for e in page.all("th") if e.attributes["scope"] == "row"
+    ]
+    assert heads == ["", "long"]
+
+
 def test_a_reader_is_told_language_structure_and_pictures(page: Page) -> None:
     assert page.all("html")[0].attributes["lang"] == "en"
     assert len(page.all("main")) == len(page.all("h1")) == 1
@@ -136,7 +147,30 @@ def test_what_scrolls_can_be_reached_by_keyboard(page: Page) -> None:
 
     assert region.attributes["tabindex"] == "0"
     assert region.attributes["role"] == "region"
-    assert region.attributes["aria-label"] == "Times of a|b."
+    (caption,) = (e for e in page.all("p") if e.attributes.get("class") == "caption")
+    assert "".join(caption.text) == "Times of a|b."
+    assert "div" not in caption.inside  # it stays where it is when the table scrolls
+    (table,) = page.all("table")
+    for named in (region, table):
+        assert named.attributes["aria-labelledby"] == caption.attributes["id"]
+
+
+def test_every_table_has_a_caption_of_its_own() -> None:
+    tables = (Table("One.", ("a",), (("1",),)), Table("Two.", ("a",), (("2",),)))
+    page = Page(html(Document("x", tables), {}))
+    captions = {e.attributes["id"]: "".join(e.text) for e in page.all("p")}
+    named = [captions[e.attributes["aria-labelledby"]] for e in page.all("table")]
+    assert named == ["One.", "Two."]
+
+
+def test_narrow_screens_get_figures_that_were_drawn_for_them() -> None:
+    narrow = SVG.replace(b'width="10"', b'width="5"')
+    page = Page(html(DOCUMENT, {"curve": SVG}, narrow={"curve": narrow}))
+    (source,), (image,) = page.all("source"), page.all("img")
+    assert source.inside[-1] == image.inside[-1] == "picture"
+    assert source.attributes["media"] == "(max-width: 40rem)"
+    assert b64decode(source.attributes["srcset"].partition(",")[2]) == narrow
+    assert b64decode(image.attributes["src"].partition(",")[2]) == SVG
 
 
 def test_figures_are_inside(page: Page) -> None:
@@ -163,18 +197,6 @@ def themes(text: str) -> Iterator[dict[str, str]]:
     style = text.partition("<style>")[2].partition("</style>")[0]
     for block in re.findall(r":root \{(.*?)\}", style):
         yield dict(re.findall(r"--(\w+): (#\w{6});", block))
-
-
-def luminance(colour: str) -> float:
-    """WCAG 2.2's relative luminance."""
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one: str, other: str) -> float:
-    darker, lighter = sorted((luminance(one), luminance(other)))
-    return (lighter + 0.05) / (darker + 0.05)
 
 
 def test_text_stands_out_in_light_and_dark(text: str) -> None:
@@ -287,6 +309,47 @@ def test_a_browser_fetches_nothing_and_complains_of_nothing(tmp_path: Path) -> N
     assert len(page.all("img")) == 2
     assert seen.requested == []
     assert seen.console == []
+
+
+def on_a_phone(page: str, folder: Path) -> dict[str, Any]:
+    """What a page is like in a frame 390 pixels wide: headless windows are no narrower than 500."""
+    script = (
+        "const d = frames[0].document, e = d.documentElement;"
+        "const wide = [...d.querySelectorAll('.wide')];"
+        "document.title = JSON.stringify({beyond: e.scrollWidth - e.clientWidth,"
+        " scrolling: wide.filter(w => w.scrollWidth > w.clientWidth).length,"
+        " right: Math.max(...wide.map(w => w.getBoundingClientRect().right)),"
+        " glance: wide.length && wide[0].scrollWidth <= wide[0].clientWidth,"
+        " images: [...d.images].map(i => [i.clientWidth, i.naturalWidth])})"
+    )
+    frame = f'<iframe style="width: 390px; border: 0" srcdoc="{escape(page)}"></iframe>'
+    file = folder / "frame.html"
+    file.write_text(
+        f"<!DOCTYPE html><title>x</title>{frame}<script>onload = () => {{ {script} }}</script>",
+        encoding="utf-8",
+    )
+    (title,) = Page(visit(file, folder).dom).texts("title")
+    seen: dict[str, Any] = json.loads(title)
+    return seen
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_a_phone_needs_not_scroll_sideways(tmp_path: Path) -> None:
+    """Tables do, within themselves, but the first; figures are those for narrow screens."""
+    too_wide = '<p style="width: 600px">x</p><img src="data:," style="width: 9px">'
+    assert on_a_phone(too_wide, tmp_path)["beyond"] > 200  # what is looked for would be found
+
+    charts = {name: report_charts()[name] for name in ("memory", "visual-tokens")}
+    found = study(model=["llava-1.5-7b"], hardware=["h200"], visual_tokens=[40])
+    files = render_study(found, "roofline report --model llava-1.5-7b " * 9, "1.2.3", charts)
+    seen = on_a_phone(files["report.html"].decode(), tmp_path)
+    assert seen["beyond"] == 0
+    assert seen["scrolling"] >= 2
+    assert seen["right"] <= 390
+    assert seen["glance"]
+    for shown, natural in seen["images"]:
+        assert 320 <= shown <= 390
+        assert natural < 400  # 3.4 in, of 96 pixels each
 
 
 def test_numbers_stay_with_their_units() -> None:

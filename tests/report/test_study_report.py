@@ -360,8 +360,7 @@ def test_accuracy_has_its_choice_its_scores_and_its_gaps(accurate: Study) -> Non
         "Benchmark": "VQAv2, accuracy (%)",
         "Best": "78.5, LLaVA-1.5 at 576 tokens, Vicuna-7B",
         "By time": "77.6, PruMerge+ at 288 tokens, Vicuna-7B",
-        "By energy": "77.6, PruMerge+ at 288 tokens, Vicuna-7B",
-        "By memory": "77.6, PruMerge+ at 288 tokens, Vicuna-7B",
+        "By KV cache": "77.6, PruMerge+ at 288 tokens, Vicuna-7B",
     }
     assert column(on_video, "Score")[-1] == "78.5"  # all tokens take longest
     assert column(on_video, "Method")[0] == "PruMerge"
@@ -465,7 +464,7 @@ def test_a_folder_holds_both_reports_and_every_chart_that_applies() -> None:
 def test_files_of_figures_are_those_of_all_charts() -> None:
     names = {f"{name}.{form}" for name in report_charts() for form in ("png", "svg")}
     assert drawn_files() == names
-    assert {"time.png", "accuracy-memory.svg"} <= names
+    assert {"time.png", "accuracy-kv-cache.svg"} <= names
 
 
 @pytest.mark.parametrize("width_in", [3.4, 7.0])

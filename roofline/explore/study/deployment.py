@@ -55,6 +55,17 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return tuple(c for c in self.prompts if c.unreduced is not None)
 
     @property
+    def pair(self) -> tuple[PricedPrompt, ...]:
+        """What a report is about: an unreduced prompt, and the quickest of fewer visual tokens.
+
+        The first prompt alone where none is reduced.
+        """
+        quickest = min(self.reduced, key=lambda c: c.predicted_time_s, default=None)
+        if quickest is None or quickest.unreduced is None:
+            return self.prompts[:1]
+        return quickest.unreduced, quickest
+
+    @property
     def visual_tokens(self) -> NDArray[np.float64]:
         """Axis of the curve; empty without one."""
         return np.zeros(0) if self.curve is None else self.curve.scenario.counts["visual_tokens"]

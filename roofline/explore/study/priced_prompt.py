@@ -7,11 +7,11 @@ from functools import cached_property
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from roofline.engine.compare import Saving, reducer_share, saving
 from roofline.engine.estimate import Counts, Estimate
-from roofline.engine.result import OpTotals
+from roofline.engine.result import OpTotals, Quantities
 from roofline.engine.scenario import MOST
 from roofline.specs.hardware import Hardware
 
@@ -125,6 +125,10 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         """Whether prompt and weights fit into the device's memory."""
         return bool(self.estimate.end_to_end.fits)
 
+    def in_batch(self, batch: ArrayLike) -> Quantities:
+        """What a batch of such prompts needs, end to end."""
+        return Counts.of(self.estimate.scenario.with_counts(batch=batch)).end_to_end
+
     @cached_property
     def sequences_that_fit(self) -> int:
         """The largest batch of such prompts for which the device has the memory."""
@@ -132,8 +136,8 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         while beyond - fitting > 1:  # a few dozen batches at a time: each is hardly dearer than one
             batches = np.unique(np.geomspace(max(fitting, 1), beyond - 1, _BATCHES).round())
             batches = batches[(batches > fitting) & (batches < beyond)]
-            needed = Counts.of(self.estimate.scenario.with_counts(batch=batches))
-            fits = needed.end_to_end.peak_memory_bytes <= self.estimate.device["memory_bytes"]
+            needed = self.in_batch(batches).peak_memory_bytes
+            fits = needed <= self.estimate.device["memory_bytes"]
             most = int(np.count_nonzero(fits))
             if most < len(batches):
                 beyond = int(batches[most])

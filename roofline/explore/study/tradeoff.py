@@ -16,16 +16,12 @@ class Cost(Struct, frozen=True):
 
     title: str
     unit: str
-    of: Callable[[PricedPrompt], float | None]
-    """None where the device's spec does not tell."""
+    of: Callable[[PricedPrompt], float]
 
 
 COSTS = {
     "prefill_time_s": Cost("Prefill time", "s", lambda c: c.predicted_time_s),
-    "energy_at_tdp_j": Cost("Energy of the prefill at TDP", "J", lambda c: c.energy_at_tdp_j),
-    "peak_memory_bytes": Cost(
-        "Peak memory", "B", lambda c: float(c.estimate.end_to_end.peak_memory_bytes)
-    ),
+    "kv_cache_bytes": Cost("KV cache", "B", lambda c: float(c.estimate.end_to_end.kv_cache_bytes)),
 }
 """By key: all are end to end."""
 
@@ -37,7 +33,7 @@ class Candidate(Struct, frozen=True, eq=False):
     prompt: PricedPrompt
     """At the score's own number of visual tokens."""
 
-    def cost(self, key: str) -> float | None:
+    def cost(self, key: str) -> float:
         """By a key of `COSTS`, in its unit."""
         return COSTS[key].of(self.prompt)
 
@@ -58,7 +54,7 @@ class Front(Struct, frozen=True, eq=False):
         """Of those that fit, those that no other one beats: as cheap and better, or as good and
         cheaper.
 
-        From the cheapest to the best. `key` is one of `COSTS`; empty where that is not known.
+        From the cheapest to the best. `key` is one of `COSTS`.
         """
         front: list[Candidate] = []
         for candidate in self._by_cost(key):
@@ -78,8 +74,7 @@ class Front(Struct, frozen=True, eq=False):
     def choice(self, key: str) -> Candidate | None:
         """The cheapest method within one point of the best; of equals the better one.
 
-        One point is a hundredth of the benchmark's scale. None where the cost is not known, or
-        nothing fits.
+        One point is a hundredth of the benchmark's scale. None where nothing fits.
         """
         best = self.best()
         if best is None:
@@ -89,9 +84,7 @@ class Front(Struct, frozen=True, eq=False):
 
     def _by_cost(self, key: str) -> list[Candidate]:
         """Those that fit, the cheapest first, of equally cheap ones the better."""
-        priced = [(c.cost(key), c) for c in self.fitting]
-        known = [(cost, c) for cost, c in priced if cost is not None]
-        return [c for _, c in sorted(known, key=lambda pair: (pair[0], -self._gain(pair[1])))]
+        return sorted(self.fitting, key=lambda c: (c.cost(key), -self._gain(c)))
 
     def _gain(self, candidate: Candidate) -> float:
         value = candidate.score.value

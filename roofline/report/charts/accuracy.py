@@ -21,16 +21,17 @@ from roofline.units import si
 
 CHARTS = {
     "prefill_time_s": ("accuracy-time", "Accuracy against prefill time"),
-    "energy_at_tdp_j": ("accuracy-energy", "Accuracy against energy at TDP"),
-    "peak_memory_bytes": ("accuracy-memory", "Accuracy against peak memory"),
+    "kv_cache_bytes": ("accuracy-kv-cache", "Accuracy against KV cache"),
 }
 """Key of a cost → name and title of its chart."""
 _COLUMNS = 3
+_ROOM = 1.08
+"""Length of the axis of costs over the highest."""
 _MOST_PHRASES = 12
 
 
 def applies(study: Study, *, cost: str) -> bool:
-    """Whether there are scores, and the first device's spec tells the cost."""
+    """Whether there are scores of models that fit into the first device."""
     return any(front.pareto(cost) for front in _fronts(study))
 
 
@@ -44,7 +45,9 @@ def accuracy_chart(study: Study, *, cost: str) -> PanelChart:
         name=name,
         title=title,
         alt=_alt(study, cost),
-        panels=tuple(_panel(front, cost) for front in fronts),
+        panels=tuple(
+            _panel(front, cost, _ROOM * max(c.cost(cost) for c in every)) for front in fronts
+        ),
         columns=_COLUMNS,
         legend=tuple(_legend(every)),
         subtitle=targets[0],
@@ -75,7 +78,7 @@ def _alt(study: Study, cost: str) -> str:
     for front in _fronts(study):
         choice = front.choice(cost)
         if choice is not None:
-            spent = si(choice.cost(cost) or 0.0, COSTS[cost].unit)
+            spent = si(choice.cost(cost), COSTS[cost].unit)
             phrases.append(f"{front.name}: {method(choice)}, {spent}")
     return (
         f"Accuracy against {_label(cost)} on {_target(study.fronts[0])}, with the Pareto front. "
@@ -83,8 +86,8 @@ def _alt(study: Study, cost: str) -> str:
     )
 
 
-def _panel(front: Front, cost: str) -> Panel:
-    """The front, every method, and the one to take."""
+def _panel(front: Front, cost: str, most: float) -> Panel:
+    """The front, every method, and the one to take; costs up to the highest of all panels."""
     series = [_series("front", front.pareto(cost), cost)]
     for candidate in front.candidates:
         series.append(
@@ -99,11 +102,9 @@ def _panel(front: Front, cost: str) -> Panel:
     choice = front.choice(cost)
     if choice is not None:
         series.append(_series("choice", [choice], cost))
-    # nearly all of peak memory is weights, the same for all: there, 0 would be far away
-    left = None if cost == "peak_memory_bytes" else 0.0
     return Panel(
         title=front.name,
-        x=PanelAxis(label=_label(cost), unit=COSTS[cost].unit, limits=(left, None)),
+        x=PanelAxis(label=_label(cost), unit=COSTS[cost].unit, limits=(0, most)),
         y=PanelAxis(label=f"{front.benchmark.metric}, {front.benchmark.unit}"),
         series=tuple(series),
     )
@@ -112,20 +113,18 @@ def _panel(front: Front, cost: str) -> Panel:
 def _series(
     role: str, candidates: Sequence[Candidate], cost: str, of: str = "", variant: str = ""
 ) -> Series:
-    """Costs and scores of those whose cost is known."""
-    known = [(value, c.score.value) for c in candidates if (value := c.cost(cost)) is not None]
     return Series(
         role=role,
         of=of,
         variant=variant,
-        x=tuple(x for x, _ in known),
-        y=tuple(y for _, y in known),
+        x=tuple(c.cost(cost) for c in candidates),
+        y=tuple(c.score.value for c in candidates),
     )
 
 
 def _label(cost: str) -> str:
     title = COSTS[cost].title
-    return title[0].lower() + title[1:]
+    return title if title[:2].isupper() else title[0].lower() + title[1:]
 
 
 def _family(candidate: Candidate) -> str:

@@ -20,7 +20,7 @@ from roofline.report.charts.chart import (
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name, prompt_name
 from roofline.report.charts.registry import ReportChart, ReportSection, register
-from roofline.report.charts.selection import ends
+from roofline.report.charts.scales import matched
 from roofline.units import si
 
 NAME, TITLE = "answer", "Decode steps and whole answers"
@@ -42,13 +42,14 @@ def answer_chart(study: Study) -> PanelChart:
     """A row of panels for each model and precision; the gain where any prompt is reduced."""
     shown = device_panels(_answering(study))
     with_gain = any(deployment.reduced for deployment in shown.deployments)
-    panels = tuple(panel for title, row in shown.rows for panel in _row(title, row, with_gain))
+    columns = 3 if with_gain else 2
+    rows = [panel for title, row in shown.rows for panel in _row(title, row, with_gain)]
     return PanelChart(
         name=NAME,
         title=TITLE,
         alt=_alt(study),
-        panels=panels,
-        columns=3 if with_gain else 2,
+        panels=matched(rows, columns),
+        columns=columns,
         legend=tuple(_legend(shown)),
         left_out=shown.left_out,
     )
@@ -68,12 +69,12 @@ def _alt(study: Study) -> str:
     for deployment in _answering(study):
         times = [
             f"{si(prompt.generation_time_s[-1], 's')} with {prompt_name(prompt)}"
-            for prompt in ends(deployment)
+            for prompt in deployment.pair
         ]
         phrases.append(f"{deployment_name(deployment)}: {', '.join(times)}")
     return (
-        "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
-        "visual tokens make it, over output tokens. Prompt and "
+        "Time of a decode step, time of prompt and answer, and how many times as fast fewer visual "
+        "tokens make it, over output tokens. Prompt and "
         f"{study.inputs['output_tokens'][-1]} output tokens: {listed(phrases)}."
     )
 
@@ -101,7 +102,7 @@ def _row(title: str, deployments: Sequence[Deployment], with_gain: bool) -> Iter
     if with_gain:
         yield Panel(
             x=tokens,
-            y=PanelAxis(label="times as fast"),
+            y=PanelAxis(label="times as fast", limits=(1.0, None)),
             series=of(*GAINS),
             empty_because="" if of(*GAINS) else NOT_REDUCED,
         )
@@ -109,7 +110,7 @@ def _row(title: str, deployments: Sequence[Deployment], with_gain: bool) -> Iter
 
 def _series(deployment: Deployment) -> Iterator[Series]:
     """What is predicted; the bound of prompt and answer where it is something else."""
-    for prompt in ends(deployment):
+    for prompt in deployment.pair:
         lengths, times = prompt.output_tokens, prompt.generation_time_s
         made = partial(
             Series,
@@ -152,12 +153,14 @@ def _gains(prompt: PricedPrompt) -> Iterator[tuple[str, tuple[float | None, ...]
 
 def _legend(shown: DevicePanels) -> Iterator[LegendEntry]:
     yield from shown.legend
-    if any(deployment.reduced for deployment in shown.deployments):
-        yield LegendEntry(role="reduced", label="fewest visual tokens")
+    reduced = {prompt_name(one.pair[1]) for one in shown.deployments if one.reduced}
+    if reduced:
+        which = reduced.pop() if len(reduced) == 1 else "the quickest way"
+        yield LegendEntry(role="reduced", label=f"fewer visual tokens: {which}")
     yield LegendEntry(role="whole", label="all visual tokens")
     if any(deployment.prompts[0].has_laws for deployment in shown.deployments):
         yield LegendEntry(role="bound", label="roofline bound")
-    found = {role for one in shown.deployments for p in ends(one) for role, _ in _gains(p)}
+    found = {role for one in shown.deployments for p in one.pair for role, _ in _gains(p)}
     for role, label in GAINS.items():
         if label and role in found:
             yield LegendEntry(role=role, label=label)

@@ -52,6 +52,8 @@ class Series(Struct, frozen=True, kw_only=True):
     """Between which `y` may lie; empty where nobody tells."""
     shares: tuple[float, ...] = ()
     """Of all time, that points take; empty where their areas mean nothing."""
+    names: tuple[str, ...] = ()
+    """Words that lead to points; empty for those, or where all, that have none."""
     origins: tuple[tuple[float, float], ...] = ()
     """Where points were, with all visual tokens: arrows lead from there."""
     reduced: bool = False
@@ -80,6 +82,8 @@ class StackedBar(Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     """Between which the total may lie; None where nobody tells."""
+    note: str = ""
+    """Words behind its size."""
 
     @property
     def total(self) -> float:

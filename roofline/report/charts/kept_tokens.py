@@ -1,8 +1,13 @@
-"""What reducers keep of one picture: a column for each, beside the picture itself."""
+"""What reducers keep of pictures.
+
+Of one picture: a column for each reducer, beside the picture itself, with what is merged and the
+attention that ranks. Of several, or where that is all that is asked for: the kept patches alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from msgspec import Struct
@@ -12,7 +17,9 @@ from roofline.records.kept_patches import Inspection, Kept, PatchKind
 from roofline.report.charts.chart import Chart, LegendEntry, listed, numbers
 from roofline.units import percent
 
-NAME = "kept-tokens"
+NAME, PATCHES_NAME = "kept-tokens", "kept-patches"
+Background = Literal["light", "dark"]
+"""To what patches fade that are dropped: paper, or a screen in the dark."""
 MEANINGS: dict[PatchKind, str] = {
     "outlier": "kept: attention is an outlier",
     "strongest": "kept: most attention",
@@ -20,6 +27,8 @@ MEANINGS: dict[PatchKind, str] = {
     "kept": "kept",
 }
 _BINS = 40
+_NARROW = 17
+"""Letters over a picture of the smallest size."""
 
 
 class KeptPatches(Struct, frozen=True, kw_only=True):
@@ -71,9 +80,62 @@ class KeptTokensChart(Chart, frozen=True, kw_only=True, eq=False):
     """How to read what is merged; empty where nothing is known to be."""
     attention_explained: str
     """How to read the histograms; empty where there are none."""
+    background: Background = "light"
 
 
-def kept_tokens_chart(inspection: Inspection) -> KeptTokensChart:
+class KeptRow(Struct, frozen=True, kw_only=True, eq=False):
+    """One picture, and what is kept of it."""
+
+    picture: NDArray[np.uint8]
+    """[height, width, 3], as the encoder gets it."""
+    side: int
+    """Patches in each row, and rows."""
+    name: str
+    detail: str
+    columns: tuple[KeptColumn, ...]
+
+
+class KeptPatchesChart(Chart, frozen=True, kw_only=True, eq=False):
+    """Pictures, and the patches that are kept of each."""
+
+    rows: tuple[KeptRow, ...]
+    background: Background = "light"
+
+
+def kept_patches_chart(
+    inspections: Sequence[Inspection], background: Background = "light"
+) -> KeptPatchesChart:
+    """A row for each picture, and in it each reducer in the order in which they were asked for."""
+    rows = tuple(_row(inspection) for inspection in inspections)
+    return KeptPatchesChart(
+        name=PATCHES_NAME,
+        title=f"What reducers keep of {', '.join(row.name for row in rows)}",
+        alt=" ".join(map(_alt, inspections)),
+        rows=rows,
+        legend=tuple(_legend([column for row in rows for column in row.columns])),
+        background=background,
+    )
+
+
+def _row(inspection: Inspection) -> KeptRow:
+    height, width = inspection.image.shape[:2]
+    return KeptRow(
+        picture=inspection.image,
+        side=inspection.side,
+        name=_shortened(inspection.title, _NARROW),
+        detail=f"{width}×{height} pixels",
+        columns=tuple(
+            KeptColumn(
+                reducer=_shortened(kept.reducer, _NARROW),
+                detail=f"{kept.tokens} of {kept.of} ({percent(kept.tokens / kept.of)})",
+                patches=_patches(kept, None),
+            )
+            for kept in inspection.kept
+        ),
+    )
+
+
+def kept_tokens_chart(inspection: Inspection, background: Background = "light") -> KeptTokensChart:
     """A column for each reducer, in the order in which they were asked for."""
     columns = tuple(_column(kept) for kept in inspection.kept)
     fenced = any(kept.fence is not None for kept in inspection.kept)
@@ -95,6 +157,7 @@ def kept_tokens_chart(inspection: Inspection) -> KeptTokensChart:
         if any(column.histogram for column in columns)
         else "",
         legend=tuple(_legend(columns)),
+        background=background,
     )
 
 
@@ -117,16 +180,7 @@ def _column(kept: Kept) -> KeptColumn:
     return KeptColumn(
         reducer=_shortened(kept.reducer),
         detail=f"{kept.parts}\n= {kept.total} ({kept.tokens / kept.of:.1%})",
-        patches=tuple(
-            KeptPatches(
-                kind=kind,
-                indices=tuple(indices.tolist()),
-                counts=()
-                if edges is None or kept.attention is None or kind == "sampled"
-                else _counts(kept.attention[indices], edges),
-            )
-            for kind, indices in kept.patches.items()
-        ),
+        patches=_patches(kept, edges),
         merged_percent=() if kept.merging is None else numbers(100 * kept.merging),
         no_merging_because="" if merged else unknown,
         histogram=None
@@ -135,6 +189,20 @@ def _column(kept: Kept) -> KeptColumn:
             edges=numbers(edges), counts=_counts(kept.attention, edges), fence=kept.fence
         ),
         no_histogram_because="not ranked by one row of attention" if edges is None else "",
+    )
+
+
+def _patches(kept: Kept, edges: NDArray[np.float64] | None) -> tuple[KeptPatches, ...]:
+    """By the reason, with counts in the bins of a histogram if there is one."""
+    return tuple(
+        KeptPatches(
+            kind=kind,
+            indices=tuple(indices.tolist()),
+            counts=()
+            if edges is None or kept.attention is None or kind == "sampled"
+            else _counts(kept.attention[indices], edges),
+        )
+        for kind, indices in kept.patches.items()
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log10
 from typing import NamedTuple
 
@@ -9,11 +10,15 @@ from msgspec.structs import asdict
 
 from roofline.engine.result import OpTotals
 from roofline.explore.study import Deployment, Study
-from roofline.report.charts.selection import ends
-from roofline.units import TERA
+from roofline.report.charts.naming import component_name
+from roofline.units import TERA, percent
 
 _SAME = 50
 """Dots closer than one part in so many of a decade are one."""
+_NEAR = 0.3
+"""Decades within which dots share a name."""
+MATTERS, MOST_NAMED = 0.05, 4
+"""Share of the time from which on dots have a name, and how many do at most."""
 
 RooflinePoint = tuple[float, float]
 """FLOP/B and FLOP/s."""
@@ -28,6 +33,8 @@ class Dot(NamedTuple):
     """Of the time of all ops."""
     before: RooflinePoint | None
     """With all visual tokens; None where nothing moved."""
+    ops: tuple[tuple[str, str], ...] = ()
+    """Name and kind of each."""
 
 
 class Ceiling(NamedTuple):
@@ -39,8 +46,8 @@ class Ceiling(NamedTuple):
 
 
 def dots(deployment: Deployment) -> list[Dot]:
-    """Ops with the fewest visual tokens, and where they were; those in one place together."""
-    one = ends(deployment)[-1]
+    """Ops of the reduced prompt, and where they were; those in one place together."""
+    one = deployment.pair[-1]
     was: dict[tuple[str, str], RooflinePoint] = {}
     for op in one.unreduced.ops if one.unreduced else ():
         if (point := _point(op)) is not None:
@@ -55,8 +62,44 @@ def dots(deployment: Deployment) -> list[Dot]:
             before = None
         at = (op.component, _cell(point), before and _cell(before))
         known = found.get(at, Dot(op.component, point, 0.0, before))
-        found[at] = known._replace(share=known.share + _time_s(op) / whole_s)
+        ops = dict.fromkeys((*known.ops, (op.name, op.kind)))
+        share = known.share + _time_s(op) / whole_s
+        found[at] = known._replace(share=share, ops=tuple(ops))
     return list(found.values())
+
+
+def named(found: Sequence[Dot]) -> dict[Dot, str]:
+    """Dots that stand for ops that matter, with a name: `LLM linear 64 %`.
+
+    Dots of a component that are near another that takes longer are part of it.
+    """
+    groups: list[list[Dot]] = []
+    for dot in sorted(found, key=lambda dot: -dot.share):
+        near = (group for group in groups if _near(group[0], dot))
+        group = next(near, None)
+        if group is None:
+            groups.append([dot])
+        else:
+            group.append(dot)
+    shares = [(sum(dot.share for dot in group), group) for group in groups]
+    ranked = sorted((one for one in shares if one[0] >= MATTERS), key=lambda one: -one[0])
+    return {group[0]: _name(group, share) for share, group in ranked[:MOST_NAMED]}
+
+
+def _near(one: Dot, other: Dot) -> bool:
+    return one.component == other.component and all(
+        abs(log10(a / b)) < _NEAR for a, b in zip(one.point, other.point, strict=True)
+    )
+
+
+def _name(group: Sequence[Dot], share: float) -> str:
+    """By the op, the kind that several have, or the op that takes longest and how many more."""
+    ops = list(dict.fromkeys(op for dot in group for op in dot.ops))
+    names, kinds = dict.fromkeys(name for name, _ in ops), {kind for _, kind in ops}
+    what = next(iter(names))
+    if len(names) > 1:
+        what = kinds.pop() if len(kinds) == 1 else f"{what} +{len(names) - 1}"
+    return f"{component_name(group[0].component)} {what} {percent(share)}"
 
 
 def _point(op: OpTotals) -> RooflinePoint | None:
@@ -81,7 +124,7 @@ def _cell(point: RooflinePoint) -> tuple[int, int]:
 def measured(study: Study, deployment: Deployment) -> list[tuple[str, RooflinePoint]]:
     """Matmuls and attention of records of a prefill that `dots` shows, by component."""
     key = (deployment.model, deployment.hardware, deployment.quant)
-    shown = {one.visual_tokens for one in ends(deployment)}
+    shown = {one.visual_tokens for one in deployment.pair}
     return [
         (op.component, (op.flops_per_s / op.bytes_per_s, op.flops_per_s))
         for record in (one.record for one in study.records)

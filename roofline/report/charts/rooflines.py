@@ -27,21 +27,31 @@ from roofline.report.charts.roofline_points import (
     ceilings,
     dots,
     measured,
+    named,
 )
-from roofline.report.charts.selection import ends, first
+from roofline.report.charts.selection import first
 from roofline.units import GIGA, TERA, percent, significant
 
 NAME, TITLE = "roofline", "Roofline chart"
 _MOST, _COLUMNS = 6, 2
 _MARGIN = 2.5
 """Ratio of an axis's end to the outermost dot."""
+_LEAST = 0.01
+"""Share of the time below which an op would only stretch the axes."""
 
 
 def roofline_chart(study: Study) -> PanelChart:
     """A panel for each deployment."""
     deployments, no_panel = first(study.deployments, _MOST, "deployments")
-    left = sum(len(one.prompts) - len(ends(one)) for one in deployments)
-    panels = tuple(_panel(study, deployment) for deployment in deployments)
+    left = sum(len(one.prompts) - len(one.pair) for one in deployments)
+    shown = [[dot for dot in dots(one) if dot.share >= _LEAST] for one in deployments]
+    small = any(len(some) < len(dots(one)) for some, one in zip(shown, deployments, strict=True))
+    ends = [_ends(study, one, some) for some, one in zip(shown, deployments, strict=True)]
+    lefts, rights, bottoms, tops = zip(*ends, strict=True)
+    x, y = (min(lefts), max(rights)), (min(bottoms), max(tops))
+    panels = tuple(
+        _panel(study, one, some, x, y) for some, one in zip(shown, deployments, strict=True)
+    )
     return PanelChart(
         name=NAME,
         title=TITLE,
@@ -49,7 +59,11 @@ def roofline_chart(study: Study) -> PanelChart:
         panels=panels,
         columns=_COLUMNS,
         legend=tuple(_legend([series for panel in panels for series in panel.series])),
-        left_out=spoken(no_panel, f"{left} more prompts not shown" if left else ""),
+        left_out=spoken(
+            no_panel,
+            f"{left} more prompts not shown" if left else "",
+            f"ops below {percent(_LEAST)} of the time not shown" if small else "",
+        ),
     )
 
 
@@ -59,11 +73,11 @@ def _alt(study: Study) -> str:
     for deployment in study.deployments:
         shares = [
             f"{percent(_memory_share(prompt))} with {prompt_name(prompt)}"
-            for prompt in ends(deployment)
+            for prompt in deployment.pair
         ]
         phrases.append(f"{deployment_name(deployment)}: {', '.join(shares)}")
     moved = any(deployment.reduced for deployment in study.deployments)
-    arrows = "; arrows lead from all visual tokens to the fewest" if moved else ""
+    arrows = "; arrows lead from all visual tokens to fewer" if moved else ""
     return (
         "Roofline charts: each op a dot at its FLOP per byte and FLOP per second, under the "
         f"device's ceilings{arrows}. Share of time in ops that are bound by "
@@ -76,28 +90,42 @@ def _memory_share(prompt: PricedPrompt) -> float:
     return 1 - float(whole.bound_times_s["compute"] / whole.roofline_time_s)
 
 
-def _panel(study: Study, deployment: Deployment) -> Panel:
-    """Axes that hold all places and the highest ridge: `576 to 40 prumerge`, the title says."""
-    device = deployment.prompts[0].device
-    peaks, ops, timed = ceilings(deployment), dots(deployment), measured(study, deployment)
+def _ends(
+    study: Study, deployment: Deployment, ops: Sequence[Dot]
+) -> tuple[float, float, float, float]:
+    """Left, right, bottom and top of axes that hold all points and the highest ridge."""
     points = [point for dot in ops for point in (dot.point, dot.before) if point]
-    points += [point for _, point in timed]
-    bandwidth, top = device.memory_bytes_per_s, peaks[0].flops_per_s
+    points += [point for _, point in measured(study, deployment)]
+    bandwidth = deployment.prompts[0].device.memory_bytes_per_s
+    top = ceilings(deployment)[0].flops_per_s
     left = min((x for x, _ in points), default=1.0) / _MARGIN
     right = max([top / bandwidth, *(x for x, _ in points)]) * _MARGIN
     bottom = min([left * bandwidth, *(y for _, y in points)]) / _MARGIN
+    return left, right, bottom, _MARGIN * top
+
+
+def _panel(
+    study: Study,
+    deployment: Deployment,
+    ops: Sequence[Dot],
+    x: tuple[float, float],
+    y: tuple[float, float],
+) -> Panel:
+    """Between the same axes in all: `576 to 40 prumerge`, the title says."""
+    device, peaks = deployment.prompts[0].device, ceilings(deployment)
+    bandwidth, top, (bottom, _) = device.memory_bytes_per_s, peaks[0].flops_per_s, y
     slopes = {"DRAM": bandwidth}
     if device.l2_bandwidth_gb_per_s is not None:
         slopes["L2"] = device.l2_bandwidth_gb_per_s.value * GIGA
     return Panel(
-        title=f"{deployment_name(deployment)}\n{' to '.join(map(prompt_name, ends(deployment)))}",
-        x=PanelAxis(label="FLOP per byte of DRAM traffic", scale="log", limits=(left, right)),
-        y=PanelAxis(label="FLOP/s", scale="log", limits=(bottom, _MARGIN * top)),
+        title=f"{deployment_name(deployment)}\n{' to '.join(map(prompt_name, deployment.pair))}",
+        x=PanelAxis(label="FLOP per byte of DRAM traffic", scale="log", limits=x),
+        y=PanelAxis(label="FLOP/s", scale="log", limits=y),
         series=(
             *(_slope(name, rate, bottom, top) for name, rate in slopes.items()),
-            *_ceilings(peaks, bandwidth, right),
+            *_ceilings(peaks, bandwidth, x[1]),
             *_ops(ops),
-            *_measured(timed),
+            *_measured(measured(study, deployment)),
         ),
     )
 
@@ -127,7 +155,8 @@ def _ceilings(peaks: Sequence[Ceiling], bandwidth: float, right: float) -> Itera
 
 
 def _ops(ops: Sequence[Dot]) -> Iterator[Series]:
-    """Of each component those that moved, and above them all."""
+    """Of each component those that moved, and above them all, with names of those that matter."""
+    names = named(ops)
     for name in dict.fromkeys(dot.component for dot in ops):
         mine = [dot for dot in ops if dot.component == name]
         moved = [(dot.point, dot.before) for dot in mine if dot.before is not None]
@@ -145,6 +174,7 @@ def _ops(ops: Sequence[Dot]) -> Iterator[Series]:
             x=tuple(dot.point[0] for dot in mine),
             y=tuple(dot.point[1] for dot in mine),
             shares=tuple(dot.share for dot in mine),
+            names=tuple(names.get(dot, "") for dot in mine),
         )
 
 
@@ -162,7 +192,7 @@ def _legend(series: Sequence[Series]) -> Iterator[LegendEntry]:
         yield LegendEntry(role="component", label=component_name(name), of=name)
     if "moved" in roles:
         yield LegendEntry(role="moved", label="all visual tokens")
-        yield LegendEntry(role="op", label="fewest; area: share of time")
+        yield LegendEntry(role="op", label="fewer; area: share of time")
     else:
         yield LegendEntry(role="op", label="area: share of time")
     if "measured" in roles:

@@ -24,11 +24,9 @@ def spread(items: Sequence[T], most: int, what: str) -> tuple[Sequence[T], str]:
     return shown, f"{len(items) - most} {what} between these not shown"
 
 
-def ends(deployment: Deployment) -> list[PricedPrompt]:
-    """The fewest visual tokens, behind all of the same samples; alone, what comes first."""
-    fewest = min(
-        deployment.reduced,
-        key=lambda prompt: prompt.visual_tokens,
-        default=deployment.prompts[0],
-    )
-    return [fewest] if fewest.unreduced is None else [fewest.unreduced, fewest]
+def pair_first(deployment: Deployment, most: int) -> tuple[Sequence[PricedPrompt], str]:
+    """The pair that the text is about, and behind it the others; of many as `spread` does."""
+    pair = deployment.pair
+    others = [prompt for prompt in deployment.prompts if prompt not in pair]
+    shown, left_out = spread(others, most - len(pair), "prompts")
+    return [*pair, *shown], left_out

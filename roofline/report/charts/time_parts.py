@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from roofline.explore.study import Deployment, PricedPrompt, Study
-from roofline.records.validation import COMPONENTS
+from roofline.records.validation import CELLS
 from roofline.report.charts.chart import (
     BarPart,
     LegendEntry,
@@ -19,7 +21,7 @@ from roofline.report.charts.chart import (
 )
 from roofline.report.charts.naming import component_name, deployment_name, prompt_name
 from roofline.report.charts.registry import ReportChart, ReportSection, register
-from roofline.report.charts.selection import first, spread
+from roofline.report.charts.selection import first, pair_first
 from roofline.units import share
 
 NAME, TITLE = "time", "Where the time goes"
@@ -29,6 +31,8 @@ HOST = "host"
 """What a CPU spends on issuing kernels: a component without ops."""
 _GROUP_OF = {"linear": "linear", "attention": "attention", "softmax": "attention"}
 _MOST_PANELS, _MOST_BARS, _COLUMNS = 12, 16, 2
+_MOST_TIMES = 8.0
+"""As long the longest bar of one panel may be as that of another, if they are to share a scale."""
 
 BarRole = Literal["bound", "attainable"]
 
@@ -36,10 +40,12 @@ BarRole = Literal["bound", "attainable"]
 def time_chart(study: Study) -> PanelChart:
     """A panel for each deployment."""
     deployments, no_panel = first(study.deployments, _MOST_PANELS, "deployments")
-    shown = [spread(deployment.prompts, _MOST_BARS, "prompts") for deployment in deployments]
-    panels = tuple(
-        _panel(deployment, prompts)
-        for deployment, (prompts, _) in zip(deployments, shown, strict=True)
+    shown = [pair_first(deployment, _MOST_BARS) for deployment in deployments]
+    panels, comparable = _scaled(
+        [
+            _panel(deployment, prompts)
+            for deployment, (prompts, _) in zip(deployments, shown, strict=True)
+        ]
     )
     return PanelChart(
         name=NAME,
@@ -48,8 +54,19 @@ def time_chart(study: Study) -> PanelChart:
         panels=panels,
         columns=_COLUMNS,
         legend=tuple(_legend([bar for panel in panels for bar in panel.bars])),
+        subtitle="" if comparable else "each panel to a scale of its own",
         left_out=spoken(no_panel, *(no_bar for _, no_bar in shown)),
     )
+
+
+def _scaled(panels: Sequence[Panel]) -> tuple[tuple[Panel, ...], bool]:
+    """On one scale, and whether they are: not where a panel's longest bar would be too short."""
+    ends = [max(bar.total if bar.high is None else bar.high for bar in p.bars) for p in panels]
+    comparable = max(ends) <= _MOST_TIMES * min(ends)
+    return tuple(
+        replace(panel, x=replace(panel.x, limits=(0, max(ends) if comparable else end)))
+        for panel, end in zip(panels, ends, strict=True)
+    ), comparable
 
 
 def _alt(panels: Iterable[Panel], no_panel: str) -> str:
@@ -73,7 +90,7 @@ def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
         roles = ("bound", "attainable")
     return Panel(
         title=deployment_name(deployment),
-        x=PanelAxis(label="prefill time, end to end", unit="s", limits=(0, None)),
+        x=PanelAxis(label="prefill time, end to end", unit="s"),
         y=PanelAxis(label=""),
         bars=tuple(_bar(prompt, role) for prompt in prompts for role in roles),
     )
@@ -130,7 +147,7 @@ def _legend(bars: Sequence[StackedBar]) -> Iterable[LegendEntry]:
 
 def _component_rank(name: str) -> int:
     """In the order in which components run."""
-    return COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS)
+    return CELLS.index(name) if name in CELLS else len(CELLS)
 
 
 register(ReportChart(name=NAME, title=TITLE, section=ReportSection.COSTS, of=time_chart))

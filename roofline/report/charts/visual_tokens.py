@@ -1,4 +1,4 @@
-"""Time, FLOPs and memory over the number of visual tokens, and where fewer stop paying."""
+"""Time, FLOPs and KV cache over the number of visual tokens, and where fewer stop paying."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from roofline.report.charts.chart import (
 from roofline.report.charts.device_panels import DevicePanels, device_panels
 from roofline.report.charts.naming import deployment_name
 from roofline.report.charts.registry import ReportChart, ReportSection, register
+from roofline.report.charts.scales import matched
 
-NAME, TITLE = "visual-tokens", "Time, FLOPs and memory over visual tokens"
+NAME, TITLE = "visual-tokens", "Time, FLOPs and KV cache over visual tokens"
 _MOST_MARKED = 12
-_ROOM_FLOPS, _ROOM_MEMORY = 1.05, 1.15
-"""Length of an axis over the highest point."""
+_COLUMNS = 3
 
 
 def applies(study: Study) -> bool:
@@ -36,13 +36,13 @@ def applies(study: Study) -> bool:
 def visual_tokens_chart(study: Study) -> PanelChart:
     """A row of panels for each model and precision; a line for each device."""
     shown = device_panels(_with_curve(study))
-    panels = tuple(panel for title, row in shown.rows for panel in _row(title, row))
+    panels = matched([p for title, row in shown.rows for p in _row(title, row)], _COLUMNS)
     return PanelChart(
         name=NAME,
         title=TITLE,
         alt=_alt(study),
         panels=panels,
-        columns=3,
+        columns=_COLUMNS,
         legend=tuple(_legend(shown, panels)),
         left_out=shown.left_out,
     )
@@ -59,7 +59,7 @@ def _alt(study: Study) -> str:
         for deployment in _with_curve(study)
     ]
     return (
-        "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
+        "Prefill time, FLOPs and KV cache over visual tokens. Visual tokens below which fewer "
         f"no longer help: {listed(phrases)}."
     )
 
@@ -70,14 +70,13 @@ def _bound(deployment: Deployment) -> str:
 
 
 def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, Panel]:
-    """Times on every device; FLOPs and memory, which do not depend on the device."""
+    """Times on every device; FLOPs and KV cache, which do not depend on the device."""
     most = max(float(deployment.visual_tokens[-1]) for deployment in deployments)
     tokens = PanelAxis(label="visual tokens", scale="log", limits=(1, most))
     requested = tuple(
         ReferenceLine(role="requested", axis="x", at=float(count)) for count in _marked(deployments)
     )
     some = deployments[0]
-    flops, memory = _curve(some).flops, _curve(some).peak_memory_bytes
     times = Panel(
         title=title,
         x=tokens,
@@ -86,23 +85,19 @@ def _row(title: str, deployments: Sequence[Deployment]) -> tuple[Panel, Panel, P
         lines=requested,
     )
     x = numbers(some.visual_tokens)
-    return (
-        times,
+    flops, cache = (
         Panel(
             x=tokens,
-            y=PanelAxis(label="FLOPs", unit="FLOP", limits=(0, _ROOM_FLOPS * float(np.max(flops)))),
-            series=(Series(role="flops", x=x, y=numbers(flops)),),
+            y=PanelAxis(label=label, unit=unit, scale="log"),
+            series=(Series(role=role, x=x, y=numbers(amounts)),),
             lines=requested,
-        ),
-        Panel(
-            x=tokens,
-            y=PanelAxis(
-                label="peak memory", unit="B", limits=(0, _ROOM_MEMORY * float(np.max(memory)))
-            ),
-            series=(Series(role="peak memory", x=x, y=numbers(memory)),),
-            lines=requested,
-        ),
+        )
+        for role, label, unit, amounts in (
+            ("flops", "FLOPs", "FLOP", _curve(some).flops),
+            ("KV cache", "KV cache", "B", _curve(some).kv_cache_bytes),
+        )
     )
+    return times, flops, cache
 
 
 def _marked(deployments: Sequence[Deployment]) -> list[int]:

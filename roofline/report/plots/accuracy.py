@@ -65,9 +65,7 @@ def _draw_panel(
     axes.locator_params(axis="x", nbins=4)
     dress(axes, panel.x.label, panel.y.label, panel.title)
     axes.margins(0.12)
-    left, _ = panel.x.limits
-    if left is not None:
-        axes.set_xlim(left=left)
+    axes.set_xlim(*panel.x.limits)
     prefixed(axes, "x", panel.x.unit)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from roofline.report.charts.answer import GAINS, NAME
+from roofline.report.charts.answer import NAME
 from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, Series
 from roofline.report.plots.drawing import draws
 from roofline.report.plots.sheet import Sheet
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Page
 
 _HEIGHT_IN = 1.9
-_LEAST_RATIO = 3.0
-"""Between the ends of the axis of a step's time: what hardly changes shall look so."""
 _REDUCED_DASH, _WHOLE_DASH = "-", (0, (4, 1.5))
 _MARKED: dict[str, Any] = {"markevery": 8, "markersize": 3.2, "clip_on": False}
 _KEYS: dict[str, dict[str, Any]] = {
@@ -60,13 +58,9 @@ def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
         logarithmic(axes)
     for series in panel.series:
         _draw_series(axes, series, looks[series.of])
-    roles = {series.role for series in panel.series}
-    if "step" in roles:
-        _widen(axes)
+    axes.set_ylim(*panel.y.limits)
     dress(axes, panel.x.label, panel.y.label, panel.title)
-    if roles & set(GAINS):
-        axes.set_ylim(bottom=min(1.0, axes.get_ylim()[0]))
-    else:
+    if panel.y.unit:
         prefixed(axes, "y", panel.y.unit)
     counted(axes, panel.x)
 
@@ -87,13 +81,6 @@ def _draw_series(axes: Axes, series: Series, look: Look) -> None:
         gid=f"{series.role} {series.of} {series.variant}",
         **style,
     )
-
-
-def _widen(axes: Axes) -> None:
-    """Move the ends of a logarithmic axis apart, to the same sides."""
-    low, high = axes.get_ylim()
-    more = max(1.0, (_LEAST_RATIO * low / high) ** 0.5)
-    axes.set_ylim(low / more, high * more)
 
 
 def _handle(entry: LegendEntry, looks: Mapping[str, Look]) -> Artist:

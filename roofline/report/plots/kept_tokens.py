@@ -7,7 +7,7 @@ here are inches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -28,17 +28,44 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS: dict[str, str] = {
-    "outlier": "#E69F00",
-    "strongest": "#E69F00",
-    "sampled": "#56B4E9",
-    "kept": "#F5F5F5",
+
+class Ground(NamedTuple):
+    """What goes with a background."""
+
+    outlines: dict[str, str]
+    """Of kept patches, by kind: of Okabe and Ito's set, told apart by any kind of vision."""
+    kept: str
+    dropped: str
+    """Faces of the legend's patches."""
+    paper: float
+    """What dropped patches fade to, and how much of their grey is left."""
+    left: float
+    heat: str
+    """Colour map of what is merged."""
+
+
+GROUNDS = {
+    "light": Ground(
+        {"outlier": "#D55E00", "strongest": "#D55E00", "sampled": "#0072B2", "kept": INK},
+        kept="#8FA6BD",
+        dropped="#E4E4E4",
+        paper=255.0,
+        left=0.25,
+        heat="YlOrRd",
+    ),
+    "dark": Ground(
+        {"outlier": "#E69F00", "strongest": "#E69F00", "sampled": "#56B4E9", "kept": "#F5F5F5"},
+        kept="#B9C7D6",
+        dropped="#4A4A4A",
+        paper=0.0,
+        left=0.38,
+        heat="inferno",
+    ),
 }
-"""Orange and sky blue of Okabe and Ito's set, told apart whatever the eye's kind of vision."""
-_BRIGHT, _DROPPED = "#B9C7D6", "#4A4A4A"
+_RIM = "#4A4A4A"
+"""Around outlines in the legend: some are pale, and its paper is white."""
 _BARS = "#9A9A9A"
-_DIM = 0.38
-_HEAT, _FAINT, _OPACITY = "inferno", 0.8, 0.78
+_FAINT, _OPACITY = 0.8, 0.78
 
 _PANEL, _GAP, _MARGIN = 2.9, 0.18, 0.15
 _TITLE, _LEGEND = 0.62, 0.34
@@ -72,12 +99,12 @@ def draw(chart: KeptTokensChart, width_in: float = DOUBLE_IN) -> Figure:
 
     picture = panel(0, page.pictures, _PANEL)
     picture.imshow(chart.picture)
-    _bare(picture)
+    bare(picture)
     _title(picture, chart.picture_name, chart.picture_detail)
     column_indices = range(1, len(chart.columns) + 1)
     for column_index, column in zip(column_indices, chart.columns, strict=True):
         axes = panel(column_index, page.pictures, _PANEL)
-        _draw_kept(axes, chart, column)
+        draw_kept(axes, chart.picture, chart.side, column, GROUNDS[chart.background])
         _title(axes, column.reducer, column.detail)
     if merging:
         _draw_merging(
@@ -94,7 +121,7 @@ def draw(chart: KeptTokensChart, width_in: float = DOUBLE_IN) -> Figure:
             ],
             chart,
         )
-    _legend(figure, chart.legend, page)
+    _legend(figure, chart.legend, page, GROUNDS[chart.background])
     return figure
 
 
@@ -117,19 +144,27 @@ def _page(columns: int, merging: bool, ranking: bool) -> _Page:
     return _Page(width, pictures + _PANEL + _TITLE, pictures, heat, histograms)
 
 
-def _draw_kept(axes: Axes, chart: KeptTokensChart, column: KeptColumn) -> None:
-    """Kept patches as they are and outlined, the others grey and dark."""
+def draw_kept(
+    axes: Axes,
+    image: NDArray[np.uint8],
+    side: int,
+    column: KeptColumn,
+    ground: Ground,
+    panel_in: float = _PANEL,
+) -> None:
+    """Kept patches as they are and outlined, the others grey and faded, `panel_in` wide."""
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
 
-    image, side = chart.picture, chart.side
     bright = np.zeros(side**2, bool)
     for patches in column.patches:
         bright[list(patches.indices)] = True
-    mask = _pixels(bright, chart)[..., None]
-    axes.imshow(np.where(mask, image, _DIM * _grey(image)).round().astype(np.uint8))
+    mask = _pixels(bright, image, side)[..., None]
+    faded = ground.left * _grey(image) + (1 - ground.left) * ground.paper
+    axes.imshow(np.where(mask, image, faded).round().astype(np.uint8))
     size = image.shape[1] / side
-    inset = _OUTLINE / 72 / _PANEL * image.shape[1] / 2  # the line's outer edge is the patch's
+    outline = _OUTLINE * min(1.0, panel_in / _PANEL)
+    inset = outline / 72 / panel_in * image.shape[1] / 2  # the line's outer edge is the patch's
     for patches in column.patches:
         squares = [
             Rectangle(
@@ -140,11 +175,11 @@ def _draw_kept(axes: Axes, chart: KeptTokensChart, column: KeptColumn) -> None:
             for index in patches.indices
         ]
         outlines = PatchCollection(
-            squares, facecolor="none", edgecolor=COLOURS[patches.kind], linewidth=_OUTLINE
+            squares, facecolor="none", edgecolor=ground.outlines[patches.kind], linewidth=outline
         )
         outlines.set_gid(patches.kind)
         axes.add_collection(outlines, autolim=False)
-    _bare(axes)
+    bare(axes)
 
 
 def _draw_merging(caption: Axes, panels: Sequence[Axes], chart: KeptTokensChart) -> None:
@@ -153,6 +188,7 @@ def _draw_merging(caption: Axes, panels: Sequence[Axes], chart: KeptTokensChart)
     from matplotlib.colors import PowerNorm
     from matplotlib.ticker import MaxNLocator
 
+    heat = GROUNDS[chart.background].heat
     image = (_FAINT * _grey(chart.picture)).round().astype(np.uint8)
     norm = PowerNorm(0.5, 0, max(max(c.merged_percent, default=0.0) for c in chart.columns))
     height, width = image.shape[:2]
@@ -164,17 +200,17 @@ def _draw_merging(caption: Axes, panels: Sequence[Axes], chart: KeptTokensChart)
         axes.imshow(image)
         axes.imshow(
             np.array(column.merged_percent).reshape(chart.side, -1),
-            cmap=_HEAT,
+            cmap=heat,
             norm=norm,
             alpha=_OPACITY,
             extent=(-0.5, width - 0.5, height - 0.5, -0.5),
             interpolation="nearest",
         )
-        _bare(axes)
+        bare(axes)
     _say(caption, 0, 1, chart.merging_explained)
     bar = caption.inset_axes((0, 0.14, 0.94, 0.055))
     assert caption.figure is not None
-    caption.figure.colorbar(ScalarMappable(norm, _HEAT), cax=bar, orientation="horizontal")
+    caption.figure.colorbar(ScalarMappable(norm, heat), cax=bar, orientation="horizontal")
     bar.xaxis.set_major_locator(MaxNLocator(4))
     bar.tick_params(labelsize=7, colors=INK)
     bar.set_xlabel("share of all that is merged, %", fontsize=8, color=INK)
@@ -187,18 +223,23 @@ def _draw_ranking(caption: Axes, panels: Sequence[Axes], chart: KeptTokensChart)
         if column.histogram is None:
             _say(axes, 0.43, 0.5, column.no_histogram_because, ha="center", color=PALE)
         else:
-            _draw_histogram(axes, column, column.histogram, chart.side**2)
+            outlines = GROUNDS[chart.background].outlines
+            _draw_histogram(axes, column, column.histogram, chart.side**2, outlines)
 
 
 def _draw_histogram(
-    axes: Axes, column: KeptColumn, histogram: AttentionHistogram, patches: int
+    axes: Axes,
+    column: KeptColumn,
+    histogram: AttentionHistogram,
+    patches: int,
+    outlines: Mapping[str, str],
 ) -> None:
     edges = histogram.edges
     bins: dict[str, Any] = {"x": edges[:-1], "bins": edges, "log": True}
     axes.hist(weights=histogram.counts, color=_BARS, label="all", **bins)
     for kept in column.patches:
         if kept.counts:
-            colour = COLOURS[kept.kind] if kept.kind != "kept" else INK
+            colour = outlines[kept.kind] if kept.kind != "kept" else INK
             axes.hist(weights=kept.counts, color=colour, label=kept.kind, **bins)
     if histogram.fence is not None:
         fence = histogram.fence
@@ -213,9 +254,9 @@ def _draw_histogram(
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _legend(figure: Figure, entries: Sequence[LegendEntry], page: _Page) -> None:
+def _legend(figure: Figure, entries: Sequence[LegendEntry], page: _Page, ground: Ground) -> None:
     """In one line at the left."""
-    handles = [_handle(entry) for entry in entries]
+    handles = [handle(entry, ground) for entry in entries]
     figure.legend(
         handles=handles,
         loc="lower left",
@@ -232,19 +273,19 @@ def _legend(figure: Figure, entries: Sequence[LegendEntry], page: _Page) -> None
     )
 
 
-def _handle(entry: LegendEntry) -> Artist:
+def handle(entry: LegendEntry, ground: Ground) -> Artist:
+    """A patch as it is drawn."""
     from matplotlib.patches import Patch
     from matplotlib.patheffects import Normal, Stroke
 
     if entry.role == "dropped":
-        return Patch(facecolor=_DROPPED, edgecolor=_DROPPED, label=entry.label)
+        return Patch(facecolor=ground.dropped, edgecolor=ground.dropped, label=entry.label)
     return Patch(
-        facecolor=_BRIGHT,
-        edgecolor=COLOURS[entry.of],
+        facecolor=ground.kept,
+        edgecolor=ground.outlines[entry.of],
         linewidth=1.6,
         label=entry.label,
-        # a rim, since outlines are pale and the paper white
-        path_effects=[Stroke(linewidth=2.8, foreground=_DROPPED), Normal()],
+        path_effects=[Stroke(linewidth=2.8, foreground=_RIM), Normal()],
     )
 
 
@@ -261,7 +302,8 @@ def _say(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
     axes.text(x, y, text, transform=axes.transAxes, **style)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """A picture without ticks and frame."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
 
@@ -272,10 +314,9 @@ def _grey(image: NDArray[Any]) -> NDArray[np.float64]:
     return grey
 
 
-def _pixels(per_patch: NDArray[Any], chart: KeptTokensChart) -> NDArray[Any]:
+def _pixels(per_patch: NDArray[Any], image: NDArray[Any], side: int) -> NDArray[Any]:
     """[N] → [height, width]."""
-    height, width = chart.picture.shape[:2]
-    side = chart.side
+    height, width = image.shape[:2]
     rows, columns = (np.arange(length) * side // length for length in (height, width))
     pixels: NDArray[Any] = per_patch.reshape(side, side)[rows[:, None], columns]
     return pixels

@@ -1,12 +1,11 @@
-"""What stays in memory during a prefill: bars before lines that are the devices' capacities."""
+"""What a prefill keeps in memory: bars up to the line that is the device's capacity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from roofline.report.charts.chart import PanelChart, ReferenceLine, StackedBar
+from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, StackedBar
 from roofline.report.charts.memory import NAME
 from roofline.report.plots.drawing import draws
 from roofline.report.plots.sheet import Sheet
@@ -17,88 +16,44 @@ from roofline.report.plots.style import (
     SMALL,
     THIN,
     dress,
+    key,
     prefixed,
     swatch,
 )
 from roofline.units import si
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
 COLOURS = {"weights": SERIES[0], "KV cache": SERIES[4], "peak activations": SERIES[2]}
-_BAR, _BAR_IN, _AROUND_IN, _LINE_IN, _NAME_IN = 0.75, 0.16, 0.9, 0.16, 0.12
-_LETTERS_PER_IN = 13
-"""Of a line below the axis."""
-_NEAR = 0.02
-"""Capacities closer than this share of the axis share a name."""
+_BAR, _BAR_IN, _AROUND_IN = 0.75, 0.21, 0.66
+_LINE: dict[str, Any] = {"color": INK, "lw": THIN, "ls": (0, (4, 2))}
 
 
 @draws(NAME)
 def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
-    """Devices are lines, or named where their capacity is beyond the axis."""
-    (panel,) = chart.panels
-    _, end = panel.x.limits
-    assert end is not None
-    within = [line for line in panel.lines if line.at <= end]
-    labels = _labels(within, end)
-    beyond = _beyond([line for line in panel.lines if line.at > end], width_in)
-    extra_in = _LINE_IN * beyond.count("\n")
-    height_in = _AROUND_IN + extra_in + len(panel.bars) * _BAR_IN + len(labels) * _NAME_IN
-    handles = [swatch(color=COLOURS[entry.of], label=entry.label) for entry in chart.legend]
-    sheet = Sheet(chart, width_in, height_in, handles)
-    (axes,) = sheet.panels
-    _draw_bars(axes, panel.bars)
-    axes.set_yticks(range(len(panel.bars)), [bar.label for bar in panel.bars])
-    axes.set(xlim=panel.x.limits, ylim=(len(panel.bars) - 0.5, -0.5))
-    _draw_capacities(axes, within, labels)
-    dress(axes, "", panel.y.label)
-    axes.set_xlabel(f"{panel.x.label}\n{beyond}".rstrip(), loc="right")
-    axes.tick_params(axis="y", length=0)
-    axes.locator_params(axis="x", nbins=max(3, int(width_in)))
-    prefixed(axes, "x", panel.x.unit)
+    """Each panel with room for as many rows as any has."""
+    rows = max(len(panel.bars) for panel in chart.panels)
+    handles = [_handle(entry) for entry in chart.legend]
+    sheet = Sheet(chart, width_in, _AROUND_IN + rows * _BAR_IN, handles)
+    for axes, panel in sheet.to_draw():
+        _draw_panel(axes, panel)
+        axes.set_ylim(rows - 0.5, -0.5)
     return sheet.finished()
 
 
-def _beyond(capacities: Sequence[ReferenceLine], width_in: float) -> str:
-    """Names and sizes in lines of the page's width, none of which ends within a size."""
-    if not capacities:
-        return ""
-    sizes = [si(line.at, "B").replace(" ", "\N{NO-BREAK SPACE}") for line in capacities]
-    names = [f"{line.label} {size}" for line, size in zip(capacities, sizes, strict=True)]
-    return fill(f"beyond this axis: {'; '.join(names)}", int(_LETTERS_PER_IN * width_in))
-
-
-def _labels(capacities: Sequence[ReferenceLine], end: float) -> list[tuple[float, str]]:
-    """Names of devices, those of nearly the same capacity on one line."""
-    found: list[tuple[float, str]] = []
-    for line in capacities:
-        words = f"{line.label} {si(line.at, 'B')}"
-        if found and line.at - found[-1][0] < _NEAR * end:
-            found[-1] = (line.at, f"{found[-1][1]}; {words}")
-        else:
-            found.append((line.at, words))
-    return found
-
-
-def _draw_capacities(
-    axes: Axes, capacities: Sequence[ReferenceLine], labels: Sequence[tuple[float, str]]
-) -> None:
-    """Lines, and their names above the panel, one above the other."""
-    for line in capacities:
-        axes.axvline(line.at, color=INK, lw=THIN, ls=(0, (4, 2)), gid="capacity")
-    for level, (size, words) in enumerate(reversed(labels)):
-        axes.annotate(
-            words,
-            (size, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 2 + 72 * _NAME_IN * level),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=SMALL,
-            color=INK,
-        )
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    _draw_bars(axes, panel.bars)
+    axes.set_yticks(range(len(panel.bars)), [bar.label for bar in panel.bars])
+    axes.set_xlim(*panel.x.limits)
+    for line in panel.lines:
+        axes.axvline(line.at, gid=line.role, **_LINE)
+    dress(axes, panel.x.label, panel.y.label, panel.title)
+    axes.tick_params(axis="y", length=0)
+    axes.locator_params(axis="x", nbins=4)
+    prefixed(axes, "x", panel.x.unit)
 
 
 def _draw_bars(axes: Axes, bars: Sequence[StackedBar]) -> None:
@@ -110,12 +65,19 @@ def _draw_bars(axes: Axes, bars: Sequence[StackedBar]) -> None:
             axes.barh(row, part.size, _BAR, left=left, color=colour, gid=part.of)
             left += part.size
         axes.annotate(
-            si(bar.total, "B"),
+            f"{si(bar.total, 'B')}\n{bar.note}",
             (1, row),
             xycoords=("axes fraction", "data"),
             xytext=(3, 0),
             textcoords="offset points",
             va="center",
             fontsize=SMALL,
+            linespacing=1.05,
             color=INK,
         )
+
+
+def _handle(entry: LegendEntry) -> Artist:
+    if entry.role == "capacity":
+        return key(label=entry.label, color=INK, linestyle=_LINE["ls"], lw=THIN)
+    return swatch(color=COLOURS[entry.of], label=entry.label)

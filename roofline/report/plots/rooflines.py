@@ -9,15 +9,16 @@ import numpy as np
 
 from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, Series
 from roofline.report.charts.rooflines import NAME
+from roofline.report.plots.dot_names import name_dots
 from roofline.report.plots.drawing import draws
 from roofline.report.plots.sheet import Sheet
 from roofline.report.plots.style import (
     DOUBLE_IN,
     INK,
+    LEAST,
     LINE,
     PALE,
     RULE,
-    SMALL,
     THIN,
     component_look,
     dress,
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-_HEIGHT_IN, _AROUND_IN, _WORD_IN = 2.3, 0.6, 0.085
+_HEIGHT_IN, _AROUND_IN, _WORD_IN = 2.3, 0.6, 0.105
 """Of a panel, of the words around it, and of a line of words in it."""
 _LEAST, _MORE = 5.0, 90.0
 """Area of a dot in square points: of no time, and what all of the time adds."""
 _SHAFT_IN = 0.007
-_TINY = SMALL - 1
 _SLOPES: dict[str, dict[str, Any]] = {
     "DRAM": {"color": INK, "lw": LINE},
     "L2": {"color": PALE, "lw": THIN, "ls": (0, (4, 2))},
@@ -65,7 +65,10 @@ def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
         _draw_panel(axes, panel)
     for axes in sheet.inner_panels:
         axes.set_ylabel("")
-    return sheet.finished()
+    page = sheet.finished()
+    for axes, panel in sheet.to_draw():  # where there is room shows on the settled page
+        name_dots(axes, panel.series)
+    return page
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
@@ -142,7 +145,7 @@ def _draw_slopes(axes: Axes, slopes: Sequence[Series]) -> None:
         style = _SLOPES[series.of]
         axes.plot(series.x, floats(series.y), gid=f"{series.of} roof", **style)
     words = "\n".join(series.label for series in reversed(slopes))
-    axes.text(0.02, 1, words, fontsize=_TINY, color=INK, va="top", transform=axes.transAxes)
+    axes.text(0.02, 1, words, fontsize=LEAST, color=INK, va="top", transform=axes.transAxes)
 
 
 def _draw_ceilings(axes: Axes, ceilings: Sequence[Series]) -> None:
@@ -171,7 +174,7 @@ def _draw_ceilings(axes: Axes, ceilings: Sequence[Series]) -> None:
                 textcoords="offset points",
                 ha="left",
                 va="center",
-                fontsize=_TINY,
+                fontsize=LEAST,
                 color=INK if used else PALE,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,8 @@ _LINE_IN, _PAD_IN, _NOTE_IN = 0.145, 0.12, 0.15
 """Heights of a line of the legend, around it, and of a note above everything."""
 _LETTER_IN, _ENTRY_IN = 0.054, 0.42
 """Widths in the legend: a letter on average, and what an entry has besides."""
+PAGE_IN = 8.8
+"""Height of the text on a paper's page: what does not fit is left out, and said to be."""
 
 
 class Sheet:
@@ -33,28 +36,40 @@ class Sheet:
         height_in: float,
         handles: Sequence[Artist],
     ) -> None:
-        """Each panel is `height_in` high; `handles` are the legend."""
+        """Each panel is `height_in` high; `handles` are the legend.
+
+        Of more panels than a page holds those that it does are there; panels without a title belong
+        to the one before them, and go with it.
+        """
         from matplotlib.figure import Figure
 
-        self._chart = chart
         count = len(chart.panels)
         self.columns = min(chart.columns, count, max(1, int(width_in / _LEAST_IN)))
         self._handles = handles
-        self._legend_columns = _legend_columns([str(h.get_label()) for h in handles], width_in)
-        note = "; ".join(filter(None, (chart.subtitle, *chart.left_out)))
-        rows = -(-count // self.columns)
+        self._legend_columns = legend_columns([str(h.get_label()) for h in handles], width_in)
         lines = -(-len(handles) // self._legend_columns)
-        below = lines * _LINE_IN + _PAD_IN + (_NOTE_IN if note else 0)
-        self.drawing: Page = Figure(figsize=(width_in, rows * height_in + below), facecolor="white")
+        below = lines * _LINE_IN + _PAD_IN
+        notes = [chart.subtitle, *chart.left_out]
+        room = PAGE_IN - below - _NOTE_IN * (1 + len(_wrapped(notes, width_in)))
+        fit = max(1, int(room / height_in)) * self.columns
+        if count > fit:
+            fit = next((n for n in range(fit, 0, -1) if chart.panels[n].title), fit)
+            notes.append(f"{count - fit} more panels not shown")
+        self._shown = chart.panels[:fit]
+        rows = -(-len(self._shown) // self.columns)
+        note = _wrapped(notes, width_in)
+        height_in = rows * height_in + below + _NOTE_IN * len(note)
+        self.drawing: Page = Figure(figsize=(width_in, height_in), facecolor="white")
         if note:
-            self.drawing.suptitle(note, fontsize=SMALL, color=PALE, x=0.99, ha="right")
+            words = "\n".join(note)
+            self.drawing.suptitle(words, fontsize=SMALL, color=PALE, x=0.99, ha="right")
         self.panels: list[Axes] = [
-            self.drawing.add_subplot(rows, self.columns, i + 1) for i in range(count)
+            self.drawing.add_subplot(rows, self.columns, i + 1) for i in range(len(self._shown))
         ]
 
     def to_draw(self) -> Iterator[tuple[Axes, Panel]]:
         """Axes to draw into and what; a panel without content says why instead."""
-        for axes, panel in zip(self.panels, self._chart.panels, strict=True):
+        for axes, panel in zip(self.panels, self._shown, strict=True):
             if panel.empty_because:
                 say_why_empty(axes, panel)
             else:
@@ -72,7 +87,7 @@ class Sheet:
         """
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        below = self._chart.panels[self.columns :]
+        below = self._shown[self.columns :]
         for axes, panel in zip(self.panels, below, strict=False):
             if not panel.empty_because:  # it says the same
                 axes.set_xlabel("")
@@ -95,7 +110,12 @@ class Sheet:
         return self.drawing
 
 
-def _legend_columns(labels: Sequence[str], width_in: float) -> int:
+def _wrapped(notes: Sequence[str], width_in: float) -> list[str]:
+    """Lines of a page's width."""
+    return wrap("; ".join(filter(None, notes)), int(width_in / _LETTER_IN))
+
+
+def legend_columns(labels: Sequence[str], width_in: float) -> int:
     """The fewest with which the legend has as few lines as fit; it is filled column by column."""
     lengths = np.array([len(label) for label in labels])
     for columns in range(len(labels), 1, -1):

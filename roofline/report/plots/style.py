@@ -24,7 +24,8 @@ FORMATS = ("png", "svg", "pdf")
 DPI = 200
 SINGLE_IN, DOUBLE_IN = 3.4, 7.0
 """Widths of one column of a paper, and of two."""
-SMALL, NORMAL = 6.5, 7.5
+LEAST, SMALL, NORMAL = 6.0, 6.5, 7.5
+"""Sizes of type, of which the least is as small as paper allows."""
 LINE, THIN = 1.3, 0.7
 INK, PALE, RULE = "#333333", "#6E6E6E", "#D9D9D9"
 BOUND_HATCH = "//////"

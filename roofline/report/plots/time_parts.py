@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 TINTS = {"linear": 1.0, "attention": 0.6, "other ops": 0.3}
 """How much each group of ops has of its component's colour; all of it what is no op."""
-_BAR, _BAR_IN, _AROUND_IN = 0.82, 0.15, 0.5
+_BAR, _BAR_IN, _AROUND_IN = 0.82, 0.14, 0.5
 _ROOM = 1.22
 """Length of the axis over the longest bar, for the number beside it."""
 
 
 @draws(NAME)
 def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
-    """Each panel to a scale of its own, with room for as many rows as any has."""
+    """Each panel with room for as many rows as any has."""
     rows = max(len(panel.bars) for panel in chart.panels)
     handles = [_handle(entry) for entry in chart.legend]
     sheet = Sheet(chart, width_in, _AROUND_IN + rows * _BAR_IN, handles)
@@ -60,7 +60,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     names = list(dict.fromkeys(bar.label for bar in bars))
     each = len(bars) // len(names)
     axes.set_yticks([each * i + (each - 1) / 2 for i in range(len(names))], names)
-    axes.set_xlim(0, _ROOM * max(ends) or 1.0)
+    _, longest = panel.x.limits
+    axes.set_xlim(0, _ROOM * (longest or 1.0))
     dress(axes, panel.x.label, panel.y.label, panel.title)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -1,4 +1,4 @@
-"""Time, FLOPs and memory over the number of visual tokens: a line for each device, and two marks.
+"""Time, FLOPs and KV cache over the number of visual tokens: a line for each device, and two marks.
 
 Open where the LLM stops being bound by memory, filled where fewer tokens no longer help.
 """
@@ -46,7 +46,7 @@ _LINES: dict[str, dict[str, Any]] = {
     "too large": {"lw": LINE, "ls": _TOO_LARGE},
     "bound": {"lw": THIN, "alpha": BOUND_ALPHA},
     "flops": {"lw": LINE},
-    "peak memory": {"lw": LINE},
+    "KV cache": {"lw": LINE},
 }
 _MARKS: dict[str, dict[str, Any]] = {
     "ridge": {"markersize": 5.6, "markerfacecolor": "white", "markeredgewidth": 0.9},
@@ -75,12 +75,10 @@ def _draw_panel(axes: Axes, panel: Panel, looks: Mapping[str, Look]) -> None:
     counted(axes, panel.x)
     for line in panel.lines:
         axes.axvline(line.at, color=RULE, lw=THIN, zorder=0.5, gid=line.role)
-    if panel.y.scale == "log":
-        logarithmic(axes)
+    logarithmic(axes)
     for series in panel.series:
         _draw_series(axes, series, looks.get(series.of, ("", INK)))
-    if panel.y.scale == "linear":
-        axes.set_ylim(*panel.y.limits)
+    axes.set_ylim(*panel.y.limits)
     dress(axes, panel.x.label, panel.y.label, panel.title)
     prefixed(axes, "y", panel.y.unit)
 

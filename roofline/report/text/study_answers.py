@@ -74,8 +74,8 @@ def in_full(deployment: Deployment) -> str:
 
 def brief(deployment: Deployment) -> str:
     """Time and bound before and after, and where fewer tokens stop paying, on one line."""
-    last = min(deployment.reduced, key=lambda c: c.predicted_time_s, default=None)
-    first = last.unreduced if last is not None and last.unreduced else deployment.prompts[0]
+    first, *others = deployment.pair
+    last = others[0] if others else None
     text = f"{duration(first)} ({first.estimate.end_to_end.bound})"
     if last is not None:
         after = last.estimate.end_to_end.bound

@@ -7,6 +7,7 @@ from typing import Any
 
 from roofline import units
 from roofline.engine.axes import COUNTS
+from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.explore.study import (
     COSTS,
@@ -76,7 +77,7 @@ def costs(study: Study) -> tuple[Table, ...]:
 def parts(study: Study) -> tuple[Table, ...]:
     """Time of each component, and its share."""
     known = {part: None for c in study.prompts for part in c.estimate.components}
-    order = [p for p in ("vision", "reducer", "connector", "llm") if p in known]
+    order = [part for part in COMPONENTS if part in known]
     if len(order) < 2:
         return ()
     rows = []
@@ -215,8 +216,9 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
             | {f"By {_SHORT[key]}": _pick(front.choice(key)) for key in COSTS}
         )
     caption = (
-        "The cheapest method within one point of the best, by prefill time, by energy at TDP and "
-        "by peak memory; of those that fit into the device's memory."
+        "The cheapest method within one point of the best, by prefill time and by KV cache; of "
+        "those that fit into the device's memory. By energy at TDP, which is time × power, it is "
+        "the one by time."
     )
     return table(caption, rows, words=("Best", *(f"By {short}" for short in _SHORT.values())))
 
@@ -234,6 +236,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
             "Score": one.score.printed,
             "Prefill": si(one.prompt.predicted_time_s, "s"),
             "Energy at TDP": _energy(one.prompt),
+            "KV cache": si(one.cost("kv_cache_bytes"), "B"),
             "Memory": si(one.prompt.estimate.end_to_end.peak_memory_bytes, "B"),
             "Fits": "yes" if one.prompt.fits else "no",
             "Front": ", ".join(_SHORT[key] for key in COSTS if one in fronts[key]) or "-",
@@ -257,7 +260,7 @@ def left_out() -> tuple[Table, ...]:
     return table("Published, but not priced.", rows, words=_SCORE_WORDS)
 
 
-_SHORT = {"prefill_time_s": "time", "energy_at_tdp_j": "energy", "peak_memory_bytes": "memory"}
+_SHORT = {"prefill_time_s": "time", "kv_cache_bytes": "KV cache"}
 
 
 def _input(name: str) -> Callable[[Deployment], str]:

@@ -46,6 +46,22 @@ def inspect_tokens(
 ) -> Inspection:
     """Look at a picture through an LMM's vision encoder with each of some reducers.
 
+    As `inspect_photos` does with several.
+    """
+    (found,) = inspect_photos([photo], reducers, model=model, checkpoint=checkpoint, count=count)
+    return found
+
+
+def inspect_photos(
+    photos: Iterable[str | Path],
+    reducers: Iterable[str] = ("prumerge", "prumerge+"),
+    *,
+    model: str | Lmm = "llava-1.5-7b",
+    checkpoint: str | Path | None = None,
+    count: int | None = None,
+) -> tuple[Inspection, ...]:
+    """Look at pictures, each once, through an LMM's vision encoder with each of some reducers.
+
     checkpoint: a Hugging Face id or folder with the LMM's weights. Without one only reducers that
         choose `by_position` can be asked for.
     count: tokens to come out; left out, as many as the method itself decides on, or else its
@@ -62,18 +78,22 @@ def inspect_tokens(
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
         raise SpecError(where(spec), [("kind", "only an lmm has visual tokens to reduce")])
-    picture = read(photo)
-    if checkpoint is None:
-        vision = load_component(spec.vision, VisionEncoder)
-        image = np.asarray(crop(picture, vision.image_size_px))
-        kept = [look_by_position(name, vision.patches, count) for name in names]
-    else:
-        loaded = _loaded(spec, checkpoint)
-        side_px = family_of(loaded).inputs(loaded)[0].tower.image_size
-        image, pixels = preprocessed(picture, checkpoint, side_px)
-        kept = [look(loaded, pixels, name, count) for name in names]
-    side = round(kept[0].of ** 0.5)
-    return Inspection(Path(photo).name, spec.name, image, side, tuple(kept))
+    files = list(dict.fromkeys(map(Path, photos)))
+    alike = len({file.name for file in files}) < len(files)
+    pictures = {str(file) if alike else file.name: read(file) for file in files}
+    found = []
+    loaded = None if checkpoint is None else _loaded(spec, checkpoint)
+    for title, picture in pictures.items():
+        if loaded is None:
+            vision = load_component(spec.vision, VisionEncoder)
+            image = np.asarray(crop(picture, vision.image_size_px))
+            kept = [look_by_position(name, vision.patches, count) for name in names]
+        else:
+            side_px = family_of(loaded).inputs(loaded)[0].tower.image_size
+            image, pixels = preprocessed(picture, checkpoint, side_px)
+            kept = [look(loaded, pixels, name, count) for name in names]
+        found.append(Inspection(title, spec.name, image, round(kept[0].of ** 0.5), tuple(kept)))
+    return tuple(found)
 
 
 @torch.inference_mode()

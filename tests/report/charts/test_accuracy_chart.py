@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 from artists import charted, labels, the_series
-from made_up import bare, device, figure
+from made_up import bare
 from made_up_prompts import GB, candidate, deployed, front_of, prompt, studied, totals
 from msgspec.structs import replace
 
 import roofline
-from roofline.explore.study import COSTS, Candidate, Front, Study, study
+from roofline.explore.study import COSTS, Candidate, Front, Study
 from roofline.report.charts import report_charts
 from roofline.report.charts.accuracy import CHARTS
 from roofline.units import si
 
 CASES = [
     ("accuracy-time", "prefill_time_s", "s"),
-    ("accuracy-energy", "energy_at_tdp_j", "J"),
-    ("accuracy-memory", "peak_memory_bytes", "B"),
+    ("accuracy-kv-cache", "kv_cache_bytes", "B"),
 ]
 
 
@@ -68,10 +66,10 @@ def test_the_alt_text_has_every_choice_and_its_cost(
         top = max(score.value for *_, score in points)
         near = [p for p in points if p[2].value >= top - front.benchmark.full_marks / 100 - 1e-9]
         spent, _, score = min(near, key=lambda p: p[:2])
-        expected.append((f"{front.name}: {score.method}", f", {si(spent or 0.0, unit)}"))
+        expected.append((f"{front.name}: {score.method}", f", {si(spent, unit)}"))
     text = charted(name, scored).alt
 
-    label = COSTS[cost].title[0].lower() + COSTS[cost].title[1:]
+    label = {"prefill_time_s": "prefill time", "kv_cache_bytes": "KV cache"}[cost]
     assert text.startswith(f"Accuracy against {label} on h200, fp16, with the Pareto front. The ")
     parts = text.partition("best: ")[2].removesuffix(".").split("; ")
     assert len(parts) == len(expected)
@@ -130,35 +128,14 @@ def test_accuracies_on_other_devices_are_in_the_tables(studies: dict[str, Study]
     assert (chart.subtitle, chart.left_out) == ("rtx-4090, fp16", ("1 more in the tables",))
 
 
-def test_a_cost_that_the_spec_does_not_tell_has_no_chart() -> None:
-    unknown = replace(bare("h200"), tdp_w=None)
-    found = study(model=["video-llava-7b"], hardware=[unknown], with_accuracy=True)
-    applying = {name for name, kind in report_charts().items() if kind.applies(found)}
-    assert {name for name in applying if name.startswith("accuracy")} == {
-        "accuracy-time",
-        "accuracy-memory",
-    }
-
-
-def test_energy_is_time_at_the_devices_power(priced: Study) -> None:
-    times, energies = (
-        [x for panel in charted(name, priced).panels for s in panel.series if s.of for x in s.x]
-        for name in ("accuracy-time", "accuracy-energy")
-    )
-
-    assert np.allclose(np.divide(energies, times), 700.0)  # W, of the H200's data sheet
-
-
 def method(
     name: str, score: float, prefill_s: float, needs_gb: float = 13.0, **given: Any
 ) -> Candidate:
-    """At 10 tokens for each 100 ms, on a device of 100 GB and 200 W."""
+    """At 10 tokens for each 100 ms, on a device of 100 GB."""
     named = {n: given.pop(n) for n in ("model", "reducer") if n in given}
     cache = (needs_gb - 11) * GB
     one = prompt(int(100 * prefill_s), totals(prefill_s, kv_cache_bytes=cache), **named)
-    scenario = replace(one.estimate.scenario, hardware=device(tdp_w=figure(200)))
-    estimate = replace(one.estimate, scenario=scenario)
-    return candidate(name, score, replace(one, estimate=estimate), **given)
+    return candidate(name, score, one, **given)
 
 
 def made_up(*fronts: Front) -> Study:
@@ -177,25 +154,15 @@ def methods(**given: Any) -> Front:
     )
 
 
-COST_AXES: dict[str, tuple[str, tuple[float | None, float | None], list[float]]] = {
-    "accuracy-time": ("prefill time", (0.0, None), [0.2, 0.1, 0.3, 0.4, 0.5]),
-    "accuracy-energy": (
-        "energy of the prefill at TDP",
-        (0.0, None),
-        [40.0, 20.0, 60.0, 80.0, 100.0],
-    ),
-    # weights are the most of it: there, 0 would be far away
-    "accuracy-memory": (
-        "peak memory",
-        (None, None),
-        [13 * GB, 12 * GB, 14 * GB, 15 * GB, 101 * GB],
-    ),
+COST_AXES = {
+    "accuracy-time": ("prefill time", [0.2, 0.1, 0.3, 0.4, 0.5]),
+    "accuracy-kv-cache": ("KV cache", [2 * GB, 1 * GB, 3 * GB, 4 * GB, 90 * GB]),
 }
 
 
 @pytest.mark.parametrize("name", COST_AXES)
 def test_methods_stand_at_their_cost_and_score_between_front_and_choice(name: str) -> None:
-    label, limits, costs = COST_AXES[name]
+    label, costs = COST_AXES[name]
     (panel,) = charted(name, made_up(methods())).panels
     kept, few, worse, whole, large = costs
     assert [(s.role, s.of, s.variant, s.x, s.y) for s in panel.series] == [
@@ -207,7 +174,7 @@ def test_methods_stand_at_their_cost_and_score_between_front_and_choice(name: st
         ("too large", "Large", "m", (large,), (90.0,)),
         ("choice", "", "", (kept,), (69.5,)),
     ]
-    assert (panel.x.label, panel.x.limits) == (label, limits)
+    assert (panel.x.label, panel.x.limits) == (label, (0, 1.08 * large))
     assert (panel.title, panel.y.label, panel.y.limits) == ("B", "accuracy, %", (None, None))
 
 
@@ -247,8 +214,14 @@ def test_only_the_first_device_and_precision_is_drawn() -> None:
 
 def test_the_alt_text_has_the_cost_in_its_unit() -> None:
     found = made_up(methods())
-    assert charted("accuracy-energy", found).alt.endswith(", An-LLM, 40.0 J.")
-    assert charted("accuracy-memory", found).alt.endswith(", An-LLM, 13.0 GB.")
+    assert charted("accuracy-time", found).alt.endswith(", An-LLM, 200 ms.")
+    assert charted("accuracy-kv-cache", found).alt.endswith(", An-LLM, 2.00 GB.")
+
+
+def test_panels_have_one_axis_of_costs() -> None:
+    cheap = front_of(method("Kept", 70.0, 0.1, 12.0), name="C")
+    panels = charted("accuracy-time", made_up(cheap, methods())).panels
+    assert [panel.x.limits for panel in panels] == [(0, 1.08 * 0.5)] * 2
 
 
 @pytest.mark.parametrize(("count", "more"), [(12, ""), (13, "; and 1 more")])

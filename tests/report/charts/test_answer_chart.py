@@ -77,8 +77,8 @@ def test_the_alt_text_has_the_longest_answer_before_and_after(one: Study) -> Non
 
     assert whole != kept
     assert charted(NAME, one).alt == (
-        "Time of a decode step, time of prompt and answer, and how many times as fast the fewest "
-        "visual tokens make it, over output tokens. Prompt and 128 output tokens: "
+        "Time of a decode step, time of prompt and answer, and how many times as fast fewer visual "
+        "tokens make it, over output tokens. Prompt and 128 output tokens: "
         f"{MODEL}, v100, fp16: {whole} with 576, {kept} with 40 prumerge."
     )
 
@@ -89,7 +89,7 @@ def test_without_reduced_prompts_there_is_no_gain() -> None:
     assert [panel.y.label for panel in chart.panels] == [
         *("time of a decode step", "prompt and answer")
     ]
-    assert "fewest visual tokens" not in labels(chart)
+    assert not [entry for entry in chart.legend if entry.role == "reduced"]
 
 
 def test_a_panel_without_a_gain_beside_others_says_why() -> None:
@@ -172,7 +172,7 @@ def test_the_legend_and_the_words_are_those_of_what_is_shown() -> None:
     chart = charted(NAME, studied(made_up(False), text))
     assert [(e.role, e.label) for e in chart.legend] == [
         ("device", "d"),
-        ("reduced", "fewest visual tokens"),
+        ("reduced", "fewer visual tokens: 20 r"),
         ("whole", "all visual tokens"),
     ]
     assert chart.alt.endswith(
@@ -187,6 +187,22 @@ def test_the_legend_has_the_bound_where_any_device_has_laws() -> None:
     both = studied(made_up(False), made_up(True, hardware="e"))
     assert labels(charted(NAME, both))[-1] == "roofline bound"
     assert labels(charted(NAME, both))[:2] == ["d", "e"]
+
+
+def test_where_the_quickest_ways_differ_the_legend_names_none() -> None:
+    whole = prompt(100, totals(4.0), answers={0: totals(4.0), 2: totals(6.0)}, hardware="e")
+    answers = {0: totals(1.0), 2: totals(3.0)}
+    kept = prompt(9, answers[0], reducer="q", unreduced=whole, answers=answers, hardware="e")
+    chart = charted(NAME, studied(made_up(False), deployed(whole, kept)))
+    assert "fewer visual tokens: the quickest way" in labels(chart)
+
+
+def test_seconds_span_as_many_decades_for_a_step_as_for_an_answer() -> None:
+    """Steps of 0.25 to 1 s, answers of 1.25 to 10 s: 8 to 1 is the wider, and 8^1.1 with room."""
+    steps, answers, gains = charted(NAME, studied(made_up(False))).panels
+    assert steps.y.limits == pytest.approx((0.5 / 8**0.55, 0.5 * 8**0.55))
+    assert answers.y.limits == pytest.approx((12.5**0.5 / 8**0.55, 12.5**0.5 * 8**0.55))
+    assert gains.y.limits == pytest.approx((1 - 0.05, 2 + 0.05))  # and no gain is within
 
 
 def test_what_cannot_answer_has_no_panel() -> None:

@@ -20,7 +20,7 @@ from roofline.report.charts.chart import to_json
 
 NAMES = (
     *("time", "visual-tokens", "roofline", "memory", "answer", "prediction"),
-    *("accuracy-time", "accuracy-energy", "accuracy-memory"),
+    *("accuracy-time", "accuracy-kv-cache"),
 )
 
 
@@ -42,7 +42,7 @@ def test_what_has_nothing_to_show_does_not_apply(studies: dict[str, Study]) -> N
     assert applying("vision") == always
     assert applying("text") == always | {"answer"}
     assert applying("one") == always | {"answer", "visual-tokens"}
-    costs = {"accuracy-time", "accuracy-energy", "accuracy-memory"}
+    costs = {"accuracy-time", "accuracy-kv-cache"}
     assert applying("accuracy") == always | {"answer", "visual-tokens"} | costs
 
 
@@ -91,13 +91,13 @@ def test_a_chart_is_plain_data(name: str, one: Study, scored: Study, recorded: S
 
 @pytest.mark.parametrize(
     ("name", "columns"),
-    [("memory", 1), ("time", 2), ("roofline", 2), ("prediction", 2), ("visual-tokens", 3)],
+    [("memory", 2), ("time", 2), ("roofline", 2), ("prediction", 2), ("visual-tokens", 3)],
 )
 def test_panels_that_belong_together_share_a_row(name: str, columns: int, recorded: Study) -> None:
     """Of time and roofs there may be many: two in a row; of the others, what is of one thing."""
     chart = charted(name, recorded)
     assert chart.columns == columns
-    assert name in ("time", "roofline") or len(chart.panels) == columns
+    assert name in ("time", "roofline", "memory") or len(chart.panels) == columns
 
 
 def test_a_chart_of_ones_own_is_in_every_report(

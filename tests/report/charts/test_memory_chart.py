@@ -1,4 +1,4 @@
-"""Memory against capacity: parts add up, devices stand where their memory ends."""
+"""Memory at the batch that fills a device: parts add up, and capacities stand in one place."""
 
 from __future__ import annotations
 
@@ -7,22 +7,45 @@ from typing import Any
 import pytest
 from artists import charted, labels
 from made_up import bare
-from made_up_prompts import GB, deployed, prompt, studied, totals
 
 import roofline
-from roofline.engine.result import Totals
 from roofline.explore.study import Study, study
+from roofline.report.charts.chart import Panel, StackedBar
 from roofline.units import si
 
-MODEL = "llava-1.5-7b"
+NAME, MODEL = "memory", "llava-1.5-7b"
+KEPT: dict[str, Any] = {"visual_tokens": 40, "reducer": "prumerge"}
+V100 = 16 * 2**30
+"""Bytes, of the data sheet."""
 
 
-def test_bars_add_up_to_the_peak_of_an_analysis(one: Study) -> None:
-    chart = charted("memory", one)
+def needed(batch: int, device: str = "v100", model: str = MODEL, **given: Any) -> Any:
+    return roofline.analyze(model, bare(device), batch=batch, **given).end_to_end
+
+
+def batch_of(panel: Panel) -> int:
+    return int(panel.title.partition("\nbatch ")[2].partition(";")[0])
+
+
+def bar_of(panel: Panel, label: str) -> StackedBar:
+    (bar,) = (bar for bar in panel.bars if bar.label == label)
+    return bar
+
+
+def test_the_batch_is_the_largest_that_fits_without_reduction(one: Study) -> None:
+    (panel,) = charted(NAME, one).panels
+    batch = batch_of(panel)
+
+    assert batch > 1
+    assert needed(batch).peak_memory_bytes <= V100 < needed(batch + 1).peak_memory_bytes
+    assert panel.title == f"{MODEL}, v100, fp16\nbatch {batch}; the device has 17.2 GB"
+
+
+def test_bars_add_up_to_the_peak_of_an_analysis_of_that_batch(one: Study) -> None:
+    chart = charted(NAME, one)
     (panel,) = chart.panels
-    kept = {"visual_tokens": 40, "reducer": "prumerge"}
-    for bar, given in zip(panel.bars, ({}, kept), strict=True):
-        whole = roofline.analyze(MODEL, bare("v100"), **given).end_to_end
+    for bar, given in zip(panel.bars, ({}, KEPT), strict=True):
+        whole = needed(batch_of(panel), **given)
         assert {part.of: part.size for part in bar.parts} == {
             "weights": pytest.approx(whole.weight_bytes),
             "KV cache": pytest.approx(whole.kv_cache_bytes),
@@ -30,122 +53,99 @@ def test_bars_add_up_to_the_peak_of_an_analysis(one: Study) -> None:
         }
         assert bar.total == pytest.approx(whole.peak_memory_bytes)
     assert [bar.label for bar in panel.bars] == ["576", "40 prumerge"]
-    assert panel.x.label == f"peak memory of the prefill: {MODEL}, fp16"
-    assert labels(chart) == ["weights", "KV cache", "peak activations"]
+    assert labels(chart) == ["weights", "KV cache", "peak activations", "what the device has"]
 
 
-def test_every_device_has_its_capacity(studies: dict[str, Study]) -> None:
-    (panel,) = charted("memory", studies["six"]).panels
-    capacities = {line.label: line.at / 2**30 for line in panel.lines}
+def test_a_bar_says_how_many_fit(one: Study) -> None:
+    (panel,) = charted(NAME, one).panels
+    count = int(panel.bars[1].note.removeprefix("up to ").removesuffix(" fit"))
 
-    assert capacities == {  # GiB, of the data sheets
-        "v100, t4": 16,
-        "l40s": 48,
-        "a100-80gb": 80,
-        "h200": 141,
-        "b200": 180,
-    }
-    assert [line.at for line in panel.lines] == sorted(line.at for line in panel.lines)
-    assert panel.x.limits == (0, 1.35 * max(bar.total for bar in panel.bars))
+    assert needed(count, **KEPT).peak_memory_bytes <= V100
+    assert needed(count + 1, **KEPT).peak_memory_bytes > V100
+    assert panel.bars[0].note == f"up to {batch_of(panel)} fit"
 
 
-def test_rows_are_told_apart_by_what_differs(studies: dict[str, Study]) -> None:
-    (panel,) = charted("memory", studies["six"]).panels
-    assert [bar.label for bar in panel.bars] == [
-        f"{model}, {prompt}"
-        for model in (MODEL, "llava-1.5-13b")
-        for prompt in ("576", "40 prumerge", "144 prumerge")
-    ]
-    assert panel.x.label == "peak memory of the prefill: fp16"
-    both = study(model=[MODEL], hardware=[bare("h200")], quant=["fp16", "int4"], visual_tokens=[40])
-    (panel,) = charted("memory", both).panels
-    assert panel.bars[2].label == "int4, 576"
-    assert panel.x.label == f"peak memory of the prefill: {MODEL}"
+def test_capacities_stand_in_one_place_of_every_panel(studies: dict[str, Study]) -> None:
+    panels = charted(NAME, studies["six"]).panels
+    fit = [panel for panel in panels if "does not fit" not in {bar.note for bar in panel.bars}]
+
+    assert 6 < len(fit) < 12
+    for panel in fit:
+        (line,) = panel.lines
+        assert (line.role, line.axis) == ("capacity", "x")
+        assert panel.x.limits == (0, pytest.approx(1.05 * line.at))
+        assert 0.85 * line.at < panel.bars[0].total <= line.at  # a batch more would be too much
+    capacities = [panel.lines[0].at / 2**30 for panel in panels[:6]]
+    assert capacities == [16, 16, 80, 48, 141, 180]  # GiB, of the data sheets
+
+
+def test_what_does_not_fit_alone_goes_beyond_the_line() -> None:
+    found = study(model="llava-1.5-13b", hardware=[bare("v100")], visual_tokens=[40])
+    (panel,) = charted(NAME, found).panels
+    whole = needed(1, model="llava-1.5-13b")
+
+    assert batch_of(panel) == 1
+    assert panel.bars[0].total == pytest.approx(whole.peak_memory_bytes)
+    assert panel.bars[0].total > V100
+    assert panel.x.limits[1] == pytest.approx(1.05 * float(whole.peak_memory_bytes))
+    assert {bar.note for bar in panel.bars} == {"does not fit"}
+
+
+def test_a_batch_that_was_asked_for_and_does_not_fit_is_shown() -> None:
+    """Deployments that differ in it are one panel."""
+    found = study(model=MODEL, hardware=[bare("v100")], visual_tokens=[40], batch=[1, 50])
+    (panel,) = charted(NAME, found).panels
+    assert batch_of(panel) == 50
+    assert bar_of(panel, "576").total == pytest.approx(needed(50).peak_memory_bytes)
+    assert panel.bars[0].total > V100 > panel.bars[1].total
+    small = study(model=MODEL, hardware=[bare("v100")], visual_tokens=[40], batch=[1, 2])
+    (panel,) = charted(NAME, small).panels
+    assert 2 < batch_of(panel) < 50
+
+
+def test_the_alt_text_has_the_pair_of_every_panel_and_who_lacks_the_memory() -> None:
+    devices = [bare("v100"), bare("h200")]
+    found = study(model="llava-1.5-13b", hardware=devices, visual_tokens=[144, 40])
+    chart = charted(NAME, found)
+    said = []
+    for panel, room in zip(chart.panels, ("17.2 GB", "151 GB"), strict=True):
+        device = panel.title.split(", ")[1]
+        batch = batch_of(panel)
+        pair = [
+            si(needed(batch, device, "llava-1.5-13b", **given).peak_memory_bytes, "B")
+            for given in ({}, KEPT)
+        ]
+        notes = [bar.note for bar in panel.bars[:2]]
+        said.append(
+            f"llava-1.5-13b, {device}, fp16, batch {batch}; the device has {room}: "
+            f"576: {pair[0]} ({notes[0]}), 40 prumerge: {pair[1]} ({notes[1]})"
+        )
+    assert chart.alt == (
+        "Stacked bars of weights, KV cache and peak activations, at the largest batch that fits "
+        f"without reduction. {'; '.join(said)}. As asked, it is too much: llava-1.5-13b on v100, "
+        "fp16."
+    )
+    roomy = study(model=[MODEL], hardware=[bare("h200")])
+    assert charted(NAME, roomy).alt.endswith(". As asked, all fits.")
+
+
+def test_counts_that_are_not_usual_are_named() -> None:
+    found = study(model=MODEL, hardware=[bare("v100")], text_tokens=[40, 90], batch=3)
+    titles = [panel.title.partition("\n")[0] for panel in charted(NAME, found).panels]
+    assert titles == [f"{MODEL}, v100, fp16", f"{MODEL}, v100, fp16, 90 text tokens"]
 
 
 def test_of_very_many_rows_some_are_left_out(studies: dict[str, Study]) -> None:
-    chart = charted("memory", studies["two hundred prompts"])
-    assert len(chart.panels[0].bars) == 40
-    assert chart.left_out == ("161 prompts between these not shown",)
+    chart = charted(NAME, studies["two hundred prompts"])
+    assert len(chart.panels[0].bars) == 16
+    assert [bar.label for bar in chart.panels[0].bars[:2]] == ["576", "2 prumerge"]
+    assert chart.left_out == ("185 prompts between these not shown",)
 
 
-def test_the_alt_text_has_every_row_and_who_lacks_the_memory() -> None:
-    devices = [bare("v100"), bare("h200")]
-    found = study(model=[MODEL, "llava-1.5-13b"], hardware=devices, visual_tokens=[40])
-    peaks = {}
-    for model in (MODEL, "llava-1.5-13b"):
-        for name, given in (
-            ("576", {}),
-            ("40 prumerge", {"visual_tokens": 40, "reducer": "prumerge"}),
-        ):
-            whole = roofline.analyze(model, bare("h200"), **given).end_to_end
-            peaks[f"{model}, fp16, {name}"] = float(whole.peak_memory_bytes)
-
-    room = 16 * 2**30
-    assert [peak > room for peak in peaks.values()] == [False, False, True, True]
-    rows = "; ".join(f"{name}: {si(peak, 'B')}" for name, peak in peaks.items())
-    assert charted("memory", found).alt == (
-        f"Stacked bars of weights, KV cache and peak activations. {rows}. Too much for v100 "
-        "(llava-1.5-13b, fp16)."
-    )
-    roomy = study(model=[MODEL], hardware=[bare("h200")])
-    assert charted("memory", roomy).alt.endswith(". All of it fits everywhere.")
-
-
-def needing(weights_gb: float, room_gb: float = 32.0, **given: Any) -> Totals:
-    cache, peak = 2 * GB, 1 * GB
-    return totals(
-        1.0,
-        weight_bytes=weights_gb * GB,
-        kv_cache_bytes=cache,
-        peak_activation_bytes=peak,
-        device_memory_bytes=room_gb * GB,
-        **given,
-    )
-
-
-def test_devices_of_one_memory_share_a_line_and_the_axis_has_room_over_the_longest_bar() -> None:
-    devices = [("d", 32.0), ("e", 16.0), ("f", 32.0)]
-    found = [
-        deployed(
-            *(prompt(n, needing(w, room), hardware=name) for n, w in ((100, 17), (20, 7), (10, 5)))
-        )
-        for name, room in devices
-    ]
-    chart = charted("memory", studied(*found))
-    (panel,) = chart.panels
-    assert [(line.role, line.axis, line.at, line.label) for line in panel.lines] == [
-        ("capacity", "x", 16 * GB, "e"),
-        ("capacity", "x", 32 * GB, "d, f"),
-    ]
-    assert panel.x.limits == (0, 1.35 * (20 * GB))
-    assert [
-        (bar.label, bar.role, [(part.of, part.size / GB) for part in bar.parts])
-        for bar in panel.bars
-    ] == [
-        (name, "memory", [("weights", w), ("KV cache", 2.0), ("peak activations", 1.0)])
-        for name, w in (("100", 17.0), ("20", 7.0), ("10", 5.0))
-    ]
-    assert chart.alt.endswith("m, fp16, 10: 8.00 GB. Too much for e (m, fp16).")
-    assert [entry.role for entry in chart.legend] == ["part"] * 3
-
-
-def test_counts_that_are_not_usual_name_what_is_the_same_or_differs() -> None:
-    few, many = (deployed(prompt(9, needing(1.0), batch=n)) for n in (1, 8))
-    (panel,) = charted("memory", studied(few, many)).panels
-    assert [bar.label for bar in panel.bars] == ["9", "batch 8, 9"]
-    assert panel.x.label == "peak memory of the prefill: m, fp16"
-    (panel,) = charted("memory", studied(many)).panels
-    assert panel.x.label == "peak memory of the prefill: m, fp16, batch 8"
-    other = deployed(prompt(9, needing(1.0), model="n", quant="int8"))
-    (panel,) = charted("memory", studied(few, other)).panels
-    assert [bar.label for bar in panel.bars] == ["m, fp16, 9", "n, int8, 9"]
-    assert panel.x.label == "peak memory of the prefill"
-
-
-@pytest.mark.parametrize(("count", "shown"), [(40, 40), (41, 40)])
-def test_up_to_forty_rows_are_shown(count: int, shown: int) -> None:
-    one = deployed(*(prompt(n + 1, needing(1.0)) for n in range(count)))
-    chart = charted("memory", studied(one))
-    assert len(chart.panels[0].bars) == shown
-    assert bool(chart.left_out) is (count > shown)
+@pytest.mark.parametrize(("count", "left"), [(12, 0), (13, 1)])
+def test_twelve_deployments_have_a_panel(count: int, left: int) -> None:
+    texts = list(range(40, 40 + count))
+    chart = charted(NAME, study(model="clip-vit-l-336", hardware=[bare("t4")], text_tokens=texts))
+    assert len(chart.panels) == count - left
+    assert chart.left_out == ((f"{left} more deployments not shown",) if left else ())
+    assert chart.alt.endswith(f". {left} more deployments not shown." if left else "all fits.")

@@ -10,7 +10,7 @@ from made_up_prompts import deployed, prompt, totals
 from roofline.report.charts.chart import listed, spoken
 from roofline.report.charts.device_panels import device_panels
 from roofline.report.charts.naming import deployment_name, prompt_name, unusual_counts
-from roofline.report.charts.selection import ends, first, spread
+from roofline.report.charts.selection import first, pair_first, spread
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,29 @@ def test_those_that_are_spread_reach_from_end_to_end(
     assert (list(found), words) == (shown, left_out)
 
 
-def test_the_ends_of_a_deployment_are_all_tokens_and_the_fewest() -> None:
-    whole, double = prompt(100, totals(1.0)), prompt(200, totals(1.0))
+def test_the_pair_of_a_deployment_is_the_quickest_reduced_prompt_and_what_it_is_compared_with() -> (
+    None
+):
+    """Whoever has the fewest tokens, and whatever comes first."""
+    whole, double = prompt(100, totals(1.0)), prompt(200, totals(2.0))
     kept = [
-        prompt(n, totals(1.0), unreduced=w) for n, w in ((150, double), (20, whole), (30, whole))
+        prompt(n, totals(time_s), unreduced=w)
+        for n, time_s, w in ((20, 0.9, whole), (150, 0.5, double), (30, 0.6, whole))
     ]
-    assert ends(deployed(whole, double, *kept)) == [whole, kept[1]]
-    assert ends(deployed(double, whole)) == [double]
+    assert deployed(whole, double, *kept).pair == (double, kept[1])
+    assert deployed(double, whole).pair == (double,)
+
+
+def test_the_pair_stands_before_the_other_prompts() -> None:
+    whole = prompt(100, totals(1.0))
+    kept = [prompt(n, totals(1.0 / n), unreduced=whole) for n in (2, 3, 9, 4, 5)]
+    one = deployed(whole, *kept)
+    found, words = pair_first(one, 6)
+    assert [p.visual_tokens for p in found] == [100, 9, 2, 3, 4, 5]
+    assert words == ""
+    found, words = pair_first(one, 4)
+    assert [p.visual_tokens for p in found] == [100, 9, 2, 5]
+    assert words == "2 prompts between these not shown"
 
 
 def test_reasons_are_said_once() -> None:

@@ -119,7 +119,8 @@ def test_what_a_page_has_no_room_for_is_said(studies: dict[str, Study]) -> None:
     chart = charted("time", studies["two hundred prompts"])
     names = [bar.label for bar in chart.panels[0].bars]
     assert len(names) == 16
-    assert (names[0], names[-1]) == ("576", "400 prumerge")
+    assert names[:3] == ["576", "2 prumerge", "4 prumerge"]  # the pair, and others behind it
+    assert names[-1] == "400 prumerge"
     assert chart.left_out == ("185 prompts between these not shown",)
 
     devices = ("v100", "t4", "a100", "l40s", "h200", "b200", "rtx-4090")
@@ -175,7 +176,28 @@ def test_a_bar_has_its_components_as_they_run_and_their_groups_in_order() -> Non
     ]
     assert parts_of(bound) == halves
     assert parts_of(likely) == [(of, group, 2 * size) for of, group, size in halves]
-    assert (panel.title, panel.x.unit, panel.x.limits) == ("m, d, fp16", "s", (0, None))
+    assert (panel.title, panel.x.unit, panel.x.limits) == ("m, d, fp16", "s", (0, 12.0))
+
+
+@pytest.mark.parametrize(("longest", "shared"), [(88.0, True), (88.1, False)])
+def test_panels_share_a_scale_unless_one_would_be_too_short(longest: float, shared: bool) -> None:
+    """Up to eight times 11 s."""
+    cases = (("d", 11.0), ("e", longest))
+    chart = charted(
+        "time",
+        studied(
+            *(
+                deployed(
+                    prompt(9, totals(s), ops=[op("llm", "q", "linear", s)], hardware=name),
+                    prompt(3, totals(1.0), ops=[op("llm", "q", "linear", 1.0)], hardware=name),
+                )
+                for name, s in cases
+            )
+        ),
+    )
+    ends = [longest, longest] if shared else [11.0, longest]
+    assert [panel.x.limits for panel in chart.panels] == [(0, end) for end in ends]
+    assert chart.subtitle == ("" if shared else "each panel to a scale of its own")
 
 
 def test_an_attainable_time_of_unknown_error_has_no_ends() -> None:

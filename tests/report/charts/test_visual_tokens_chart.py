@@ -1,4 +1,4 @@
-"""Time, FLOPs and memory over visual tokens, and the places where fewer stop paying."""
+"""Time, FLOPs and KV cache over visual tokens, and the places where fewer stop paying."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME, MODEL = "visual-tokens", "llava-1.5-7b"
 
 
 def test_curves_are_those_of_single_analyses(one: Study) -> None:
-    times, flops, memory = charted(NAME, one).panels
+    times, flops, cache = charted(NAME, one).panels
     curve = the_series(times, "time", "v100", "fp16")
 
     assert curve.x == tuple(range(1, 577))
@@ -27,14 +27,14 @@ def test_curves_are_those_of_single_analyses(one: Study) -> None:
         whole = roofline.analyze(MODEL, bare("v100"), visual_tokens=count).end_to_end
         assert curve.y[count - 1] == pytest.approx(float(whole.roofline_time_s))
         assert flops.series[0].y[count - 1] == pytest.approx(float(whole.flops))
-        assert memory.series[0].y[count - 1] == pytest.approx(float(whole.peak_memory_bytes))
-    assert [panel.title for panel in (times, flops, memory)] == [f"{MODEL}, fp16", "", ""]
-    assert [(panel.y.label, panel.y.unit) for panel in (times, flops, memory)] == [
+        assert cache.series[0].y[count - 1] == pytest.approx(float(whole.kv_cache_bytes))
+    assert [panel.title for panel in (times, flops, cache)] == [f"{MODEL}, fp16", "", ""]
+    assert [(panel.y.label, panel.y.unit) for panel in (times, flops, cache)] == [
         ("prefill time", "s"),
         ("FLOPs", "FLOP"),
-        ("peak memory", "B"),
+        ("KV cache", "B"),
     ]
-    assert {(panel.x.label, panel.x.limits) for panel in (times, flops, memory)} == {
+    assert {(panel.x.label, panel.x.limits) for panel in (times, flops, cache)} == {
         ("visual tokens", (1, 576))
     }
 
@@ -87,7 +87,7 @@ def test_the_alt_text_has_both_places(one: Study) -> None:
 
     assert ridge != floor
     assert charted(NAME, one).alt == (
-        "Prefill time, FLOPs and peak memory over visual tokens. Visual tokens below which fewer "
+        "Prefill time, FLOPs and KV cache over visual tokens. Visual tokens below which fewer "
         f"no longer help: {MODEL}, v100, fp16: {floor:.0f} (LLM bound by memory up to {ridge:.0f})."
     )
 
@@ -164,8 +164,8 @@ def made_up(laws: bool, **given: Any) -> Deployment:
         error_s=roofline_s / 2 if laws else None,
         compute_s=np.array([0.0, 0.0, 0.01, 0.02, 0.04]),
         flops=np.array([1.0, 2.0, 9.0, 4.0, 5.0]),
-        weight_bytes=np.array([1.0, 1.0, 1.0, 1.0, 6.0]) * GB,
-        kv_cache_bytes=np.zeros(5),
+        weight_bytes=np.array([1.0, 1.0, 1.0, 1.0, 6.0]) * GB - np.arange(1, 6),
+        kv_cache_bytes=np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
         peak_activation_bytes=np.zeros(5),
         device_memory_bytes=5 * GB,
     )
@@ -175,7 +175,7 @@ def made_up(laws: bool, **given: Any) -> Deployment:
 
 def test_every_line_and_mark_is_where_the_curve_has_it() -> None:
     """Predicted 20, 20, 20, 40, 80 ms; the ridge at 2, and within 5 % of the least up to 3."""
-    times, flops, memory = charted(NAME, studied(made_up(True))).panels
+    times, flops, cache = charted(NAME, studied(made_up(True))).panels
     x = (1.0, 2.0, 3.0, 4.0, 5.0)
     assert [(s.role, s.of, s.variant, s.x, s.y) for s in times.series] == [
         ("time", "d", "fp16", x, (0.02, 0.02, 0.02, 0.04, None)),
@@ -189,21 +189,33 @@ def test_every_line_and_mark_is_where_the_curve_has_it() -> None:
     assert error.low == pytest.approx([0.015, 0.015, 0.015, 0.03, 0.06])
     assert error.high == pytest.approx([0.025, 0.025, 0.025, 0.05, 0.10])
     assert [(s.role, s.x, s.y) for s in flops.series] == [("flops", x, (1.0, 2.0, 9.0, 4.0, 5.0))]
-    assert [(s.role, s.x, s.y) for s in memory.series] == [
-        ("peak memory", x, (1e9, 1e9, 1e9, 1e9, 6e9))
+    assert [(s.role, s.x, s.y) for s in cache.series] == [
+        ("KV cache", x, (1.0, 2.0, 3.0, 4.0, 5.0))
     ]
 
 
-def test_axes_have_room_over_the_highest_point() -> None:
-    """A twentieth over 9 FLOPs, and more over 6 GB: names of devices stand there."""
-    times, flops, memory = charted(NAME, studied(made_up(False))).panels
-    assert [(panel.x.scale, panel.x.limits) for panel in (times, flops, memory)] == [
-        ("log", (1, 5.0))
-    ] * 3
-    assert (times.y.scale, times.y.limits) == ("log", (None, None))
-    assert flops.y.limits == (0, 1.05 * 9)
-    assert memory.y.limits == (0, 1.15 * 6e9)
-    assert flops.y.scale == memory.y.scale == "linear"
+def test_panels_are_logarithmic_and_span_as_many_decades() -> None:
+    """So steepness compares: FLOPs from 1 to 9 are the widest of 10 to 40 ms, 1 to 9, 1 to 5.
+
+    A twentieth of the axis is free beyond either end: 9^1.1 from end to end, around the middle.
+    """
+    times, flops, cache = charted(NAME, studied(made_up(False))).panels
+    middles = [(0.01 * 0.04) ** 0.5, (1.0 * 9.0) ** 0.5, (1.0 * 5.0) ** 0.5]
+    for panel, middle in zip((times, flops, cache), middles, strict=True):
+        assert (panel.x.scale, panel.x.limits) == ("log", (1, 5.0))
+        assert panel.y.scale == "log"
+        assert panel.y.limits == pytest.approx((middle / 9**0.55, middle * 9**0.55))
+
+
+def test_rows_that_are_compared_have_one_axis() -> None:
+    """The 13B model's FLOPs are seen to be more: the axes are those of the 7B."""
+    found = study(model=[MODEL, "llava-1.5-13b"], hardware=[bare("h200")], visual_tokens=[40])
+    panels = charted(NAME, found).panels
+    assert [panel.y.limits for panel in panels[:3]] == [panel.y.limits for panel in panels[3:]]
+    small, large = (panel.series[0].y[0] for panel in (panels[1], panels[4]))
+    assert small is not None
+    assert large is not None
+    assert small < large
 
 
 def test_bounds_alone_have_no_error_and_counts_are_marked_on_every_panel() -> None:

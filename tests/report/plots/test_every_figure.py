@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from artists import charted, check_words, drawn
+from artists import charted, check_words, drawn, words
 from made_up import bare
 from matplotlib.figure import Figure
 
@@ -13,12 +13,13 @@ from roofline.registry import Registry
 from roofline.report.charts import Chart, report_charts
 from roofline.report.plots import DRAWINGS, FORMATS, draw, draws, render
 from roofline.report.plots import drawing as drawings_registry
+from roofline.report.plots.sheet import PAGE_IN
 from roofline.report.plots.style import DOUBLE_IN, SERIES, SHAPES, SINGLE_IN, looks
 
 DRAWN = {
     "one": ("time", "visual-tokens", "roofline", "memory", "answer"),
     "attainable": ("time", "visual-tokens", "roofline", "answer"),
-    "accuracy": ("time", "visual-tokens", "memory", "accuracy-time", "accuracy-memory"),
+    "accuracy": ("time", "visual-tokens", "memory", "accuracy-time", "accuracy-kv-cache"),
     "crowded": ("roofline", "accuracy-time"),
     "nine": ("visual-tokens", "roofline", "memory", "answer"),
     "six": ("time", "visual-tokens", "roofline", "memory", "answer"),
@@ -39,8 +40,9 @@ def test_words_fit_into_the_page_and_do_not_overlap(
 ) -> None:
     page = drawn(name, studies[case], width_in)
     assert page.get_figwidth() == width_in
-    assert page.get_figheight() < 13.0 * (DOUBLE_IN / width_in)
+    assert page.get_figheight() <= PAGE_IN  # that of a page's text
     check_words(page)
+    assert min(text.get_fontsize() for text in words(page)) >= 6.0  # points, read on paper
 
 
 def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(
@@ -49,12 +51,27 @@ def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(
     page = drawn("time", studies["two hundred prompts"])
     names = [label.get_text() for label in page.axes[0].get_yticklabels()]
     assert len(names) == 16
-    assert (names[0], names[-1]) == ("576", "400 prumerge")
+    assert names[:3] == ["576", "2 prumerge", "4 prumerge"]  # the pair, and others behind it
+    assert names[-1] == "400 prumerge"
     assert page.get_suptitle() == "185 prompts between these not shown"
     several = study(
         model=["llama-2-7b"], hardware=[bare("v100")], quant=["int4"], visual_tokens=[576, 144, 40]
     )
-    assert drawn("roofline", several).get_suptitle() == "2 more prompts not shown"
+    assert drawn("roofline", several).get_suptitle().startswith("2 more prompts not shown; ")
+
+
+def test_what_a_page_has_no_room_for_is_left_out_whole_and_counted(
+    studies: dict[str, Study],
+) -> None:
+    """Three panels of a model belong together: of two models' six a column has room for one's."""
+    page = drawn("visual-tokens", studies["six"], SINGLE_IN)
+    assert len(page.axes) == 3
+    assert page.get_suptitle() == "3 more panels not shown"
+    page = drawn("roofline", studies["six"], SINGLE_IN)
+    assert len(page.axes) == 3  # each stands for itself
+    page = drawn("visual-tokens", studies["six"], DOUBLE_IN)
+    assert len(page.axes) == 6
+    assert page.get_suptitle() == ""
 
 
 @pytest.mark.parametrize("name", report_charts())
@@ -74,7 +91,7 @@ def test_a_file_is_of_its_format_and_always_the_same(
 
 
 def test_every_chart_has_a_drawing_of_its_name() -> None:
-    assert set(DRAWINGS.names()) == {*report_charts(), "kept-tokens"}
+    assert set(DRAWINGS.names()) == {*report_charts(), "kept-tokens", "kept-patches"}
 
 
 def test_a_drawing_of_ones_own_draws_charts_of_its_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 
 from roofline.records.kept_patches import Inspection, Kept
-from roofline.report.charts.kept_tokens import kept_tokens_chart
+from roofline.report.charts.kept_tokens import Background, kept_tokens_chart
 from roofline.report.plots import FORMATS, draw, render
-from roofline.report.plots.kept_tokens import COLOURS
+from roofline.report.plots.kept_tokens import GROUNDS
 
 SIDE = 8
 PATCHES = SIDE**2
@@ -53,12 +53,17 @@ def inspection(*kept: Kept, title: str = "photo.jpg") -> Inspection:
     return Inspection(title, "llava-1.5-7b", IMAGE, SIDE, kept)
 
 
-def drawn_picture(found: Inspection) -> Figure:
-    return draw(kept_tokens_chart(found))
+def drawn_picture(found: Inspection, background: Background = "light") -> Figure:
+    return draw(kept_tokens_chart(found, background))
 
 
 def outlines(figure: Figure) -> list[PatchCollection]:
-    return [c for axes in figure.axes for c in axes.collections if c.get_gid() in COLOURS]
+    return [
+        c
+        for axes in figure.axes
+        for c in axes.collections
+        if c.get_gid() in GROUNDS["light"].outlines
+    ]
 
 
 def histograms(figure: Figure) -> list[Axes]:
@@ -82,15 +87,18 @@ def test_every_kept_patch_is_outlined_where_it_is() -> None:
             assert (y + 0.5) // 7 == patch // SIDE
 
 
-def test_kinds_differ_in_colour() -> None:
-    found = outlines(drawn_picture(inspection(PLUS, FASTER)))
+@pytest.mark.parametrize("background", ["light", "dark"])
+def test_kinds_differ_in_colour(background: Background) -> None:
+    found = outlines(drawn_picture(inspection(PLUS, FASTER), background))
 
     colours = {c.get_gid(): tuple(np.atleast_2d(c.get_edgecolor())[0]) for c in found}
     assert len(set(colours.values())) == 3
 
 
-def test_kept_patches_are_as_they_are_and_others_dark_and_grey(plus: Figure) -> None:
-    axes = next(axes for axes in plus.axes if any(c.get_gid() for c in axes.collections))
+@pytest.mark.parametrize("background", ["light", "dark"])
+def test_kept_patches_are_as_they_are_and_others_grey_and_faded(background: Background) -> None:
+    figure = drawn_picture(inspection(PLUS), background)
+    axes = next(axes for axes in figure.axes if any(c.get_gid() for c in axes.collections))
     shown = np.asarray(axes.images[0].get_array())
 
     for patch in range(PATCHES):
@@ -99,7 +107,10 @@ def test_kept_patches_are_as_they_are_and_others_dark_and_grey(plus: Figure) -> 
         if patch in PLUS.indices:
             assert np.array_equal(shown[here], IMAGE[here])
         else:
-            assert shown[here].max() < 0.4 * 255
+            if background == "dark":
+                assert shown[here].max() < 0.4 * 255
+            else:
+                assert shown[here].min() > 0.7 * 255
             assert (np.ptp(shown[here], axis=2) == 0).all()
 
 

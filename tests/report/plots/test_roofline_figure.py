@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from artists import charted, drawn, labels, legend, offsets, the_line
+from artists import charted, drawn, labels, legend, lines, offsets, the_line
 from made_up import bare
 from matplotlib.quiver import Quiver
 
 from roofline.explore.study import Study, study
 from roofline.report.plots import draw
-from roofline.report.plots.style import SINGLE_IN
+from roofline.report.plots.style import DOUBLE_IN, SINGLE_IN
 
 
 def test_dots_and_arrows_are_those_of_the_chart(attainable: Study) -> None:
@@ -41,9 +41,11 @@ def test_areas_of_dots_share_out_the_time(attainable: Study) -> None:
         if str(collection.get_gid()).startswith("after")
         for size in collection.get_sizes()
     ]
-    shares = sum((size - min(sizes)) / 90 for size in sizes)
+    (panel,) = charted("roofline", attainable).panels
+    shares = [share for series in panel.series for share in series.shares]
 
-    assert shares == pytest.approx(1.0, abs=0.02)  # embeddings compute nothing: they have no dot
+    assert sizes == pytest.approx([5 + 90 * share for share in shares])
+    assert sum(shares) > 0.9  # what takes hardly any time is not shown
 
 
 def test_roofs_and_their_names_are_those_of_the_chart(attainable: Study) -> None:
@@ -61,6 +63,48 @@ def test_roofs_and_their_names_are_those_of_the_chart(attainable: Study) -> None
     assert axes.get_xlabel() == panel.x.label
     assert axes.get_ylabel() == panel.y.label
     assert axes.get_title(loc="left") == panel.title
+
+
+@pytest.mark.parametrize("width_in", [SINGLE_IN, DOUBLE_IN])
+def test_names_of_dots_hide_no_dot_and_lead_to_theirs(
+    width_in: float, studies: dict[str, Study]
+) -> None:
+    for case in ("attainable", "six", "text", "vision"):
+        chart = charted("roofline", studies[case])
+        page = draw(chart, width_in)
+        page.draw_without_rendering()
+        for axes, panel in zip(page.axes, chart.panels, strict=False):
+            dots = {
+                name: axes.transData.transform((x, y))
+                for one in panel.series
+                if one.role == "op"
+                for x, y, name in zip(one.x, one.y, one.names, strict=True)
+            }
+            places = [
+                axes.transData.transform(place)
+                for one in panel.series
+                if one.role == "op"
+                for place in zip(one.x, one.y, strict=True)
+            ]
+            names = [text for text in axes.texts if text.get_gid() == "name"]
+            assert sorted(t.get_text() for t in names) == sorted(name for name in dots if name)
+            ends = [
+                axes.transData.transform([line.get_xdata()[0], line.get_ydata()[0]])
+                for line in lines(axes, "lead")
+            ]
+            for text in names:
+                box = text.get_window_extent()
+                assert axes.bbox.x0 - 1 <= box.x0
+                assert box.x1 <= axes.bbox.x1 + 1
+                assert not [place for place in places if box.contains(*place)], text
+                at = dots[text.get_text()]
+                gap = np.hypot(*(at - np.clip(at, box.min, box.max)))
+                for other in lines(axes, "lead"):
+                    whole = np.linspace(*axes.transData.transform(np.transpose(other.get_data())))
+                    inside = [point for point in whole if box.padded(-1.5).contains(*point)]
+                    assert not inside, text  # no line to another name runs through this one
+                led = any(np.allclose(end, at, atol=0.5) for end in ends)
+                assert led == (gap > 10 * page.dpi / 72), text
 
 
 def test_measured_ops_are_crosses(recorded: Study) -> None:

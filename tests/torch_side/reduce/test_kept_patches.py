@@ -22,6 +22,7 @@ from roofline.errors import RooflineError
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.load import load_model
 from roofline.torch_side.pictures import PictureError, crop, normalise, read
+from roofline.torch_side.reduce import kept_patches
 from roofline.torch_side.reduce.attach import attach, detach
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.kept_patches import (
@@ -345,6 +346,39 @@ def test_a_checkpoint_is_looked_through(
         assert one.indices.tolist() == direct.indices.tolist()
     assert (inspection.title, inspection.model) == ("photo.png", "llava-tiny")
     assert inspection.image.shape == (PIXELS, PIXELS, 3)
+
+
+def test_photos_are_looked_at_each_once_through_one_model(
+    photo: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = photo.parent / "other.png"
+    noise(90, 100).save(other)
+    loads = []
+    loaded = kept_patches._loaded
+    monkeypatch.setattr(
+        kept_patches, "_loaded", lambda *given: loads.append(given) or loaded(*given)
+    )
+    names = ["prumerge", "divprune"]
+    found = kept_patches.inspect_photos(
+        [photo, other, photo], names, model="llava-tiny", checkpoint=checkpoint
+    )
+
+    assert len(loads) == 1
+    assert [one.title for one in found] == ["photo.png", "other.png"]
+    for file, one in zip((photo, other), found, strict=True):
+        alone = inspect_tokens(file, names, model="llava-tiny", checkpoint=checkpoint)
+        assert np.array_equal(one.image, alone.image)
+        for kept, expected in zip(one.kept, alone.kept, strict=True):
+            assert kept.indices.tolist() == expected.indices.tolist()
+
+
+def test_photos_of_one_name_are_told_apart_by_their_paths(photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    noise(90, 100).save(folder / photo.name)
+    files = [photo, folder / photo.name]
+    found = kept_patches.inspect_photos(files, ["spatial"], model="llava-tiny")
+    assert [one.title for one in found] == [str(file) for file in files]
 
 
 def preprocessed(folder: Path, checkpoint: Path, **settings: Any) -> Path:
