@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from roofline.cli.measuring import Seconds
+from roofline.cli.measuring import TimeToSpend
 
 
 @click.command()
@@ -19,7 +19,7 @@ from roofline.cli.measuring import Seconds
 )
 @click.option(
     "--seconds",
-    type=Seconds(),
+    type=TimeToSpend(),
     default=120.0,
     show_default=True,
     help="What it may take; refused if that is too little for all kernels.",

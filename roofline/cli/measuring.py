@@ -18,7 +18,7 @@ ATTENTION_KERNELS = ("sdpa", "flash", "eager")
 # Restated, not imported with torch, so that `--help` stays quick; a test holds them together.
 
 
-class Seconds(click.ParamType[float]):
+class TimeToSpend(click.ParamType[float]):
     """A time to spend: a finite number above 0."""
 
     name = "seconds"

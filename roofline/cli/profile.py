@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, Seconds, progress_bar, require
+from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, TimeToSpend, progress_bar, require
 from roofline.cli.options import check_stage, plugin_option, scenario_options, specs
 
 
@@ -34,7 +34,7 @@ from roofline.cli.options import check_stage, plugin_option, scenario_options, s
 @click.option("--per-op", is_flag=True, help="Time single ops too, with torch.profiler.")
 @click.option(
     "--seconds",
-    type=Seconds(),
+    type=TimeToSpend(),
     default=30.0,
     show_default=True,
     help="Longest time to measure, all in all; it ends as soon as the median is known to 0.5 %.",

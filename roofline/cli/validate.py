@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from roofline.cli.measuring import RUN_MODES, Seconds, progress_bar, require
+from roofline.cli.measuring import RUN_MODES, TimeToSpend, progress_bar, require
 from roofline.cli.options import plugin_option
 
 
@@ -23,7 +23,7 @@ from roofline.cli.options import plugin_option
 @click.option("--mode", type=click.Choice(RUN_MODES), default="eager", show_default=True)
 @click.option(
     "--seconds",
-    type=Seconds(),
+    type=TimeToSpend(),
     default=170.0,
     show_default=True,
     help="Roughly what measuring may take, calibration included.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from roofline.device.roof import Roof
 from roofline.errors import InputError, shortened
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Law
+from roofline.specs.reading import convert
 from roofline.units import MILLI
 
 _Law = TypeVar("_Law", bound=Law)
@@ -171,4 +172,4 @@ def rounded(law: _Law) -> _Law:
             return {key: short(inner) for key, inner in value.items()}
         return [short(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    return msgspec.convert(short(msgspec.to_builtins(law)), type(law))
+    return cast(_Law, convert(short(msgspec.to_builtins(law)), type(law)))

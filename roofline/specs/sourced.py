@@ -9,7 +9,7 @@ import msgspec
 Positive = Annotated[float, msgspec.Meta(ge=1e-12, le=1e12)]
 """A number above 0 that no rounding and no product makes infinite."""
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
-Count = Annotated[int, msgspec.Meta(ge=1, le=10**4)]
+SmallInt = Annotated[int, msgspec.Meta(ge=1, le=10**4)]
 """Of layers, images, heads: what there are some dozens of."""
 Width = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
 """Of a hidden state, or a side in pixels."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.sourced import Count, Name, Spec
+from roofline.specs.sourced import Name, SmallInt, Spec
 
 
 class MlpConnector(Spec, frozen=True, tag_field="kind", tag="connector"):
@@ -12,7 +12,7 @@ class MlpConnector(Spec, frozen=True, tag_field="kind", tag="connector"):
     name: Name
     title: str
     source: str
-    num_linear_layers: Count = 2
+    num_linear_layers: SmallInt = 2
     bias: bool = True
     aliases: tuple[str, ...] = ()
 

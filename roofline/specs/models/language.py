@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.sourced import Count, Name, Positive, PositiveInt, Spec, Width
+from roofline.specs.sourced import Name, Positive, PositiveInt, SmallInt, Spec, Width
 
 
 class LinearShape(NamedTuple):
@@ -23,11 +23,11 @@ class LanguageModel(Spec, frozen=True, tag_field="kind", tag="language-model"):
     title: str
     source: str
     hidden_size: Width
-    num_hidden_layers: Count
-    num_attention_heads: Count
+    num_hidden_layers: SmallInt
+    num_attention_heads: SmallInt
     intermediate_size: Width
     vocab_size: PositiveInt
-    num_key_value_heads: Count | None = None
+    num_key_value_heads: SmallInt | None = None
     """Left out: as many as there are attention heads."""
     head_dim: Width | None = None
     """Left out: hidden_size / num_attention_heads."""

@@ -8,7 +8,7 @@ from roofline.specs.models.connector import MlpConnector
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
 from roofline.specs.models.vision import VisionEncoder
-from roofline.specs.sourced import Count, Name, PositiveInt, Spec
+from roofline.specs.sourced import Name, PositiveInt, SmallInt, Spec
 
 DEFAULT_ARCHITECTURE = "llava"
 
@@ -28,9 +28,9 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """`default` drops the class token, `full` keeps it."""
     llm_vocab_size: PositiveInt | None = None
     """Rows of the LLM's embedding in this LMM, where its checkpoint pads or extends them."""
-    vision_towers: Count = 1
+    vision_towers: SmallInt = 1
     """Copies of the encoder that are loaded, for images and videos say; a prompt runs one."""
-    images: Count = 1
+    images: SmallInt = 1
     """Images or frames in one sample of the unreduced prompt."""
     architecture: str = DEFAULT_ARCHITECTURE
     """Name of the Hugging Face family that builds it; looked up where the model is loaded."""

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LinearShape
-from roofline.specs.sourced import Count, Name, Positive, Spec, Width
+from roofline.specs.sourced import Name, Positive, SmallInt, Spec, Width
 
 HiddenAct = Literal["quick_gelu", "gelu", "gelu_tanh"]
 """x·σ(1.702·x); x·Φ(x); the same with Φ by tanh (Hendrycks & Gimpel 2016)."""
@@ -29,14 +29,14 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     title: str
     source: str
     hidden_size: Width
-    num_hidden_layers: Count
-    num_attention_heads: Count
+    num_hidden_layers: SmallInt
+    num_attention_heads: SmallInt
     intermediate_size: Width
     image_size_px: Pixels
     """Side of the square image. What is left at its edges, where this is no multiple of
     `patch_size_px`, is in no patch."""
     patch_size_px: Pixels
-    num_channels: Count = 3
+    num_channels: SmallInt = 3
     class_token: bool = True
     layer_norm_eps: Positive = 1e-5
     pre_norm: bool = True
