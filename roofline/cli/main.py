@@ -15,7 +15,7 @@ from roofline.cli.output import give_up_stdout
 from roofline.errors import OutputError, RooflineError
 from roofline.plain_text import one_line
 
-_COMMANDS = {
+COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
     "hardware": "List devices, or show one with its sources.",
     "models": "List models, or show one with its sources.",
@@ -43,10 +43,10 @@ class _LazyGroup(click.Group):
     """Knows its commands by name and one-line help; `roofline.cli.NAME` holds `NAME`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"roofline.cli.{name}"), name)
         return command
@@ -54,13 +54,13 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            ctx.fail(f"no command {args[0]!r}; there are {', '.join(_COMMANDS)}")
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"no command {args[0]!r}; there are {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(

@@ -16,14 +16,12 @@ import click
 from damage import TEXTS
 from files import ROOT, Case, sound_records
 
+from roofline.cli.main import COMMANDS
 from roofline.engine.axes import BY_NAME
 from roofline.errors import InputError
 
-COMMANDS = (
-    *("analyze",) * 6,
-    *("hardware", "models", "reproduce", "compare", "fit", "report", "report"),
-    *("profile", "profile", "calibrate", "validate", "tokens"),
-)
+DRAWN = (*COMMANDS, *("analyze",) * 6, "report", "profile")
+"""All that there are, and some more often."""
 FILES = ("mine.yaml", "broken.yaml", "dangling.yaml", "pipe.yaml", "folder.yaml", "none.yaml")
 """Specs beside the command, sound and not; `there` makes them."""
 _HOSTILE = (*TEXTS, "x" * 100_000, "\udcff", "--", "--help", "-o", "=", ",", "a,b", ",,", "v100,")
@@ -62,7 +60,7 @@ def there(draw: Random) -> dict[str, bytes]:
 
 def command_case(draw: Random) -> Case:
     """A command line of any command."""
-    name = draw.choice(COMMANDS)
+    name = draw.choice(DRAWN)
     command: click.Command = getattr(import_module(f"roofline.cli.{name}"), name)
     words: list[str] = []
     form = ""
@@ -109,6 +107,10 @@ def _value(parameter: click.Parameter, draw: Random) -> str:
         return draw.choice(_TARGETS)
     if name in ("records", "photo", "measurements", "checkpoint", "image"):
         return draw.choice(("sound.json", "rows.csv", "none", *FILES))
+    if name == "explain":
+        return draw.choice(("time", "memory", "flops", "kv", "llm", "q_proj", "vision", "none"))
+    if name == "plugins":
+        return draw.choice((*FILES, "sound.json"))
     if name == "device":
         return draw.choice(("cpu", "cpu:9", "cuda", "cuda:99", "xpu", "meta", "mps", "", "gpu"))
     key = "hardware" if name in ("base", "like", "hardware") else name
