@@ -80,6 +80,12 @@ BAD: dict[str, tuple[list[str], str]] = {
     "one bad of several": ([*analyze(quant="fp16"), "--quant", "int5"], "int4"),
     "unknown device to show": (["hardware", "v101"], "v100"),
     "unknown model to show": (["models", "vicuna-8b"], "vicuna-7b"),
+    "no time": (["profile", "--model", "llava-tiny", "--seconds", "nan"], "nan is not above 0"),
+    "endless": (["calibrate", "-o", "x.yaml", "--seconds", "inf"], "inf is not above 0 and finite"),
+    "a device without a name": (["profile", "--model", "llava-tiny", "--device", ""], "''"),
+    "no such device": (["profile", "--model", "llava-tiny", "--device", "cpu:9"], "no cpu:9 here"),
+    "a mode of thousands of bits": (analyze(quant="w" + "9" * 5000), "wXaYkvZ"),
+    "a number of thousands of digits": (analyze(batch="9" * 5000), "is not a whole number"),
     "no table": (["reproduce"], "prumerge-table2"),
     "unknown table": (["reproduce", "table3"], "prumerge-table2"),
 }

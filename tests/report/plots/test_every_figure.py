@@ -6,6 +6,8 @@ import pytest
 from artists import charted, check_words, drawn, words
 from made_up import bare
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from msgspec.structs import replace
 
 from roofline.errors import UnknownNameError
 from roofline.explore.study import Study, study
@@ -112,3 +114,12 @@ def test_looks_differ_longer_than_colours_do() -> None:
     assert len(set(looks(names).values())) == len(names)
     few = [look for _, look in zip(SERIES, looks(names).values(), strict=False)]
     assert len({marker for marker, _ in few}) == len({colour for _, colour in few}) == len(SERIES)
+
+
+@pytest.mark.parametrize("name", ["time", "roofline", "memory"])
+def test_a_dollar_in_a_name_is_no_formula(name: str) -> None:
+    odd = replace(bare("v100"), name=r"$\frac{1$", title="$x^2$")
+    page = drawn(name, study(model=["llava-1.5-7b"], hardware=[odd], visual_tokens=[40]))
+
+    assert not any(text.get_parse_math() for text in page.findobj(Text))
+    assert render(page, "svg")
