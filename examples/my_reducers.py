@@ -1,7 +1,8 @@
 """A reducer of one's own, in one file: what it is, its options, what it leaves, how it is done.
 
-    roofline analyze --plugin examples/my_reducers.py --model llava-1.5-7b --hw h100 --reducer strided
-    roofline tokens photo.jpg --plugin examples/my_reducers.py --reducer strided -o strided.png
+    cd examples
+    roofline analyze --plugin my_reducers.py --model llava-1.5-7b --hw h100 --reducer strided
+    roofline tokens photo.jpg --plugin my_reducers.py --reducer strided -o strided.png
 
 Take it as the start of yours.
 """

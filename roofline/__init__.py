@@ -14,16 +14,20 @@ from roofline.version import __version__
 if TYPE_CHECKING:
     from roofline.device.kernel_times import attention_time, matmul_time
     from roofline.engine.analysis import analyze, count
-    from roofline.engine.estimate import Counts, Estimate
+    from roofline.engine.estimate import Counts, Estimate, load
     from roofline.errors import RooflineError
+    from roofline.explore.grid import grid
+    from roofline.explore.listings import hardware, models, quantization
     from roofline.explore.sweep import stream, sweep
-    from roofline.reducers import Reducer, register_reducer
+    from roofline.reducers import CallablePackage, Reducer, register_reducer
     from roofline.reducers.plugins import load_plugin
     from roofline.specs.catalog import load_hardware, load_quantization
     from roofline.specs.quantization import register_quantization
     from roofline.torch_side.load import load_model
     from roofline.torch_side.reduce.attach import attach, detach
     from roofline.torch_side.reduce.methods import reduce_tokens
+
+    reducers: CallablePackage
 
 __all__ = [
     "Counts",
@@ -36,12 +40,18 @@ __all__ = [
     "attention_time",
     "count",
     "detach",
+    "grid",
+    "hardware",
+    "load",
     "load_hardware",
     "load_model",
     "load_plugin",
     "load_quantization",
     "matmul_time",
+    "models",
+    "quantization",
     "reduce_tokens",
+    "reducers",
     "register_quantization",
     "register_reducer",
     "stream",
@@ -51,10 +61,16 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
+    "grid": "roofline.explore.grid",
+    "hardware": "roofline.explore.listings",
+    "models": "roofline.explore.listings",
+    "quantization": "roofline.explore.listings",
+    "reducers": "roofline.reducers",
     "sweep": "roofline.explore.sweep",
     "stream": "roofline.explore.sweep",
     "Counts": "roofline.engine.estimate",
     "Estimate": "roofline.engine.estimate",
+    "load": "roofline.engine.estimate",
     "RooflineError": "roofline.errors",
     "matmul_time": "roofline.device.kernel_times",
     "attention_time": "roofline.device.kernel_times",
@@ -85,7 +101,9 @@ if not TYPE_CHECKING:  # a type checker would believe in any name
 
         home = _HOMES[name]
         try:
-            return getattr(import_module(home), name)
+            module = import_module(home)
+            # `roofline.reducers` is a package that can be called, too
+            return module if home == f"{__name__}.{name}" else getattr(module, name)
         except ModuleNotFoundError as error:
             if not home.startswith("roofline.torch_side") or error.name not in (
                 "torch",

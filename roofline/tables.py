@@ -57,6 +57,8 @@ def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> st
     """One line for each label and its text; on a terminal of 80 columns, texts in a block."""
     if style == "github":
         return "\n".join(f"- {label}: {text}" for label, text in pairs)
+    if not pairs:
+        return ""
     width = max(len(label) for label, _ in pairs) + 2
     return "\n".join(filled(text, f"{label:<{width}}", " " * width) for label, text in pairs)
 

@@ -15,14 +15,20 @@ _PREFIXES = ((1e15, "P"), (TERA, "T"), (GIGA, "G"), (MEGA, "M"), (KILO, "k"), (1
 _SMALL = ((1.0, ""), (MILLI, "m"), (MICRO, "µ"), (1e-9, "n"))
 
 
-def si(value: SupportsFloat, unit: str) -> str:
-    """Three significant digits and an SI prefix: `si(9.33e12, "FLOP")` is `9.33 TFLOP`."""
+def si(value: SupportsFloat, unit: str, digits: int = 3) -> str:
+    """Significant digits and an SI prefix: `si(9.33e12, "FLOP")` is `9.33 TFLOP`."""
     number = float(value)
     table = _SMALL if unit == "s" else _PREFIXES
     smallest = table[-1] if number else (1.0, "")
     # 999.6 would round to 1000: it takes the next prefix instead
     scale, prefix = next(((s, p) for s, p in table if abs(number) >= s * 0.9995), smallest)
-    return f"{significant(number / scale)} {prefix}{unit}"
+    return f"{significant(number / scale, digits)} {prefix}{unit}"
+
+
+def si_apart(one: SupportsFloat, other: SupportsFloat, unit: str) -> tuple[str, str]:
+    """Two numbers, with as many digits as it takes to tell them apart, up to six."""
+    tried = [(si(one, unit, digits), si(other, unit, digits)) for digits in range(3, 7)]
+    return next((texts for texts in tried if texts[0] != texts[1]), tried[0])
 
 
 def significant(value: SupportsFloat, digits: int = 3) -> str:

@@ -5,7 +5,8 @@
 - the list of fusions in `docs/accounting.md`, from the code that relies on them;
 - the layers in `docs/architecture.md`, from the import contract and the first line of each room;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
-  holds what the command prints, one behind `<!-- file: PATH -->` the file.
+  holds what the command prints, or, behind `python`, the code; one behind `<!-- file: PATH -->` the
+  file.
 
 With `--check` nothing is written; stale files are named and the exit code is 1.
 """
@@ -107,7 +108,9 @@ def _with_output(match: re.Match[str]) -> str:
 
 
 def output_of(command: str) -> str:
-    run = [sys.executable, "-m", *shlex.split(command)]
+    name, _, code = command.partition(" ")
+    words = ["-c", code] if name == "python" else ["-m", *shlex.split(command)]
+    run = [sys.executable, *words]
     return subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 

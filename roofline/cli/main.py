@@ -16,6 +16,8 @@ _COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
     "hardware": "List devices, or show one with its sources.",
     "models": "List models, or show one with its sources.",
+    "reducers": "List token reducers, or show one with its options.",
+    "quantization": "List quantization modes, or show one and where it runs.",
     "profile": "Run a model here and time its components, theory beside practice.",
     "compare": "Put records of `profile` side by side.",
     "calibrate": "Measure this device's ceilings and write them as a spec for --hw.",
@@ -26,7 +28,7 @@ _COMMANDS = {
     "reproduce": "Recompute a published table, cell by cell.",
 }
 
-_IMMEDIATE = ("analyze", "hardware", "models", "reproduce")
+_IMMEDIATE = ("analyze", "hardware", "models", "reducers", "quantization", "reproduce")
 """Commands that answer and end, most of whose time are imports: nothing of these is garbage."""
 _NO_GARBAGE_BELOW = 100_000
 """Objects at which the collector starts to look for some."""

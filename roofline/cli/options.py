@@ -11,7 +11,7 @@ import click
 from roofline.engine.axes import AXES, Axis
 from roofline.errors import ScenarioError
 
-PLUGINS = "roofline.plugins"
+PLUGINS = "plugin files"
 """Where a context keeps the files that were run."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

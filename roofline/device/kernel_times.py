@@ -20,6 +20,7 @@ from roofline.device.kernel_types import (
     ATTENTION_BYTES,
     MATMUL_KERNELS,
     OTHER_NAMES,
+    KernelType,
     kernel_roof,
 )
 from roofline.device.law_choice import for_type
@@ -60,7 +61,7 @@ class KernelTime(Struct, frozen=True, eq=False):
 
 
 def matmul_time(
-    hardware: str | Hardware, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: str = "bf16"
+    hardware: str | Hardware, m: ArrayLike, n: ArrayLike, k: ArrayLike, dtype: KernelType = "bf16"
 ) -> KernelTime:
     """One matmul [m, k] @ [k, n]: m rows (tokens), n out features, k in features; arrays broadcast.
 
@@ -92,7 +93,7 @@ def attention_time(
     heads: ArrayLike,
     kv_heads: ArrayLike,
     head_dim: ArrayLike,
-    dtype: str = "bf16",
+    dtype: KernelType = "bf16",
     causal: bool = True,
 ) -> KernelTime:
     """Fused attention of `tokens` queries to as many keys in each of `batch` sequences.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Literal, get_args
 
 import msgspec
 
 from roofline.device.roof import Roof
 from roofline.errors import UnsupportedModeError
 from roofline.specs.hardware import DataType, Hardware
+
+KernelType = Literal[
+    "fp32", "fp16", "bf16", "fp8", "fp4", "nvfp4", "w8a8", "int8", "w8a16", "w4a16"
+]
+"""What a caller may name: `MATMUL_KERNELS`, and their other names."""
 
 OTHER_NAMES = {"nvfp4": "fp4", "int8": "w8a8"}
 """Matmul kernels by other names than ours."""

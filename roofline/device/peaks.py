@@ -12,7 +12,8 @@ from roofline.model.counted import ComponentCounts
 from roofline.model.op import Unit
 from roofline.specs.catalog import quantization_modes
 from roofline.specs.hardware import DataType, Hardware
-from roofline.specs.sourced import Peak
+from roofline.specs.quantization import Quantization
+from roofline.specs.sourced import Peak, Sourced
 from roofline.units import TERA
 
 
@@ -44,6 +45,18 @@ class ComponentPeaks(Struct, frozen=True):
             return self.vector_flops_per_s
         return RESOURCES.find(resource).rate(self.hardware)
 
+    def data_type(self, unit: Unit) -> DataType:
+        """That matrices are multiplied in on `unit`."""
+        return self.attention_type if unit == "attention" else self.matmul_type
+
+    def figure(self, resource: str, unit: Unit) -> Sourced | None:
+        """What the device's file says that `per_s` is from; None where it says nothing."""
+        peak = self.attention if unit == "attention" else self.matmul
+        at_matmul_peak = self.vector_flops_per_s != self.hardware.vector_flops_per_s
+        if resource == "tensor" or (resource == "vector" and at_matmul_peak):
+            return peak
+        return RESOURCES.find(resource).figure(self.hardware)
+
     @property
     def ridge_point(self) -> float:
         """FLOP/B above which a matmul is bound by compute."""
@@ -64,6 +77,15 @@ def component_peaks(hardware: Hardware, counts: ComponentCounts, mode: str) -> C
         hardware.memory_bytes_per_s,
         hardware,
     )
+
+
+def served_type(hardware: Hardware, mode: Quantization) -> DataType | None:
+    """What linear layers of a mode compute in on a device; None where it cannot run."""
+    for types in (mode.attention_types, mode.compute):
+        best = next((t for t in types if hardware.matmul_peak(t) is not None), None)
+        if best is None:
+            return None
+    return best
 
 
 def _first_peak(hardware: Hardware, types: Iterable[DataType], mode: str) -> tuple[DataType, Peak]:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from roofline.errors import UnsupportedModeError
 from roofline.registry import Registry
 from roofline.specs.hardware import Hardware
+from roofline.specs.sourced import Sourced
 
 Bound: TypeAlias = Literal["compute", "link", "memory"]
 """What an op is said to be bound by."""
@@ -30,6 +31,12 @@ class Resource(Struct, frozen=True):
     """The word for an op that waits for it."""
     per_s: Callable[[Hardware], float | None]
     """FLOP/s or bytes/s of a device; None of one that does not have it."""
+    title: str = ""
+    """In tables and explanations."""
+    unit: str = "B"
+    """What it does: FLOP, or B."""
+    figure: Callable[[Hardware], Sourced | None] = lambda hardware: None
+    """The figure of the device's file that `per_s` is from."""
 
     def rate(self, hardware: Hardware) -> float:
         """The same. Raises UnsupportedModeError for a device without."""
@@ -46,8 +53,21 @@ def _by_data_type(hardware: Hardware) -> float | None:
 
 RESOURCES: Registry[Resource] = Registry("resource")
 for _resource in (
-    Resource("tensor", "compute", _by_data_type),
-    Resource("vector", "compute", lambda hardware: hardware.vector_flops_per_s),
-    Resource("dram", "memory", lambda hardware: hardware.memory_bytes_per_s),
+    Resource("tensor", "compute", _by_data_type, "Matmul units", "FLOP"),
+    Resource(
+        "vector",
+        "compute",
+        lambda hardware: hardware.vector_flops_per_s,
+        "Vector units",
+        "FLOP",
+        lambda hardware: hardware.vector_peak_fp32_tflops,
+    ),
+    Resource(
+        "dram",
+        "memory",
+        lambda hardware: hardware.memory_bytes_per_s,
+        "DRAM",
+        figure=lambda hardware: hardware.memory_bandwidth_gb_per_s,
+    ),
 ):
     RESOURCES.register(_resource.name, _resource)

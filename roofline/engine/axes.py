@@ -63,13 +63,15 @@ AXES = (
     Axis(
         "quant",
         "Quant",
-        "fp32, fp16, bf16, fp8, int8, int4, w8a16, w4a16, any wXaYkvZ, or a YAML file.",
+        "fp32, fp16, bf16, fp8, int8, int4, w8a16, w4a16, any wXaYkvZ, or a YAML file; "
+        "see `roofline quantization`.",
         default="fp16",
     ),
     Axis(
         "reducer",
         "Reducer",
-        "Token reducer of an LMM, such as prumerge or fastv:k=3, priced with it, or none. Leaves "
+        "Token reducer of an LMM, such as prumerge or fastv:k=3, priced with it, or none; see "
+        "`roofline reducers`. Leaves "
         "--visual-tokens, or as many as it keeps by default.",
         phrase="with {}",
     ),
@@ -111,6 +113,7 @@ AXES = (
         "Accounting",
         "exact, or a convention of published numbers, such as llm-viewer.",
         default="exact",
+        phrase="{} accounting",
         varied=False,
     ),
 )

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from roofline.device.resources import RESOURCES
 from roofline.engine.axes import AXES
-from roofline.engine.compare import Comparison, compare
+from roofline.engine.compare import Comparison, Saving, compare
 from roofline.engine.layout import all_visual_tokens
 from roofline.engine.result import (
     OpQuantities,
@@ -24,10 +24,15 @@ from roofline.engine.result import (
 )
 from roofline.engine.run import Run
 from roofline.engine.scenario import Scenario
+from roofline.engine.stored import read, write
+from roofline.engine.views import VIEWS
 from roofline.errors import InputError, ScenarioError
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from roofline.engine.explain import Explanation
 
@@ -113,13 +118,12 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         )
 
     def __repr__(self) -> str:
-        """What was asked, and a line for each component and all together."""
-        inputs = ", ".join(f"{k}={v!r}" for k, v in self.inputs.items() if v is not None)
-        parts = {**self.components, "end_to_end": self.end_to_end}
-        lines = [f"{type(self).__name__}({_short(inputs)})"]
-        for name, part in parts.items():
-            lines.append(f"  {name}: {part.headline_text}")
-        return "\n".join(lines)
+        """The answer first, then what was asked and a line for each component: ten at most."""
+        return str(VIEWS.find("text")(self))
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for a notebook."""
+        return str(VIEWS.find("html")(self))
 
     def explain(self, subject: str) -> Explanation:
         """A figure's formula with its numbers and their sources, in a record that prints itself.
@@ -137,15 +141,32 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         return self.scenario.shape
 
     def to_frame(self) -> pd.DataFrame:
-        """A row for each configuration and component, end to end included; axes as columns."""
+        """A row for each configuration and component, end to end included; axes as columns.
+
+        Columns are named as in the JSON; what is saved against the unreduced prompt ends in
+        `_saving` or `_speedup`, and is empty where there is no such prompt or component.
+        """
         import pandas as pd
 
         parts = {**self.components, "end_to_end": self.end_to_end}
+        comparison = self.comparison
+        savings: dict[str, Saving] = {}
+        if comparison is not None:
+            savings = {**comparison.components, "end_to_end": comparison.end_to_end}
         frames = []
         for name, part in parts.items():
             figures = {key: self._flat(getattr(part, key)) for key in part.shown}
-            frames.append(pd.DataFrame({**self._axes(), "component": name, **figures}))
-        return pd.concat(frames, ignore_index=True)
+            saved = self._saved(savings.get(name))
+            frames.append(pd.DataFrame({**self._axes(), "component": name, **figures, **saved}))
+        frame = pd.concat(frames, ignore_index=True)
+        return frame.astype({"tie": "boolean"}) if "tie" in frame else frame
+
+    def _saved(self, saving: Saving | None) -> dict[str, Any]:
+        """Columns of a saving: those of time on a device alone."""
+        names = [name for name in Saving.__struct_fields__ if name.endswith("_saving")]
+        if isinstance(self.end_to_end, Totals):
+            names = ["speedup", *Saving.__struct_fields__]
+        return {name: self._flat(saving and getattr(saving, name)) for name in names}
 
     def ops_frame(self) -> pd.DataFrame:
         """`ops` as a frame; with axes, a row for each op and configuration, axes as columns.
@@ -179,7 +200,27 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
         return columns
 
     def _flat(self, value: Any) -> NDArray[Any]:
-        return np.broadcast_to(np.asarray(value), self.shape).ravel()
+        known = np.nan if value is None else value  # what is null in the JSON
+        return np.broadcast_to(np.asarray(known), self.shape).ravel()
+
+    def plot(self, chart: str = "time", *, width_in: float | None = None) -> Figure:
+        """A chart of a report as matplotlib's Figure: what is asked, beside the unreduced prompt.
+
+        chart: `time`, `roofline`, `memory`, `visual-tokens`, `answer`, or one of your own. All are
+            of prefill, `answer` also of what follows.
+        width_in: inches; left out, two columns of a paper.
+
+        Raises UnknownNameError; InputError for what has nothing to draw, and without matplotlib.
+        """
+        figure: Figure = VIEWS.find("figure")(self, chart, width_in)
+        return figure
+
+    def save(self, file: str | PathLike[str], *, force: bool = False) -> None:
+        """Write all figures and specs as JSON, for `roofline.load`.
+
+        force: whether to replace a file. Raises OutputError.
+        """
+        write({name: getattr(self, name) for name in self.__struct_fields__}, file, force=force)
 
     def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
         """The JSON document."""
@@ -241,8 +282,10 @@ def _fields(struct: Struct) -> dict[str, Any]:
     return {name: getattr(struct, name) for name in struct.__struct_fields__}
 
 
-_LONGEST = 160
+def load(file: str | PathLike[str]) -> Counts:
+    """What `save` wrote, an `Estimate` or `Counts`, with the same figures.
 
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+    Ops and the comparison follow from the specs in the file. Raises EstimateFileError.
+    """
+    fields = read(file)
+    return Estimate(**fields) if "device" in fields else Counts(**fields)

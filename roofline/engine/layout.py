@@ -42,6 +42,8 @@ from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, Visio
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
+COMPONENTS = ("vision", "reducer", "connector", "llm")
+"""All that there may be, in the order in which they run."""
 _MEMO_SIZE = 64
 """Components that are not laid out again."""
 

@@ -61,6 +61,7 @@ class Run:
             raise ScenarioError(f"{scenario.accounting} accounting knows no reducers: use exact")
         attention = scenario.attention or self.accounting.attention
         self.scenario = replace(scenario, attention=attention)
+        self._known: dict[Any, CountPlan | PricePlan] = {}
         self.cases = self._cases()
         self.layout = self.cases[0].layout
 
@@ -126,18 +127,26 @@ class Run:
     def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
         scenario = self.scenario
         counts = self.accounting.count(layout, scenario.quant)
-        hardware = scenario.hardware
-        if hardware is None:
-            return [CountPlan(each) for each in counts]
-        laws = laws_of(hardware) if self.accounting.has_laws else None
-        plan = _memoized_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
-        return [plan(hardware, laws, c, scenario.quant, layout.derived) for c in counts]
+        return [self._plan(each, layout.derived) for each in counts]
+
+    def _plan(self, counts: ComponentCounts, derived: tuple[Derived, ...]) -> CountPlan | PricePlan:
+        """One for all cases that have the same component."""
+        key = counts, derived
+        if key not in self._known:
+            scenario, hardware = self.scenario, self.scenario.hardware
+            if hardware is None:
+                self._known[key] = CountPlan(counts)
+            else:
+                laws = laws_of(hardware) if self.accounting.has_laws else None
+                plan = _memoized_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
+                self._known[key] = plan(hardware, laws, counts, scenario.quant, derived)
+        return self._known[key]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
         """Each component's figures, and all of them together."""
         outputs: dict[str, dict[str, Array]] = {}
         shape = self.scenario.shape
-        for case in self.cases:
+        for case in _merged(self.cases):
             results = evaluate(case.plans, case.counts, case.layout.derived)
             for plan, values in zip(case.plans, results, strict=True):
                 known = outputs.setdefault(plan.counts.component, {})
@@ -170,6 +179,26 @@ class Run:
             "unreduced_visual_tokens": layout.unreduced_visual_tokens,
             "scenario": scenario,
         }
+
+
+def _merged(cases: Sequence[Case]) -> Iterable[Case]:
+    """Cases of one plan each, over all configurations that share it, in the order of components."""
+    if len(cases) == 1:
+        return cases
+    sharing: dict[int, list[Case]] = {}
+    for case in cases:
+        for plan in case.plans:
+            alone = Case(case.layout, case.counts, case.where, [plan])
+            sharing.setdefault(id(plan), []).append(alone)
+    return [_joined_case(alike) for alike in sharing.values()]
+
+
+def _joined_case(alike: Sequence[Case]) -> Case:
+    """One for the configurations of all."""
+    first = alike[0]
+    counts = {name: np.concatenate([case.counts[name] for case in alike]) for name in first.counts}
+    where = np.concatenate([case.where for case in alike if case.where is not None])
+    return Case(first.layout, counts, where, first.plans)
 
 
 _WORD = f"U{max(map(len, BOUNDS))}"

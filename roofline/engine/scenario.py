@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -37,8 +37,8 @@ class Axes(TypedDict, total=False):
     batch: ArrayLike | None
     output_tokens: ArrayLike | None
     reducer: str | Reducer | None
-    stage: str
-    attention: str | None
+    stage: Stage
+    attention: AttentionKind | None
     accounting: str
     vision_layers: Layers | None
     llm_layers: Layers | None
@@ -69,8 +69,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         quant: str | Quantization = "fp16",
         *,
         reducer: str | Reducer | None = None,
-        stage: str = "prefill",
-        attention: str | None = None,
+        stage: Stage = "prefill",
+        attention: AttentionKind | None = None,
         accounting: str = "exact",
         vision_layers: Layers | None = None,
         llm_layers: Layers | None = None,
@@ -82,22 +82,26 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         or large, or do not broadcast, and for what does not go together; TypeError for a keyword
         that is no axis.
         """
-        for name, value, known in (
-            ("stage", stage, STAGES),
-            ("attention", attention, (None, *ATTENTIONS)),
-        ):
-            if value not in known:
-                choices = ", ".join(BY_NAME[name].choices)
-                raise ScenarioError(f"unknown {name} {value!r}: choose one of {choices}")
         names: dict[str, object] = {
             "model": model,
             "hardware": hardware,
             "quant": quant,
             "reducer": reducer,
+            "stage": stage,
+            "attention": attention,
+            "accounting": accounting,
         }
         for name, named in names.items():
-            if isinstance(named, list | tuple | set | np.ndarray):
-                raise ScenarioError(f"{name} takes one name at a time here, not several: {named!r}")
+            if isinstance(named, Iterable) and not isinstance(named, str):
+                raise _several(name, named)
+        known: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
+            ("stage", stage, STAGES),
+            ("attention", attention, (None, *ATTENTIONS)),
+        )
+        for name, value, choices in known:
+            if value not in choices:
+                listed = ", ".join(BY_NAME[name].choices)
+                raise ScenarioError(f"unknown {name} {value!r}: choose one of {listed}")
         if stage == "generate" and counts.get("output_tokens") is None:
             raise ScenarioError(
                 "the stage generate needs output tokens: give --output-tokens (output_tokens)"
@@ -112,8 +116,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             quant=load_quantization(quant),
             reducer=None if reducer in (None, NO_REDUCER) else reducers.find(reducer),
             counts={name: array for name, array in checked.items() if array is not None},
-            stage=cast(Stage, stage),
-            attention=cast("AttentionKind | None", attention),
+            stage=stage,
+            attention=attention,
             accounting=accounting,
             vision_layers=vision_layers,
             llm_layers=llm_layers,
@@ -149,6 +153,14 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         }
         values |= {name: plain(array) for name, array in self.counts.items()}
         return {axis.name: values.get(axis.name) for axis in AXES}
+
+
+def _several(name: str, named: Iterable[object]) -> ScenarioError:
+    """For a list where one name is expected."""
+    remedy = "call once for each"
+    if BY_NAME[name].varied:
+        remedy = f"`roofline.grid({name}=[…], …)` prices every combination as one frame"
+    return ScenarioError(f"{name} takes one name here, not {reprlib.repr(named)}: {remedy}")
 
 
 def checked_count(name: str, values: ArrayLike | None) -> Array | None:

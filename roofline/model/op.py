@@ -7,7 +7,7 @@ plain or polynomials in the scenario's variables.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from msgspec import Struct
 
@@ -28,6 +28,7 @@ Unit = Literal["matmul", "attention", "vector"]
 """Whose peak bounds the op: linear layers and attention may compute in different types."""
 WeightRole = Literal["linear", "embedding", "lm_head"]
 """What a weight matrix is for; quantization modes treat the three differently."""
+WEIGHT_ROLES: tuple[WeightRole, ...] = get_args(WeightRole)
 
 
 class MatmulShape(Struct, frozen=True):

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from roofline.engine.axes import AXES, COUNTS
 from roofline.errors import InputError
+from roofline.model.architectures import AttentionKind
 from roofline.records.statistics import Summary, summarize
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
@@ -153,7 +154,7 @@ RUN = ("mode", "attention", "checkpoint", "image", "device", "seed")
 None for noise, `attention` the implementation in transformers."""
 
 
-def priced_attention(kernels: str) -> str:
+def priced_attention(kernels: str) -> AttentionKind:
     """What the analysis calls attention by these kernels of transformers: sdpa and flash keep no
     probabilities in memory.
     """

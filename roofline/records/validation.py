@@ -13,8 +13,10 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from roofline.engine.layout import COMPONENTS
+
 FORMAT = 1
-COMPONENTS = ("vision", "reducer", "connector", "llm", "decode", "whole")
+CELLS = (*COMPONENTS, "decode", "whole")
 """What cells are about, in the order in which it runs."""
 _DERIVED = ("measured_time_s", "median_time_s", "error", "roofline_error", "noise")
 
@@ -40,7 +42,7 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     """One component at one size: what was predicted, and what it took."""
 
     component: str
-    """One of `COMPONENTS`."""
+    """One of `CELLS`."""
     tokens: int
     """Prompt tokens of a sequence; for decode, those in the cache."""
     batch: int
@@ -76,7 +78,7 @@ class TimedCell(Struct, frozen=True, kw_only=True):
 
 def by_component(cells: Iterable[TimedCell]) -> dict[str, list[TimedCell]]:
     """Cells of each component that has any: in the order in which it runs, then any others."""
-    groups: dict[str, list[TimedCell]] = {name: [] for name in COMPONENTS}
+    groups: dict[str, list[TimedCell]] = {name: [] for name in CELLS}
     for cell in cells:
         groups.setdefault(cell.component, []).append(cell)
     return {name: some for name, some in groups.items() if some}

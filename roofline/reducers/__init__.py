@@ -5,17 +5,23 @@ No torch: `torch_side.reduce` runs them.
 >>> find("fastv:k=3").full_llm_layers
 3
 
-A module of this package holds one reducer or a family, and registers it.
+A module of this package holds one reducer or a family, and registers it. The package itself gives a
+frame of all when it is called, `roofline.reducers()`.
 """
 
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from roofline.reducers.base import OWN_METHODS, Reducer, ReductionTask
 from roofline.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Reducer", "ReductionTask", "find", "names", "register_reducer"]
 
@@ -70,3 +76,19 @@ def find(reducer: str | Reducer) -> Reducer:
         return reducer
     name, *options = reducer.split(":")
     return REDUCERS.find(name).parsed(options)
+
+
+class CallablePackage(ModuleType):
+    """What `roofline.reducers` is: a package that gives a frame of all when it is called."""
+
+    find, names = staticmethod(find), staticmethod(names)
+    register_reducer = staticmethod(register_reducer)
+
+    def __call__(self) -> pd.DataFrame:
+        """All reducers, by name: what they are, where they act, what they leave, their options."""
+        from roofline.reducers.listing import reducers
+
+        return reducers()
+
+
+sys.modules[__name__].__class__ = CallablePackage

@@ -21,7 +21,7 @@ from roofline.specs.models import LanguageModel, VisionEncoder
 Site = Literal["features", "vision", "llm"]
 """Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
 
-Cost = Literal["stated", "traced", "none"]
+CostOrigin = Literal["stated", "traced", "none"]
 """Of a reducer's own work: its file says what it costs, or its code is traced, or nobody knows."""
 
 OWN_METHODS: Registry[Mapping[str, Any]] = Registry("method of one's own")
@@ -130,7 +130,7 @@ class Reducer(Struct, frozen=True):
         return trace(OWN_METHODS.find(self.name), self, task)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> CostOrigin:
         """Where `extra_ops` are from."""
         if type(self).extra_ops is not Reducer.extra_ops:
             return "stated"
@@ -191,7 +191,7 @@ class Reducer(Struct, frozen=True):
     @property
     def label(self) -> str:
         """Name and chosen options as `reducers.find` reads them: `fastv:k=3`."""
-        return ":".join([self.name, *(f"{k}={_written(v)}" for k, v in self.chosen.items())])
+        return ":".join([self.name, *(f"{k}={written(v)}" for k, v in self.chosen.items())])
 
     def with_options(self, **options: Any) -> Self:
         """The same with other options. Raises UnknownNameError, ScenarioError."""
@@ -233,7 +233,7 @@ class Reducer(Struct, frozen=True):
         for candidate in candidates:
             with suppress(ValidationError):
                 return convert(candidate, kind, strict=strict)
-        raise ScenarioError(f"{self.name}: `{name}` must be {_expected(kind)}, not {value!r}")
+        raise ScenarioError(f"{self.name}: `{name}` must be {expected(kind)}, not {value!r}")
 
 
 class VisionReducer(Reducer, frozen=True):
@@ -324,13 +324,13 @@ def paper_share(tokens: int, patches: int) -> int:
     return max(2, round(tokens / LLAVA_PATCHES * patches))
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     if value is None:
         return "none"
     return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _expected(kind: Any) -> str:
+def expected(kind: Any) -> str:
     """What a type takes, in words."""
     schema = json.schema(kind)
     return " or ".join(map(_one_of, schema.get("anyOf", [schema])))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -19,7 +19,12 @@ SEED = 0
 _INITIAL_STD = 0.02
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-ATTENTION_KERNELS = {"sdpa": "sdpa", "flash": "flash_attention_2", "eager": "eager"}
+AttentionImplementation = Literal["sdpa", "flash_attention_2", "eager"]
+ATTENTION_KERNELS: dict[str, AttentionImplementation] = {
+    "sdpa": "sdpa",
+    "flash": "flash_attention_2",
+    "eager": "eager",
+}
 """Names on the command line → in transformers."""
 
 
@@ -34,7 +39,7 @@ def load_model(
     dtype: str | torch.dtype | None = None,
     device: str | torch.device = "cpu",
     quant: str | None = None,
-    attention: str = "sdpa",
+    attention: AttentionImplementation = "sdpa",
     seed: int = SEED,
 ) -> Any:
     """Build an LMM for inference on a device.

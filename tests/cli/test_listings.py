@@ -1,4 +1,4 @@
-"""`roofline hardware` and `roofline models`: what there is, and who says so."""
+"""`roofline hardware`, `models`, `reducers`, `quantization`: what there is, and who says so."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
+
+from roofline import reducers
+from roofline.specs.catalog import quantization_modes
 
 Cli = Callable[..., Any]
 
@@ -98,3 +101,86 @@ def test_a_users_device_is_listed(
 
     assert "\nmine " in call("hardware").out
     assert call("hardware", "mine").out.startswith("mine: ")
+
+
+def test_every_reducer_is_listed_and_shown(call: Cli) -> None:
+    listed = call("reducers").out
+    assert max(map(len, listed.splitlines())) <= 80
+
+    for name in reducers.names():
+        assert f"\n{name} " in listed
+        code, out, err = call("reducers", name)
+        reducer, words = reducers.find(name), " ".join(out.split())
+        assert (code, err) == (0, "")
+        assert max(map(len, out.splitlines())) <= 80
+        assert out.startswith(f"{name}: ")
+        assert f"Source {reducer.source}" in words
+        assert reducer.default_source in words
+        assert [line.split()[0] for line in out.splitlines() if line.split()[0:1] == ["It"]] == (
+            [] if reducer.options else ["It"]
+        )
+        for option in reducer.options:
+            assert f"\n{option} " in out
+
+
+def test_an_option_of_a_reducer_has_default_values_and_words(call: Cli) -> None:
+    out = call("reducers", "prumerge").out
+    rows = {line.split()[0]: line.split() for line in out.splitlines() if line.strip()}
+
+    assert rows["variant"][1:5] == ["released", "paper", "or", "released"]
+    assert rows["k"][1] == "32"
+    assert "Written prumerge:variant=VALUE" in out
+    assert "40 of LLaVA-1.5's 576 visual tokens by default" in " ".join(out.split())
+
+
+def test_every_mode_is_listed_and_shown(call: Cli) -> None:
+    listed = call("quantization").out
+    assert max(map(len, listed.splitlines())) <= 80
+
+    for name, mode in quantization_modes().items():
+        row = next(line.split() for line in listed.splitlines() if line.split()[:1] == [name])
+        widths = [str(n) for n in (mode.weight_bits, mode.activation_bits, mode.kv_bits)]
+        assert row[1:4] == widths
+        code, out, err = call("quantization", name)
+        assert (code, err) == (0, "")
+        assert max(map(len, out.splitlines())) <= 80
+        words = " ".join(out.split())
+        assert words.startswith(f"{name}: {mode.title}")
+        assert f"Source {mode.source}" in words
+
+
+def test_a_mode_says_its_bytes_and_where_it_runs(call: Cli) -> None:
+    words = " ".join(call("quantization", "w4a16").out.split())
+
+    assert "Weights of linear layers 4 0.5195" in words  # (4 + 20/128) / 8
+    assert "Embedding, lm_head 16 2" in words
+    assert "Scales 16 bits a 128 weights, and a zero point of 4" in words
+    assert "Runs not on" not in words
+    fp8 = " ".join(call("quantization", "fp8").out.split())
+    assert "Runs in fp8 b200, h100-pcie, h100-sxm, h200, l4, l40s, rtx-4090 Runs not on" in fp8
+    assert call("quantization", "w4a8kv4").out.startswith("w4a8kv4: 4-bit weights")
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("reducers", "prumerg"), "unknown reducer 'prumerg': did you mean prumerge"),
+        (("quantization", "int5"), "unknown quantization mode 'int5': did you mean int"),
+    ],
+)
+def test_what_is_not_there_is_an_error(command: tuple[str, ...], told: str, call: Cli) -> None:
+    code, out, err = call(*command)
+
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_a_reducer_of_ones_own_is_listed_and_shown(run: Cli) -> None:
+    plugin = ROOT / "examples" / "my_reducers.py"
+    listed = run("reducers", "--plugin", str(plugin))
+    shown = run("reducers", "strided", "--plugin", str(plugin))
+
+    assert (listed.code, shown.code) == (0, 0)
+    assert "\nstrided " in listed.out
+    assert shown.out.startswith("strided: ")
+    assert "Own work" in shown.out

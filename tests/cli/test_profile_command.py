@@ -296,7 +296,7 @@ class TestProgress:
 
 def test_pillow_is_called_by_its_name_in_the_index(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measuring, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs pillow, torch: pip install 'roofline\[profile\]'"):
+    with pytest.raises(InputError, match=r"needs pillow, torch: pip install '.\[profile\]'"):
         measuring.require("PIL", "torch")
 
 

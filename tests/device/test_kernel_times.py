@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 import roofline
 from roofline.device.borrowed import laws_of
+from roofline.device.kernel_types import MATMUL_KERNELS, OTHER_NAMES, KernelType
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.errors import InputError
 from roofline.specs.catalog import all_hardware, load_hardware
@@ -192,3 +193,7 @@ def test_errors_are_one_line_that_names_the_remedy(call: Any, message: str) -> N
     with pytest.raises(InputError, match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_the_types_that_a_caller_may_name_are_those_that_there_are() -> None:
+    assert set(get_args(KernelType)) == set(MATMUL_KERNELS) | set(OTHER_NAMES)

@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
                            "output_tokens": 3},
     "a step": {"stage": "decode", "attention": "eager", "quant": "int8"},
     "text alone": {"visual_tokens": 0},
+    "an answer of nothing": {"stage": "generate", "output_tokens": 0},
 }  # fmt: skip
 
 
@@ -172,6 +173,31 @@ def test_a_convention_is_explained_by_its_own_formulas() -> None:
     assert line_of(estimate.explain("memory"), "Weights") == "llm 3.24 GB"
     assert "Attainable" not in str(estimate.explain("time"))
     assert line_of(estimate.explain("q_proj"), "Matmul units").endswith("OP ÷ 62.0 TOP/s = 43.3 µs")
+
+
+def test_a_decode_step_is_the_first_one() -> None:
+    """Attention of an answer takes longer step by step; each line is of one step, or of all."""
+    step = analyze("llava-1.5-7b", "h100", stage="decode").explain("attention")
+    answer = analyze("llava-1.5-7b", "h100", stage="generate", output_tokens=4000)
+    prefill, first = answer.explain("attention").parts
+
+    assert (prefill.heading, first.heading) == ("Prefill", "First decode step")
+    for name in ("FLOPs", "DRAM", "Roofline", "Attainable"):
+        assert dict(first.lines)[name] == line_of(step, name)
+    total = dict(first.lines)["All"]
+    assert total.startswith("128,000 times: ")
+
+
+def test_what_never_runs_is_said_to() -> None:
+    idle = analyze("llava-1.5-7b", "h100", stage="generate", output_tokens=0).explain("q_proj")
+    assert dict(idle.parts[-1].lines)["All"] == "it does not run"
+    assert "vision" in str(count("llava-1.5-7b", stage="decode").explain("flops"))
+
+
+def test_sources_come_in_the_order_of_what_they_are_of() -> None:
+    explained = analyze("llava-1.5-7b", "h100", "int4").explain("time")
+    widths = [figure for figure, _ in explained.sources if figure.startswith("widths")]
+    assert widths == ["widths of fp16", "widths of int4"]
 
 
 def test_what_does_not_fit_is_said() -> None:

@@ -15,7 +15,7 @@ from roofline.errors import ScenarioError, UnknownNameError
 
 
 def scenario_of(**options: Any) -> Scenario:
-    return Scenario.of(llm(), device(), **options)
+    return Scenario.of(**{"model": llm(), "hardware": device(), **options})
 
 
 def test_defaults_are_the_papers_prompt() -> None:
@@ -232,3 +232,21 @@ def test_plain_values_for_json(value: Any, expected: Any) -> None:
 
     assert found == expected
     assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize("several", [["a", "b"], ("a",), {"a"}, np.array(["a"]), [], iter("ab")])
+@pytest.mark.parametrize("axis", ["model", "hardware", "quant", "reducer"])
+def test_a_list_where_a_name_is_expected_points_to_the_grid(axis: str, several: Any) -> None:
+    with pytest.raises(ScenarioError) as caught:
+        scenario_of(**{"visual_tokens": 1, axis: several})
+
+    told = str(caught.value)
+    assert told.startswith(f"{axis} takes one name here, not ")
+    assert told.endswith(f": `roofline.grid({axis}=[…], …)` prices every combination as one frame")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize("axis", ["stage", "attention", "accounting"])
+def test_a_list_of_what_a_grid_has_one_of_is_refused_as_well(axis: str) -> None:
+    with pytest.raises(ScenarioError, match=f"^{axis} takes one name here, not .*once for each$"):
+        scenario_of(visual_tokens=1, **{axis: ["prefill", "eager"]})

@@ -1,4 +1,4 @@
-"""How an estimate shows itself in Python: as text, and as a frame."""
+"""How an estimate and its parts show themselves in Python: as frames, and on a line each."""
 
 from __future__ import annotations
 
@@ -7,60 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_up import bare, device
-from msgspec.structs import replace
-from toy import llm, lmm, toy
+from made_up import bare
+from toy import lmm, toy
 
 from roofline import analyze, count, matmul_time
 from roofline.units import figures
-
-
-def test_an_estimate_reads_as_what_was_asked_and_a_line_a_component() -> None:
-    text = repr(toy(lmm(), device(kernel_laws=None)))
-    first, *lines = text.splitlines()
-
-    assert first.startswith("Estimate(model='toy-lmm', hardware='toy', quant='fp16', visual_tok")
-    assert "reducer" not in first  # nobody asked for one
-    assert [line.split(":")[0] for line in lines] == [
-        *("  vision", "  connector", "  llm", "  end_to_end"),
-    ]
-    # 5 tokens of the LLM with 576 weights a layer and scores [2, 5, 5], e = 4; logits of one
-    flops = 2 * (2 * 5 * 576 + 2 * (2 * 50 * 4)) + 2 * 8 * 10
-    assert lines[2].startswith(f"  llm: flops={float(flops):.4g}, peak_memory_bytes=")
-    assert re.search(r", bound=(memory|compute)$", lines[2])
-
-
-def test_counts_read_without_times() -> None:
-    found = count(llm(), visual_tokens=2)
-    names = ("flops", "memory_access_bytes", "peak_memory_bytes")
-    figures = ", ".join(f"{name}={getattr(found.llm, name):.4g}" for name in names)
-
-    assert repr(found).splitlines()[1] == f"  llm: {figures}"
-
-
-def test_many_configurations_read_as_ranges() -> None:
-    many = analyze("vicuna-7b", bare("v100"), visual_tokens=[1, 2000, 40])
-    few, most = (
-        analyze("vicuna-7b", bare("v100"), visual_tokens=n).llm.roofline_time_s for n in (1, 2000)
-    )
-    line = repr(many).splitlines()[1]
-
-    assert f"roofline_time_s={few:.4g}…{most:.4g}, " in line
-    assert line.endswith("bound=compute/memory")
-    assert repr(toy(visual_tokens=[])).splitlines()[1].endswith("bound=none")
-
-
-@pytest.mark.parametrize(("longer", "cut"), [(0, ""), (1, "…")])
-def test_a_long_question_is_cut_after_160_characters(longer: int, cut: str) -> None:
-    def inputs_line(name: str) -> str:
-        first = repr(count(replace(llm(), name=name), visual_tokens=2)).splitlines()[0]
-        return first.removeprefix("Counts(").removesuffix(")")
-
-    name = "x" * (1 + longer + 160 - len(inputs_line("x")))
-    assert len(inputs_line("x")) < 160
-    assert "…" not in inputs_line("x")
-    assert len(inputs_line(name)) == 160 + len(cut)
-    assert inputs_line(name).endswith(cut)
 
 
 def test_rows_of_frames_are_numbered_through() -> None:
@@ -70,6 +21,48 @@ def test_rows_of_frames_are_numbered_through() -> None:
         assert list(frame.index) == list(range(len(frame)))
     assert list(many.to_frame()["visual_tokens"]) == [1, 2, 3] * 4
     assert set(many.to_frame()["model"]) == {"toy-lmm"}
+
+
+def test_columns_of_a_frame_are_called_as_in_the_json() -> None:
+    estimate = analyze("llava-1.5-7b", "h200", visual_tokens=40, reducer="prumerge")
+    frame, document = estimate.to_frame(), estimate.to_dict()
+    row = frame.set_index("component").loc["llm"]
+    saving = document["comparison"]["components"]["llm"]
+
+    part = document["components"]["llm"]
+    assert set(document["inputs"]) | set(part) < set(frame.columns)
+    assert {name: row[name] for name in part if part[name] is not None} == {
+        name: value for name, value in part.items() if value is not None
+    }
+    assert len(saving) == 7
+    assert {name: row[name] for name in saving} == saving
+
+
+def test_a_frame_says_what_each_component_saves() -> None:
+    reduced, full = (
+        analyze("llava-1.5-7b", bare("h200"), visual_tokens=n).llm.roofline_time_s
+        for n in (40, 576)
+    )
+    frame = analyze("llava-1.5-7b", bare("h200"), visual_tokens=[40, 576]).to_frame()
+    llm = frame[frame["component"] == "llm"].set_index("visual_tokens")
+
+    assert llm["speedup"].to_list() == pytest.approx([full / reduced, 1.0])
+    assert frame["attainable_time_s"].isna().all()  # null in the JSON
+    assert frame["tie"].isna().all()
+
+
+def test_what_has_nothing_to_be_compared_with_leaves_its_columns_empty() -> None:
+    reduced = analyze("llava-1.5-7b", "h200", visual_tokens=40, reducer="prumerge").to_frame()
+    whole = analyze("llava-1.5-7b", "h200").to_frame()
+    counts = count("llava-1.5-7b", visual_tokens=40).to_frame()
+
+    own = reduced[reduced["component"] == "reducer"]
+    assert np.isnan(own["speedup"].item())
+    assert own["tie"].isna().all()
+    assert list(whole.columns) == list(reduced.columns)
+    assert whole["speedup"].isna().all()
+    assert "speedup" not in counts
+    assert counts["flops_saving"].to_list()[-1] == pytest.approx(8.57e12 / 1.41e12, rel=0.01)
 
 
 def test_a_comparison_reads_as_a_line_a_component() -> None:

@@ -48,7 +48,7 @@ def rows(found: Study) -> list[tuple[int, str | None]]:
             [(9, None), (4, "tome"), (4, "spatial"), (6, "tome"), (6, "spatial")],
         ),
         ([], ["none"], [(9, None)]),
-        ([9], ["tome"], [(9, None)]),  # all tokens need no reducer
+        ([9], ["tome"], [(9, None), (9, "tome")]),  # as `analyze` prices them
         ([1], ["sequential"], [(9, None), (1, "sequential")]),
     ],
 )

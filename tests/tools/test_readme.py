@@ -38,7 +38,8 @@ def test_what_an_answer_leaves_of_the_saving() -> None:
 
     answered, comparison = reduced(32)[0].answered(128), reduced(32)[1]
     times, small, large = found(
-        r"At batch 32 the same answer is ([\d.]+) times as fast, and needs (\d+) GB instead of (\d+)"
+        r"At batch 32 the same answer is ([\d.]+) times as fast, and needs (\d+) GB instead of "
+        r"(\d+)"
     )
     assert not comparison.tie
     assert times == round(float(comparison.speedup or 0), 1)

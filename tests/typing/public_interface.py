@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import roofline
 from roofline.device.kernel_times import KernelTime
 from roofline.engine.compare import Comparison, Saving
 from roofline.engine.result import OpTotals, Quantities, Totals
+from roofline.reducers import Reducer
 from roofline.specs.hardware import Hardware
 from roofline.specs.quantization import Quantization
 from roofline.torch_side.reduce.methods.base import Reduction
@@ -41,6 +44,17 @@ def price() -> None:
         assert_type(comparison.end_to_end.speedup, Numbers | None)
     assert_type(estimate.unreduced(), roofline.Estimate | None)
     assert_type(estimate.to_dict(per_op=True), dict[str, Any])
+
+
+def show_and_keep(estimate: roofline.Estimate) -> None:
+    assert_type(estimate.to_frame(), pd.DataFrame)
+    assert_type(estimate.plot("roofline", width_in=3.4), Figure)
+    estimate.save("estimate.json", force=True)
+    estimate.save(Path("estimate.json"))
+    loaded = roofline.load("estimate.json")
+    assert_type(loaded, roofline.Counts)
+    assert isinstance(loaded, roofline.Estimate)
+    assert_type(loaded.end_to_end, Totals)
 
 
 def figures(totals: Totals) -> None:
@@ -70,6 +84,12 @@ def count_on_no_device() -> None:
     assert_type(counts.llm.flops, Numbers)
 
 
+def grids(hardware: Hardware) -> None:
+    frame = roofline.grid("vicuna-7b", ["a100", hardware], reducer=["none", None], batch=[1, 8])
+    assert_type(frame, pd.DataFrame)
+    roofline.grid(model=("vicuna-7b",), hardware="a100", quant=["fp16"], output_tokens=64)
+
+
 def sweeps() -> None:
     grid = roofline.sweep("vicuna-7b", "a100", visual_tokens=[40, 576], batch=[1, 8])
     assert_type(grid, roofline.Estimate)
@@ -86,6 +106,15 @@ def kernels() -> None:
     assert_type(matmul.p90_error_percent, float | None)
     attention = roofline.attention_time("h100", 1, 576, 32, 8, 128, causal=False)
     assert_type(attention.attainable_time_s, Numbers | None)
+
+
+def listings() -> None:
+    assert_type(roofline.models(), pd.DataFrame)
+    assert_type(roofline.hardware(), pd.DataFrame)
+    assert_type(roofline.quantization(), pd.DataFrame)
+    assert_type(roofline.reducers(), pd.DataFrame)
+    assert_type(roofline.reducers.find("fastv:k=3"), Reducer)
+    assert_type(roofline.reducers.names(), tuple[str, ...])
 
 
 def specs() -> None:
@@ -117,10 +146,17 @@ def refused(estimate: roofline.Estimate, counts: roofline.Counts, model: torch.n
     roofline.analyze("vicuna-7b", None)  # type: ignore[arg-type]
     roofline.analyze("vicuna-7b", "h100", btach=8)  # type: ignore[call-arg]
     roofline.analyze("vicuna-7b", "h100", stage=8)  # type: ignore[arg-type]
+    roofline.analyze("vicuna-7b", "h100", stage="prefil")  # type: ignore[arg-type]
+    roofline.analyze("vicuna-7b", "h100", attention="sdpa")  # type: ignore[arg-type]
+    roofline.analyze(["vicuna-7b"], "h100")  # type: ignore[arg-type]
+    roofline.grid("vicuna-7b", [8])  # type: ignore[list-item]
+    roofline.grid("vicuna-7b", "h100", attention="sdpa")  # type: ignore[arg-type]
     roofline.analyze("vicuna-7b", "h100", llm_layers=[2, 576])  # type: ignore[list-item]
     roofline.count("vicuna-7b", hardware="h100")  # type: ignore[call-arg]
     roofline.load_hardware(8)  # type: ignore[arg-type]
     roofline.matmul_time("a100", 16, 4096)  # type: ignore[call-arg]
+    roofline.matmul_time("a100", 16, 64, 64, dtype="float16")  # type: ignore[arg-type]
+    roofline.load_model("llava-1.5-7b", attention="flash")  # type: ignore[arg-type]
     roofline.attention_time("a100", 1, 576, 32, 8, 128, causal="yes")  # type: ignore[arg-type]
     roofline.attach("llava-1.5-7b")  # type: ignore[arg-type]
     roofline.reduce_tokens("prumerge")  # type: ignore[call-arg]

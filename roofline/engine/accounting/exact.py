@@ -12,7 +12,7 @@ from roofline.engine.accounting import ACCOUNTINGS, Accounting
 from roofline.engine.layout import Component, Layout
 from roofline.model.block import live_elements, parameters
 from roofline.model.counted import Amounts, ComponentCounts, CountedOp
-from roofline.model.op import Op
+from roofline.model.op import WEIGHT_ROLES, Op
 from roofline.model.polynomial import Polynomial, total, upper_envelope
 from roofline.specs.catalog import mode_outside_llm
 from roofline.specs.quantization import Quantization
@@ -71,16 +71,16 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
     )
 
 
+def resident(component: Component, mode: Quantization) -> list[tuple[str, float, float]]:
+    """Parameters as loaded, but for copies: their role, elements, bytes an element."""
+    held = parameters(component.loaded)
+    rows = [(role, held.matrices.get(role, 0.0), mode.weight_bytes(role)) for role in WEIGHT_ROLES]
+    return [*rows, ("norms, biases", held.vectors, mode.vector_bytes)]
+
+
 def _weight_bytes(component: Component, mode: Quantization) -> float:
     """All parameters as loaded, at the width that the mode has for their role."""
-    held = parameters(component.loaded)
-    matrices = {role: n * mode.weight_bytes(role) for role, n in held.matrices.items()}
-    return (
-        matrices.get("linear", 0.0)
-        + held.vectors * mode.vector_bytes
-        + matrices.get("embedding", 0.0)
-        + matrices.get("lm_head", 0.0)
-    )
+    return sum(elements * width for _, elements, width in resident(component, mode))
 
 
 def _kernel(op: Op, mode: Quantization) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
+from roofline.device.resources import RESOURCES
 from roofline.engine.explain.explanation import Explanation, Line, Lines
 from roofline.engine.explain.formulas import (
     equal,
@@ -26,10 +27,8 @@ from roofline.model.polynomial import Number, Point, Polynomial
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law
 from roofline.specs.quantization import Quantization
-from roofline.specs.sourced import Sourced
 from roofline.units import percent, si
 
-RESOURCE_TITLES = {"tensor": "Matmul units", "vector": "Vector units", "dram": "DRAM"}
 _TRAFFIC = {
     "weight_read_bytes": "Weights read",
     "activation_read_bytes": "Activations read",
@@ -142,16 +141,16 @@ def _times(workings: Workings, part: Part, plan: PricePlan) -> Iterator[Line]:
     for name in seconds:
         unit = _unit(name, part)
         amount, rate = value_of(op.amounts_at[name], point), plan.peaks.per_s(name, op.unit)
-        title = RESOURCE_TITLES.get(name, name)
+        title = RESOURCES.find(name).title
         yield title, f"{si(amount, unit)} ÷ {si(rate, f'{unit}/s')} = {si(seconds[name], 's')}"
     slowest = max(seconds, key=lambda name: seconds[name])
     yield (
         "Roofline",
-        f"{si(seconds[slowest], 's')}, the slowest: {RESOURCE_TITLES.get(slowest, slowest)}",
+        f"{si(seconds[slowest], 's')}, the slowest: {RESOURCES.find(slowest).title}",
     )
-    count = float(row.count)
-    if row.attainable_time_s is not None and plan.laws is not None:
-        law, text = plan.laws.law(op), si(float(row.attainable_time_s) / count, "s")
+    attainable = _attainable_once(plan, op, point)
+    if attainable is not None and plan.laws is not None:
+        law, text = plan.laws.law(op), si(attainable, "s")
         if law is None:
             text += ", its roofline: no law goes for it"
         else:
@@ -160,18 +159,23 @@ def _times(workings: Workings, part: Part, plan: PricePlan) -> Iterator[Line]:
         if op.launches > 1:
             text += f", {op.launches} launches"
         yield "Attainable", text
+    count = float(row.count)
     if count != 1:
-        yield "All", _all(row, count, workings)
+        yield "All", _all(row, count, workings) if count else "it does not run"
+
+
+def _attainable_once(plan: PricePlan, op: CountedOp, point: Point) -> float | None:
+    """Seconds of one occurrence; of a decode step, the first."""
+    attainable = plan.kernel(op).attainable
+    return None if attainable is None else float(attainable(point))
 
 
 def _unit(resource: str, part: Part) -> str:
-    """What a resource does: FLOPs, operations on integers, or bytes."""
-    if resource not in ("tensor", "vector"):
-        return "B"
+    """What a resource does; of units that compute in integers, operations."""
     assert isinstance(part.plan, PricePlan)
-    peaks = part.plan.peaks
-    kind = peaks.attention_type if part.op.unit == "attention" else peaks.matmul_type
-    return "OP" if resource == "tensor" and kind.startswith("int") else "FLOP"
+    kind = part.plan.peaks.data_type(part.op.unit)
+    unit = RESOURCES.find(resource).unit
+    return "OP" if resource == "tensor" and kind.startswith("int") else unit
 
 
 def _law_name(op: CountedOp, law: Law, laws: KernelLaws) -> str:
@@ -205,25 +209,19 @@ def sources(
     for component in dict.fromkeys(part.row.component for part in parts):
         if sizes := workings.spec_source(component):
             yield sizes
-    modes = {part.counts.mode for part in parts} - {None}
-    for mode in modes if widths else ():
-        assert mode is not None
-        yield f"widths of {mode.name}", mode.source
+    for mode in dict.fromkeys(part.counts.mode for part in parts) if widths else ():
+        if mode is not None:
+            yield f"widths of {mode.name}", mode.source
 
 
 def _rates(workings: Workings, hardware: Hardware, parts: Sequence[Part]) -> Iterator[Line]:
     cited: dict[str, str] = {}
     plans = [part.plan for part in parts if isinstance(part.plan, PricePlan)]
     for part, plan in zip(parts, plans, strict=True):
-        peaks, op = plan.peaks, part.op
-        figures: dict[str, Sourced] = {"dram": hardware.memory_bandwidth_gb_per_s}
-        if op.unit != "vector":
-            figures["tensor"] = peaks.matmul if op.unit == "matmul" else peaks.attention
-        if part.counts.vector_peak:
-            figures["vector"] = hardware.vector_peak_fp32_tflops
-        for name, figure in figures.items():
-            if op.amounts_at.get(name):
-                rate = si(peaks.per_s(name, op.unit), f"{_unit(name, part)}/s")
+        for name, amount in part.op.amounts_at.items():
+            figure = plan.peaks.figure(name, part.op.unit)
+            if amount and figure is not None:
+                rate = si(plan.peaks.per_s(name, part.op.unit), f"{_unit(name, part)}/s")
                 cited[rate] = workings.cited(figure)
     yield from cited.items()
     if plans and plans[0].laws:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from roofline.engine.accounting.exact import resident
 from roofline.engine.explain.explanation import Explanation, Line, Lines
 from roofline.engine.explain.formulas import (
     equal,
@@ -19,10 +20,8 @@ from roofline.engine.explain.ops import flops, sources
 from roofline.engine.explain.workings import Part, Workings
 from roofline.engine.result import OpTotals, Totals
 from roofline.errors import ScenarioError
-from roofline.model.block import Parameters, parameters
 from roofline.model.op import WeightRole
 from roofline.model.polynomial import Polynomial
-from roofline.specs.quantization import Quantization
 from roofline.units import percent, si
 
 _LONGEST = 10
@@ -203,32 +202,22 @@ def _bounds(part: Totals) -> str:
 
 
 def _weights(workings: Workings) -> Iterator[Line]:
-    """Parameters by their role, times their width."""
+    """Parameters by their role, times their width; the sum alone of a convention of its own."""
     components = {component.name: component for component in workings.layout.components}
     for plan in workings.plans:
-        counts, component = plan.counts, components.get(plan.counts.component)
-        if component is None or counts.mode is None or not counts.weight_bytes:
+        counts, mode = plan.counts, plan.counts.mode
+        if mode is None or not counts.weight_bytes:
             continue
-        formula, held_bytes = _held(parameters(component.loaded), counts.mode)
+        component = components[counts.component]
+        formula = " + ".join(
+            product(elements, f"{width:g} B") + ("" if role == "linear" else f" ({role})")
+            for role, elements, width in resident(component, mode)
+            if elements
+        )
         if component.copies > 1:
             formula = f"{component.copies} × ({formula})"
-        own = component.copies * held_bytes != counts.weight_bytes  # of a convention
-        yield component.name, equal(*([] if own else [formula]), si(counts.weight_bytes, "B"))
-
-
-def _held(held: Parameters, mode: Quantization) -> tuple[str, float]:
-    """What parameters take, as a formula and in bytes."""
-    texts, total = [], 0.0
-    for role in _ROLES:
-        if elements := held.matrices.get(role, 0.0):
-            width = mode.weight_bytes(role)
-            name = "" if role == "linear" else f" ({role})"
-            texts.append(product(elements, f"{width:g} B") + name)
-            total += elements * width
-    if held.vectors:
-        texts.append(f"{product(held.vectors, f'{mode.vector_bytes:g} B')} (norms, biases)")
-        total += held.vectors * mode.vector_bytes
-    return " + ".join(texts), total
+        exact = workings.estimate.inputs["accounting"] == "exact"
+        yield component.name, equal(*[formula] * exact, si(counts.weight_bytes, "B"))
 
 
 def _kv(workings: Workings) -> str:

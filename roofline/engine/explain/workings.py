@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from roofline.engine.axes import BY_NAME
+from roofline.engine.axes import VARIED
 from roofline.engine.count import CountPlan
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpQuantities, Quantities
@@ -85,9 +85,12 @@ class Workings:
         inputs = self.estimate.inputs
         where = f" on {inputs['hardware']}" if inputs["hardware"] else ""
         words = [f"{inputs['model']}, {inputs['stage']}{where}", str(inputs["quant"])]
-        for name in ("reducer", "visual_tokens", "text_tokens", "batch", "output_tokens"):
-            if inputs[name]:
-                words.append(BY_NAME[name].phrase.format(inputs[name]))
+        said = ("model", "hardware", "quant", "stage")
+        words += [
+            axis.phrase.format(inputs[axis.name])
+            for axis in VARIED
+            if inputs[axis.name] and axis.name not in said
+        ]
         return ", ".join(words)
 
     def cited(self, figure: Sourced) -> str:

@@ -2,6 +2,7 @@
 
 from roofline.explore.study.build import study
 from roofline.explore.study.deployment import Deployment
+from roofline.explore.study.of_estimate import study_of
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.explore.study.study import MeasuredRun, Study
 from roofline.explore.study.tradeoff import COSTS, Candidate, Front
@@ -15,4 +16,5 @@ __all__ = [
     "PricedPrompt",
     "Study",
     "study",
+    "study_of",
 ]

@@ -223,7 +223,7 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
         reducer = _reducer(model, count, per_sample, named)
         if count is None and reducer is None:
             one = first
-        elif per_sample and has_llm and count and count % per_sample == 0:
+        elif reducer is None and per_sample and has_llm and count and count % per_sample == 0:
             one = unreduced(count, None) or first
         else:
             try:

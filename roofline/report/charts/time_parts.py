@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from roofline.explore.study import Deployment, PricedPrompt, Study
-from roofline.records.validation import COMPONENTS
+from roofline.records.validation import CELLS
 from roofline.report.charts.chart import (
     BarPart,
     LegendEntry,
@@ -147,7 +147,7 @@ def _legend(bars: Sequence[StackedBar]) -> Iterable[LegendEntry]:
 
 def _component_rank(name: str) -> int:
     """In the order in which components run."""
-    return COMPONENTS.index(name) if name in COMPONENTS else len(COMPONENTS)
+    return CELLS.index(name) if name in CELLS else len(CELLS)
 
 
 register(ReportChart(name=NAME, title=TITLE, section=ReportSection.COSTS, of=time_chart))

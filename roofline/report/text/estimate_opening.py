@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from roofline.engine.axes import ANSWER_TOKENS
-from roofline.engine.compare import Saving
+from roofline.engine.compare import Comparison, Saving
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Totals
 from roofline.report.text.estimate_words import band, times
-from roofline.units import si
+from roofline.units import si, si_apart
 
 _WHAT = {
     "prefill": "The prefill takes",
@@ -34,34 +34,45 @@ def _counted(estimate: Counts) -> Iterator[str]:
 
 
 def _priced(estimate: Estimate) -> Iterator[str]:
-    whole, capacity = estimate.end_to_end, estimate.device["memory_bytes"]
+    whole, stage = estimate.end_to_end, estimate.inputs["stage"]
     if not whole.roofline_time_s:
         yield "Nothing runs."
         return
-    what = _WHAT[estimate.inputs["stage"]].format(estimate.inputs["output_tokens"])
+    what = _WHAT[stage].format(estimate.inputs["output_tokens"])
     yield f"{what} {_time(whole)}{_ends(estimate)}, bound by {whole.bound}."
     if not whole.fits:
-        needs = si(whole.peak_memory_bytes, "B")
-        yield f"It does not fit: it needs {needs} of the device's {si(capacity, 'B')}."
-    comparison = estimate.comparison
-    if comparison is not None:
-        full = int(comparison.full_visual_tokens)
-        unfit = "" if comparison.full_fits else f"; all {full} do not fit this device"
-        yield f"{_fewer(estimate)} {_saved(comparison.end_to_end)}{unfit}."
-    if estimate.inputs["stage"] == "prefill" and "llm" in estimate.components:
-        yield from _answer(estimate.answered(ANSWER_TOKENS))
+        yield _too_large(estimate)
+    if estimate.comparison is not None:
+        saved = _saved(estimate.comparison.end_to_end)
+        yield f"{_fewer(estimate)} {saved}{_full_too_large(estimate.comparison)}."
+    if stage == "prefill" and "llm" in estimate.components:
+        yield from _answer(estimate.answered(ANSWER_TOKENS), fits=bool(whole.fits))
 
 
-def _answer(answered: Estimate) -> Iterator[str]:
+def _answer(answered: Estimate, *, fits: bool) -> Iterator[str]:
     """What is left of a saving once an answer has been written."""
-    comparison, seconds = answered.comparison, answered.end_to_end.predicted_time_s
-    took = f"With an answer of {ANSWER_TOKENS} tokens it takes {si(seconds, 's')}"
+    comparison, whole = answered.comparison, answered.end_to_end
+    took = f"With an answer of {ANSWER_TOKENS} tokens it takes {si(whole.predicted_time_s, 's')}"
     if comparison is None:
         yield f"{took}."
     elif comparison.tie:
-        yield f"{took}: a tie, the saving is inside the error."
+        took += ": a tie, the saving is inside the error"
+        yield f"{took}{_full_too_large(comparison)}."
     else:
-        yield f"{took}, {times(comparison.speedup or 0.0)} as fast."
+        yield f"{took}, {times(comparison.speedup or 0.0)} as fast{_full_too_large(comparison)}."
+    if fits and not whole.fits:
+        yield _too_large(answered).replace("It does not fit", "Then it does not fit")
+
+
+def _too_large(estimate: Estimate) -> str:
+    memory = estimate.end_to_end.peak_memory_bytes, estimate.device["memory_bytes"]
+    needs, capacity = si_apart(*memory, "B")
+    return f"It does not fit: it needs {needs} of the device's {capacity}."
+
+
+def _full_too_large(comparison: Comparison) -> str:
+    full = int(comparison.full_visual_tokens)
+    return "" if comparison.full_fits else f"; all {full} do not fit this device"
 
 
 def _time(whole: Totals) -> str:

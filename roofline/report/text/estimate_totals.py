@@ -18,7 +18,7 @@ from roofline.report.text.estimate_words import (
     times,
 )
 from roofline.tables import Style, definitions, filled, grid
-from roofline.units import share, si, significant
+from roofline.units import share, si, si_apart, significant
 
 _COSTS = {
     "traced": "its own work is traced from its code",
@@ -135,7 +135,8 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     """Whether it fits, what it saves, and where the time goes."""
     whole, capacity = estimate.end_to_end, estimate.device["memory_bytes"]
     verdict = "fits in" if whole.fits else "does not fit in"
-    lines = [("Memory", f"{si(whole.peak_memory_bytes, 'B')} {verdict} {si(capacity, 'B')}")]
+    needs, there = si_apart(whole.peak_memory_bytes, capacity, "B")
+    lines = [("Memory", f"{needs} {verdict} {there}")]
     if whole.attainable_time_s:
         lines.append(("Attainable", _laws(estimate)))
     if estimate.reducer is not None and (reducing := _reducing(estimate)):

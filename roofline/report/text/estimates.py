@@ -6,6 +6,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from roofline.device.resources import RESOURCES
+from roofline.engine.axes import AXES
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import OpTotals, Totals
 from roofline.report.text.estimate_rows import several
@@ -39,7 +41,9 @@ def _csv(estimates: Sequence[Counts], per_op: bool) -> str:
     for estimate in estimates:
         document = estimate.to_dict(per_op=per_op)
         if per_op:
-            rows += [document["inputs"] | _flat(op) for op in document["ops"]]
+            waited_for = {name for op in document["ops"] for name in op.get("resource_times_s", ())}
+            names = [resource.name for resource in RESOURCES if resource.name in waited_for]
+            rows += [document["inputs"] | _flat(op, names) for op in document["ops"]]
         else:
             rows.append(document["inputs"] | _figures(estimate, document))
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -65,9 +69,10 @@ def _figures(estimate: Counts, document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flat(op: dict[str, Any]) -> dict[str, Any]:
+def _flat(op: dict[str, Any], resources: Sequence[str]) -> dict[str, Any]:
+    """Times at resources as columns of their own: none at those that it does not need."""
     times = op.pop("resource_times_s", {})
-    return op | {f"{name}_time_s": time for name, time in times.items()}
+    return op | {f"{name}_time_s": times.get(name, 0.0) for name in resources}
 
 
 def _markdown(estimates: Sequence[Counts], per_op: bool) -> str:
@@ -95,6 +100,10 @@ FORMATS: dict[str, Callable[[Sequence[Counts], bool], str]] = {
 }
 
 
+_IN_TITLE = ("model", "hardware", "quant", "reducer", "stage", "output_tokens")
+_TOKENS = ("visual_tokens", "text_tokens")
+
+
 def _heading(estimates: Sequence[Counts]) -> str:
     """What all the estimates have in common."""
     first, differ = estimates[0].inputs, varying(estimates)
@@ -118,12 +127,14 @@ def _heading(estimates: Sequence[Counts]) -> str:
         if "visual_tokens" not in differ:
             tokens.append(f"{first['visual_tokens']} tokens")
     else:
-        same = [name for name in ("visual_tokens", "text_tokens") if name not in differ]
+        same = [name for name in _TOKENS if name not in differ]
         counts = [f"{first[name]} {name.partition('_')[0]}" for name in same if first[name]]
         tokens += [f"{' + '.join(counts)} tokens"] if counts else []
-    if "batch" not in differ:
-        tokens.append(f"batch {first['batch']}")
-    tokens += [f"{first['attention']} attention", f"{first['accounting']} accounting"]
+    tokens += [
+        axis.phrase.format(first[axis.name])
+        for axis in AXES
+        if axis.name not in (*_IN_TITLE, *_TOKENS, *differ)
+    ]
     return f"{filled(title)}\n{filled(', '.join(tokens))}"
 
 
@@ -160,4 +171,4 @@ def _op_times(op: OpTotals, estimate: Counts) -> list[str]:
         if op.attainable_time_s is None
         else si(op.attainable_time_s, "s")
     )
-    return [si(op.roofline_time_s, "s"), second, str(op.bound)]
+    return [si(op.roofline_time_s, "s"), second, str(op.bound) if op.roofline_time_s else "-"]

@@ -7,6 +7,7 @@ from typing import Any
 
 from roofline import units
 from roofline.engine.axes import COUNTS
+from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.explore.study import (
     COSTS,
@@ -76,7 +77,7 @@ def costs(study: Study) -> tuple[Table, ...]:
 def parts(study: Study) -> tuple[Table, ...]:
     """Time of each component, and its share."""
     known = {part: None for c in study.prompts for part in c.estimate.components}
-    order = [p for p in ("vision", "reducer", "connector", "llm") if p in known]
+    order = [part for part in COMPONENTS if part in known]
     if len(order) < 2:
         return ()
     rows = []

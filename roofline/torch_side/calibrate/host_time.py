@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from roofline.device.laws.host import HostLaw
 from roofline.engine.analysis import analyze
+from roofline.engine.axes import Stage
 from roofline.records.statistics import StoppingRule
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
@@ -99,7 +100,7 @@ def _kernels_s(spec: Lmm, hardware: Hardware, quant: str, component: str) -> flo
     """What the kernels of a small model's component take, where the host runs them itself."""
     if hardware.kind != "cpu":
         return 0.0
-    stage = "decode" if component == "decode" else "prefill"
+    stage: Stage = "decode" if component == "decode" else "prefill"
     estimate = analyze(
         spec, hardware, quant, _VISUAL, text_tokens=_TEXT, stage=stage, reducer=_REDUCER
     )

@@ -23,7 +23,7 @@ from roofline.reducers import Reducer
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import family_of
-from roofline.torch_side.load import SEED, load_model
+from roofline.torch_side.load import SEED, AttentionImplementation, load_model
 from roofline.torch_side.measure.kv_cache import InPlaceCache
 from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
 from roofline.torch_side.measure.timing import Mark
@@ -57,7 +57,7 @@ def build_pipeline(
     dtype: str | torch.dtype | None = None,
     quant: str | None = None,
     device: str | torch.device = "cpu",
-    attention: str = "sdpa",
+    attention: AttentionImplementation = "sdpa",
     mode: str = "eager",
     seed: int = SEED,
 ) -> Pipeline:

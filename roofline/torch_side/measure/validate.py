@@ -17,6 +17,7 @@ import torch
 from msgspec.structs import replace
 
 from roofline.engine.analysis import analyze, count
+from roofline.engine.axes import Stage
 from roofline.engine.result import Totals
 from roofline.errors import InputError, ScenarioError
 from roofline.records.statistics import StoppingRule, WarmUpRule
@@ -301,7 +302,7 @@ class _Validator:
             samples_s=list(samples),
         )
 
-    def _estimate(self, scene: Scene, stage: str) -> dict[str, Totals]:
+    def _estimate(self, scene: Scene, stage: Stage) -> dict[str, Totals]:
         estimate = analyze(
             self.spec,
             self.hardware,

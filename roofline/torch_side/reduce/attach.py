@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from roofline.engine.axes import NO_REDUCER
 from roofline.reducers import Reducer
 from roofline.torch_side.reduce.methods import BoundMethod, bind
 from roofline.torch_side.reduce.methods.base import LanguageLayers
@@ -31,11 +32,14 @@ def attach(model: nn.Module, reducer: str | Reducer = "prumerge", **options: Any
 
     Options are those of the reducer, here or behind its name (`fastv:k=3`), and `count`, the tokens
     to come out of each image (of each sequence, where it acts inside the LLM). A model that already
-    has a reducer gets the new one instead; one inside a PEFT wrapper is found there.
+    has a reducer gets the new one instead, and with `none` is as before; one inside a PEFT wrapper
+    is found there.
 
     Raises InputError for a model or options that do not fit; the model is then as before.
     """
     base = _unwrapped(model)
+    if reducer == NO_REDUCER and not options:
+        return detach(model)
     attachment = Attachment(base, bind(reducer, **options))
     detach(base)
     attachment.install()

@@ -126,7 +126,7 @@ def _kernels(
     count = None if reducer.settles_count else kept
     bound = BoundMethod(method, reducer, {"count": count} if "count" in method.arguments else {})
     queries, keys = attention or (None, None)
-    with torch.inference_mode(), _Recorder() as recorder:
+    with torch.inference_mode(), _KernelRecorder() as recorder:
         try:
             bound.reduce(features, queries, keys, heads=heads, class_token=class_token)
         except (NotImplementedError, RuntimeError, TypeError) as error:
@@ -139,7 +139,7 @@ def _kernels(
     return kernels
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _KernelRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes kernels; operators made of others count as what they are made of."""
 
     def __init__(self) -> None:

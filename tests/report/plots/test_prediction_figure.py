@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from roofline.records.validation import COMPONENTS, TimedCell, Validation
+from roofline.records.validation import CELLS, TimedCell, Validation
 from roofline.report.charts.prediction import validation_chart
 from roofline.report.plots import draw, render
 from roofline.report.plots.style import DOUBLE_IN, MARKERS, SINGLE_IN
@@ -85,7 +85,7 @@ def test_errors_stand_over_tokens_with_the_noise_as_bars(validation: Made) -> No
 
 
 def test_components_of_one_size_are_told_apart(validation: Made) -> None:
-    names = list(COMPONENTS)
+    names = list(CELLS)
     figure = drawn_validation(validation(cells=[cell(name, 100, 1e-3) for name in names]))
     xs = [float(points(figure, f"error {name}").get_xdata()[0]) for name in names]
 
@@ -94,7 +94,7 @@ def test_components_of_one_size_are_told_apart(validation: Made) -> None:
 
 
 def test_every_component_has_a_marker_and_a_colour_of_its_own() -> None:
-    assert list(MARKERS) == list(COMPONENTS)
+    assert list(MARKERS) == list(CELLS)
     assert len({marker for marker, _ in MARKERS.values()}) == len(MARKERS)
     assert len({to_rgb(colour) for _, colour in MARKERS.values()}) == len(MARKERS)
 
@@ -128,7 +128,7 @@ def grid(scale_s: float) -> list[TimedCell]:
     sizes = (16, 80, 616, 1024, 4096)
     return [
         cell(name, tokens, scale_s * tokens * (index + 1), batch)
-        for index, name in enumerate(COMPONENTS)
+        for index, name in enumerate(CELLS)
         for tokens in sizes
         for batch in (1, 8)
     ]

@@ -100,6 +100,19 @@ def test_what_is_left_after_an_answer_is_what_a_generation_saves(
         assert last == f"{start}, {float(answer.comparison.speedup or 0):.1f}x as fast."
 
 
+def test_an_answer_may_not_fit_where_the_prompt_does() -> None:
+    prompt = analyze("llava-1.5-7b", "l4", reducer="prumerge", batch=28)
+    assert prompt.comparison is not None
+    assert prompt.comparison.full_fits
+    assert opening(prompt).endswith("1.8x as fast; all 576 do not fit this device.")
+
+    prompt = analyze("llava-1.5-7b", "v100", reducer="prumerge", batch=26)
+    assert prompt.end_to_end.fits
+    assert opening(prompt).endswith(
+        "Then it does not fit: it needs 17.24 GB of the device's 17.18 GB."
+    )
+
+
 def test_all_tokens_have_an_answer_and_no_saving() -> None:
     text = opening(analyze("llava-1.5-7b", "h200"))
     assert "Keeping" not in text

@@ -193,7 +193,7 @@ def ops(*cases: tuple[str, str, float, float, str | None]) -> list[Any]:
 class TestVerdicts:
     @pytest.mark.parametrize(
         ("needs_gb", "expected"),
-        [(87, "100 GB fits in 100 GB"), (87.1, "100 GB does not fit in 100 GB")],
+        [(87, "100 GB fits in 100 GB"), (87.1, "100.1 GB does not fit in 100.0 GB")],
     )
     def test_whether_it_fits(self, needs_gb: float, expected: str) -> None:
         """2 GB of KV cache and 1 of activations besides, and 10 of weights."""

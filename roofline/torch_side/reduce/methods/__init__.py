@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from roofline import reducers
+from roofline.engine.axes import NO_REDUCER
 from roofline.reducers import Reducer
 from roofline.reducers.base import OWN_METHODS
 from roofline.registry import Registry
@@ -24,6 +26,7 @@ from roofline.torch_side.reduce.methods.base import (
     Method,
     ReducerError,
     Reduction,
+    patches_of,
 )
 
 __all__ = [
@@ -82,8 +85,12 @@ def reduce_tokens(
     features [B, 1 + N, C] are a vision encoder's, class token first; queries and keys
     [B, 1 + N, C'] are those of the attention block that the method ranks by
     (`find(method).attention_block`), of `heads` heads. With `class_token=False` all three are
-    [B, N, ·]. Options are those of `bind`. Output order is the method's own.
+    [B, N, ·]. Options are those of `bind`. Output order is the method's own; `none` keeps all.
 
     Raises UnknownNameError, ScenarioError, ReducerError.
     """
+    if method == NO_REDUCER:
+        patches = patches_of(features, options.get("class_token", True))
+        indices = torch.arange(patches.shape[1], device=features.device)
+        return Reduction(list(patches), [indices] * len(patches))
     return bind(method, **options).reduce(features, queries, keys)

@@ -1,0 +1,303 @@
+"""Records of the engine as files: plain JSON with a version, read strictly.
+
+A file holds every figure of every component, and the specs in full, so that it says the same on
+another machine and after an update. Ops and the comparison are computed from the specs when they
+are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
+
+from roofline.engine.axes import BY_NAME
+from roofline.engine.result import Quantities, ReducerFacts, Totals
+from roofline.engine.scenario import Scenario
+from roofline.errors import InputError, OutputError, SpecError
+from roofline.model.polynomial import Array
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import kernel_laws_section, read_kernel_laws
+from roofline.specs.models import MODEL_KINDS, Model
+from roofline.specs.quantization import Quantization
+from roofline.specs.reading import build
+from roofline.version import __version__
+
+FORMAT = 1
+_MARK = "roofline_estimate"
+
+_Part = TypeVar("_Part", bound=Quantities)
+
+
+class EstimateFileError(InputError):
+    """A file that is no estimate, is damaged, or was written by a newer version."""
+
+
+class _StoredScenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was asked, with its specs."""
+
+    model: dict[str, Any]
+    hardware: dict[str, Any] | None
+    quant: dict[str, Any]
+    reducer: str | None
+    counts: dict[str, Any]
+    stage: str
+    attention: str | None
+    accounting: str
+    vision_layers: list[tuple[int | float, ...]] | None
+    llm_layers: list[tuple[int | float, ...]] | None
+
+
+class _StoredDevice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The device's figures that an estimate rests on."""
+
+    name: str
+    title: str
+    memory_bytes: float
+    memory_bytes_per_s: float
+    vector_flops_per_s: float
+    peaks: dict[str, dict[str, str | float]]
+    kernel_laws: dict[str, str] | None
+
+
+class _StoredEstimate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A file's fields, behind its mark."""
+
+    version: str
+    """Of the package that priced it."""
+    inputs: dict[str, Any]
+    device: _StoredDevice | None
+    """None of counts on no device."""
+    main: str
+    unreduced_visual_tokens: int | None
+    reducer: ReducerFacts | None
+    components: dict[str, dict[str, Any]]
+    end_to_end: dict[str, Any]
+    scenario: _StoredScenario
+
+
+def document(fields: dict[str, Any]) -> dict[str, Any]:
+    """The JSON document of a record's fields."""
+    scenario: Scenario = fields["scenario"]
+    stored = {
+        "version": __version__,
+        "inputs": fields["inputs"],
+        "device": fields.get("device"),
+        "main": fields["main"],
+        "unreduced_visual_tokens": fields["unreduced_visual_tokens"],
+        "reducer": fields["reducer"] and msgspec.to_builtins(fields["reducer"]),
+        "components": {name: _figures(part) for name, part in fields["components"].items()},
+        "end_to_end": _figures(fields["end_to_end"]),
+        "scenario": {
+            "model": msgspec.to_builtins(scenario.model),
+            "hardware": scenario.hardware and _hardware_fields(scenario.hardware),
+            "quant": msgspec.to_builtins(scenario.quant),
+            "reducer": scenario.reducer and scenario.reducer.label,
+            "counts": {name: _plain(array) for name, array in scenario.counts.items()},
+            "stage": scenario.stage,
+            "attention": scenario.attention,
+            "accounting": scenario.accounting,
+            "vision_layers": _layers(scenario.vision_layers),
+            "llm_layers": _layers(scenario.llm_layers),
+        },
+    }
+    return {_MARK: FORMAT, **stored}
+
+
+def write(fields: dict[str, Any], file: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write a record's fields to a file, all of them or nothing.
+
+    Raises OutputError for a file that holds something, unless forced, or cannot be written.
+    """
+    if 0 in fields["scenario"].shape:
+        raise OutputError("an estimate of no configuration holds no figures to save")
+    import json  # not needed by a command that only prints
+
+    try:
+        text = json.dumps(document(fields), indent=1, allow_nan=False, ensure_ascii=False)
+    except ValueError:
+        raise OutputError("an estimate with figures that are not finite is not saved") from None
+    target = Path(os.path.realpath(file))  # a link stays one
+    try:
+        if target.is_dir():
+            raise OutputError(f"{file} is a folder: name a file in it")
+        if target.exists() and target.stat().st_size and not force:
+            raise OutputError(f"{file} exists: give another name, or force=True to replace it")
+        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
+        scratch = target.with_name(f".roofline-{os.getpid()}.part")
+        try:
+            scratch.write_text(text + "\n", encoding="utf-8")
+            if mode is not None:
+                scratch.chmod(mode)
+            scratch.replace(target)
+        finally:
+            scratch.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {file}: {error.strerror}") from None
+
+
+def read(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """A record's fields as `write` got them; no `device` of counts. Raises EstimateFileError."""
+    data = _marked(file)
+    try:
+        stored = msgspec.convert(data, _StoredEstimate)
+        scenario = _scenario(stored.scenario)
+        if (stored.device is None) != (scenario.hardware is None):
+            raise InputError("`device` and `scenario.hardware` go together")
+        if stored.inputs != scenario.inputs:
+            raise InputError("`inputs` and `scenario` do not say the same")
+        kind = Quantities if stored.device is None else Totals
+        shape = scenario.shape
+        fields: dict[str, Any] = {
+            "inputs": stored.inputs,
+            "main": stored.main,
+            "unreduced_visual_tokens": stored.unreduced_visual_tokens,
+            "reducer": stored.reducer,
+            "components": {
+                name: _part(kind, part, shape, f"components.{name}")
+                for name, part in stored.components.items()
+            },
+            "end_to_end": _part(kind, stored.end_to_end, shape, "end_to_end"),
+            "scenario": scenario,
+        }
+        if stored.main not in fields["components"]:
+            raise InputError(f"`main` names {stored.main!r}, which is no component")
+    except msgspec.ValidationError as error:
+        raise EstimateFileError(f"{file} is a damaged estimate: {error}") from None
+    except SpecError as error:
+        faults = "; ".join(f"{path}: {text}" for path, text in error.faults)
+        raise EstimateFileError(f"{file} is a damaged estimate: {error.file}: {faults}") from None
+    except InputError as error:
+        raise EstimateFileError(f"{file} cannot be read: {error}") from None
+    if stored.device is None:
+        return fields
+    return fields | {"device": msgspec.to_builtins(stored.device)}
+
+
+def _marked(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """The document behind a mark that this version knows. Raises EstimateFileError."""
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise EstimateFileError(f"cannot read {file}: {error.strerror}") from None
+    try:
+        data = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EstimateFileError(f"{file} is no valid JSON ({error}): was it cut off?") from None
+    version = data.pop(_MARK, None) if isinstance(data, dict) else None
+    if type(version) is not int or version < 1:
+        raise EstimateFileError(f"{file} is no estimate: give a file that `estimate.save` wrote")
+    if version > FORMAT:
+        raise EstimateFileError(
+            f"{file} was written by a newer roofline (estimate format {version}, this one reads "
+            f"up to {FORMAT}): upgrade roofline"
+        )
+    return data  # type: ignore[no-any-return]  # it held the mark
+
+
+def _scenario(stored: _StoredScenario) -> Scenario:
+    """Checked as one that is typed. Raises SpecError, and what `Scenario.of` raises."""
+    for name in stored.counts:
+        if name not in BY_NAME or not BY_NAME[name].is_count:
+            raise InputError(f"`scenario.counts.{name}` is no count")
+    return Scenario.of(
+        _model(stored.model),
+        None if stored.hardware is None else _hardware(stored.hardware),
+        build(Quantization, stored.quant, "scenario.quant"),
+        reducer=stored.reducer,
+        stage=stored.stage,  # type: ignore[arg-type]  # which is checked
+        attention=stored.attention,  # type: ignore[arg-type]
+        accounting=stored.accounting,
+        vision_layers=stored.vision_layers,  # type: ignore[arg-type]
+        llm_layers=stored.llm_layers,  # type: ignore[arg-type]
+        **{name: _array(value, f"scenario.counts.{name}") for name, value in stored.counts.items()},
+    )
+
+
+def _model(data: dict[str, Any]) -> Model:
+    kind = str(data.get("kind"))
+    model: Any = build(MODEL_KINDS.find(kind), data, "scenario.model")
+    return model  # type: ignore[no-any-return]  # kinds of users are models, too
+
+
+def _hardware_fields(hardware: Hardware) -> dict[str, Any]:
+    """As in a file of the device that has its laws in place."""
+    fields: dict[str, Any] = msgspec.to_builtins(replace(hardware, kernel_laws=None))
+    laws = hardware.kernel_laws
+    section = None if laws is None else msgspec.to_builtins(kernel_laws_section(laws))
+    return fields | {"kernel_laws": section}
+
+
+def _hardware(data: dict[str, Any]) -> Hardware:
+    laws = data.get("kernel_laws")
+    if laws is not None:
+        laws = read_kernel_laws(laws, "scenario.hardware.kernel_laws")
+    return build(Hardware, data | {"kernel_laws": laws}, "scenario.hardware")
+
+
+def _layers(layers: Any) -> list[list[Any]] | None:
+    return None if layers is None else [[_plain(number) for number in group] for group in layers]
+
+
+def _figures(part: Quantities) -> dict[str, Any]:
+    """Its fields; seconds by bound as a mapping."""
+    fields = {name: getattr(part, name) for name in part.__struct_fields__}
+    return {
+        name: {word: _plain(time) for word, time in value.items()}
+        if isinstance(value, dict)
+        else _plain(value)
+        for name, value in fields.items()
+    }
+
+
+def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where: str) -> _Part:
+    """The opposite. Raises InputError for figures that are missing, too many, or of odd shape."""
+    names = kind.__struct_fields__
+    if data.keys() != set(names):
+        odd = sorted(data.keys() ^ set(names))[0]
+        raise InputError(f"`{where}.{odd}` is {'unknown' if odd in data else 'missing'}")
+
+    def figure(value: Any, path: str, expected: tuple[int, ...] = shape) -> Array:
+        array = _array(value, path)
+        if array.shape != expected:
+            raise InputError(f"`{path}` has the shape {array.shape}, not {expected}")
+        return array[()]  # a plain number, as where it was priced
+
+    fields: dict[str, Any] = {}
+    for name in names:
+        value, path = data[name], f"{where}.{name}"
+        if isinstance(value, dict) and name == "bound_times_s":
+            fields[name] = {word: figure(time, f"{path}.{word}") for word, time in value.items()}
+        elif value is None and name in _MAY_BE_UNKNOWN:
+            fields[name] = None
+        elif name == "device_memory_bytes":
+            fields[name] = float(figure(value, path, ()))
+        else:
+            fields[name] = figure(value, path)
+    return kind(**fields)
+
+
+_MAY_BE_UNKNOWN = ("attainable_time_s", "attainable_error_s", "host_time_s")
+
+
+def _plain(value: Any) -> Any:
+    """A number, or nested lists: exact, since JSON writes as many digits as a float64 has."""
+    array = None if value is None else np.asarray(value)
+    return None if array is None else array.tolist()
+
+
+def _array(value: Any, path: str) -> Array:
+    """Raises InputError for what is no number or no nested lists of numbers."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        array = np.asarray(None)
+    if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise InputError(f"`{path}` must be a number or nested lists of numbers")
+    return array.astype(np.float64)

@@ -1,0 +1,60 @@
+"""A study of what one estimate was asked: what the charts of a report take."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from roofline.engine.axes import COUNTS, NO_REDUCER
+from roofline.engine.estimate import Estimate
+from roofline.errors import InputError
+from roofline.explore.study.build import study
+from roofline.explore.study.study import Study
+
+MOST = 512
+"""Prompts: each is priced by itself, with its answer."""
+
+
+def study_of(estimate: Estimate) -> Study:
+    """Its prompts, with the unreduced ones beside them and answers behind them.
+
+    Raises InputError for layers of one's own and other conventions of FLOPs than `exact`, for
+    arrays that do not hold every combination of their values, and for too many prompts.
+    """
+    scenario = estimate.scenario
+    if scenario.vision_layers is not None or scenario.llm_layers is not None:
+        raise InputError("an estimate of `vision_layers` or `llm_layers` is in no chart")
+    if scenario.accounting != "exact":
+        raise InputError(f"charts are of exact accounting, and this is {scenario.accounting}")
+    arrays = np.broadcast_arrays(*(scenario.counts[axis.name] for axis in COUNTS))
+    rows = np.unique(np.stack([array.ravel() for array in arrays]), axis=1)
+    given: dict[str, Any] = {
+        axis.name: [int(value) for value in np.unique(row)]
+        for axis, row in zip(COUNTS, rows, strict=True)
+    }
+    if not rows.size:
+        raise InputError("an estimate of no configuration has nothing to draw")
+    if prod(map(len, given.values())) != rows.shape[1]:
+        raise InputError(
+            "a chart needs every combination of the counts, which these arrays are not: use "
+            "`roofline.sweep`"
+        )
+    if rows.shape[1] > MOST:
+        raise InputError(
+            f"a chart is of up to {MOST} prompts, and here are {rows.shape[1]:,}: ask for some"
+        )
+    lengths = [length for length in given.pop("output_tokens") if length]
+    visual = given.pop("visual_tokens")
+    has_llm = "llm" in estimate.components
+    return study(
+        model=scenario.model,
+        hardware=scenario.hardware,
+        quant=scenario.quant,
+        reducer=scenario.reducer or NO_REDUCER,
+        visual_tokens=visual if has_llm else None,
+        attention=scenario.attention,
+        output_tokens=lengths or None,
+        **given,
+    )
