@@ -69,6 +69,10 @@ def test_what_a_page_has_no_room_for_is_left_out_whole_and_counted(
     page = drawn("visual-tokens", studies["six"], SINGLE_IN)
     assert len(page.axes) == 3
     assert page.get_suptitle() == "3 more panels not shown"
+    two = study(model=["llava-1.5-7b", "llava-1.5-13b"], hardware=[bare("h200")])
+    page = drawn("visual-tokens", two, SINGLE_IN)
+    assert len(page.axes) == 3
+    assert PAGE_IN - page.get_figheight() > 1.9  # another would have had room
     page = drawn("roofline", studies["six"], SINGLE_IN)
     assert len(page.axes) == 3  # each stands for itself
     page = drawn("visual-tokens", studies["six"], DOUBLE_IN)
