@@ -250,7 +250,7 @@ def test_a_disturbed_run_says_so_first_and_in_the_file(validation: Made) -> None
     noisy = replace(
         calm,
         cells=[
-            replace(cell, samples_s=[cell.measured_s, *[8.5 * cell.measured_s] * 4])
+            replace(cell, samples_s=[cell.measured_time_s, *[8.5 * cell.measured_time_s] * 4])
             for cell in calm.cells
         ],
     )
