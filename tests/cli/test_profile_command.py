@@ -29,7 +29,8 @@ SHORT = [*TINY, "--seconds", "0.2"]
 def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     """In a process of its own: no library may say anything of itself."""
     code, out, err = run(
-        *SHORT, "--reducer", "prumerge", "--visual-tokens", "9", "--per-op", "-o", "record.json"
+        *[*TINY, "--seconds", "3", "--reducer", "prumerge", "--visual-tokens", "9"],
+        *["--per-op", "-o", "record.json"],
     )
 
     # of other work on this machine the command may well speak
