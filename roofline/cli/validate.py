@@ -18,6 +18,12 @@ from roofline.cli.options import plugin_option
     metavar="FILE",
     help="What `roofline calibrate` wrote on this machine. Default: calibrate first.",
 )
+@click.option(
+    "--reducer",
+    default="prumerge",
+    show_default=True,
+    help="Token reducer of the prompt that is reduced, with options behind colons.",
+)
 @click.option("--quant", help="fp32, fp16, bf16, w8a16, w8a8kv16, w4a16. Default: fp16; CPU: fp32.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
 @click.option("--mode", type=click.Choice(RUN_MODES), default="eager", show_default=True)
@@ -39,6 +45,7 @@ from roofline.cli.options import plugin_option
 def validate(
     model: str | None,
     hardware: str | None,
+    reducer: str,
     quant: str | None,
     device: str | None,
     mode: str,
@@ -66,6 +73,7 @@ def validate(
         found, calibration = calibrate_and_validate(
             model=model,
             hardware=hardware,
+            reducer=reducer,
             quant=quant,
             device=device,
             mode=mode,

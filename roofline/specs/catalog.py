@@ -8,6 +8,7 @@ that ship with the package. A folder may hold YAML files of devices and models, 
 from __future__ import annotations
 
 import os
+import reprlib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -48,11 +49,18 @@ _Named = TypeVar("_Named")
 _Spec = TypeVar("_Spec")
 
 
+def one_name(kind: str, name: object) -> str:
+    """A name or path as text. Raises InputError for anything else, such as a list of names."""
+    if isinstance(name, str | os.PathLike):
+        return os.fspath(name)
+    raise InputError(f"{kind} is one name, path or spec at a time, not {reprlib.repr(name)}")
+
+
 def load_hardware(name: str | Hardware) -> Hardware:
     """A device by name, alias or YAML file. Raises UnknownNameError, SpecError."""
     if isinstance(name, Hardware):
         return name
-    file = _find("hardware", name)
+    file = _find("hardware", one_name("hardware", name))
     modified = modified_ns(file)
     laws = _device_data(file, modified).get("kernel_laws")
     if not isinstance(laws, str):
@@ -65,9 +73,9 @@ def load_hardware(name: str | Hardware) -> Hardware:
 
 def load_model(name: str | Model) -> Model:
     """A model or a part of one by name, alias or YAML file. Raises UnknownNameError, SpecError."""
-    if not isinstance(name, str):
+    if isinstance(name, msgspec.Struct):  # of a user's own kind, too
         return name
-    file = _find("models", name)
+    file = _find("models", one_name("model", name))
     return _load_model(file, modified_ns(file))
 
 
@@ -131,6 +139,7 @@ def load_quantization(name: str | Quantization) -> Quantization:
     """
     if isinstance(name, Quantization):
         return name
+    name = one_name("quantization mode", name)
     if _is_file(name):
         return _load_quantization(Path(name), modified_ns(Path(name)))
     wanted = name.lower()
