@@ -42,9 +42,9 @@ mutants: .venv/.test .venv/.check
 # Inputs that nobody means: damaged specs and records, and command lines. Another draw, and more:
 # make fuzz SEED=7 SPECS=10000 COMMANDS=10000 RECORDS=2000. One case: make fuzz SEED=7 ONLY=specs:17
 SEED ?= 0
-SPECS ?= 1200
-COMMANDS ?= 1200
-RECORDS ?= 300
+SPECS ?= 5000
+COMMANDS ?= 5000
+RECORDS ?= 1000
 fuzz: .venv/.test
 	$(BIN)/python tools/fuzz --seed $(SEED) --specs $(SPECS) --commands $(COMMANDS) \
 	  --records $(RECORDS) $(if $(ONLY),--only $(ONLY))
