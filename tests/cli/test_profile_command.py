@@ -29,7 +29,7 @@ SHORT = [*TINY, "--seconds", "0.2"]
 def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     """In a process of its own: no library may say anything of itself."""
     code, out, err = run(
-        *[*TINY, "--seconds", "3", "--reducer", "prumerge", "--visual-tokens", "9"],
+        *[*TINY, "--seconds", "20", "--reducer", "prumerge", "--visual-tokens", "9"],
         *["--per-op", "-o", "record.json"],
     )
 
@@ -40,7 +40,8 @@ def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     assert found.complete
     assert list(found.spans) == ["vision", "reducer", "connector", "llm", "whole"]
     assert found.inputs["visual_tokens"] == 9
-    assert found.host is not None
+    # a machine that is busy enough leaves no time for it, and the record says so
+    assert found.host is not None or any("no look at the host" in note for note in found.notes)
     assert out.startswith("llava-tiny with prumerge, prefill, on ")
     assert "llm, op by op" in out
     assert max(map(len, out.splitlines())) <= 80
