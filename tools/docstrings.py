@@ -15,14 +15,7 @@ PARAMETER = re.compile(r"^(?P<names>[a-z…]\w*…?(?:, [a-z…]\w*)*): (?P<text
 
 
 def as_markdown(docstring: str) -> str:
-    """The same text, its parameters a list.
-
-    >>> print(as_markdown("Price it.\\n\\nmodel, hardware: names,\\n    or specs."))
-    Price it.
-    <BLANKLINE>
-    - **model**, **hardware**: names,
-        or specs.
-    """
+    """The same text, its parameters a list."""
     lines: list[str] = []
     in_list = in_code = False
     for line in docstring.splitlines():

@@ -21,17 +21,23 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tools"))
+sys.path.append(str(ROOT / "tools"))  # MkDocs loads this file by its path
 from tutorial import NOTEBOOK, as_page  # noqa: E402
 
-LINK = re.compile(r"(?P<before>\]\(|<img [^>]*src=\")(?P<target>[^)\"#\s:]+)(?P<anchor>#[^)\"\s]*)?")
+LINK = re.compile(
+    r"(?P<before>\]\(|<img [^>]*src=\")(?P<target>[^)\"#\s:]+)(?P<anchor>#[^)\"\s]*)?"
+)
 FENCE = re.compile(r"^(```|~~~).*?^\1", re.M | re.S)
-REFERENCE = re.compile(r"^<!-- (::: roofline\.\w+) -->$", re.M)
+REFERENCE = re.compile(r"^<!-- (?P<directive>::: roofline\.(?P<name>\w+)) -->$", re.M)
 
 
 def places() -> dict[str, str]:
     """For each file outside docs/ that the site shows, where it lies there."""
-    found = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+    found = {
+        "CONTRIBUTING.md": "contributing.md",
+        "CHANGELOG.md": "changelog.md",
+        "CITATION.cff": "CITATION.cff",
+    }
     for file in sorted((ROOT / "reports").rglob("*")):
         if file.suffix in (".md", ".png", ".yaml", ".json"):
             path = file.relative_to(ROOT / "reports").as_posix()
@@ -104,4 +110,10 @@ def on_files(files: Files, config: MkDocsConfig, **kwargs: Any) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **kwargs: Any) -> str:
     """Links rewritten, and what mkdocstrings shall insert, a comment to other readers, unveiled."""
-    return REFERENCE.sub(r"\1", rewritten(markdown, page.file.src_uri))
+    return REFERENCE.sub(_directive, rewritten(markdown, page.file.src_uri))
+
+
+def _directive(comment: re.Match[str]) -> str:
+    """Of a package, which can be called, no more than it says of itself."""
+    package = (ROOT / "roofline" / comment["name"]).is_dir()
+    return comment["directive"] + "\n    options:\n      members: false" * package
