@@ -6,7 +6,7 @@ BIN := .venv/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .NOTPARALLEL:  # two targets must not install into one environment at the same time
-.PHONY: run test coverage check mutants docs reports bench clean
+.PHONY: run test coverage check mutants fuzz docs reports bench clean
 
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
@@ -34,12 +34,23 @@ check: .venv/.test .venv/.check
 	$(BIN)/python tools/docs.py --check
 	$(MKDOCS) --quiet
 	$(BIN)/python tools/gallery.py --check
+	$(MAKE) fuzz
 	$(MAKE) coverage
 
 # Faults planted in copies of the tree, and whether a test notices: minutes, so not part of CI.
 # Another draw: make mutants ARGS='--path roofline/fitting --sample 200 --seed 1'
 mutants: .venv/.test .venv/.check
 	$(BIN)/python tools/mutants.py $(ARGS)
+
+# Inputs that nobody means: damaged specs and records, and command lines. Another draw, and more:
+# make fuzz SEED=7 SPECS=10000 COMMANDS=10000 RECORDS=2000. One case: make fuzz SEED=7 ONLY=specs:17
+SEED ?= 0
+SPECS ?= 5000
+COMMANDS ?= 5000
+RECORDS ?= 1000
+fuzz: .venv/.test
+	$(BIN)/python tools/fuzz --seed $(SEED) --specs $(SPECS) --commands $(COMMANDS) \
+	  --records $(RECORDS) $(if $(ONLY),--only $(ONLY))
 
 # What pages derive from the code, the tutorial's outputs, and the site: open site/index.html.
 docs: .venv/.test

@@ -19,11 +19,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_MOST_FAULTS = 12
+"""Of a file, on one line."""
+_MOST_CHARACTERS = 80
+
+
+def shortened(text: str) -> str:
+    """What somebody has given, as much of it as a message has room for."""
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}…"
+
 
 class RooflineError(Exception):
     """Base of all deliberate errors."""
 
     exit_code = 1
+
+    @property
+    def line(self) -> str:
+        """The message on one line, for a terminal."""
+        return " ".join(str(self).split())
 
 
 class InputError(RooflineError, ValueError):
@@ -79,6 +93,13 @@ class SpecError(InputError):
         self.file = str(file)
         self.faults = tuple(faults)
         super().__init__("\n".join(f"{self.file}: {path}: {text}" for path, text in self.faults))
+
+    @property
+    def line(self) -> str:
+        """The file once, then its faults."""
+        faults = "; ".join(f"{path}: {text}" for path, text in self.faults[:_MOST_FAULTS])
+        more = len(self.faults) - _MOST_FAULTS
+        return f"{self.file}: {faults}" + (f"; and {more} more faults" if more > 0 else "")
 
 
 class UnsupportedModeError(InputError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from threading import RLock
 from typing import Generic, TypeVar
 
 from roofline.errors import UnknownNameError
@@ -26,6 +27,7 @@ class Registry(Generic[T]):
         self.kind, self.remedy = kind, remedy
         self._package, self._group = package, group
         self._things: dict[str, T] = {}
+        self._discovering = RLock()
 
     def register(self, name: str, thing: T) -> T:
         """Make a thing known by its name; an earlier one of that name gives way."""
@@ -55,23 +57,31 @@ class Registry(Generic[T]):
         return name in self._things
 
     def _discover(self) -> None:
-        """Import what ships and what is announced; what a user has registered meanwhile stays."""
-        mine = dict(self._things)
-        if self._package is not None:
-            import pkgutil
+        """Import what ships and what is announced; what a user has registered meanwhile stays.
 
-            package, self._package = import_module(self._package), None
-            for module in pkgutil.iter_modules(
-                getattr(package, "__path__", ()), f"{package.__name__}."
-            ):
-                import_module(module.name)
-        if self._group is not None:
-            from importlib.metadata import entry_points
+        A second thread waits for the first: half of a registry would be one without the rest.
+        """
+        with self._discovering:
+            if self._package is None and self._group is None:
+                return  # done, or asked by what is being imported
+            mine = dict(self._things)
+            if self._package is not None:
+                import pkgutil
 
-            group, self._group = self._group, None
-            for entry in entry_points(group=group):
-                try:
-                    entry.load()
-                except Exception as error:  # one that is broken must not break all others
-                    warnings.warn(f"{group} {entry.name} ({entry.value}): {error}", stacklevel=2)
-        self._things = {**self._things, **mine}
+                package, self._package = import_module(self._package), None
+                for module in pkgutil.iter_modules(
+                    getattr(package, "__path__", ()), f"{package.__name__}."
+                ):
+                    import_module(module.name)
+            if self._group is not None:
+                from importlib.metadata import entry_points
+
+                group, self._group = self._group, None
+                for entry in entry_points(group=group):
+                    try:
+                        entry.load()
+                    except Exception as error:  # one that is broken must not break all others
+                        warnings.warn(
+                            f"{group} {entry.name} ({entry.value}): {error}", stacklevel=2
+                        )
+            self._things = {**self._things, **mine}

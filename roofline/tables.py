@@ -11,6 +11,8 @@ from itertools import zip_longest
 from textwrap import fill, wrap
 from typing import Any, Literal
 
+from roofline.plain_text import markdown, one_line
+
 Style = Literal["simple", "github"]
 WIDTH = 80
 """Columns of a terminal."""
@@ -26,12 +28,20 @@ def grid(
     words: Sequence[str] = (),
     widths: Sequence[int | None] | None = None,
 ) -> str:
-    """First column and `words` to the left, numbers to the right; cells wrap at their `widths`."""
+    """First column and `words` to the left, numbers to the right; cells wrap at their `widths`.
+
+    Cells and headers may hold any text: it is escaped here.
+    """
     limits = widths or [None] * len(headers)
-    cells = [[_lines(cell, limit) for cell, limit in zip(row, limits, strict=True)] for row in rows]
+    safe = markdown if style == "github" else one_line
+    left = [h == headers[0] or h in words for h in headers]
+    headers = [safe(header) for header in headers]
+    cells = [
+        [_lines(safe(str(cell)), limit) for cell, limit in zip(row, limits, strict=True)]
+        for row in rows
+    ]
     lines = [list(line) for row in cells for line in zip_longest(*row, fillvalue="")]
     columns = [max(map(len, column)) for column in zip(headers, *lines, strict=True)]
-    left = [h == headers[0] or h in words for h in headers]
 
     def joined(line: Sequence[str]) -> str:
         padded = [
@@ -54,13 +64,19 @@ def grid(
 
 
 def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> str:
-    """One line for each label and its text; on a terminal of 80 columns, texts in a block."""
+    """One line for each label and its text, any text; on a terminal of 80 columns, in a block."""
     if style == "github":
-        return "\n".join(f"- {label}: {text}" for label, text in pairs)
+        return "\n".join(f"- {markdown(label)}: {markdown(text)}" for label, text in pairs)
     if not pairs:
         return ""
+    pairs = [(one_line(label), one_line(text)) for label, text in pairs]
     width = max(len(label) for label, _ in pairs) + 2
     return "\n".join(filled(text, f"{label:<{width}}", " " * width) for label, text in pairs)
+
+
+def paragraph(text: str, style: Style = "simple") -> str:
+    """Lines of any text."""
+    return filled(markdown(text) if style == "github" else one_line(text))
 
 
 def filled(text: str, first: str = "", further: str = "") -> str:
@@ -73,6 +89,5 @@ def filled(text: str, first: str = "", further: str = "") -> str:
     return lines.replace(_HELD, " ")
 
 
-def _lines(cell: Any, limit: int | None) -> list[str]:
-    text = str(cell)
+def _lines(text: str, limit: int | None) -> list[str]:
     return wrap(text, limit) if limit and text else [text]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from roofline.cli.options import check_stage, plugin_option, scenario_options
+from roofline.cli.options import check_stage, plugin_option, scenario_options, specs
 
 FORMATS = ("table", "json", "csv", "md")
 # Restated, not imported, so that `--help` stays as quick as click; a test holds them together.
@@ -52,16 +52,22 @@ def analyze(
     Several values of an option give one row for each combination with the others; those that
     cannot be, such as a precision that one of the devices does not have, are left out.
     """
-    from roofline.cli.output import FORMATS_BY_SUFFIX, write
+    from roofline.cli.output import FORMATS_BY_SUFFIX, check, write
     from roofline.engine.axes import VARIED, combinations
     from roofline.engine.estimate import Counts, Estimate
     from roofline.engine.scenario import Scenario
     from roofline.errors import ScenarioError, UnsupportedModeError
+    from roofline.plain_text import one_line
     from roofline.report.text.estimates import render
+    from roofline.specs.catalog import distinct
 
     varied = {axis.name: given.pop(axis.name) for axis in VARIED}
+    if output is not None:
+        check(output, force=force, inputs=specs(varied))
     check_stage(given["stage"], varied["output_tokens"])
     scenarios = [Scenario.of(**axes, **given) for axes in combinations(varied)]
+    for axis in ("model", "hardware", "quant"):
+        distinct(spec for each in scenarios if (spec := getattr(each, axis)) is not None)
     price = Estimate.of if varied["hardware"] else Counts.of
     estimates: list[Counts] = []
     refused: list[ScenarioError | UnsupportedModeError] = []
@@ -83,4 +89,4 @@ def analyze(
         text = str(estimates[0].explain(explain))
     write(text, output, force=force)
     for reason in dict.fromkeys(map(str, refused)):
-        click.echo(f"roofline: left out: {reason}", err=True)
+        click.echo(f"roofline: left out: {one_line(reason)}", err=True)

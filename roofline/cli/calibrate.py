@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.measuring import TimeToSpend
+
 
 @click.command()
 @click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
@@ -17,10 +19,10 @@ import click
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=TimeToSpend(),
     default=120.0,
     show_default=True,
-    help="Roughly what it may take.",
+    help="What it may take; refused if that is too little for all kernels.",
 )
 @click.option("--measurements", metavar="FILE", help="Write every measured kernel there, as CSV.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="The YAML file, for --hw.")
@@ -42,12 +44,15 @@ def calibrate(
     from pathlib import Path
 
     from roofline.cli.measuring import progress_bar, require
-    from roofline.cli.output import check, write
+    from roofline.cli.output import check, check_apart, write_measured
 
-    for file in filter(None, (output, measurements)):
-        check(file, force=force)
+    check(output, force=force)
+    if measurements is not None:
+        check(measurements, force=force)
+        check_apart(output, measurements)
     require("torch", "transformers")
 
+    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.calibration import render_ceilings
     from roofline.specs.writing import hardware_yaml
     from roofline.torch_side.calibrate.calibrate import calibrate as measure
@@ -60,7 +65,10 @@ def calibrate(
             seconds=seconds,
             progress=progress,
         )
-    write(hardware_yaml(found.hardware, comment=found.comment), output, force=force)
+    files = {output: hardware_yaml(found.hardware, comment=found.comment)}
     if measurements is not None:
-        write(found.csv(), measurements, force=force)
-    write(render_ceilings(found.hardware, found.notes), None)
+        files[measurements] = found.csv()
+    verdict = [f"{UNTRUSTED}{found.untrusted}"] if found.untrusted else []
+    write_measured(render_ceilings(found.hardware, [*verdict, *found.notes]), files, force=force)
+    if verdict:
+        click.echo(f"roofline: warning: {verdict[0]}", err=True)

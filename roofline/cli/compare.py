@@ -20,10 +20,12 @@ import click
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def compare(records: tuple[str, ...], form: str, output: str | None, force: bool) -> None:
     """Put records of `roofline profile` side by side, each against the first."""
-    from roofline.cli.output import write
+    from roofline.cli.output import check, write
     from roofline.records.measurement import load_record
     from roofline.report.text.record_comparison import render_comparison
 
+    if output is not None:
+        check(output, force=force, inputs=records)
     names = [Path(file).stem for file in records]
     if len(set(names)) < len(names):
         names = list(records)

@@ -37,7 +37,7 @@ def fit(
 
     from roofline.cli.output import check, write
 
-    check(output, force=force)
+    check(output, force=force, inputs=(base, *measurements))
     from roofline.fitting.fit_files import fitted
     from roofline.report.text.fit import render_fit
     from roofline.specs.catalog import load_hardware

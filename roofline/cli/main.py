@@ -6,13 +6,16 @@ import gc
 import sys
 import warnings
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
 from roofline import __version__
-from roofline.errors import RooflineError
+from roofline.cli.output import give_up_stdout
+from roofline.errors import OutputError, RooflineError
+from roofline.plain_text import one_line
 
-_COMMANDS = {
+COMMANDS = {
     "analyze": "FLOPs, memory traffic, time and bound of a prompt on a device.",
     "hardware": "List devices, or show one with its sources.",
     "models": "List models, or show one with its sources.",
@@ -30,6 +33,8 @@ _COMMANDS = {
 
 _IMMEDIATE = ("analyze", "hardware", "models", "reducers", "quantization", "reproduce")
 """Commands that answer and end, most of whose time are imports: nothing of these is garbage."""
+_LONGEST = 2000
+"""Characters of an error."""
 _NO_GARBAGE_BELOW = 100_000
 """Objects at which the collector starts to look for some."""
 
@@ -38,10 +43,10 @@ class _LazyGroup(click.Group):
     """Knows its commands by name and one-line help; `roofline.cli.NAME` holds `NAME`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _COMMANDS:
+        if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"roofline.cli.{name}"), name)
         return command
@@ -49,13 +54,13 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
-            ctx.fail(f"no command {args[0]!r}; there are {', '.join(_COMMANDS)}")
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            ctx.fail(f"no command {args[0]!r}; there are {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(_COMMANDS.items()))
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 @click.group(
@@ -77,6 +82,9 @@ def main() -> None:
     if len(sys.argv) > 1 and sys.argv[1] in _IMMEDIATE:
         gc.set_threshold(_NO_GARBAGE_BELOW)
     warnings.showwarning = _warn  # type: ignore[assignment]  # category and line are for developers
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # no name is beyond what a terminal can show
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="roofline", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -87,17 +95,22 @@ def main() -> None:
     except click.Abort:
         _fail("interrupted", 130)
     except RooflineError as error:
-        _fail(str(error), error.exit_code)
+        _fail(error.line, error.exit_code)
+    except OSError as error:
+        give_up_stdout()
+        said = f"{error.filename}: " if error.filename else "cannot write the result: "
+        _fail(f"{said}{error.strerror or error}", OutputError.exit_code)
     finally:
         gc.freeze()  # nothing to collect at the end: it would take a tenth of a short command
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _warn(message: Warning | str, *_: object) -> None:
-    click.echo(f"roofline: warning: {message}", err=True)
+    click.echo(f"roofline: warning: {one_line(str(message))}", err=True)
 
 
 def _fail(message: str, code: int) -> None:
-    for line in message.splitlines():
-        click.echo(f"roofline: error: {line}", err=True)
+    message = one_line(message)
+    cut = "…" if len(message) > _LONGEST else ""  # what was typed may be a file's content
+    click.echo(f"roofline: error: {message[:_LONGEST]}{cut}", err=True)
     sys.exit(code)

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from math import inf
+from typing import Any
 
 import click
 
-from roofline.errors import InputError
+from roofline.errors import InputError, shortened
 
 RUN_MODES = ("eager", "compile", "cuda-graph")
 ATTENTION_KERNELS = ("sdpa", "flash", "eager")
 # Restated, not imported with torch, so that `--help` stays quick; a test holds them together.
 
+
+class TimeToSpend(click.ParamType[float]):
+    """A time to spend: a finite number above 0."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, option: Any, context: Any) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            self.fail(f"{shortened(value)!r} is no number of seconds", option, context)
+        if not 0 < seconds < inf:
+            self.fail(f"{seconds:g} is not above 0 and finite", option, context)
+        return seconds
+
+
 _STEPS = 1000
 _BAR, _TEXT = 12, 34
 """Columns; with the title they stay on one line of a terminal."""
-_CHATTY = ("torchao", "torch.utils._pytree")
 
 
 def require(*modules: str) -> None:
@@ -30,13 +45,12 @@ def require(*modules: str) -> None:
         packages = ", ".join("pillow" if name == "PIL" else name for name in missing)
         extra = "report" if missing == ["matplotlib"] else "profile"
         raise InputError(f"this needs {packages}: pip install '.[{extra}]'")
-    _quieten()
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[float, str], None] | None]:
     """What reports progress on a terminal; None where nobody watches."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     with click.progressbar(
@@ -56,10 +70,3 @@ def progress_bar(title: str) -> Iterator[Callable[[float, str], None] | None]:
 
 def _shown(doing: str | None) -> str:
     return (doing or "")[:_TEXT]
-
-
-def _quieten() -> None:
-    """Silence what libraries say of themselves while they are imported or profile."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(logging.ERROR)

@@ -10,7 +10,7 @@ import click
 
 from roofline.cli.completion import offered
 from roofline.engine.axes import AXES, Axis
-from roofline.errors import ScenarioError
+from roofline.errors import ScenarioError, shortened
 
 PLUGINS = "plugin files"
 """Where a context keeps the files that were run."""
@@ -63,6 +63,12 @@ def check_stage(stage: str, output_tokens: Iterable[int | None]) -> None:
         raise ScenarioError(
             f"the stage {stage} writes no answer: --output-tokens needs --stage generate"
         )
+
+
+def specs(given: Mapping[str, Any]) -> list[str]:
+    """What was typed for specs, some of which may be files."""
+    typed = (given.get(name) or () for name in ("model", "hardware", "quant"))
+    return [name for each in typed for name in ([each] if isinstance(each, str) else each)]
 
 
 def _help(axis: Axis) -> str:
@@ -129,12 +135,19 @@ def _only(context: click.Context, option: click.Parameter, given: tuple[str, ...
 
 def _split(axis: Axis, text: str) -> list[Any]:
     """At commas, but for the name of a file that is there."""
-    if "," not in text or (not axis.is_count and Path(text).is_file()):
+    if "," not in text or (not axis.is_count and _is_file(text)):
         return [_whole(text) if axis.is_count else text]
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise click.BadParameter(f"{text!r} has an empty place beside a comma")
+        raise click.BadParameter(f"{shortened(text)!r} has an empty place beside a comma")
     return [_whole(part) for part in parts] if axis.is_count else _whole_names(parts)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # no file has so long a name
+        return False
 
 
 def _whole_names(parts: list[str]) -> list[str]:
@@ -151,5 +164,5 @@ def _whole_names(parts: list[str]) -> list[str]:
 def _whole(text: str) -> int:
     try:
         return int(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a whole number") from None
+    except ValueError:  # also for thousands of digits
+        raise click.BadParameter(f"{shortened(text)!r} is not a whole number") from None

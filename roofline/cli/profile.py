@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, progress_bar, require
-from roofline.cli.options import check_stage, plugin_option, scenario_options
+from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, TimeToSpend, progress_bar, require
+from roofline.cli.options import check_stage, plugin_option, scenario_options, specs
 
 
 @click.command()
@@ -34,10 +34,10 @@ from roofline.cli.options import check_stage, plugin_option, scenario_options
 @click.option("--per-op", is_flag=True, help="Time single ops too, with torch.profiler.")
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=TimeToSpend(),
     default=30.0,
     show_default=True,
-    help="Longest time to spend on samples; it ends as soon as the median is known to 0.5 %.",
+    help="Longest time to measure, all in all; it ends as soon as the median is known to 0.5 %.",
 )
 @plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
@@ -48,13 +48,14 @@ def profile(output: str | None, force: bool, seconds: float, **options: Any) -> 
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
     reducer's number of tokens does. Ctrl-C ends the measurement early and keeps what there is.
     """
-    from roofline.cli.output import check, write
+    from roofline.cli.output import check, write_measured
 
     check_stage(options["stage"], [options["output_tokens"]])
     if output is not None:
-        check(output, force=force)
+        check(output, force=force, inputs=[*specs(options), options["image"]])
     require("torch", "transformers")
 
+    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.record import render_record
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
@@ -62,8 +63,10 @@ def profile(output: str | None, force: bool, seconds: float, **options: Any) -> 
     request = Request.of(**options, cap_s=seconds)
     with progress_bar(f"profile {request.spec.name}") as progress:
         record = measure(request, progress=progress)
-    if output is not None:
-        write(record.to_json().decode(), output, force=force)
-    write(render_record(record, "table"), None)
+    files = {} if output is None else {output: record.to_json().decode()}
+    write_measured(render_record(record, "table"), files, force=force)
+    for text in record.warnings:
+        if text.startswith(UNTRUSTED):
+            click.echo(f"roofline: warning: {text}", err=True)
     if not record.complete:
         raise click.Abort

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -64,11 +64,12 @@ def report(
 
     from roofline import __version__
     from roofline.cli.measuring import require
-    from roofline.cli.output import write_folder
+    from roofline.cli.output import check_folder, write, write_folder
     from roofline.explore.study import MeasuredRun, study
+    from roofline.plain_text import one_line
     from roofline.records.measurement import load_record
 
-    _check_free(output, force=force)
+    check_folder(output, force=force, empty=True)
     require("matplotlib")
     found = [load_record(file) for file in records]
     runs = [record.axes for record in found]
@@ -78,14 +79,16 @@ def report(
         prompts = ("visual_tokens", "reducer", "output_tokens")  # the study's own to choose
         for axis in AXES:
             if axis.name in given and axis.name not in prompts:
-                given[axis.name] = given[axis.name] or _of_all(axis, [r[axis.name] for r in runs])
+                given[axis.name] = given[axis.name] or _of_all(
+                    axis, {f: r[axis.name] for f, r in zip(records, runs, strict=True)}
+                )
     result = study(
         **given,
         records=[MeasuredRun(name, record) for name, record in zip(names, found, strict=True)],
         with_accuracy=accuracy,
     )
     for reason in result.skipped:
-        click.echo(f"roofline: left out: {reason}", err=True)
+        click.echo(f"roofline: left out: {one_line(reason)}", err=True)
 
     from roofline.report.plots import DOUBLE_IN, SINGLE_IN
     from roofline.report.study_report import drawn_files, render_study
@@ -94,45 +97,33 @@ def report(
     width_in = SINGLE_IN if figure_width == "single" else DOUBLE_IN
     content = render_study(result, command, __version__, width_in=width_in)
     write_folder(output, content, force=force, instead_of=drawn_files())
-    click.echo(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}")
+    write(f"{Path(output) / 'report.md'}\n{Path(output) / 'report.html'}\n", None)
 
 
-def _check_free(folder: str, *, force: bool) -> None:
-    """Raise OutputError, before long work, for a folder that holds something already."""
-    from pathlib import Path
-
-    from roofline.errors import OutputError
-
-    if not folder:
-        raise OutputError("the folder has no name: give one to -o")
-    path = Path(folder)
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"{folder} is a file: name a folder")
-    if path.is_dir() and any(path.iterdir()) and not force:
-        raise OutputError(
-            f"{folder} holds other files: name a new folder, or --force to write among them"
-        )
-
-
-def _of_all(axis: Axis, values: Sequence[Any]) -> Any:
-    """What all records have.
+def _of_all(axis: Axis, by_file: Mapping[str, Any]) -> Any:
+    """What all records have, by their files.
 
     Raises InputError where they differ in what a study has one of, or were held against a device
     that is known by its file alone.
     """
-    from roofline.errors import InputError, UnknownNameError
-    from roofline.specs.catalog import load_hardware
+    from roofline.errors import InputError, UnknownNameError, shortened
+    from roofline.specs.catalog import load_hardware, load_model, load_quantization
 
-    distinct = [value for value in dict.fromkeys(values) if value is not None]
-    if axis.name == "hardware":
-        for name in distinct:
-            try:
-                load_hardware(name)
-            except UnknownNameError:
-                raise InputError(
-                    f"a record was held against {name}, which is not in the catalog: give its file "
-                    f"with {axis.option}"
-                ) from None
+    files = {value: file for file, value in by_file.items() if value is not None}
+    distinct = list(files)
+    loads: dict[str, Any] = {
+        "hardware": load_hardware,
+        "model": load_model,
+        "quant": load_quantization,
+    }
+    for name in distinct if axis.name in loads else ():
+        try:
+            loads[axis.name](name)
+        except UnknownNameError:
+            raise InputError(
+                f"{files[name]}: inputs.{axis.name}: {shortened(name)} is not in the catalog: give "
+                f"its file with {axis.option}"
+            ) from None
     if len(distinct) > 1 and (axis.is_count or not axis.varied):
         differing = " and ".join(map(str, sorted(distinct)))
         raise InputError(f"the records have {differing} as {axis.option}: name one")

@@ -24,10 +24,12 @@ def reproduce(table: str, form: str, output: str | None, force: bool) -> None:
     prumerge-table2: FLOPs, time, traffic and stored activations of LLaVA-PruMerge's table 2. Exits
     with 0 only if every cell matches or is a known slip.
     """
-    from roofline.cli.output import write
+    from roofline.cli.output import check, write
     from roofline.explore.published_tables import prumerge_table2
     from roofline.report.text.reproduction import render_reproduction
 
+    if output is not None:
+        check(output, force=force)
     result = prumerge_table2()
     write(render_reproduction(result, form), output, force=force)
     if not result.explained:

@@ -81,13 +81,13 @@ def tokens(
     alone, a row for each picture. Counts go to the terminal.
     """
     from roofline.cli.measuring import require
-    from roofline.cli.output import check, write_bytes
+    from roofline.cli.output import check, write, write_bytes
     from roofline.errors import OutputError
 
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
-    check(output, force=force)
+    check(output, force=force, inputs=[*photos, model])
     require(*NEEDS)
 
     from roofline.report.charts.kept_tokens import kept_patches_chart, kept_tokens_chart
@@ -108,9 +108,11 @@ def tokens(
         figure = draw(kept_tokens_chart(inspections[0], background))
     write_bytes(render(figure, suffix[1:]), output, force=force)
     width = max(len(one.reducer) for one in inspections[0].kept)
+    lines = []
     for inspection in inspections:
         if len(inspections) > 1:
-            click.echo(inspection.title)
+            lines.append(inspection.title)
         for one in inspection.kept:
             note = f"  ({one.note})" if one.note else ""
-            click.echo(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
+            lines.append(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
+    write("".join(f"{line}\n" for line in lines), None)

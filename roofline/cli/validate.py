@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from roofline.cli.measuring import RUN_MODES, progress_bar, require
+from roofline.cli.measuring import RUN_MODES, TimeToSpend, progress_bar, require
 from roofline.cli.options import plugin_option
 
 
@@ -18,12 +18,18 @@ from roofline.cli.options import plugin_option
     metavar="FILE",
     help="What `roofline calibrate` wrote on this machine. Default: calibrate first.",
 )
+@click.option(
+    "--reducer",
+    default="prumerge",
+    show_default=True,
+    help="Token reducer of the prompt that is reduced, with options behind colons.",
+)
 @click.option("--quant", help="fp32, fp16, bf16, w8a16, w8a8kv16, w4a16. Default: fp16; CPU: fp32.")
 @click.option("--device", help="cpu, cuda, cuda:1, mps, xpu. Default: an accelerator if any.")
 @click.option("--mode", type=click.Choice(RUN_MODES), default="eager", show_default=True)
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=TimeToSpend(),
     default=170.0,
     show_default=True,
     help="Roughly what measuring may take, calibration included.",
@@ -39,6 +45,7 @@ from roofline.cli.options import plugin_option
 def validate(
     model: str | None,
     hardware: str | None,
+    reducer: str,
     quant: str | None,
     device: str | None,
     mode: str,
@@ -51,13 +58,14 @@ def validate(
     FLOPs against FlopCounterMode, traffic and live tensors against a traced model, predicted
     against measured time on sizes that the calibration never saw.
     """
-    from roofline.cli.output import check_folder, write, write_folder
+    from roofline.cli.output import check_folder, write_measured
 
     files = ("validation.md", "validation.json", "validation.png", "hardware.yaml")
     if output is not None:
-        check_folder(output, files, force=force)
+        check_folder(output, files, force=force, inputs=(model, hardware, quant))
     require("torch", "transformers", *(["matplotlib"] if output else []))
 
+    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.validation import render_validation
     from roofline.torch_side.measure.validate import calibrate_and_validate
 
@@ -65,13 +73,17 @@ def validate(
         found, calibration = calibrate_and_validate(
             model=model,
             hardware=hardware,
+            reducer=reducer,
             quant=quant,
             device=device,
             mode=mode,
             seconds=seconds,
             progress=progress,
         )
+    content: dict[str, str | bytes] = {}
     if output is not None:
+        from pathlib import Path
+
         from roofline.report.charts.prediction import validation_chart
         from roofline.report.plots import draw, render
         from roofline.specs.writing import hardware_yaml
@@ -83,8 +95,10 @@ def validate(
         }
         if calibration is not None:
             text = hardware_yaml(calibration.hardware, comment=calibration.comment)
-            content["hardware.yaml"] = text.encode()
-        write_folder(output, content, force=force)
-    write(render_validation(found, "table"), None)
+            content["hardware.yaml"] = text
+        content = {str(Path(output) / name): data for name, data in content.items()}
+    write_measured(render_validation(found, "table"), content, force=force)
+    if found.untrusted:
+        click.echo(f"roofline: warning: {UNTRUSTED}{found.untrusted}", err=True)
     if not found.complete:
         raise click.Abort

@@ -18,7 +18,7 @@ from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.errors import SpecError
-from roofline.specs.catalog import load_hardware, referred
+from roofline.specs.catalog import load_hardware, referred, where
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law, NonNegative
 from roofline.specs.reading import DATA, build, read_json
@@ -101,12 +101,11 @@ def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | Non
 def _borrowed(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws:
     """The laws of the source device, as they go for this one."""
     assert hardware.laws_from is not None
-    where = f"hardware {hardware.name}"
-    source = referred(where, "laws_from", load_hardware, hardware.laws_from)
+    source = referred(where(hardware), "laws_from", load_hardware, hardware.laws_from)
     laws = None if source.name in borrowers else _laws_of(source, borrowers)
     if laws is None:
         raise SpecError(
-            where,
+            where(hardware),
             [("laws_from", f"{source.name} has no laws of its own: name a device that has")],
         )
     same = hardware.compute_capability == source.compute_capability is not None

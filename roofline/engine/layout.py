@@ -37,7 +37,7 @@ from roofline.model.variables import (
 )
 from roofline.reducers import Reducer, ReductionTask
 from roofline.registry import Registry
-from roofline.specs.catalog import load_model, referred
+from roofline.specs.catalog import load_model, referred, where
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
@@ -234,10 +234,10 @@ def lay_out(
         parts = _encoder_parts(spec)
     elif kind in CONNECTORS:
         fault = "a connector takes its sizes from its neighbours: analyze an LMM that has it"
-        raise SpecError(f"model {spec.name}", [("kind", fault)])
+        raise SpecError(where(spec), [("kind", fault)])
     else:
         fault = f"no architecture is registered for {kind}"
-        raise SpecError(f"model {spec.name}", [("kind", fault)])
+        raise SpecError(where(spec), [("kind", fault)])
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
     layout = Layout(
@@ -340,7 +340,7 @@ class _Parts(Struct, frozen=True):
 def _llm_parts(llm: Any) -> _Parts:
     lmm = None
     if llm.used_in:
-        lmm = referred(f"model {llm.name}", "used_in", load_model, llm.used_in)
+        lmm = referred(where(llm), "used_in", load_model, llm.used_in)
     return _Parts(llm=llm, visual_tokens=_sample_tokens(lmm) if isinstance(lmm, Lmm) else None)
 
 
@@ -366,11 +366,12 @@ def _lmm_parts(lmm: Lmm) -> _Parts:
 
 def _part(lmm: Lmm, field: str, architectures: Registry[Any]) -> Any:
     """A part of an LMM, by name or written out. Raises SpecError if it is of another kind."""
-    part = referred(f"model {lmm.name}", field, load_model, getattr(lmm, field))
+    part = referred(where(lmm), field, load_model, getattr(lmm, field))
     if kind_of(part) not in architectures:
         expected = " or ".join(architectures.names())
         fault = f"expected {expected}, got {kind_of(part)}"
-        raise SpecError(f"model {part.name}", [("kind", fault)])
+        named = isinstance(getattr(lmm, field), str)
+        raise SpecError(where(lmm), [(field if named else f"{field}.kind", fault)])
     return part
 
 
@@ -381,7 +382,7 @@ def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
         fault = (
             f"{vision.name} has hidden states 0 to {states - 1}, or −1 to −{states} from the end"
         )
-        raise SpecError(f"model {lmm.name}", [("vision_feature_layer", fault)])
+        raise SpecError(where(lmm), [("vision_feature_layer", fault)])
     return lmm.vision_feature_layer % states
 
 

@@ -8,7 +8,6 @@ are asked for.
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +20,13 @@ from roofline.engine.axes import BY_NAME
 from roofline.engine.result import Quantities, ReducerFacts, Totals
 from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, OutputError, SpecError
+from roofline.files import check_file, swap_in
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import kernel_laws_section, read_kernel_laws
 from roofline.specs.models import MODEL_KINDS, Model
 from roofline.specs.quantization import Quantization
-from roofline.specs.reading import build
+from roofline.specs.reading import build, convert, read_file
 from roofline.version import __version__
 
 FORMAT = 1
@@ -123,30 +123,15 @@ def write(fields: dict[str, Any], file: str | os.PathLike[str], *, force: bool =
         text = json.dumps(document(fields), indent=1, allow_nan=False, ensure_ascii=False)
     except ValueError:
         raise OutputError("an estimate with figures that are not finite is not saved") from None
-    target = Path(os.path.realpath(file))  # a link stays one
-    try:
-        if target.is_dir():
-            raise OutputError(f"{file} is a folder: name a file in it")
-        if target.exists() and target.stat().st_size and not force:
-            raise OutputError(f"{file} exists: give another name, or force=True to replace it")
-        mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
-        scratch = target.with_name(f".roofline-{os.getpid()}.part")
-        try:
-            scratch.write_text(text + "\n", encoding="utf-8")
-            if mode is not None:
-                scratch.chmod(mode)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {file}: {error.strerror}") from None
+    check_file(str(file), force=force, remedy="force=True to replace it")
+    swap_in({Path(file): f"{text}\n".encode()})
 
 
 def read(file: str | os.PathLike[str]) -> dict[str, Any]:
     """A record's fields as `write` got them; no `device` of counts. Raises EstimateFileError."""
     data = _marked(file)
     try:
-        stored = msgspec.convert(data, _StoredEstimate)
+        stored: _StoredEstimate = convert(data, _StoredEstimate)
         scenario = _scenario(stored.scenario)
         if (stored.device is None) != (scenario.hardware is None):
             raise InputError("`device` and `scenario.hardware` go together")
@@ -183,9 +168,10 @@ def read(file: str | os.PathLike[str]) -> dict[str, Any]:
 def _marked(file: str | os.PathLike[str]) -> dict[str, Any]:
     """The document behind a mark that this version knows. Raises EstimateFileError."""
     try:
-        content = Path(file).read_bytes()
-    except OSError as error:
-        raise EstimateFileError(f"cannot read {file}: {error.strerror}") from None
+        content = read_file(Path(file))
+    except SpecError as error:
+        reason = error.faults[0][1].removeprefix("cannot be read: ")
+        raise EstimateFileError(f"cannot read {file}: {reason}") from None
     try:
         data = msgspec.json.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -116,7 +116,7 @@ def fit_attention(
     data = _AttentionTimes(
         roof, element_bytes, batch, queries, keys, heads, kv_heads, head_dim, causal, seconds
     )
-    check_physics(roof, seconds, data.flops, data.traffic)
+    check_physics(roof, seconds, data.flops, data.traffic, rows=rows)
     starts = GPU_STARTS if kind == "gpu" else (CPU,)
     tests = held_out(queries, keys, heads)
     predicted = [data.where(test).predict(_best(data.where(~test), starts)) for test in tests]

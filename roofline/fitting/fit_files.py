@@ -9,7 +9,7 @@ import pandas as pd
 from msgspec.structs import replace
 
 from roofline.fitting.device import fit_device
-from roofline.fitting.rows import FitError
+from roofline.fitting.rows import WHERE, FitError
 from roofline.fitting.tables import by_family, of_device, read_table
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, AnyLaw, KernelLaws, Law, Origin
@@ -47,7 +47,9 @@ def fitted(
     measured: dict[str, list[pd.DataFrame]] = {}
     left_out = 0
     for file in files:
-        rows, others = of_device(read_table(file), names)
+        table = read_table(file)
+        numbered = [f"{file}, row {number}" for number in range(1, 1 + len(table))]
+        rows, others = of_device(table.assign(**{WHERE: numbered}), names)
         left_out += others
         for family, some in by_family(rows, file).items():
             measured.setdefault(family, []).append(some)

@@ -107,6 +107,7 @@ def fit_matmul(
         2 * m * n * k,
         data.weight_bytes + data.activation_bytes,
         speed_up=_WEIGHT_ONLY_SPEED_UP if width.weight < width.input else 1.0,
+        rows=rows,
     )
     tests = held_out(n, k)
     start, first = _most_promising(data, starts(kind, width.weight, width.input))

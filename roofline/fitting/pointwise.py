@@ -42,7 +42,7 @@ def fit_pointwise(rows: Mapping[str, Any], roof: Roof) -> PointwiseLaw:
     """
     rows = of_one_source(rows)
     size, seconds = columns(rows, ("bytes", "time_ms"), least=LEAST_ROWS)
-    check_physics(roof, seconds, np.zeros_like(size), size)
+    check_physics(roof, seconds, np.zeros_like(size), size, rows=rows)
     tests = held_out(size)
     predicted = []
     for test in tests:

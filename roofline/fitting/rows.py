@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from roofline.device.roof import Roof
-from roofline.errors import InputError
+from roofline.errors import InputError, shortened
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Law
+from roofline.specs.reading import convert
 from roofline.units import MILLI
 
 _Law = TypeVar("_Law", bound=Law)
@@ -32,6 +33,15 @@ HELD_OUT = 4
 
 FEW_SHAPES = 12
 """Of so many or fewer, each is held out in turn."""
+
+
+WHERE = "measured in"
+"""A column that says which row of which file a measurement is."""
+
+
+def place(rows: Mapping[str, Any], index: int) -> str:
+    """A measurement, in words."""
+    return str(rows[WHERE][index]) if WHERE in rows else f"row {index} of the measurements"
 
 
 class FitError(InputError):
@@ -63,12 +73,15 @@ def columns(rows: Mapping[str, Any], names: Sequence[str], least: int = LEAST_RO
         try:
             value = np.asarray(rows[name], dtype=np.float64)
         except (TypeError, ValueError):
-            raise FitError(f"column {name} of the measurements holds what is no number") from None
-        bad = np.flatnonzero(~(np.isfinite(value) & (value > 0)))
+            odd = next(i for i, cell in enumerate(rows[name]) if not _is_number(cell))
+            raise FitError(
+                f"{place(rows, odd)} has {name} {shortened(str(rows[name][odd]))!r}, no number"
+            ) from None
+        bad = np.flatnonzero(~((value >= 1e-12) & (value <= 1e18)))
         if bad.size:
             raise FitError(
-                f"row {bad[0]} of the measurements has {name} {value[bad[0]]:g}; "
-                "remove it or measure again, every number must be finite and above zero"
+                f"{place(rows, int(bad[0]))} has {name} {value[bad[0]]:g}; "
+                "remove it or measure again, every number must be above zero and no more than 1e18"
             )
         values.append(value * MILLI if name == "time_ms" else value)
     if values[0].size < least:
@@ -76,12 +89,27 @@ def columns(rows: Mapping[str, Any], names: Sequence[str], least: int = LEAST_RO
     return values
 
 
+def _is_number(cell: Any) -> bool:
+    try:
+        float(cell)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
 def check_physics(
-    roof: Roof, seconds: Array, flops: Array, traffic_bytes: Array, *, speed_up: float = 1.0
+    roof: Roof,
+    seconds: Array,
+    flops: Array,
+    traffic_bytes: Array,
+    *,
+    speed_up: float = 1.0,
+    rows: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise FitError where a time beats the device's peak, or DRAM without fitting in its cache.
 
-    speed_up: how many times as fast as the peak the kernel may compute.
+    speed_up: how many times as fast as the peak the kernel may compute. rows: those of the table,
+        which say where each was measured.
     """
     compute = flops / (roof.flops_per_s * speed_up) / seconds
     memory = traffic_bytes / roof.bytes_per_s / seconds
@@ -90,7 +118,7 @@ def check_physics(
         worst = int(share.argmax())
         if share[worst] > FASTER_THAN_ROOF:
             raise FitError(
-                f"row {worst} of the measurements takes {seconds[worst] / MILLI:.4g} ms, "
+                f"{place(rows or {}, worst)} takes {seconds[worst] / MILLI:.4g} ms, "
                 f"{share[worst]:.2f} times the device's peak {what}; "
                 "check the hardware file, the data type and the unit of time"
             )
@@ -144,4 +172,4 @@ def rounded(law: _Law) -> _Law:
             return {key: short(inner) for key, inner in value.items()}
         return [short(inner) for inner in value] if isinstance(value, list | tuple) else value
 
-    return msgspec.convert(short(msgspec.to_builtins(law)), type(law))
+    return cast(_Law, convert(short(msgspec.to_builtins(law)), type(law)))

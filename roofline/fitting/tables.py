@@ -25,6 +25,8 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """A Parquet or CSV file. Raises FitError for what cannot be read."""
     file = Path(path)
     try:
+        if file.is_fifo():
+            raise FitError(f"cannot read {file}: it is a pipe, which may never end")
         if file.suffix.lower() in (".parquet", ".pq"):
             if find_spec("pyarrow") is None:
                 raise FitError(f"reading {file} needs pyarrow: pip install '.[fit]'")

@@ -82,6 +82,8 @@ class ComponentCounts(Struct, frozen=True, eq=False):
     """All ops of one component at one stage, and what it keeps in memory."""
 
     component: str
+    mode: Quantization
+    """Whose widths these are."""
     ops: tuple[CountedOp, ...]
     weight_bytes: float
     kv_cache_bytes: Polynomial
@@ -94,5 +96,3 @@ class ComponentCounts(Struct, frozen=True, eq=False):
     """Transformer layers that one pass runs through."""
     vector_peak: bool = True
     """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""
-    mode: Quantization | None = None
-    """Whose widths these are."""

@@ -10,25 +10,36 @@ import hashlib
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
 from roofline.engine.axes import AXES, COUNTS
-from roofline.errors import InputError
+from roofline.engine.scenario import MOST
+from roofline.errors import InputError, SpecError, shortened
 from roofline.model.architectures import AttentionKind
 from roofline.records.statistics import Summary, summarize
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
+from roofline.specs.reading import convert, read_file
 
 FORMAT = 2
 _MARK = "roofline_record"
 WHOLE = "whole"
 """Name of the span that covers a run from its beginning to its end, without marks in between."""
 
-Seconds = Annotated[float, Meta(ge=0)]
-Facts = dict[str, str | int | float | bool | None]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Amount = Annotated[float, Meta(ge=0, le=1e36)]
+"""Of FLOPs, bytes or joules, or of so many a second."""
+Reading = Annotated[float, Meta(ge=-1e6, le=1e12)]
+"""Of a sensor."""
+Times = Annotated[int, Meta(ge=0, le=10**12)]
+Fact = str | Annotated[int, Meta(ge=-(2**53), le=2**53)] | Reading | bool | None
+Facts = dict[str, Fact]
+
+_SHORTEST_S = 1e-15
+"""No clock tells less: a sample is 0 or longer."""
 
 
 class RecordError(InputError):
@@ -39,13 +50,17 @@ class TimedSpan(Struct, frozen=True, kw_only=True, dict=True):
     """One timed part of a run: a component, its decode steps together, or the whole."""
 
     samples_s: Annotated[list[Seconds], Meta(min_length=1)]
-    flops: float | None = None
+    flops: Amount | None = None
     """What the analysis counts for it; None where nobody has a formula."""
-    memory_access_bytes: float | None = None
-    roofline_time_s: float | None = None
+    memory_access_bytes: Amount | None = None
+    roofline_time_s: Seconds | None = None
     """No kernel is faster, at the device's peaks; None without a spec of the device."""
-    attainable_time_s: float | None = None
+    attainable_time_s: Seconds | None = None
     """What this device's own calibration expects; None without one."""
+
+    def __post_init__(self) -> None:
+        if wrong := [sample for sample in self.samples_s if 0 < sample < _SHORTEST_S]:
+            raise RecordError(f"a sample of {wrong[0]:g} s is shorter than any clock tells")
 
     @cached_property
     def summary(self) -> Summary:
@@ -85,10 +100,10 @@ class TimedSpan(Struct, frozen=True, kw_only=True, dict=True):
 class HostOverhead(Struct, frozen=True, kw_only=True):
     """How busy the device is, and what keeps it from being busier."""
 
-    busy_s: float
+    busy_s: Seconds
     """Time in which some kernel ran."""
-    wall_s: float
-    kernels: int
+    wall_s: Annotated[float, Meta(ge=_SHORTEST_S, le=1e9)]
+    kernels: Times
     verdict: str
 
     @property
@@ -102,38 +117,38 @@ class Achieved(Struct, frozen=True):
     component: str
     name: str
     kind: str
-    count: int
-    kernels: int
-    measured_time_s: float | None
+    count: Times
+    kernels: Times
+    measured_time_s: Seconds | None
     """Of its kernels on the device, all occurrences together."""
-    host_time_s: float | None
+    host_time_s: Seconds | None
     """Of the host inside the op's own calls, measured as well."""
-    roofline_time_s: float | None
-    flops_per_s: float | None = None
-    bytes_per_s: float | None = None
-    share_of_roof: float | None = None
+    roofline_time_s: Seconds | None
+    flops_per_s: Amount | None = None
+    bytes_per_s: Amount | None = None
+    share_of_roof: Amount | None = None
     """Roofline time / measured time: 1 is as fast as the device can be."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
     """The device at one moment; None is what could not be read."""
 
-    taken_at_s: float
+    taken_at_s: Reading
     """By the clock of the telemetry: only differences count."""
-    sm_clock_mhz: float | None = None
-    memory_clock_mhz: float | None = None
-    max_sm_clock_mhz: float | None = None
-    power_w: float | None = None
+    sm_clock_mhz: Reading | None = None
+    memory_clock_mhz: Reading | None = None
+    max_sm_clock_mhz: Reading | None = None
+    power_w: Reading | None = None
     """As NVML averages it: over up to a second on some devices."""
-    power_limit_w: float | None = None
-    temperature_c: float | None = None
-    utilization_percent: float | None = None
+    power_limit_w: Reading | None = None
+    temperature_c: Reading | None = None
+    utilization_percent: Reading | None = None
     """Share of NVML's last sampling period in which some kernel ran."""
     throttle: list[str] | None = None
     """What holds the clocks down; empty where nothing does."""
     idle: bool | None = None
     """Clocks are low because nothing runs."""
-    other_processes: int | None = None
+    other_processes: Times | None = None
     """Others that compute on the device; not read by background sampling."""
 
 
@@ -145,7 +160,7 @@ class Telemetry(Struct, frozen=True, kw_only=True):
     before: Snapshot | None = None
     during: list[Snapshot] = []
     after: Snapshot | None = None
-    energy_j: float | None = None
+    energy_j: Amount | None = None
     """Of one run of the stage."""
 
 
@@ -189,7 +204,7 @@ class Record(Struct, frozen=True, kw_only=True):
     """Versions and machine."""
     spans: dict[str, TimedSpan]
     """Components in order, all decode steps of a run as `decode`, and `whole`."""
-    peak_memory_bytes: float | None = None
+    peak_memory_bytes: Amount | None = None
     """From the device's allocator; None where it keeps no count."""
     telemetry: Telemetry = Telemetry()
     host: HostOverhead | None = None
@@ -216,7 +231,15 @@ class Record(Struct, frozen=True, kw_only=True):
         for name, types in _INPUT_TYPES.items():
             if type(self.inputs[name]) not in types:
                 words = " or ".join(_WORDS[known] for known in types)
-                raise RecordError(f"`inputs.{name}` is {words}, not {self.inputs[name]!r}")
+                raise RecordError(
+                    f"`inputs.{name}` is {words}, not {shortened(repr(self.inputs[name]))}"
+                )
+        for axis in COUNTS:
+            count = self.inputs[axis.name]
+            if not (axis.least or 0) <= count <= MOST:
+                raise RecordError(
+                    f"`inputs.{axis.name}` is {axis.least} to {MOST:,}, not {shortened(str(count))}"
+                )
 
     @property
     def whole(self) -> TimedSpan:
@@ -241,12 +264,13 @@ class Record(Struct, frozen=True, kw_only=True):
 def load_record(file: str | Path) -> Record:
     """Read a record. Raises RecordError."""
     try:
-        content = Path(file).read_bytes()
-    except OSError as error:
-        raise RecordError(f"cannot read {file}: {error.strerror}") from None
+        content = read_file(Path(file))
+    except SpecError as error:
+        reason = error.faults[0][1].removeprefix("cannot be read: ")
+        raise RecordError(f"cannot read {shortened(str(file))}: {reason}") from None
     try:
         document = msgspec.json.decode(content)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RecordError(f"{file} is no valid JSON ({error}): was it cut off?") from None
     version = document.get(_MARK) if isinstance(document, dict) else None
     if type(version) is not int or version < 1:
@@ -262,7 +286,7 @@ def load_record(file: str | Path) -> Record:
             f"{FORMAT}): measure again"
         )
     try:
-        return msgspec.convert(document, Record)
+        return cast(Record, convert(document, Record))
     except msgspec.ValidationError as error:
         raise RecordError(f"{file} is a damaged record: {error}") from None
 

@@ -20,6 +20,10 @@ from roofline.units import si
 CONFIDENCE = 0.95
 _LARGE_SPREAD = 0.1
 _LARGE_DRIFT = 0.02
+DISTURBED = 0.5
+"""A median so far above the fastest sample is no property of what was timed: something else ran."""
+UNTRUSTED = "untrusted: "
+"""How a warning begins that is about all of a result."""
 _LEAST_FOR_TWO_GROUPS = 20
 _LEAST_GROUP = 0.2
 """Share of all samples that makes a second group, and not a few outliers."""
@@ -49,6 +53,17 @@ class Summary(Struct, frozen=True):
     def spread(self) -> float:
         """(p90 − p10) / p50."""
         return (self.p90_s - self.p10_s) / self.p50_s if self.p50_s else inf
+
+
+def noise(samples: Sequence[float]) -> float:
+    """How far the median is above the fastest sample, as a share of it; 0 of none."""
+    fastest = min(samples, default=0.0)
+    return float(np.median(samples)) / fastest - 1 if fastest else 0.0
+
+
+def disturbed(samples: Sequence[float]) -> bool:
+    """Whether other work on the machine has made more of the samples than what was timed."""
+    return noise(samples) > DISTURBED
 
 
 def summarize(samples: Sequence[float]) -> Summary:
@@ -155,8 +170,23 @@ class WarmUpRule(Struct, frozen=True, kw_only=True):
 def quality_warnings(samples: Sequence[float], summary: Summary, rule: StoppingRule) -> list[str]:
     """What a reader should know before trusting the median; empty where nothing is wrong."""
     values = np.asarray(samples, dtype=np.float64)
-    found = [_unsettled(summary, rule), _wide(summary), _drifting(values), _grouped(values)]
+    found = [
+        _disturbed(samples),
+        _unsettled(summary, rule),
+        _wide(summary),
+        _drifting(values),
+        _grouped(values),
+    ]
     return [warning for warning in found if warning]
+
+
+def _disturbed(samples: Sequence[float]) -> str:
+    if not disturbed(samples):
+        return ""
+    return (
+        f"{UNTRUSTED}the median sample took {_percent(noise(samples))} longer than the fastest: "
+        "something else ran on this machine; measure again when it is quiet"
+    )
 
 
 def _unsettled(summary: Summary, rule: StoppingRule) -> str:

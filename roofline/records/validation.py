@@ -14,10 +14,13 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from roofline.engine.layout import COMPONENTS
+from roofline.records.statistics import disturbed, noise
 
 FORMAT = 1
 CELLS = (*COMPONENTS, "decode", "whole")
 """What cells are about, in the order in which it runs."""
+_MANY_DISTURBED = 0.2
+"""Share of cells."""
 _DERIVED = ("measured_time_s", "median_time_s", "error", "roofline_error", "noise")
 
 
@@ -63,7 +66,7 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     @property
     def noise(self) -> float:
         """How far the median is above the fastest, as a share of it."""
-        return self.median_time_s / self.measured_time_s - 1
+        return noise(self.samples_s)
 
     @property
     def error(self) -> float:
@@ -125,6 +128,21 @@ class Validation(Struct, frozen=True, kw_only=True):
     counts: list[Count]
     cells: list[TimedCell]
     notes: list[str] = []
+    calibration_untrusted: str = ""
+    """Why the laws that predicted are not those of a quiet machine; empty where they are."""
+
+    @property
+    def untrusted(self) -> str:
+        """Why errors are not those of the predictions; empty where they are."""
+        noisy = [cell for cell in self.cells if disturbed(cell.samples_s)]
+        reasons = [f"calibration: {self.calibration_untrusted}"] * bool(self.calibration_untrusted)
+        if len(noisy) > _MANY_DISTURBED * len(self.cells):
+            worst = max(cell.noise for cell in noisy)
+            reasons.append(
+                f"{len(noisy)} of {len(self.cells)} cells were disturbed, their medians up to "
+                f"{100 * worst:.0f} % above the fastest samples: validate again on a quiet machine"
+            )
+        return "; ".join(reasons)
 
     @property
     def by_component(self) -> dict[str, list[TimedCell]]:
@@ -143,4 +161,5 @@ class Validation(Struct, frozen=True, kw_only=True):
             }
             for name, cells in self.by_component.items()
         }
+        document["untrusted"] = self.untrusted
         return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

@@ -12,11 +12,13 @@ frame of all when it is called, `roofline.reducers()`.
 from __future__ import annotations
 
 import re
+import reprlib
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from roofline.errors import ScenarioError
 from roofline.reducers.base import OWN_METHODS, Reducer, ReductionTask
 from roofline.registry import Registry
 
@@ -72,8 +74,10 @@ def find(reducer: str | Reducer) -> Reducer:
 
     Raises UnknownNameError for names of reducers and options, ScenarioError for values.
     """
-    if not isinstance(reducer, str):
+    if isinstance(reducer, Reducer):
         return reducer
+    if not isinstance(reducer, str):
+        raise ScenarioError(f"reducer is one name at a time, not {reprlib.repr(reducer)}")
     name, *options = reducer.split(":")
     return REDUCERS.find(name).parsed(options)
 

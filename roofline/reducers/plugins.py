@@ -20,12 +20,16 @@ def load_plugin(file: str | Path) -> ModuleType:
     """
     from roofline.reducers import REDUCERS
 
-    path = Path(file).resolve()
+    try:
+        path = Path(file).resolve()
+        is_there = path.suffix == ".py" and path.is_file()
+    except (OSError, ValueError):  # no file can have that name
+        is_there = False
+    if not is_there:
+        raise InputError(f"{file}: no such Python file: name one that registers a reducer")
     name = f"roofline_plugin_{path.stem}_{hash(path) & 0xFFFFFFFF:x}"
     if name in sys.modules:
         return sys.modules[name]
-    if path.suffix != ".py" or not path.is_file():
-        raise InputError(f"{file}: no such Python file: name one that registers a reducer")
     spec = spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

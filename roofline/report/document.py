@@ -8,6 +8,8 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from roofline.plain_text import markdown as escaped
+from roofline.plain_text import printable
 from roofline.tables import grid
 
 
@@ -76,33 +78,28 @@ def table(
 
 def markdown(document: Document) -> str:
     """GitHub's dialect, ending in a newline."""
-    parts = [f"# {_escaped(document.title)}", *map(_markdown, document.blocks)]
+    parts = [f"# {escaped(document.title)}", *map(_markdown, document.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown(block: DocumentBlock) -> str:
     match block:
         case Heading():
-            return f"{'#' * block.level} {_escaped(block.text)}"
+            return f"{'#' * block.level} {escaped(block.text)}"
         case Paragraph():
-            return _escaped(block.text)
+            return escaped(block.text)
         case Bullets():
             return "\n".join(
-                f"- **{_escaped(label)}** {_escaped(text)}" if label else f"- {_escaped(text)}"
+                f"- **{escaped(label)}** {escaped(text)}" if label else f"- {escaped(text)}"
                 for label, text in block.items
             )
         case Table():
-            rows = [[_escaped(cell) for cell in row] for row in block.rows]
-            headers = [_escaped(header) for header in block.headers]
-            words = [_escaped(word) for word in block.words]
-            return f"{_escaped(block.caption)}\n\n{grid(rows, headers, 'github', words=words)}"
+            cells = grid(block.rows, block.headers, "github", words=block.words)
+            return f"{escaped(block.caption)}\n\n{cells}"
         case Picture():
             alt = re.sub(r"\s+", " ", block.alt).replace("[", "(").replace("]", ")")
-            return f"![{_escaped(alt)}]({block.name}.png)\n\n*{_escaped(block.caption)}*"
+            return f"![{escaped(alt)}]({block.name}.png)\n\n*{escaped(block.caption)}*"
         case Code():
-            return f"```sh\n{block.text}\n```"
-
-
-def _escaped(text: str) -> str:
-    """Text that Markdown leaves as it is."""
-    return re.sub(r"([\\`*<|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", text)
+            text = printable(block.text)
+            fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+            return f"{fence}sh\n{text}\n{fence}"

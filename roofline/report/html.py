@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
 
+from roofline.plain_text import one_line, printable
 from roofline.report.document import (
     Bullets,
     Code,
@@ -92,10 +93,10 @@ def html(
 
     narrow: the same, `NARROW_IN` wide, for screens on which type would be too small otherwise.
     """
-    body = "\n".join(
-        _html(block, i, figures, narrow or {}) for i, block in enumerate(document.blocks)
+    body = printable(
+        "\n".join(_html(block, i, figures, narrow or {}) for i, block in enumerate(document.blocks))
     )
-    title = escape(document.title)
+    title = escape(one_line(document.title))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         # Nothing may be loaded, whatever a text in here says.

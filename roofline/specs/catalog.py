@@ -8,17 +8,18 @@ that ship with the package. A folder may hold YAML files of devices and models, 
 from __future__ import annotations
 
 import os
+import reprlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args
+from typing import Any, Literal, TypeVar, Union, cast, get_args
 
 import msgspec
 from msgspec.structs import fields
 
-from roofline.errors import SpecError, UnknownNameError
+from roofline.errors import InputError, SpecError, UnknownNameError
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw, read_kernel_laws, section_type
 from roofline.specs.models import (
@@ -30,36 +31,86 @@ from roofline.specs.models import (
     kind_of,
 )
 from roofline.specs.quantization import MODES, SIXTEEN_BIT, Quantization, written_out
-from roofline.specs.reading import DATA, build, faults_of, read_json, read_yaml
+from roofline.specs.reading import (
+    DATA,
+    build,
+    faults_of,
+    modified_ns,
+    read_file,
+    read_json,
+    read_yaml,
+)
 
 Folder = Literal["hardware", "models"]
 SEARCH_PATH_VARIABLE = "ROOFLINE_PATH"
 
 _Component = TypeVar("_Component", LanguageModel, VisionEncoder, MlpConnector)
 _Named = TypeVar("_Named")
+_Spec = TypeVar("_Spec")
+
+
+def one_name(kind: str, name: object) -> str:
+    """A name or path as text. Raises InputError for anything else, such as a list of names."""
+    if isinstance(name, str | os.PathLike):
+        return os.fspath(name)
+    raise InputError(f"{kind} is one name, path or spec at a time, not {reprlib.repr(name)}")
 
 
 def load_hardware(name: str | Hardware) -> Hardware:
     """A device by name, alias or YAML file. Raises UnknownNameError, SpecError."""
     if isinstance(name, Hardware):
         return name
-    file = _find("hardware", name)
-    modified = _modified(file)
+    file = _find("hardware", one_name("hardware", name))
+    modified = modified_ns(file)
     laws = _device_data(file, modified).get("kernel_laws")
     if not isinstance(laws, str):
         return _load_hardware(file, modified)
     laws_file = file.parent / laws
     if not laws_file.is_file():
         raise SpecError(file, [("kernel_laws", f"names {laws_file}, which does not exist")])
-    return _load_hardware(file, modified, laws_file, _modified(laws_file))
+    return _load_hardware(file, modified, laws_file, modified_ns(laws_file))
 
 
 def load_model(name: str | Model) -> Model:
     """A model or a part of one by name, alias or YAML file. Raises UnknownNameError, SpecError."""
-    if not isinstance(name, str):
+    if isinstance(name, msgspec.Struct):  # of a user's own kind, too
         return name
-    file = _find("models", name)
-    return _load_model(file, _modified(file))
+    file = _find("models", one_name("model", name))
+    return _load_model(file, modified_ns(file))
+
+
+_read_from: dict[int, tuple[Any, Path]] = {}
+"""By identity, since a spec of a user's kind need not have a hash."""
+
+
+def _noted(spec: _Spec, file: Path) -> _Spec:
+    _read_from[id(spec)] = spec, file
+    return spec
+
+
+def where(spec: Hardware | Model | Quantization) -> str:
+    """Where a spec stands, for an error: its file, or its name where it was made here."""
+    if id(spec) in _read_from:
+        return str(_read_from[id(spec)][1])
+    kind = {Hardware: "hardware", Quantization: "quantization mode"}.get(type(spec), "model")
+    return f"{kind} {spec.name}"
+
+
+def distinct(specs: Iterable[_Spec]) -> list[_Spec]:
+    """Each once, in order. Raises InputError for two that share a name: no table tells them apart.
+
+    Names of the catalog are case-blind, and so are these.
+    """
+    found: dict[str, Any] = {}
+    for spec in specs:
+        name = spec.name  # type: ignore[attr-defined]  # every spec has one
+        known: Any = found.setdefault(name.lower(), spec)
+        if known is not spec and known != spec:
+            raise InputError(
+                f"{where(known)} and {where(cast(Any, spec))} are both named {name}: give each a "
+                "name of its own"
+            )
+    return list(found.values())
 
 
 def referred(spec: str, field: str, load: Callable[[Any], _Named], name: Any) -> _Named:
@@ -75,7 +126,7 @@ def load_component(spec: str | _Component, expected: type[_Component]) -> _Compo
     model = load_model(spec)
     if not isinstance(model, expected):
         raise SpecError(
-            f"model {model.name}",
+            where(model),
             [("kind", f"expected {kind_of(expected)}, got {kind_of(model)}")],
         )
     return model
@@ -88,18 +139,18 @@ def load_quantization(name: str | Quantization) -> Quantization:
     """
     if isinstance(name, Quantization):
         return name
+    name = one_name("quantization mode", name)
     if _is_file(name):
-        return _load_quantization(Path(name), _modified(Path(name)))
+        return _load_quantization(Path(name), modified_ns(Path(name)))
     wanted = name.lower()
-    _report_if_broken(wanted)
-    modes = quantization_modes()
-    mode = modes.get(wanted) or written_out(wanted, _shipped_modes())
+    mode = MODES.find(wanted) if wanted in MODES else _users_mode(wanted)
+    mode = mode or _shipped_modes().get(wanted) or written_out(wanted, _shipped_modes())
     if mode is None:
         remedy = (
             "or write it out as wXaYkvZ with 1 to 32 bits each, such as w4a8kv8, or give a YAML "
             "file of your own"
         )
-        raise UnknownNameError("quantization mode", name, modes, remedy)
+        raise UnknownNameError("quantization mode", name, quantization_modes(), remedy)
     return mode
 
 
@@ -110,8 +161,7 @@ def mode_outside_llm(mode: Quantization) -> Quantization:
     """
     if mode.outside_llm is None:
         return mode
-    where = f"quantization mode {mode.name}"
-    outside = referred(where, "outside_llm", load_quantization, mode.outside_llm)
+    outside = referred(where(mode), "outside_llm", load_quantization, mode.outside_llm)
     if outside.activation_bits == 16:  # either of the two 16-bit types will do
         outside = msgspec.structs.replace(outside, compute=SIXTEEN_BIT)
     return outside
@@ -126,7 +176,7 @@ def quantization_modes() -> dict[str, Quantization]:
     modes = dict(_shipped_modes())
     for file in reversed(_mode_files()):
         try:
-            mode = _load_quantization(file, _modified(file))
+            mode = _load_quantization(file, modified_ns(file))
         except SpecError as error:
             _warn_left_out(error)
         else:
@@ -145,7 +195,7 @@ def _shipped_modes() -> dict[str, Quantization]:
 
 @lru_cache(maxsize=256)
 def _load_quantization(file: Path, modified_ns: int) -> Quantization:
-    return build(Quantization, read_yaml(file), file)
+    return _noted(build(Quantization, read_yaml(file), file), file)
 
 
 def _mode_files() -> list[Path]:
@@ -155,11 +205,18 @@ def _mode_files() -> list[Path]:
     ]
 
 
-def _report_if_broken(name: str) -> None:
-    """Raise SpecError for a file of that name that cannot be read."""
+def _users_mode(name: str) -> Quantization | None:
+    """A mode of the search path. Raises SpecError for a file of that name that cannot be read."""
     for file in _mode_files():
-        if file.stem.lower() == name:
-            _load_quantization(file, _modified(file))
+        try:
+            mode = _load_quantization(file, modified_ns(file))
+        except SpecError:
+            if file.stem.lower() == name:
+                raise
+        else:
+            if mode.name.lower() == name:
+                return mode
+    return None
 
 
 def all_hardware() -> list[Hardware]:
@@ -188,7 +245,13 @@ def _all(folder: Folder, load: Callable[[str], Any]) -> list[Any]:
 
 
 def _warn_left_out(error: SpecError) -> None:
-    warnings.warn(f"left out: {str(error).splitlines()[0]}", stacklevel=4)
+    """Once for each file and fault: a catalog is looked through again and again."""
+    if error.line not in _warned:
+        _warned.add(error.line)
+        warnings.warn(f"left out: {error.line}", stacklevel=4)
+
+
+_warned: set[str] = set()
 
 
 @lru_cache(maxsize=256)
@@ -214,7 +277,7 @@ def _load_hardware(
                 for path, fault in error.faults
             ]
             raise SpecError(file, [*faults_of(Hardware, data), *inside]) from None
-    return build(Hardware, data, file)
+    return _noted(build(Hardware, data, file), file)
 
 
 @lru_cache(maxsize=256)
@@ -226,15 +289,7 @@ def _load_model(file: Path, modified_ns: int) -> Model:
             file, [("kind", f"expected one of {', '.join(sorted(MODEL_KINDS.names()))}")]
         )
     model: Any = build(MODEL_KINDS.find(tag), data, file)
-    return model  # type: ignore[no-any-return]  # kinds of users are models, too
-
-
-def _modified(file: Path) -> int:
-    """Part of the cache key, so that an edited file is read again."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError as error:
-        raise SpecError(file, [("file", f"cannot be read: {error.strerror}")]) from None
+    return _noted(model, file)  # type: ignore[no-any-return]  # kinds of users are models, too
 
 
 def _find(folder: Folder, name: str) -> Path:
@@ -251,10 +306,9 @@ def _find(folder: Folder, name: str) -> Path:
             if file.stem.lower() == wanted:
                 return file
         for file in files:  # a file that does not even contain the name need not be parsed
-            text = file.read_text(encoding="utf-8", errors="replace").lower()
-            if wanted in text and wanted in _names(file):
+            if wanted in _text(file) and wanted in _names(file):
                 return file
-    named = [names for file in _files(folder) if (names := _readable_names(file))]
+    named = [names for file in _files(folder) if (names := _names(file))]
     raise UnknownNameError(
         "hardware" if folder == "hardware" else "model",
         name,
@@ -272,21 +326,24 @@ def _is_file(name: str) -> bool:
 def _is_there(file: Path) -> bool:
     try:
         return file.is_file()
-    except OSError:  # a name too long for a file
+    except OSError:  # the name is too long for one
         return False
 
 
-def _readable_names(file: Path) -> list[str]:
-    """Name and aliases for a list of suggestions, which a broken file must not spoil."""
+def _text(file: Path) -> str:
+    """What a file says, lower-cased; nothing, where it cannot be read."""
     try:
-        return _names(file)
+        return read_file(file).decode(errors="replace").lower()
     except SpecError:
-        return []
+        return ""
 
 
 def _names(file: Path) -> list[str]:
-    """Name and aliases, lower-cased. Raises SpecError for a file that cannot be read."""
-    data = read_yaml(file)
+    """Name and aliases, lower-cased; none of a broken file, which is reported when asked for."""
+    try:
+        data = read_yaml(file)
+    except SpecError:
+        return []
     aliases = data.get("aliases")
     names = [data.get("name", file.stem), *(aliases if isinstance(aliases, list) else ())]
     return [str(name).lower() for name in names]

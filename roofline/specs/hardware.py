@@ -1,12 +1,24 @@
 """A device: its memory, its peak rates per data type, and who says so."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, KernelLaws
-from roofline.specs.sourced import Peak, Sourced, Spec, check_sources
+from roofline.specs.sourced import (
+    Name,
+    Peak,
+    Sourced,
+    Spec,
+    between,
+    check_ranges,
+    check_sources,
+)
 from roofline.units import GIB, GIGA, TERA
 
 DataType = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "int8", "int4"]
+
+
+MatmulPeak = Annotated[Peak | None, between(1e-6, 1e6)]
+"""A megaflop to an exaflop a second."""
 
 
 class MatmulPeaks(Spec, frozen=True):
@@ -16,43 +28,46 @@ class MatmulPeaks(Spec, frozen=True):
     device has fp32 matrix units and gives `fp32_tflops`.
     """
 
-    fp32_tflops: Peak | None = None
-    tf32_tflops: Peak | None = None
-    fp16_tflops: Peak | None = None
-    bf16_tflops: Peak | None = None
-    fp8_tflops: Peak | None = None
-    fp4_tflops: Peak | None = None
-    int8_tops: Peak | None = None
-    int4_tops: Peak | None = None
+    fp32_tflops: MatmulPeak = None
+    tf32_tflops: MatmulPeak = None
+    fp16_tflops: MatmulPeak = None
+    bf16_tflops: MatmulPeak = None
+    fp8_tflops: MatmulPeak = None
+    fp4_tflops: MatmulPeak = None
+    int8_tops: MatmulPeak = None
+    int4_tops: MatmulPeak = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 class Hardware(Spec, frozen=True):
     """One device, as the operating system shows it."""
 
-    name: str
+    name: Name
     title: str
     vendor: str
     architecture: str
     kind: Literal["gpu", "cpu"]
-    memory_capacity_gib: Sourced
-    memory_bandwidth_gb_per_s: Sourced
+    memory_capacity_gib: Annotated[Sourced, between(1e-6, 1e6)]
+    memory_bandwidth_gb_per_s: Annotated[Sourced, between(1e-6, 1e7)]
     matmul_peaks: MatmulPeaks
-    vector_peak_fp32_tflops: Sourced
+    vector_peak_fp32_tflops: Annotated[Sourced, between(1e-9, 1e6)]
     """General-purpose (CUDA-core, SIMD) fp32 rate: norms, softmax, activations, residuals."""
     sources: dict[str, str]
     aliases: tuple[str, ...] = ()
     nvml_names: tuple[str, ...] = ()
     """Names that NVML and nvidia-smi print for the device."""
     compute_capability: str | None = None
-    sm_count: Sourced | None = None
+    sm_count: Annotated[Sourced | None, between(1, 1e6)] = None
     """Streaming multiprocessors; on a CPU, cores."""
-    boost_clock_mhz: Sourced | None = None
-    l2_cache_mib: Sourced | None = None
+    boost_clock_mhz: Annotated[Sourced | None, between(1, 1e5)] = None
+    l2_cache_mib: Annotated[Sourced | None, between(1e-6, 1e6)] = None
     """Last-level cache."""
-    l2_bandwidth_gb_per_s: Sourced | None = None
+    l2_bandwidth_gb_per_s: Annotated[Sourced | None, between(1e-6, 1e8)] = None
     """Of data that stay in that cache."""
-    launch_overhead_us: Sourced | None = None
-    tdp_w: Sourced | None = None
+    launch_overhead_us: Annotated[Sourced | None, between(1e-3, 1e6)] = None
+    tdp_w: Annotated[Sourced | None, between(1e-3, 1e6)] = None
     kernel_laws: KernelLaws | None = None
     """Laws of the kernels that were measured on the device. A file has them in place, or names the
     JSON file that holds them, relative to itself."""
@@ -67,6 +82,7 @@ class Hardware(Spec, frozen=True):
         return hash(self.name)
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         check_sources(self, self.sources)
         if self.kernel_laws and self.kernel_laws.source not in self.sources:
             raise ValueError(

@@ -19,9 +19,10 @@ from roofline.registry import Registry
 from roofline.specs.reading import build
 from roofline.specs.sourced import Spec
 
-Fraction = Annotated[float, msgspec.Meta(gt=0, le=1)]
+Fraction = Annotated[float, msgspec.Meta(ge=1e-9, le=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e30)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+Logarithm = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 
 Origin = Literal["measured", "fitted", "typical"]
 """Measured on this machine, fitted from public measurements, or typical for the architecture."""
@@ -37,7 +38,7 @@ class AnyLaw(Spec, frozen=True):
 class Law(AnyLaw, frozen=True, kw_only=True):
     """A law fitted to measured kernels, and what it says of its own fit."""
 
-    rows: Annotated[int, msgspec.Meta(ge=0)]
+    rows: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
     """Measured kernels that it was fitted to; 0 where nobody measured any."""
     median_error_percent: NonNegative
     """Median of the absolute errors on whole shapes that a fit made for this purpose did not
@@ -62,6 +63,15 @@ LAW_FAMILIES: Registry[LawFamily] = Registry("family of laws", package="roofline
 
 ESSENTIAL_FAMILIES = ("matmul", "attention")
 """Families without which no model can be timed."""
+
+Coefficient = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+
+
+def check_corrections(corrections: tuple[float, ...], needed: int) -> None:
+    """Raise ValueError unless there are as many as a law has basis functions, or none."""
+    if len(corrections) not in (0, needed):
+        raise ValueError(f"`corrections` holds {len(corrections)} numbers: give {needed}, or none")
+
 
 LawType = TypeVar("LawType", bound=AnyLaw)
 _Seconds = TypeVar("_Seconds", bound=Callable[..., Any])

@@ -11,19 +11,19 @@ import msgspec
 
 from roofline.registry import Registry
 from roofline.specs.hardware import DataType
-from roofline.specs.sourced import PositiveInt, Spec
+from roofline.specs.sourced import Name, PositiveInt, Spec
 from roofline.units import BITS_PER_BYTE
 
 Bits = Annotated[int, msgspec.Meta(ge=1, le=32)]
 
-WRITTEN_OUT = re.compile(r"w(\d+)a(\d+)(?:kv(\d+))?")
+WRITTEN_OUT = re.compile(r"w([0-9]{1,2})a([0-9]{1,2})(?:kv([0-9]{1,2}))?")
 SIXTEEN_BIT: tuple[DataType, ...] = ("fp16", "bf16")
 
 
 class Quantization(Spec, frozen=True):
     """One mode. A device computes in the first data type of `compute` that it has."""
 
-    name: str
+    name: Name
     """What `--quant` calls it; case does not matter."""
     title: str
     """The mode in words."""
@@ -41,9 +41,9 @@ class Quantization(Spec, frozen=True):
     """Data types that QKᵀ and PV may compute in, the best first; left out, those of `compute`."""
     group_size: PositiveInt | None = None
     """Weights that share one scale; left out, scales are too few to count."""
-    scale_bits: Annotated[int, msgspec.Meta(ge=0)] = 0
+    scale_bits: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
     """Width of a group's scale."""
-    zero_point_bits: Annotated[int, msgspec.Meta(ge=0)] = 0
+    zero_point_bits: Annotated[int, msgspec.Meta(ge=0, le=64)] = 0
     """Width of a group's zero point; 0 for symmetric weights, which have none."""
     unquantized_bits: Bits | None = None
     """Width of embedding, lm_head, norms and biases; left out, that of the weights."""

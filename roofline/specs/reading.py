@@ -1,60 +1,84 @@
-"""YAML text → spec, or an error that names every bad field at once."""
+"""Files → specs and other structs, or an error that names the file and every bad field at once.
+
+`read_file` is the one way to a file's content, `convert` the one from plain data to a struct.
+"""
 
 from __future__ import annotations
 
+import stat
 import types
 from collections.abc import Iterator, Mapping
+from math import inf
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from threading import RLock
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
-import yaml
 
-from roofline.errors import SpecError
+from roofline.errors import SpecError, shortened
+from roofline.specs.sourced import out_of_range, range_of
 
 T = TypeVar("T")
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 """Figures that ship inside the package."""
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_CONVERTING = RLock()
 
 
-class _StrictLoader(_Loader):  # type: ignore[misc]  # the C loader has no stubs
-    """YAML's safe loader, but a key given twice is an error instead of a silent overwrite."""
+def read_file(file: Path) -> bytes:
+    """All of a regular file: a pipe would be waited for. Raises SpecError."""
+    modified_ns(file)
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from None
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key.value, str):
-                raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a plain word", key.start_mark
-                )
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is given twice", key.start_mark
-                )
-            seen.add(key.value)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+
+def modified_ns(file: Path) -> int:
+    """When a regular file was last written. Raises SpecError."""
+    try:
+        found = file.stat()
+    except (OSError, ValueError) as error:
+        raise _unreadable(file, error) from None
+    if not stat.S_ISREG(found.st_mode):
+        folder = stat.S_ISDIR(found.st_mode)
+        raise _unreadable(file, OSError(0, "Is a directory" if folder else "No regular file"))
+    return found.st_mtime_ns
+
+
+def _unreadable(file: Path, error: Exception) -> SpecError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return SpecError(file, [("file", f"cannot be read: {reason}")])
+
+
+def convert(data: Any, to: Any) -> Any:
+    """Plain data as a type of msgspec. Raises msgspec.ValidationError.
+
+    One thread at a time: msgspec learns a type when it first converts to it, and a second thread
+    that comes meanwhile may crash the interpreter.
+    """
+    with _CONVERTING:
+        return msgspec.convert(data, to)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
     """Read a mapping from a YAML file. Raises SpecError, with the line where the syntax breaks."""
+    import yaml
+
+    from roofline.specs.yaml_text import load
+
+    text = read_file(file)
     try:
-        with file.open("rb") as stream:
-            data = yaml.load(stream, Loader=_StrictLoader)
-    except OSError as error:
-        raise SpecError(file, [("file", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise SpecError(file, [("file", "is not UTF-8 text")]) from None
+        data = load(text)
+    except yaml.reader.ReaderError as error:
+        known = "is not UTF-8 text" if "utf" in str(error.reason) else f"holds {error.reason}"
+        raise SpecError(file, [("file", _one_line(known))]) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "file"
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
-        raise SpecError(file, [(where, f"is not valid YAML: {problem}")]) from None
-    except (TypeError, ValueError) as error:  # a value that only looks like a date, an odd key
-        raise SpecError(file, [("file", f"is not valid YAML: {error}")]) from None
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise SpecError(file, [(where, _one_line(f"is not valid YAML: {problem}"))]) from None
     if not isinstance(data, dict):
         raise SpecError(file, [("file", "expected a mapping of fields")])
     return data
@@ -62,18 +86,17 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 def read_json(file: Path) -> Any:
     """Read what a JSON file holds. Raises SpecError."""
+    content = read_file(file)
     try:
-        return msgspec.json.decode(file.read_bytes())
-    except OSError as error:
-        raise SpecError(file, [("file", f"cannot be read: {error.strerror}")]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(file, [("file", f"is not valid JSON: {error}")]) from None
 
 
 def build(spec_type: type[T], data: Mapping[str, Any], file: object) -> T:
     """Turn plain data into a spec. Raises SpecError listing every fault with its path."""
     try:
-        return msgspec.convert(data, spec_type)
+        return cast(T, convert(data, spec_type))
     except msgspec.ValidationError as error:
         faults = faults_of(spec_type, data) or [("file", str(error))]
         raise SpecError(file, faults) from None
@@ -94,9 +117,9 @@ def _faults(expected: Any, data: Any, path: str) -> Iterator[tuple[str, str]]:
     struct = _struct_for(expected, data)
     if struct is None:
         try:
-            msgspec.convert(data, expected)
+            convert(data, expected)
         except msgspec.ValidationError as error:
-            yield path, _plain(error)
+            yield path, _plain(error, data)
         return
     info = msgspec.structs.fields(struct)
     hints = get_type_hints(struct, include_extras=True)
@@ -111,6 +134,8 @@ def _faults(expected: Any, data: Any, path: str) -> Iterator[tuple[str, str]]:
         here = _join(path, field.encode_name)
         if field.encode_name in data:
             inner = list(_faults(hints[field.name], data[field.encode_name], here))
+            if not inner and (wrong := _beyond(hints[field.name], data[field.encode_name])):
+                inner = [(f"{here}.value", wrong)]
             sound = sound and not inner
             yield from inner
         elif field.required:
@@ -118,18 +143,16 @@ def _faults(expected: Any, data: Any, path: str) -> Iterator[tuple[str, str]]:
             yield here, f"is missing; expected {_describe(hints[field.name])}"
     if sound:  # each field is fine by itself: what is left is a rule over several
         try:
-            msgspec.convert(data, struct)
+            convert(data, struct)
         except msgspec.ValidationError as error:
-            yield path or "file", _plain(error)
+            yield path or "file", _plain(error, data)
 
 
 def _struct_for(expected: Any, data: Any) -> type[msgspec.Struct] | None:
     """The struct type that `data` is meant to be, seen through optional and tagged unions."""
     if not isinstance(data, dict):
         return None
-    options = (
-        get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
-    )
+    options = [_bare(option) for option in (_options(expected))]
     structs = [t for t in options if isinstance(t, type) and issubclass(t, msgspec.Struct)]
     for struct in structs:
         config = struct.__struct_config__
@@ -138,23 +161,61 @@ def _struct_for(expected: Any, data: Any) -> type[msgspec.Struct] | None:
     return None
 
 
+def _options(expected: Any) -> tuple[Any, ...]:
+    """Members of a union; a type that is none by itself."""
+    expected = _bare(expected)
+    return get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
+
+
+def _bare(annotated: Any) -> Any:
+    """A type without what annotates it."""
+    return get_args(annotated)[0] if get_origin(annotated) is Annotated else annotated
+
+
+def _beyond(expected: Any, data: Any) -> str:
+    """What is wrong with a figure that is well formed; empty where its value is plausible."""
+    return out_of_range(expected, data["value"]) if range_of(expected) and data else ""
+
+
 def _describe(expected: Any) -> str:
+    expected = _bare(expected) if _struct_for(expected, {}) else expected
     if isinstance(expected, type) and issubclass(expected, msgspec.Struct):
         names = [f.encode_name for f in msgspec.structs.fields(expected) if f.required]
         return f"a mapping with {', '.join(names)}" if names else "a mapping"
     schema = msgspec.json.schema(expected)
     wanted = str(schema.get("type", "a value"))
-    if "exclusiveMinimum" in schema:
-        wanted = f"{wanted} > {schema['exclusiveMinimum']}"
+    if "minimum" in schema:
+        wanted = f"{wanted} of {schema['minimum']:g} to {schema['maximum']:g}"
     if "enum" in schema:
         wanted = f"one of {', '.join(map(str, schema['enum']))}"
     return wanted
 
 
-def _plain(error: msgspec.ValidationError) -> str:
-    """Msgspec's message, lower-cased, without its path: ours is complete."""
+def _plain(error: msgspec.ValidationError, data: Any) -> str:
+    """Msgspec's message, lower-cased, without its path, for ours is complete; with what was given
+    and, where that is a number of another kind, the remedy.
+    """
     text = str(error).split(" - at `")[0].replace("`", "")
-    return text[0].lower() + text[1:]
+    text = text[0].lower() + text[1:]
+    if not isinstance(data, int | float | str) or isinstance(data, bool):
+        return _one_line(text)
+    if isinstance(data, float) and text == "expected int, got float":
+        return text + (f": write {data:.0f}" if abs(data) < 1e15 and data.is_integer() else "")
+    if isinstance(data, str) and text.startswith(("expected int, got", "expected float, got")):
+        return _one_line(f"{text} {shortened(data)!r}: write digits alone, without quotes")
+    given = shortened(data) if isinstance(data, str) else f"{_as_float(data):g}"
+    return _one_line(text if ", got " in text else f"{text}, got {given}")
+
+
+def _as_float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:  # hundreds of digits
+        return inf if number > 0 else -inf
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _unknown_field(key: str, known: set[str]) -> str:

@@ -1,12 +1,30 @@
 """Numbers that carry their source, and the bibliography they refer to."""
 
 from collections.abc import Iterator
-from typing import Annotated
+from math import inf
+from typing import Annotated, Any
 
 import msgspec
 
-Positive = Annotated[float, msgspec.Meta(gt=0, le=1e30)]  # finite, too
-PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(ge=1e-12, le=1e12)]
+"""A number above 0 that no rounding and no product makes infinite."""
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
+SmallInt = Annotated[int, msgspec.Meta(ge=1, le=10**4)]
+"""Of layers, images, heads: what there are some dozens of."""
+Width = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
+"""Of a hidden state, or a side in pixels."""
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What something is asked for by."""
+
+
+def between(least: float, most: float) -> msgspec.Meta:
+    """Annotates a field of a `Sourced` with the plausible range of its value, in its unit.
+
+    Far beyond what is built: a figure outside is a slip of the unit or of the pen.
+    """
+    return msgspec.Meta(
+        extra_json_schema={"properties": {"value": {"minimum": least, "maximum": most}}}
+    )
 
 
 class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,3 +70,26 @@ def check_sources(spec: object, sources: dict[str, str]) -> None:
     ]
     if missing:
         raise ValueError(f"`sources` lacks what is cited: {'; '.join(missing)}")
+
+
+def range_of(annotation: Any) -> tuple[float, float] | None:
+    """The range that `between` has put on a field; None where there is none."""
+    for meta in getattr(annotation, "__metadata__", ()):
+        value = (meta.extra_json_schema or {}).get("properties", {}).get("value")
+        if value is not None:
+            return value["minimum"], value["maximum"]
+    return None
+
+
+def out_of_range(annotation: Any, value: float) -> str:
+    """What is wrong with the value of a field; empty where nothing is."""
+    least, most = range_of(annotation) or (-inf, inf)
+    return "" if least <= value <= most else f"expected {least:g} to {most:g}, got {value:g}"
+
+
+def check_ranges(spec: Spec) -> None:
+    """Raise ValueError for figures of a spec outside the ranges of their fields."""
+    for name, annotation in type(spec).__annotations__.items():
+        figure = getattr(spec, name, None)
+        if isinstance(figure, Sourced) and (wrong := out_of_range(annotation, figure.value)):
+            raise ValueError(f"`{name}.value`: {wrong}")

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import msgspec
-import yaml
 
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, kernel_laws_section
+from roofline.specs.yaml_text import dump
 
 _LINE_PER_NUMBER = 3
 """Depth at which a file of laws has a line for each entry: a kernel's numbers."""
@@ -19,10 +19,7 @@ def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     """The file of a device, its laws in place, without the fields that are as they would be if left
     out.
     """
-    text = yaml.safe_dump(
-        _lean(hardware), sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
-    )
-    return "".join(f"# {line}\n" for line in comment.splitlines()) + str(text)
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + dump(_lean(hardware))
 
 
 def laws_json(laws: KernelLaws) -> str:

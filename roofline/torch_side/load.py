@@ -11,7 +11,7 @@ from torch import nn
 
 from roofline.errors import InputError, SpecError, UnsupportedModeError
 from roofline.specs.catalog import load_model as load_spec
-from roofline.specs.catalog import load_quantization
+from roofline.specs.catalog import load_quantization, where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import Family, families
 
@@ -57,7 +57,7 @@ def load_model(
     """
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
-        raise SpecError(f"model {spec.name}", [("kind", "only an lmm can be loaded and run")])
+        raise SpecError(where(spec), [("kind", "only an lmm can be loaded and run")])
     if attention not in ATTENTION_KERNELS.values():
         known = ", ".join(ATTENTION_KERNELS.values())
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
@@ -118,13 +118,12 @@ def _pretrained(
 ) -> Any:
     """Real weights. Raises LoadError for what is missing or does not match the spec."""
     import transformers
-    from safetensors import SafetensorError
 
     if not Path(checkpoint).is_dir() and _is_path(checkpoint):
         raise LoadError(f"there is no folder {checkpoint}")
     name = str(checkpoint)
     try:
-        config = transformers.AutoConfig.from_pretrained(name)
+        config = transformers.AutoConfig.from_pretrained(name, trust_remote_code=False)
         differences = _differences(family, spec, config)
         if differences:
             more = f"; {len(differences) - 2} more differences" if len(differences) > 2 else ""
@@ -135,10 +134,15 @@ def _pretrained(
             attn_implementation=attention,
             ignore_mismatched_sizes=True,  # so that the report says which
             output_loading_info=True,
+            trust_remote_code=False,  # else its own code is run, if whoever is asked says yes
         )
-    except LoadError:
+    except (LoadError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except ImportError as error:
+        if attention != "sdpa":
+            raise
+        raise LoadError(f"cannot load {name}: {_first_line(error)}") from None
+    except Exception as error:  # whatever a file of others makes transformers trip over
         raise LoadError(f"cannot load {name}: {_first_line(error)}") from None
     if report["mismatched_keys"]:
         key, got, wanted = min(report["mismatched_keys"])
@@ -177,17 +181,39 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def checked_device(device: str | torch.device) -> torch.device:
-    """A device that is there. Raises UnsupportedModeError."""
+def checked_device(device: str | torch.device | None) -> torch.device:
+    """A device that is there; None for an accelerator if there is one, else the CPU.
+
+    Raises UnsupportedModeError.
+    """
+    if device is None:
+        return torch.device(default_device())
     try:
         torch_device = torch.device(device)
     except RuntimeError:
         raise UnsupportedModeError(
             f"unknown device {device!r}: cpu, cuda, cuda:N, mps or xpu"
         ) from None
-    if torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count():
-        raise UnsupportedModeError(f"there is no {torch_device} here: use device cpu")
+    if (torch_device.index or 0) >= _devices(torch_device.type):
+        raise UnsupportedModeError(
+            f"there is no {torch_device} here: use device {default_device()}"
+        )
     return torch_device
+
+
+def _devices(kind: str) -> int:
+    """How many of a kind torch can compute on."""
+    if kind == "cpu":
+        return 1
+    if kind == "cuda":
+        return torch.cuda.device_count()
+    return torch.accelerator.device_count() if kind == default_device() else 0
+
+
+def default_device() -> str:
+    """An accelerator that torch can use, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return "cpu" if accelerator is None else accelerator.type
 
 
 def _dtype(dtype: str | torch.dtype | None, quant: str | None, device: torch.device) -> torch.dtype:

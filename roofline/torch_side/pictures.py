@@ -68,7 +68,7 @@ def preprocessed(
     automatic: Any = transformers.AutoImageProcessor
     try:
         with quiet(checkpoint):
-            processor = automatic.from_pretrained(checkpoint)
+            processor = automatic.from_pretrained(checkpoint, trust_remote_code=False)
     except (OSError, ValueError):
         return _as_clip(photo, side)
     pixels = processor(photo, return_tensors="pt")["pixel_values"]

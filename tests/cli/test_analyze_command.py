@@ -333,3 +333,29 @@ def test_without_a_command_the_help_is_no_error_message(run: Cli) -> None:
 
     assert "Usage: roofline" in out + err
     assert "roofline: error:" not in out + err
+
+
+def test_a_convention_that_knows_llms_alone_is_a_table_too(call: Cli) -> None:
+    for form in tables.FORMATS:
+        code, out, err = call("analyze", *README, "--accounting", "llm-viewer", "--format", form)
+
+        assert (code, err) == (0, "")
+        assert "nan" not in out.lower()
+
+
+@pytest.mark.parametrize("command", [["analyze"], ["report", "-o", "out"]], ids=" ".join)
+def test_two_specs_of_one_name_are_refused(command: list[str], call: Cli, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "hardware" / "v100.yaml"
+    text = shipped.read_text(encoding="utf-8")
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(text.replace("value: 900", "value: 800"), encoding="utf-8")
+    code, out, err = call(*command, "--model", "llava-1.5-7b", "--hw", "a.yaml,b.yaml")
+
+    assert (code, out) == (2, "")
+    assert err == (
+        "roofline: error: a.yaml and b.yaml are both named v100: give each a name of its own\n"
+    )
+
+
+def test_one_device_by_two_of_its_names_is_one(call: Cli) -> None:
+    assert call("analyze", *LLAVA, "--hw", "v100,v100-pcie").code == 0

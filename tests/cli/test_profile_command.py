@@ -29,15 +29,19 @@ SHORT = [*TINY, "--seconds", "0.2"]
 def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     """In a process of its own: no library may say anything of itself."""
     code, out, err = run(
-        *SHORT, "--reducer", "prumerge", "--visual-tokens", "9", "--per-op", "-o", "record.json"
+        *[*TINY, "--seconds", "20", "--reducer", "prumerge", "--visual-tokens", "9"],
+        *["--per-op", "-o", "record.json"],
     )
 
-    assert (code, err) == (0, "")
+    # of other work on this machine the command may well speak
+    others = [line for line in err.splitlines() if "warning: untrusted: " not in line]
+    assert (code, others) == (0, [])
     found = load_record(tmp_path / "record.json")
     assert found.complete
     assert list(found.spans) == ["vision", "reducer", "connector", "llm", "whole"]
     assert found.inputs["visual_tokens"] == 9
-    assert found.host is not None
+    # a machine that is busy enough leaves no time for it, and the record says so
+    assert found.host is not None or any("no look at the host" in note for note in found.notes)
     assert out.startswith("llava-tiny with prumerge, prefill, on ")
     assert "llm, op by op" in out
     assert max(map(len, out.splitlines())) <= 80
@@ -175,7 +179,7 @@ BAD: dict[str, tuple[list[str], str]] = {
         [*SHORT, "--stage", "generate", "--output-tokens", "0"],
         "needs output tokens, 1 or more",
     ),
-    "no time": ([*TINY, "--seconds", "0"], "0.0 is not in the range x>0"),
+    "no time": ([*TINY, "--seconds", "0"], "0 is not above 0 and finite"),
     "half a token": ([*SHORT, "--visual-tokens", "1.5"], "'1.5' is not a whole number"),
     "no visual tokens": ([*SHORT, "--visual-tokens", "0"], "give visual tokens, 1 or more"),
     "no visual tokens with a reducer": (

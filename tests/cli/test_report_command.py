@@ -141,8 +141,8 @@ def test_a_record_of_a_device_of_ones_own_asks_for_its_file(
     done = call("report", "--record", "run.json", "-o", "out")
     assert done.code == 2
     assert done.err == (
-        "roofline: error: a record was held against my-gpu, which is not in the catalog: give "
-        "its file with --hw\n"
+        "roofline: error: run.json: inputs.hardware: my-gpu is not in the catalog: give its file "
+        "with --hw\n"
     )
 
 

@@ -186,7 +186,7 @@ def test_a_checkpoint_of_another_model_is_one_line(call: Cli, checkpoint: Path) 
 @pytest.mark.parametrize(
     ("target", "hint"),
     [
-        ("photo.png", "photo.png exists: give another name, or --force"),
+        ("photo.png", "photo.png is read by this very command"),
         ("tokens.gif", ".png, .svg, .pdf"),
         ("tokens", ".png, .svg, .pdf"),
         ("-", ".png, .svg, .pdf"),

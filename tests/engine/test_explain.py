@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import device, lmm
+from made_up import device
+from toy import lmm
 
 import roofline
 from roofline import analyze, count
 from roofline.engine.estimate import Counts
 from roofline.engine.explain import SUBJECTS, Explanation
+from roofline.engine.explain.ops import flops
 from roofline.errors import ScenarioError, UnknownNameError
+from roofline.model.op import MatmulShape
+from roofline.model.polynomial import Point, Polynomial
+from roofline.units import si
 
 PREFIX = {
     "n": 1e-9,
@@ -218,6 +223,32 @@ def test_what_cannot_be_explained_is_one_line() -> None:
         count("llava-1.5-7b").explain("time")
     with pytest.raises(ScenarioError, match="no KV cache"):
         count("clip-vit-l-336").explain("kv")
+
+
+def test_without_laws_times_are_the_rooflines() -> None:
+    explained = analyze(lmm(), device(kernel_laws=None)).explain("llm")
+
+    assert "Attainable" not in dict(explained.parts[0].lines)
+    assert line_of(analyze(lmm().vision, device()).explain("memory"), "KV cache") == "0 B"
+
+
+def test_the_host_stands_beside_the_kernels() -> None:
+    estimate = analyze(lmm(), device())
+    assert estimate.end_to_end.host_time_s
+    host, eager = estimate.end_to_end.host_time_s, estimate.end_to_end.eager_time_s
+
+    assert line_of(estimate.explain("time"), "Host") == (
+        f"{si(host, 's')} to issue the kernels; eager PyTorch takes the longer of both, "
+        f"{si(eager or 0.0, 's')}"
+    )
+
+
+def test_flops_that_no_shape_says_are_a_polynomial() -> None:
+    point = Point({"batch": np.asarray(2.0)})
+    amount = 99.0 * Polynomial.variable("batch")
+
+    assert flops(MatmulShape(1.0, 2.0, 3.0), amount, point) == "99 × batch = 99 × 2 = 198 FLOP"
+    assert flops(None, Polynomial.of(5.0), point) == "5 = 5.00 FLOP"
 
 
 def test_it_prints_itself_in_eighty_columns() -> None:

@@ -113,9 +113,7 @@ def test_a_table_is_read_by_its_suffix(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(read_table(tmp_path / "kernels.txt").bytes) == [5]
     for name in ("kernels.parquet", "KERNELS.PQ"):
         monkeypatch.setattr(tables, "find_spec", lambda module: None)
-        with pytest.raises(
-            FitError, match=r"^reading .* needs pyarrow: pip install 'roofline\[fit\]'"
-        ):
+        with pytest.raises(FitError, match=r"^reading .* needs pyarrow: pip install '.\[fit\]'"):
             read_table(tmp_path / name)
         monkeypatch.setattr(tables, "find_spec", lambda module: module)
         monkeypatch.setattr(pd, "read_parquet", lambda file: file.name)

@@ -230,3 +230,38 @@ def test_the_hash_is_that_of_the_content() -> None:
     content = msgspec.json.encode(model, order="sorted")
     assert hashes["llava-tiny"] == hashlib.sha256(content).hexdigest()
     assert spec_hashes([msgspec.structs.replace(model, title="else")]) != spec_hashes([model])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("spans", "whole", "flops"), -1.0),
+        (("spans", "whole", "memory_access_bytes"), 1e308),
+        (("spans", "whole", "roofline_time_s"), -1e-3),
+        (("spans", "whole", "samples_s"), [1e-300] * 7),
+        (("spans", "whole", "samples_s"), [1e308] * 7),
+        (("host", "wall_s"), 0.0),
+        (("host", "kernels"), -1),
+        (("peak_memory_bytes",), -1.0),
+        (("telemetry", "energy_j"), 1e308),
+        (("environment", "device_memory_bytes"), 1e308),
+        (("environment", "threads"), 10**30),
+        (("inputs", "batch"), 0),
+        (("inputs", "visual_tokens"), -5),
+        (("inputs", "text_tokens"), 10**400),
+    ],
+    ids=str,
+)
+def test_no_absurd_number_is_believed(
+    path: tuple[str, ...], value: Any, record: Made, tmp_path: Path
+) -> None:
+    document = json.loads(record().to_json())
+    *outer, last = path
+    place = document
+    for key in outer:
+        place = place[key]
+    place[last] = value
+
+    with pytest.raises(RecordError, match="damaged record") as raised:
+        load_record(written(document, tmp_path))
+    assert len(str(raised.value)) < 500

@@ -13,8 +13,9 @@ import pytest
 
 import roofline
 from roofline import reducers
-from roofline.errors import InputError, UnknownNameError
+from roofline.errors import InputError, ScenarioError, UnknownNameError
 from roofline.reducers import OWN_METHODS, REDUCERS, Reducer, register_reducer
+from roofline.reducers.base import TRACERS
 from roofline.reducers.plugins import load_plugin
 from roofline.registry import Registry
 
@@ -171,3 +172,20 @@ def test_one_that_is_broken_breaks_no_other(monkeypatch: pytest.MonkeyPatch) -> 
     warnings.simplefilter("error")  # it is said once
     with pytest.raises(UnknownNameError, match="unknown reducer"):
         registry.find("third")
+
+
+def test_tracing_needs_torch_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    register_reducer(Half(), lambda *given, **options: None)
+    monkeypatch.setattr(TRACERS, "find", missing)
+    with pytest.raises(
+        ScenarioError, match="half states no cost, and tracing its code needs torch"
+    ):
+        roofline.analyze("llava-1.5-7b", "h200", reducer="half")
+
+
+def test_a_list_is_no_reducer() -> None:
+    with pytest.raises(ScenarioError, match="reducer is one name at a time"):
+        reducers.find(["half"])  # type: ignore[arg-type]

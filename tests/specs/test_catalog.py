@@ -2,11 +2,13 @@
 
 import copy
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from roofline.errors import InputError, SpecError, UnknownNameError
 from roofline.specs.catalog import (
@@ -17,6 +19,7 @@ from roofline.specs.catalog import (
     load_hardware,
     load_model,
     load_quantization,
+    where,
 )
 from roofline.specs.models import MODEL_KINDS, LanguageModel, MlpConnector, register_kind
 from roofline.specs.sourced import PositiveInt, Spec
@@ -306,3 +309,54 @@ def test_a_kind_of_one_s_own_is_read_like_those_that_ship(
     wrong = write_spec({"kind": "resampler", "name": "mine", "queries": 0}, "wrong.yaml")
     with pytest.raises(SpecError, match="queries: expected int >= 1"):
         load_model(str(wrong))
+
+
+def odd_file(kind: str, file: Path) -> None:
+    """Something that is named like a spec and is none."""
+    if kind == "dangling link":
+        file.symlink_to("nowhere")
+    elif kind == "pipe":
+        os.mkfifo(file)
+    else:
+        file.mkdir()
+
+
+@pytest.mark.parametrize("kind", ["dangling link", "folder", "pipe"])
+def test_what_is_no_file_is_in_nobodys_way(kind: str, user_folder: Path) -> None:
+    odd_file(kind, user_folder / "odd.yaml")
+
+    assert load_hardware("v100-pcie").name == "v100"
+    assert load_quantization("int4").name == "int4"
+    with pytest.warns(UserWarning, match=r"left out: .*odd.yaml"):
+        assert "v100" in {device.name for device in all_hardware()}
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_hardware("odd")
+
+
+def test_a_broken_file_is_reported_once(user_folder: Path, write_spec: SpecWriter) -> None:
+    write_spec("name: [1", "reported.yaml")
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            all_hardware()
+            all_models()
+    assert ["left out" in str(each.message) for each in told] == [True]
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "../v100", "a/b", "\u202e", "v100\n"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    for load in (load_hardware, load_model, load_quantization):
+        with pytest.raises(UnknownNameError) as caught:
+            load(name)
+        assert len(str(caught.value)) < 1000
+
+
+def test_an_error_about_a_spec_names_its_file(
+    write_spec: SpecWriter, language_model: dict[str, object], user_folder: Path
+) -> None:
+    file = write_spec(language_model, "mine.yaml")
+    mine = load_model("toy-lm")
+
+    assert where(mine) == str(file)
+    assert where(replace(mine, hidden_size=16)) == "model toy-lm"

@@ -17,7 +17,8 @@ SCHEMAS: dict[Folder, Path] = {
 KNOWN = {
     *("$ref", "$defs", "title", "description", "type", "properties", "required", "enum", "const"),
     *("additionalProperties", "anyOf", "items", "default", "exclusiveMinimum", "minimum"),
-    *("maximum", "discriminator", "propertyName", "mapping"),
+    *("maximum", "discriminator", "propertyName", "mapping", "minLength", "maxLength", "pattern"),
+    *("minItems", "maxItems"),
 }
 TYPES = {
     "object": dict,
@@ -37,7 +38,8 @@ def accepts(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> bool:
         target: Any = root
         for part in schema["$ref"].removeprefix("#/").split("/"):
             target = target[part]
-        return accepts(target, data, root)
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return accepts(target, data, root) and (not beside or accepts(beside, data, root))
     if "anyOf" in schema:
         return any(accepts(option, data, root) for option in schema["anyOf"])
     if "enum" in schema:
@@ -48,11 +50,15 @@ def accepts(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> bool:
     if wanted and not isinstance(data, TYPES[wanted]):
         return False
     if wanted in ("number", "integer"):
-        above = "exclusiveMinimum" not in schema or data > schema["exclusiveMinimum"]
-        return above and not isinstance(data, bool)
+        inside = schema.get("minimum", data) <= data <= schema.get("maximum", data)
+        return inside and not isinstance(data, bool)
+    if wanted == "string":
+        return schema.get("minLength", 0) <= len(data) <= schema.get("maxLength", len(data))
     if wanted == "array":
-        return all(accepts(schema.get("items", {}), item, root) for item in data)
-    if wanted == "object":
+        return len(data) >= schema.get("minItems", 0) and all(
+            accepts(schema.get("items", {}), item, root) for item in data
+        )
+    if wanted == "object" or ("properties" in schema and isinstance(data, dict)):
         properties = schema.get("properties", {})
         others = schema.get("additionalProperties", True)
         return all(name in data for name in schema.get("required", [])) and all(
@@ -111,5 +117,6 @@ def test_a_schema_refuses_what_the_loader_refuses() -> None:
     data = yaml.safe_load((ROOT / "hardware" / "v100.yaml").read_text(encoding="utf-8"))
 
     assert not accepts(schema, {**data, "memory_capacity_gib": 16}, schema)
-    data["memory_capacity_gib"]["value"] = -16
-    assert not accepts(schema, data, schema)
+    for implausible in (-16, 1e-300, 1e30):
+        data["memory_capacity_gib"]["value"] = implausible
+        assert not accepts(schema, data, schema)

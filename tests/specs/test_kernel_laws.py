@@ -190,7 +190,7 @@ def test_a_source_device_without_laws_or_name_is_refused(catalog: Callable[..., 
 
     with pytest.raises(SpecError, match="xeon-8480 has no laws of its own"):
         laws_of(load_hardware("one"))
-    with pytest.raises(SpecError, match=r"hardware other: laws_from: .*no-such-device"):
+    with pytest.raises(SpecError, match=r"other.yaml: laws_from: .*no-such-device"):
         laws_of(load_hardware("other"))
 
 

@@ -1,6 +1,7 @@
 """Widths, compute types and the notation wXaYkvZ."""
 
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -272,8 +273,14 @@ def test_a_broken_mode_is_reported_when_it_is_meant_and_else_left_out(
     with pytest.raises(SpecError, match="kv_bits: expected") as caught:
         load_quantization("toy")
     assert caught.value.file == str(file)
-    with pytest.warns(UserWarning, match="left out: .*kv_bits"):
+    with warnings.catch_warnings():  # nobody asked for it
+        warnings.simplefilter("error")
         assert load_quantization("int4").kv_bits == 4
+    with pytest.warns(UserWarning, match="left out: .*kv_bits"):
+        assert "toy" not in quantization_modes()
+    with warnings.catch_warnings():  # it has been said
+        warnings.simplefilter("error")
+        assert "toy" not in quantization_modes()
 
 
 def test_a_mode_outside_the_llm_that_does_not_exist_is_an_error(write_spec: Writer) -> None:

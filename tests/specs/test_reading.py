@@ -1,13 +1,19 @@
 """Every fault of a file at once, each with file, path and what was expected."""
 
+import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from msgspec.structs import replace
 
 from roofline.errors import SpecError
-from roofline.specs.catalog import load_hardware, load_model
+from roofline.specs.catalog import json_schema, load_hardware, load_model
+from roofline.specs.sourced import Sourced
+from roofline.specs.yaml_text import dump, load
 
 Data = dict[str, Any]
 SpecWriter = Callable[..., Path]
@@ -63,10 +69,10 @@ def test_many_faults_are_all_reported(write_spec: SpecWriter, device: Data) -> N
     assert found["vendor"] == "is missing; expected string"
     assert "expected str, got int" in found["title"]
     assert "abacus" in found["kind"]
-    assert found["memory_capacity_gib.value"] == "expected float > 0.0"
+    assert found["memory_capacity_gib.value"] == "expected float >= 1e-12, got -1"
     assert "expected float, got str" in found["memory_bandwidth_gb_per_s.value"]
     assert found["vector_peak_fp32_tflops.valeu"] == "unknown field; did you mean value?"
-    assert found["vector_peak_fp32_tflops.value"] == "is missing; expected number > 0"
+    assert found["vector_peak_fp32_tflops.value"] == "is missing; expected number of 1e-12 to 1e+12"
     assert found["matmul_peaks.int8_tflops"].startswith("unknown field; did you mean int8_tops")
     assert found["memory_capcity_gb"] == "unknown field; did you mean memory_capacity_gib?"
 
@@ -80,7 +86,7 @@ def test_many_faults_are_all_reported(write_spec: SpecWriter, device: Data) -> N
         ("hidden_size", 8.5, "expected int, got float"),
         ("num_hidden_layers", None, "expected int, got null"),
         ("attention_bias", 3, "expected bool, got int"),
-        ("rope_theta", -1.0, "expected float > 0.0"),
+        ("rope_theta", -1.0, "expected float >= 1e-12, got -1"),
     ],
 )
 def test_a_wrong_value_of_a_model_says_what_was_expected(
@@ -108,7 +114,7 @@ def test_many_faults_of_a_model_are_all_reported(
     found = faults(write_spec(language_model), load_model)
 
     assert set(found) == {"vocab_size", "source", "hidden_size", "num_heads", "mlp_bias"}
-    assert found["vocab_size"] == "is missing; expected integer > 0"
+    assert found["vocab_size"] == "is missing; expected integer of 1 to 1e+09"
 
 
 def test_a_component_written_out_in_place_has_its_path(write_spec: SpecWriter) -> None:
@@ -132,7 +138,7 @@ def test_a_component_written_out_in_place_has_its_path(write_spec: SpecWriter) -
     found = faults(write_spec(lmm), load_model)
 
     assert found == {
-        "connector.num_linear_layers": "expected int >= 1",
+        "connector.num_linear_layers": "expected int >= 1, got 0",
         "connector.bais": "unknown field; did you mean bias?",
     }
 
@@ -208,8 +214,30 @@ def test_text_that_is_not_utf8(content: bytes, write_spec: SpecWriter) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["? [a, b]\n: c\n", "? {a: 1}\n: c\n", "a: 2020-13-45\n", "a: !!python/object:os.system 1\n"],
-    ids=["list as key", "mapping as key", "no such date", "no plain data"],
+    [
+        "? [a, b]\n: c\n",
+        "? {a: 1}\n: c\n",
+        "a: !!python/object:os.system 1\n",
+        "a: !!timestamp x\n",
+        "a: !!bool x\n",
+        "a: !!int 1e5\n",
+        "a: !!map x\n",
+        "a: !!binary x\n",
+        f"a: {'9' * 5000}\n",
+        "[" * 50_000,
+        "- " * 50_000,
+    ],
+    ids=[
+        *(
+            "list as key",
+            "mapping as key",
+            "no plain data",
+            "no date",
+            "no truth",
+            "no whole number",
+        ),
+        *("no mapping", "bytes", "thousands of digits", "brackets", "dashes"),
+    ],
 )
 def test_yaml_that_is_no_plain_data_is_no_crash(text: str, write_spec: SpecWriter) -> None:
     assert len(faults(write_spec(text))) == 1
@@ -239,3 +267,121 @@ def test_an_unknown_kind_of_model(
 
     assert list(found) == ["kind"]
     assert "language-model" in found["kind"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e5", 100000.0),
+        ("1.5e-3", 0.0015),
+        ("+7", 7),
+        ("017", 17),
+        ("0x1f", 31),
+        ("12:30:45", "12:30:45"),
+        ("1_000", "1_000"),
+        ("2026-11-26", "2026-11-26"),
+        ("no", "no"),
+        ("true", True),
+        ("~", None),
+        (".inf", float("inf")),
+    ],
+)
+def test_a_word_is_what_yaml_1_2_says_that_it_is(text: str, value: object) -> None:
+    assert load(f"a: {text}".encode()) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    "text", ["1e5", "017", "12:30:45", "2026-11-26", "no", "true", "", "null", "5", ".5"]
+)
+def test_text_is_written_so_that_it_reads_as_text(text: str) -> None:
+    assert load(dump({"a": text}).encode()) == {"a": text}
+    assert yaml.safe_load(dump({"a": text})) == {"a": text}  # to others, too
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        ("1e5", "expected int, got float: write 100000"),
+        ("12:30:45", "expected int, got str '12:30:45': write digits alone"),
+        ("1_000", "write digits alone"),
+        ("9" * 400, "expected int <= 1000000, got inf"),
+        ("1000000000000", "expected int <= 1000000, got 1e+12"),
+    ],
+)
+def test_a_number_that_is_none_has_a_remedy(
+    value: str, remedy: str, write_spec: SpecWriter, language_model: Data
+) -> None:
+    language_model["hidden_size"] = 8
+    text = yaml.safe_dump(language_model).replace("hidden_size: 8", f"hidden_size: {value}")
+
+    assert remedy in faults(write_spec(text), load_model)["hidden_size"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("memory_capacity_gib", 1e-300),
+        ("memory_bandwidth_gb_per_s", 5e-324),
+        ("memory_bandwidth_gb_per_s", 1e300),
+        ("vector_peak_fp32_tflops", 10**400),
+        ("sm_count", 1e-30),
+        ("boost_clock_mhz", 1e9),
+        ("l2_cache_mib", 1e9),
+        ("l2_bandwidth_gb_per_s", 1e-11),
+        ("launch_overhead_us", 1e9),
+        ("tdp_w", 1e9),
+    ],
+)
+def test_a_figure_has_a_plausible_range(
+    field: str, value: float, write_spec: SpecWriter, device: Data
+) -> None:
+    device[field] = {"value": value, "source": "here"}
+
+    assert list(faults(write_spec(device))) == [f"{field}.value"]
+
+
+def test_the_ranges_are_those_of_the_schema(write_spec: SpecWriter, device: Data) -> None:
+    device["sm_count"] = {"value": 0.5, "source": "here"}
+    (text,) = faults(write_spec(device)).values()
+    field = json_schema("hardware")["$defs"]["Hardware"]["properties"]["sm_count"]
+    limits = field["properties"]["value"]
+
+    assert text == f"expected {limits['minimum']:g} to {limits['maximum']:g}, got 0.5"
+
+
+def test_a_peak_has_a_range(write_spec: SpecWriter, device: Data) -> None:
+    device["matmul_peaks"]["fp16_tflops"]["value"] = 1e9
+
+    assert list(faults(write_spec(device))) == ["matmul_peaks.fp16_tflops.value"]
+
+
+def test_a_device_made_in_python_has_them_too() -> None:
+    v100 = load_hardware("v100")
+
+    with pytest.raises(ValueError, match=r"`tdp_w.value`: expected"):
+        replace(v100, tdp_w=Sourced(value=1e9, source="datasheet"))
+
+
+@pytest.mark.parametrize("family", ["matmul", "attention"])
+def test_corrections_of_the_wrong_length(family: str, tmp_path: Path) -> None:
+    shipped = Path(__file__).parents[2] / "hardware"
+    laws = json.loads((shipped / "laws" / "a100-80gb.json").read_text(encoding="utf-8"))
+    next(iter(laws[family].values()))["corrections"] = [0.1, 0.2]
+    (tmp_path / "laws").mkdir()
+    (tmp_path / "laws" / "a100-80gb.json").write_text(json.dumps(laws), encoding="utf-8")
+    device = (shipped / "a100-80gb.yaml").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(device, encoding="utf-8")
+
+    with pytest.raises(SpecError, match="corrections holds 2 numbers: give"):
+        load_hardware(str(tmp_path / "mine.yaml"))
+
+
+def test_a_pipe_is_no_spec(tmp_path: Path) -> None:
+    pipe = tmp_path / "toy.yaml"
+    os.mkfifo(pipe)
+
+    assert faults(pipe) == {"file": "cannot be read: No regular file"}
+
+
+def test_a_name_longer_than_any_file(tmp_path: Path) -> None:
+    assert "File name too long" in faults(tmp_path / f"{'x' * 5000}.yaml")["file"]

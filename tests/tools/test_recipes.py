@@ -112,7 +112,7 @@ def test_the_readings_of_the_counters_are_their_figures() -> None:
 def test_what_the_vision_tower_does_to_a_saving() -> None:
     alone, whole = found(
         r"without the vision tower, PruMerge's 40 of 576 tokens save ([\d.]+) times the FLOPs, "
-        r"with it ([\d.]+)",
+        r"with it (\d+\.\d)",
         "flop-counters",
     )
     comparison = roofline.analyze("llava-1.5-7b", "a100-80gb", reducer="prumerge").comparison

@@ -185,6 +185,32 @@ class TestCheckpoints:
         with pytest.raises(InputError, match=r"\[512, 64\], the config has \[600, 64\]"):
             roofline.load_model("llava-tiny", saved)
 
+    def test_a_pickle_is_refused(self, saved: Path) -> None:
+        class Trap:
+            def __reduce__(self) -> Any:
+                return (Path.touch, (saved / "sprung",))
+
+        (saved / "model.safetensors").unlink()
+        torch.save({"lm_head.weight": Trap()}, saved / "pytorch_model.bin")
+
+        with pytest.raises(InputError, match="cannot load") as raised:
+            roofline.load_model("llava-tiny", saved)
+        assert "\n" not in str(raised.value)
+        assert not (saved / "sprung").exists()
+
+    def test_a_checkpoint_s_own_code_is_not_run(
+        self, saved: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (saved / "own.py").write_text(f"open({str(saved / 'sprung')!r}, 'w')\n")
+        config = json.loads((saved / "config.json").read_text())
+        config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+        (saved / "config.json").write_text(json.dumps(config))
+        monkeypatch.setattr("builtins.input", lambda *_: "y")
+
+        with pytest.raises(InputError, match="cannot load"):
+            roofline.load_model("llava-tiny", saved)
+        assert not (saved / "sprung").exists()
+
     def test_missing_weights(self, saved: Path) -> None:
         weights = load_file(saved / "model.safetensors")
         save_file(
@@ -228,6 +254,11 @@ class TestRefusals:
             ({"dtype": "fp64"}, "unknown dtype 'fp64': choose one of fp32, fp16, bf16"),
             ({"attention": "flash"}, "unknown attention 'flash'"),
             ({"device": "gpu"}, "unknown device 'gpu'"),
+            ({"device": ""}, "unknown device ''"),
+            ({"device": "meta"}, "there is no meta here: use"),
+            ({"device": "cpu:9"}, "there is no cpu:9 here: use"),
+            ({"device": "xpu:7"}, "there is no xpu:7 here: use"),
+            ({"device": "hpu"}, "there is no hpu here: use"),
             ({"quant": "w3"}, "unknown quantization mode 'w3'"),
             ({"quant": "fp16", "dtype": "bf16"}, "contradict"),
         ],

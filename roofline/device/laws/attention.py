@@ -10,14 +10,23 @@ result is below the roofline.
 Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
 """
 
-from typing import ClassVar
+from math import comb
+from typing import Annotated, ClassVar
 
 import numpy as np
+from msgspec import Meta
 
 from roofline.device.laws.smooth import monomials, scaled, within_cache
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
-from roofline.specs.kernel_laws import Fraction, Law, NonNegative, register_laws
+from roofline.specs.kernel_laws import (
+    Coefficient,
+    Fraction,
+    Law,
+    NonNegative,
+    check_corrections,
+    register_laws,
+)
 from roofline.specs.sourced import Positive, PositiveInt
 from roofline.units import MICRO
 
@@ -29,6 +38,8 @@ CORRECTION_DEGREE = 3
 CORRECTED = ((0.0, 14.0), (0.0, 12.0), (0.0, 4.0))
 """Ranges of log₂ of queries, batch·heads and heads / kv_heads; corrections hold beyond."""
 CORRECTED_HEAD_DIM = (32.0, 160.0)
+CORRECTIONS = comb(len(CORRECTED) + 1 + CORRECTION_DEGREE, CORRECTION_DEGREE)
+"""Functions in `correction_basis`."""
 MOST_CORRECTION = 0.7
 """Largest correction of the logarithm of time, so that it never runs away."""
 
@@ -43,7 +54,7 @@ class AttentionLaw(Law, frozen=True):
     """Fixed cost of a block of queries in µs, paid by each wave of blocks."""
     efficiency: Fraction
     """Share of the peak that a unit attains at head_dim 128."""
-    head_dim_power: NonNegative
+    head_dim_power: Annotated[float, Meta(ge=0, le=10)]
     """Power of (head_dim / 128) that the efficiency goes with."""
     longest_share: NonNegative
     """How much of the longest block is not hidden behind the others."""
@@ -63,9 +74,12 @@ class AttentionLaw(Law, frozen=True):
     """Bandwidth of operands in the last-level cache, over DRAM bandwidth."""
     cached_share: NonNegative = 0.0
     """Share of the last-level cache up to which the measurement found operands there."""
-    corrections: tuple[float, ...] = ()
+    corrections: tuple[Coefficient, ...] = ()
     """Coefficients of `correction_basis`, added to the logarithm of time for what the physics
     leaves over."""
+
+    def __post_init__(self) -> None:
+        check_corrections(self.corrections, CORRECTIONS)
 
 
 @register_laws(AttentionLaw)

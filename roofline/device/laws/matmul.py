@@ -15,15 +15,26 @@ Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background
 """
 
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from math import comb
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from roofline.device.laws.smooth import hats, monomials, norm4, scaled, within_cache
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
-from roofline.specs.kernel_laws import Fraction, Law, NonNegative, Share, register_laws
+from roofline.specs.kernel_laws import (
+    Coefficient,
+    Fraction,
+    Law,
+    Logarithm,
+    NonNegative,
+    Share,
+    check_corrections,
+    register_laws,
+)
 from roofline.specs.sourced import Positive, PositiveInt, Spec
 from roofline.units import MICRO, NANO
 
@@ -45,6 +56,10 @@ BOUNDS_US = (0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 128.0, 512.0, 8192.
 CORRECTED = ((0.0, 13.0), (8.0, 16.0), (8.0, 16.0))
 """Ranges of log₂ of m, n and k over which corrections vary; they hold beyond."""
 CORRECTION_DEGREE = 2
+CORRECTIONS = (
+    comb(len(CORRECTED) + CORRECTION_DEGREE, CORRECTION_DEGREE) + 2 * len(WAVES) + len(BOUNDS_US)
+)
+"""Functions in `correction_basis`."""
 MOST_CORRECTION = 0.4
 """Largest correction of the logarithm of time, so that it never runs away."""
 
@@ -58,7 +73,7 @@ class Tile(Spec, frozen=True):
     """Columns of the block."""
     efficiency: Fraction
     """Share of the unit's peak that the loop over k attains."""
-    reluctance: float = 0.0
+    reluctance: Logarithm = 0.0
     """Logarithm of how many times as fast the kernel must be for the library to choose it."""
     m_over: NonNegative = 0
     """The library takes the kernel only for matmuls of more rows than this."""
@@ -76,7 +91,7 @@ class MatmulLaw(Law, frozen=True):
     family: ClassVar[str] = "matmul"
     launch_us: NonNegative
     """Time of a launch, in µs."""
-    tiles: tuple[Tile, ...]
+    tiles: Annotated[tuple[Tile, ...], Meta(min_length=1)]
     """Kernels that the library chooses from."""
     bandwidth_fraction: Fraction
     """Share of the DRAM bandwidth that a kernel with all units busy attains."""
@@ -100,7 +115,7 @@ class MatmulLaw(Law, frozen=True):
     choice_sharpness: Positive = 20.0
     """How surely the library takes the kernel that seems fastest: log-odds per logarithm of
     time."""
-    splits: tuple[PositiveInt, ...] = (1,)
+    splits: Annotated[tuple[PositiveInt, ...], Meta(min_length=1)] = (1,)
     """Parts that the loop over k may be split into, their sums being added at the end."""
     split_us: NonNegative = 0.0
     """Fixed cost of adding the sums of a split loop, in µs."""
@@ -115,9 +130,12 @@ class MatmulLaw(Law, frozen=True):
     """Share of the last-level cache up to which the measurement found weights there."""
     cached_activations_share: NonNegative = 0.0
     """Share of the last-level cache up to which the measurement found activations there."""
-    corrections: tuple[float, ...] = ()
+    corrections: tuple[Coefficient, ...] = ()
     """Coefficients of `correction_basis`, added to the logarithm of time for what the physics
     leaves over."""
+
+    def __post_init__(self) -> None:
+        check_corrections(self.corrections, CORRECTIONS)
 
 
 @register_laws(MatmulLaw)
@@ -315,13 +333,14 @@ def chosen_seconds(law: MatmulLaw, kernels: Array, m: Array, n: Array) -> tuple[
 
 
 def _offered(tiles: tuple[Tile, ...], m: Array, n: Array) -> NDArray[np.bool_]:
-    """Which tiles the library has for each shape: [shapes, tiles]."""
+    """Which tiles the library has for each shape, [shapes, tiles]; all, where it has none."""
     numbers = _numbers(tiles)
     if not numbers.limited:
         return np.ones((1, len(tiles)), dtype=np.bool_)
     above, up_to = numbers.above, numbers.up_to
     shape = np.stack([m, n], axis=-1)[:, None]
-    return np.asarray(((above < shape) & (shape <= up_to)).all(axis=-1), dtype=np.bool_)
+    meant = np.asarray(((above < shape) & (shape <= up_to)).all(axis=-1), dtype=np.bool_)
+    return meant | ~meant.any(axis=-1, keepdims=True)
 
 
 def fixed_seconds(law: MatmulLaw, roof: Roof, m: Array, k: Array, weights: Array) -> Array:

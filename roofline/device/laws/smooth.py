@@ -18,7 +18,7 @@ CACHE_EDGE = 4
 
 def within_cache(size_bytes: Array, cache_bytes: float) -> Array:
     """Share of an operand that is found in a cache: 1 far below its size, ½ at it."""
-    if cache_bytes <= 0:
+    if cache_bytes < 1e-9:  # nor could the power of a quotient by it be held
         return np.zeros_like(size_bytes)
     share: Array = 1 / (1 + (size_bytes / cache_bytes) ** CACHE_EDGE)
     return share

@@ -60,6 +60,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
     cached = component.cached_elements
     return ComponentCounts(
         component.name,
+        mode,
         ops,
         component.copies * _weight_bytes(component, mode),
         Polynomial({}) if cached is None else mode.kv_bytes * cached,
@@ -67,7 +68,6 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
         mode.compute,
         mode.attention_types,
         component.layers,
-        mode=mode,
     )
 
 

@@ -52,6 +52,7 @@ def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
     return [
         ComponentCounts(
             "llm",
+            mode,
             tuple(rows),
             llm.num_hidden_layers * layer_weights,
             cached * context,
@@ -59,7 +60,6 @@ def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
             types,
             types,
             vector_peak=False,
-            mode=mode,
         )
     ]
 

@@ -104,7 +104,7 @@ def flops(shape: MatmulShape | AttentionShape | None, amount: Polynomial, point:
 def _bytes(part: Part, name: str, amount: Polynomial, point: Point) -> str:
     """Elements times their width; bytes alone where a convention counts nothing else."""
     op, mode = part.op.elements, part.counts.mode
-    if op is None or mode is None:
+    if op is None:
         return worked(amount, point, "B")
     if name == "weight_read_bytes":
         return _weights(op, mode, amount, point)
@@ -209,9 +209,9 @@ def sources(
     for component in dict.fromkeys(part.row.component for part in parts):
         if sizes := workings.spec_source(component):
             yield sizes
-    for mode in dict.fromkeys(part.counts.mode for part in parts) if widths else ():
-        if mode is not None:
-            yield f"widths of {mode.name}", mode.source
+    if widths:
+        modes = {part.counts.mode.name: part.counts.mode for part in parts}
+        yield from ((f"widths of {name}", mode.source) for name, mode in modes.items())
 
 
 def _rates(workings: Workings, hardware: Hardware, parts: Sequence[Part]) -> Iterator[Line]:

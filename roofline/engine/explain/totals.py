@@ -206,7 +206,7 @@ def _weights(workings: Workings) -> Iterator[Line]:
     components = {component.name: component for component in workings.layout.components}
     for plan in workings.plans:
         counts, mode = plan.counts, plan.counts.mode
-        if mode is None or not counts.weight_bytes:
+        if not counts.weight_bytes:
             continue
         component = components[counts.component]
         formula = " + ".join(
@@ -222,9 +222,9 @@ def _weights(workings: Workings) -> Iterator[Line]:
 
 def _kv(workings: Workings) -> str:
     for plan in workings.plans:
-        cached, mode = plan.counts.kv_cache_bytes, plan.counts.mode
-        if cached and mode is not None:
-            return worked(cached / mode.kv_bytes, workings.point, "B", f"{mode.kv_bytes:g} B")
+        cached, width = plan.counts.kv_cache_bytes, plan.counts.mode.kv_bytes
+        if cached:
+            return worked(cached / width, workings.point, "B", f"{width:g} B")
     return si(0.0, "B")
 
 
@@ -236,7 +236,5 @@ def _peak(workings: Workings) -> str:
         for plan in workings.plans
         for each in plan.counts.peak_activation_bytes
     ]
-    if not candidates:
-        return si(0.0, "B")
     _, component, largest = max(candidates, key=lambda one: one[0])
     return f"{worked(largest, point, 'B')}, in the {component}"

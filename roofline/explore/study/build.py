@@ -24,7 +24,7 @@ from roofline.explore.study.study import MeasuredRun, Study
 from roofline.explore.study.tradeoff import Candidate, Front
 from roofline.records import published
 from roofline.records.measurement import spec_hashes
-from roofline.specs.catalog import load_hardware, load_model, load_quantization
+from roofline.specs.catalog import distinct, load_hardware, load_model, load_quantization
 from roofline.specs.models import Lmm, Model
 
 Prompt: TypeAlias = tuple[int | None, str | None]
@@ -82,9 +82,9 @@ def study(
         if name != NO_REDUCER:
             reducers.find(name)
     prompts = _prompts(given["visual_tokens"], given["reducer"], records)
-    given["model"] = _distinct(load_model(name) for name in given["model"])
-    given["hardware"] = _distinct(load_hardware(name) for name in given["hardware"])
-    given["quant"] = _distinct(load_quantization(name) for name in given["quant"])
+    given["model"] = distinct(load_model(name) for name in given["model"])
+    given["hardware"] = distinct(load_hardware(name) for name in given["hardware"])
+    given["quant"] = distinct(load_quantization(name) for name in given["quant"])
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
@@ -287,11 +287,3 @@ def _parts(model: Model) -> list[Model]:
     """A model and, of an LMM, the specs that it names."""
     named = [model.vision, model.connector, model.llm] if isinstance(model, Lmm) else []
     return [model, *(load_model(part) for part in named if isinstance(part, str))]
-
-
-def _distinct(specs: Iterable[Any]) -> list[Any]:
-    """One of each name, in order."""
-    found: dict[str, Any] = {}
-    for spec in specs:
-        found.setdefault(spec.name, spec)
-    return list(found.values())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from roofline.registry import Registry
 from roofline.report.charts.chart import Chart
-from roofline.report.plots.style import DOUBLE_IN
+from roofline.report.plots.style import AS_IT_IS, DOUBLE_IN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Page
@@ -33,4 +33,8 @@ def draws(*names: str) -> Callable[[D], D]:
 
 def draw(chart: Chart, width_in: float = DOUBLE_IN) -> Page:
     """A chart as a page `width_in` wide. Raises UnknownNameError if nobody draws such charts."""
-    return DRAWINGS.find(chart.name)(chart, width_in)
+    drawing = DRAWINGS.find(chart.name)
+    from matplotlib import rc_context
+
+    with rc_context(AS_IT_IS):
+        return drawing(chart, width_in)

@@ -158,6 +158,10 @@ def swatch(**style: Any) -> Artist:
     return Patch(**style)
 
 
+AS_IT_IS: Any = {"text.parse_math": False}
+"""A dollar in a name is one, and no formula."""
+
+
 def render(drawing: Page, form: str) -> bytes:
     """A drawing as a `png`, `svg` or `pdf` file, the same bytes for the same drawing."""
     import matplotlib
@@ -169,7 +173,7 @@ def render(drawing: Page, form: str) -> bytes:
     }
     buffer = BytesIO()
     with (
-        matplotlib.rc_context({"svg.hashsalt": "roofline", "pdf.fonttype": 42}),
+        matplotlib.rc_context({"svg.hashsalt": "roofline", "pdf.fonttype": 42, **AS_IT_IS}),
         catch_warnings(action="ignore", category=UserWarning),  # letters that the font lacks
     ):
         drawing.savefig(buffer, format=form, dpi=DPI, metadata=metadata[form])

@@ -13,7 +13,7 @@ from roofline.engine.result import OpTotals, Totals
 from roofline.report.text.estimate_rows import several
 from roofline.report.text.estimate_totals import single
 from roofline.report.text.estimate_words import WORDS, described, has_laws, varying
-from roofline.tables import Style, filled, grid
+from roofline.tables import Style, grid, paragraph
 from roofline.units import share, si
 
 
@@ -84,7 +84,7 @@ def _table(estimates: Sequence[Counts], per_op: bool) -> str:
 
 
 def _readable(estimates: Sequence[Counts], per_op: bool, style: Style) -> str:
-    parts = [_heading(estimates)]
+    parts = [_heading(estimates, style)]
     parts += single(estimates[0], style) if len(estimates) == 1 else several(estimates, style)
     if per_op:
         names = varying(estimates)
@@ -104,7 +104,7 @@ _IN_TITLE = ("model", "hardware", "quant", "reducer", "stage", "output_tokens")
 _TOKENS = ("visual_tokens", "text_tokens")
 
 
-def _heading(estimates: Sequence[Counts]) -> str:
+def _heading(estimates: Sequence[Counts], style: Style) -> str:
     """What all the estimates have in common."""
     first, differ = estimates[0].inputs, varying(estimates)
     stage = {
@@ -135,7 +135,7 @@ def _heading(estimates: Sequence[Counts]) -> str:
         for axis in AXES
         if axis.name not in (*_IN_TITLE, *_TOKENS, *differ)
     ]
-    return f"{filled(title)}\n{filled(', '.join(tokens))}"
+    return f"{paragraph(title, style)}\n{paragraph(', '.join(tokens), style)}"
 
 
 def _ops(estimate: Counts, which: str, style: Style) -> list[str]:
@@ -158,7 +158,7 @@ def _ops(estimate: Counts, which: str, style: Style) -> list[str]:
             kind = estimate.device["peaks"][group[0]]["matmul_type"]
             title += f", on {estimate.device['name']} at its {kind} peak"
             headers += ["Roofline", "Attainable" if has_laws(estimate) else "Share", "Bound"]
-        title = filled(f"{title}: {which}" if which else title)
+        title = paragraph(f"{title}: {which}" if which else title, style)
         parts.append(f"{title}\n\n{grid(rows, headers, style, words=WORDS)}")
     return parts
 

@@ -8,7 +8,7 @@ from math import isfinite
 from statistics import median
 
 from roofline.records.measurement import Achieved, Record, Telemetry, TimedSpan
-from roofline.tables import Style, definitions, filled, grid
+from roofline.tables import Style, definitions, grid, paragraph
 from roofline.units import percent, si, significant
 
 _STAGES = {"prefill": "prefill", "decode": "one decode step"}
@@ -20,7 +20,7 @@ def render_record(record: Record, form: str) -> str:
         return record.to_json().decode()
     style: Style = "github" if form == "md" else "simple"
     parts = [
-        _heading(record),
+        _heading(record, style),
         _times(record, style),
         _rates(record, style),
         definitions(facts(record), style),
@@ -29,7 +29,7 @@ def render_record(record: Record, form: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _heading(record: Record) -> str:
+def _heading(record: Record, style: Style) -> str:
     given = record.inputs
     reducer = f" with {given['reducer']}" if given["reducer"] else ""
     stage = _STAGES.get(given["stage"], f"prefill and {given['output_tokens']} output tokens")
@@ -43,7 +43,7 @@ def _heading(record: Record) -> str:
     ]
     if not record.complete:
         lines.append("Interrupted: this is what had been measured by then.")
-    return "\n".join(map(filled, lines))
+    return "\n".join(paragraph(line, style) for line in lines)
 
 
 SpanColumn = tuple[str, Callable[[TimedSpan], str]]
@@ -196,7 +196,7 @@ def _ops(record: Record, style: Style) -> list[str]:
         ]
         title = "outside components" if component == "other" else f"{component}, op by op"
         headers = ["Op", "Count", "Time", "Share", "FLOP/s", "B/s", "Of roof"]
-        parts.append(f"{title}\n\n{grid(rows, headers, style)}")
+        parts.append(f"{paragraph(title, style)}\n\n{grid(rows, headers, style)}")
     return parts
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from roofline.engine.axes import AXES
+from roofline.plain_text import markdown
 from roofline.records.measurement import WHOLE, Record
 from roofline.report.text.record import share, shown
-from roofline.tables import Style, definitions, filled, grid
+from roofline.tables import Style, definitions, grid, paragraph
 from roofline.units import significant
 
 _NAME = 22
@@ -31,7 +32,7 @@ def render_comparison(names: Sequence[str], records: Sequence[Record], form: str
     """Runs by their names, later ones against the first; `table`, `md` or `json`."""
     if form == "json":
         documents = {name: record.to_dict() for name, record in zip(names, records, strict=True)}
-        return json.dumps(documents, indent=1, ensure_ascii=False) + "\n"
+        return json.dumps(documents, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     style: Style = "github" if form == "md" else "simple"
     warnings = [
         (name, text)
@@ -53,7 +54,7 @@ def _inputs(names: Sequence[str], records: Sequence[Record], style: Style) -> li
     settings = [_settings(record) for record in records]
     common = {key for key in settings[0] if len({each[key] for each in settings}) == 1}
     shared = _phrased({key: settings[0][key] for key in settings[0] if key in common})
-    parts = [filled(shared) if style == "simple" else shared]
+    parts = [paragraph(shared) if style == "simple" else markdown(shared)]
     if len(common) < len(settings[0]):
         own = [_phrased({k: v for k, v in each.items() if k not in common}) for each in settings]
         parts.append(definitions(list(zip(names, own, strict=True)), style))

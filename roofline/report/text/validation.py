@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from roofline.plain_text import markdown
+from roofline.records.statistics import UNTRUSTED
 from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
-from roofline.tables import Style, definitions, filled, grid
+from roofline.tables import Style, definitions, filled, grid, paragraph
 from roofline.units import percent, si, significant
 
 LLM = "llm"
@@ -46,11 +48,13 @@ def _title(validation: Validation, style: Style) -> str:
     given, device = validation.inputs, validation.environment.get("device", "this machine")
     title = f"{given.get('model')} validated on {device}"
     lines = [headline(validation)]
+    if validation.untrusted:
+        lines.insert(0, f"{UNTRUSTED}{validation.untrusted}.")
     if not validation.complete:
         lines.append("Interrupted: this is what had been measured by then.")
     if style == "github":
-        return "\n\n".join([f"# {title}", *lines])
-    return "\n".join(map(filled, (title, *lines)))
+        return "\n\n".join([f"# {markdown(title)}", *map(markdown, lines)])
+    return "\n".join(map(paragraph, (title, *lines)))
 
 
 def headline(validation: Validation) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.sourced import Positive, PositiveInt, Spec
+from roofline.specs.sourced import Name, Positive, PositiveInt, SmallInt, Spec, Width
 
 
 class LinearShape(NamedTuple):
@@ -19,17 +19,17 @@ class LinearShape(NamedTuple):
 class LanguageModel(Spec, frozen=True, tag_field="kind", tag="language-model"):
     """A decoder-only transformer: RMSNorm, rotary positions, gated MLP (the Llama family)."""
 
-    name: str
+    name: Name
     title: str
     source: str
-    hidden_size: PositiveInt
-    num_hidden_layers: PositiveInt
-    num_attention_heads: PositiveInt
-    intermediate_size: PositiveInt
+    hidden_size: Width
+    num_hidden_layers: SmallInt
+    num_attention_heads: SmallInt
+    intermediate_size: Width
     vocab_size: PositiveInt
-    num_key_value_heads: PositiveInt | None = None
+    num_key_value_heads: SmallInt | None = None
     """Left out: as many as there are attention heads."""
-    head_dim: PositiveInt | None = None
+    head_dim: Width | None = None
     """Left out: hidden_size / num_attention_heads."""
     attention_bias: bool = False
     """Whether q_proj, k_proj and v_proj have biases."""

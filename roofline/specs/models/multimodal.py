@@ -8,7 +8,7 @@ from roofline.specs.models.connector import MlpConnector
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
 from roofline.specs.models.vision import VisionEncoder
-from roofline.specs.sourced import PositiveInt, Spec
+from roofline.specs.sourced import Name, PositiveInt, SmallInt, Spec
 
 DEFAULT_ARCHITECTURE = "llava"
 
@@ -16,7 +16,7 @@ DEFAULT_ARCHITECTURE = "llava"
 class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """Vision encoder → connector → LLM, each the name of a spec or written out in place."""
 
-    name: str
+    name: Name
     title: str
     source: str
     vision: str | VisionEncoder
@@ -28,9 +28,9 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """`default` drops the class token, `full` keeps it."""
     llm_vocab_size: PositiveInt | None = None
     """Rows of the LLM's embedding in this LMM, where its checkpoint pads or extends them."""
-    vision_towers: PositiveInt = 1
+    vision_towers: SmallInt = 1
     """Copies of the encoder that are loaded, for images and videos say; a prompt runs one."""
-    images: PositiveInt = 1
+    images: SmallInt = 1
     """Images or frames in one sample of the unreduced prompt."""
     architecture: str = DEFAULT_ARCHITECTURE
     """Name of the Hugging Face family that builds it; looked up where the model is loaded."""

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from msgspec import Meta
 
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LinearShape
-from roofline.specs.sourced import Positive, PositiveInt, Spec
+from roofline.specs.sourced import Name, Positive, SmallInt, Spec, Width
 
 HiddenAct = Literal["quick_gelu", "gelu", "gelu_tanh"]
 """x·σ(1.702·x); x·Φ(x); the same with Φ by tanh (Hendrycks & Gimpel 2016)."""
+
+
+Pixels = Annotated[int, Meta(ge=1, le=100_000)]
+"""Of the side of a square."""
 
 
 class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
@@ -19,18 +25,18 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     and `gelu_tanh`.
     """
 
-    name: str
+    name: Name
     title: str
     source: str
-    hidden_size: PositiveInt
-    num_hidden_layers: PositiveInt
-    num_attention_heads: PositiveInt
-    intermediate_size: PositiveInt
-    image_size_px: PositiveInt
+    hidden_size: Width
+    num_hidden_layers: SmallInt
+    num_attention_heads: SmallInt
+    intermediate_size: Width
+    image_size_px: Pixels
     """Side of the square image. What is left at its edges, where this is no multiple of
     `patch_size_px`, is in no patch."""
-    patch_size_px: PositiveInt
-    num_channels: PositiveInt = 3
+    patch_size_px: Pixels
+    num_channels: SmallInt = 3
     class_token: bool = True
     layer_norm_eps: Positive = 1e-5
     pre_norm: bool = True

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,9 @@ from msgspec.structs import replace
 from torch import Tensor
 
 from roofline.errors import InputError
-from roofline.records.statistics import StoppingRule, WarmUpRule
+from roofline.records.statistics import UNTRUSTED, StoppingRule, WarmUpRule, disturbed
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Law
 from roofline.torch_side.calibrate import microbench
 from roofline.torch_side.calibrate.host_time import host_laws
 from roofline.torch_side.calibrate.measured_spec import measured_hardware
@@ -41,6 +43,7 @@ from roofline.torch_side.measure.timing import (
     interrupted,
     measure,
     stopwatch_for,
+    synchronizer,
 )
 
 LOW_BIT = ("w8a16", "w8a8kv16", "w4a16")
@@ -75,6 +78,21 @@ _GPU_SHAPES = (
 _WIDTHS = (512, 1024, 4096)
 _PROMPTS = (16, 48, 128, 256, 640, 1024)
 
+_LEAST_S = 0.015
+"""A kernel takes no less: to be made, warmed up and timed once."""
+_SAMPLES = 4
+"""So many must fit into a kernel's share of the time, those that size them included."""
+_PROBES = 8
+"""Kernels of a part that tell what all of it takes."""
+_OVERTIME = 1.2
+"""A little more than was asked for may pass."""
+_GROUP = 32
+"""Kernels that are timed side by side: as many as hold their operands at a time."""
+_ERRS_MUCH = 40.0
+"""Percent: a law whose median error is larger was fitted to times that something disturbed."""
+_MANY_DISTURBED = 0.2
+"""Share of kernels."""
+
 _SHARES = {"ceilings": 0.1, "matmul": 0.4, "attention": 0.15, "pointwise": 0.2, "host": 0.15}
 """Of the time that a calibration may take."""
 
@@ -88,12 +106,15 @@ class Calibration:
     """Every kernel and its time in seconds: what the laws were fitted to."""
     notes: list[str] = field(default_factory=list)
     """What could not be measured, and why."""
+    untrusted: str = ""
+    """Why the times are not those of a quiet machine; empty where they are."""
 
     @property
     def comment(self) -> str:
         """What a reader of the spec's file should know first."""
         head = "Measured by `roofline calibrate`; measure again after a change of software."
-        return "\n".join([head, *self.notes])
+        doubt = [f"{UNTRUSTED}{self.untrusted}"] if self.untrusted else []
+        return "\n".join([*doubt, head, *self.notes])
 
     def csv(self) -> str:
         """All rows as a table; cells that mean nothing for an op are empty."""
@@ -126,9 +147,7 @@ def calibrate(
     """
     if not 0 < seconds < np.inf:
         raise InputError(f"a calibration needs some time: seconds must be above 0, got {seconds:g}")
-    return _Calibrator(checked_device(device or machine.default_device()), clock, progress).run(
-        name, modes, seconds
-    )
+    return _Calibrator(checked_device(device), clock, progress).run(name, modes, seconds)
 
 
 class _Calibrator:
@@ -138,6 +157,9 @@ class _Calibrator:
         self.cache_bytes = machine.cache_bytes(device)
         self.notes: list[str] = []
         self.rows: list[dict[str, Any]] = []
+        self.disturbed = 0
+        """Kernels whose samples something else has slowed down."""
+        self.deadline_s, self.sample_s = np.inf, _SAMPLE_S
         self._done = 0.0
 
     def run(self, name: str | None, modes: Sequence[str] | None, seconds: float) -> Calibration:
@@ -146,22 +168,24 @@ class _Calibrator:
         budgets = {part: share * seconds for part, share in _SHARES.items()}
         plain, low_bit = self._kernels(modes)
         ceilings = [*microbench.bandwidth(self.device, self.cache_bytes, room_bytes)]
-        self._time("ceilings", [*ceilings, microbench.empty(self.device)], budgets["ceilings"])
-
+        ceilings.append(microbench.empty(self.device))
         pool_bytes = min(_POOL_CACHES * self.cache_bytes, room_bytes / 32)
-        self._time("matmul", list(self._matmuls(plain, low_bit, pool_bytes)), budgets["matmul"])
         attention = [
             bench
             for dtype in plain
             for bench in microbench.attention(dtype, self.device, _attention_sizes(on_cpu))
         ]
-        self._time("attention", attention, budgets["attention"])
         sizes = list(product(_VECTOR_ROWS, _WIDTHS))
-        self._time(
-            "pointwise",
-            list(microbench.vector_ops(plain[0], self.device, sizes)),
-            budgets["pointwise"],
-        )
+        parts = {
+            "ceilings": ceilings,
+            "matmul": list(self._matmuls(plain, low_bit, pool_bytes)),
+            "attention": attention,
+            "pointwise": list(microbench.vector_ops(plain[0], self.device, sizes)),
+        }
+        self._check_time(seconds, parts)
+        for part, benches in parts.items():
+            self._time(part, benches, budgets[part])
+            benches.clear()  # and with them the weights that they draw from
 
         hardware = measured_hardware(self.rows, self.device, name=name, dtypes=plain)
         hosts = host_laws(
@@ -174,7 +198,56 @@ class _Calibrator:
         )
         assert hardware.kernel_laws is not None
         hardware = replace(hardware, kernel_laws=hardware.kernel_laws.updated(host=hosts))
-        return Calibration(hardware, self.rows, self.notes)
+        untrusted = self._doubt(hardware)
+        if untrusted:
+            laws = hardware.kernel_laws
+            assert laws is not None
+            conditions = f"{laws.conditions}; {UNTRUSTED}{untrusted}"
+            hardware = replace(hardware, kernel_laws=replace(laws, conditions=conditions))
+        return Calibration(hardware, self.rows, self.notes, untrusted)
+
+    def _check_time(self, seconds: float, parts: Mapping[str, Sequence[Bench]]) -> None:
+        """Raise InputError for less time than all kernels take, by a few of each part."""
+        kernels = sum(map(len, parts.values()))
+        if seconds < _LEAST_S * kernels:
+            _refuse(kernels, _LEAST_S * kernels)
+        needed_s = 0.0
+        for benches in parts.values():
+            costs = [self._cost_s(bench) for bench in benches[:: 1 + len(benches) // _PROBES]]
+            needed_s += len(benches) * sum(costs) / max(1, len(costs))
+        if needed_s > _OVERTIME * seconds:
+            _refuse(kernels, needed_s)
+        self.deadline_s = self.clock() + (1 - _SHARES["host"]) * seconds
+
+    def _cost_s(self, bench: Bench) -> float:
+        """What a kernel takes at least: to be made, and to run a few times."""
+        wait, begun_s = synchronizer(self.device), self.clock()
+        try:
+            run = bench.make()
+            wait()
+            made_s = self.clock()
+            run()  # the first of its kind may take long to get going
+            wait()
+            ran_s = self.clock()
+            run()
+            wait()
+        except (RuntimeError, NotImplementedError, ImportError):
+            return 0.0  # it is left out, too
+        return made_s - begun_s + _SAMPLES * min(ran_s - made_s, self.clock() - ran_s)
+
+    def _doubt(self, hardware: Hardware) -> str:
+        """Why the times are not those of a quiet machine; empty where they are."""
+        assert hardware.kernel_laws is not None
+        bad = [
+            f"{family} {kernel} errs by {law.median_error_percent:.0f} %"
+            for family, laws in hardware.kernel_laws.families.items()
+            for kernel, law in laws.items()
+            if isinstance(law, Law) and law.median_error_percent > _ERRS_MUCH
+        ]
+        reasons = bad[:2] + ([f"{len(bad) - 2} more laws do"] if len(bad) > 2 else [])
+        if self.disturbed > _MANY_DISTURBED * len(self.rows):
+            reasons.insert(0, f"{self.disturbed} of {len(self.rows)} kernels were disturbed")
+        return f"{', '.join(reasons)}: measure again on a quiet machine" if reasons else ""
 
     def _kernels(self, modes: Sequence[str] | None) -> tuple[list[str], list[str]]:
         """Data types, and low-bit modes, whose kernels are measured."""
@@ -189,11 +262,16 @@ class _Calibrator:
             raise InputError("name one of fp32, fp16, bf16 too: attention computes in it")
         return plain, [mode for mode in requested if mode in LOW_BIT]
 
+    @property
+    def _matmul_rows(self) -> Sequence[int]:
+        """Of the products with each shape of weights, which are timed side by side."""
+        return _CPU_ROWS if self.device.type == "cpu" else _GPU_ROWS
+
     def _matmuls(
         self, plain: Sequence[str], low_bit: Sequence[str], pool_bytes: float
     ) -> Iterator[Bench]:
-        on_cpu = self.device.type == "cpu"
-        rows, shapes = (_CPU_ROWS, _CPU_SHAPES) if on_cpu else (_GPU_ROWS, _GPU_SHAPES)
+        rows = self._matmul_rows
+        shapes = _CPU_SHAPES if self.device.type == "cpu" else _GPU_SHAPES
 
         def activations(dtype: torch.dtype, m: int, k: int) -> Tensor:
             return torch.randn(m, k, device=self.device, dtype=dtype)
@@ -227,6 +305,19 @@ class _Calibrator:
 
     def _time(self, part: str, benches: Sequence[Bench], budget_s: float) -> None:
         """Append a row for each kernel that runs; a note for each kind that does not."""
+        progress = self._part(part)
+        each_s = budget_s / max(1, len(benches))
+        size = len(self._matmul_rows) if part == "matmul" else _GROUP
+        for first in range(0, len(benches), size):
+            group = benches[first : first + size]
+            shares = first / len(benches), len(group) / len(benches)
+            self._time_group(group, each_s, progress and partial(_share, progress, *shares))
+
+    def _time_group(
+        self, benches: Sequence[Bench], each_s: float, progress: Progress | None
+    ) -> None:
+        """Side by side; each may take `each_s`."""
+        self.sample_s = min(_SAMPLE_S, each_s / _SAMPLES)
         subjects, calls = [], {}
         for bench in benches:
             try:
@@ -235,15 +326,18 @@ class _Calibrator:
                 self._cannot(bench, error)
                 continue
             subjects.append(Subject(bench.name, partial(_unmarked, run)))
-        rule = StoppingRule(relative_ci=0.005, least=6, cap_s=budget_s / max(1, len(subjects)))
+        rule = StoppingRule(relative_ci=0.005, least=6, cap_s=each_s / 2)
         measured = measure(
             subjects,
             self.stopwatch,
             rule,
             warm_up=WarmUpRule(window=1, most=2, cap_s=rule.cap_s / 4),
             clock=self.clock,
-            progress=self._part(part),
+            progress=progress,
+            deadline_s=self.deadline_s,
+            repeats=1,
         )
+        self.disturbed += sum(disturbed(each.total) for each in measured.values())
         if interrupted(measured):
             raise KeyboardInterrupt
         for bench in benches:
@@ -256,7 +350,7 @@ class _Calibrator:
         """So many runs in a row that the clock can tell, and how many they are."""
         alive: deque[object] = deque(maxlen=_ALIVE)
         if self.device.type != "cuda":
-            calls = calls_for(partial(_repeat, run, 1, alive), self.stopwatch, _SAMPLE_S)
+            calls = calls_for(partial(_repeat, run, 1, alive), self.stopwatch, self.sample_s)
             return partial(_repeat, run, calls, alive), calls
         recorder = CudaRecorder(self.device)
         recorder.warm_up(run)
@@ -277,6 +371,19 @@ class _Calibrator:
         whole, done = self._progress, self._done
         self._done += _SHARES[part]
         return lambda share, doing: whole(done + share * _SHARES[part], doing)
+
+
+def _refuse(kernels: int, needed_s: float) -> None:
+    """Raise InputError for less time than every kernel takes once."""
+    raise InputError(
+        f"{kernels} kernels take some {ceil(needed_s)} s at least, on this device as busy as it "
+        f"is: give --seconds {ceil(needed_s)} or more, or fewer modes"
+    )
+
+
+def _share(progress: Progress, begun: float, share: float, done: float, doing: str) -> None:
+    """Progress of a group as that of its part."""
+    progress(begun + share * done, doing)
 
 
 def _unmarked(run: TimedCall, mark: object) -> object:

@@ -67,6 +67,7 @@ class Pool:
     def take(self, n: int, k: int) -> Tensor:
         """The next matrix [n, k]; behind the last comes the first again."""
         if (n, k) not in self._turns:
+            self._turns.clear()  # those of one shape at a time: each fills the pool
             copies = max(2, ceil(self._size_bytes / (n * k * self._dtype.itemsize)))
             self._turns[n, k] = cycle([self._drawn(n, k) for _ in range(copies)])
         return next(self._turns[n, k])

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from roofline.errors import SpecError
+from roofline.specs.catalog import where
 from roofline.specs.models import VisionEncoder
 from roofline.torch_side.families.base import FamilyError
 from roofline.torch_side.families.tower import Tower, TowerBlock
@@ -41,7 +42,7 @@ def tower_config(spec: VisionEncoder) -> Any:
             "transformers has towers with class token, norm before the blocks and no bias of the "
             "patch embedding (CLIP), or the other way round (SigLIP)"
         )
-        raise SpecError(f"model {spec.name}", [("class_token, pre_norm, patch_bias", fault)])
+        raise SpecError(where(spec), [("class_token, pre_norm, patch_bias", fault)])
     return transformers.SiglipVisionConfig(**sizes, vision_use_head=False)
 
 

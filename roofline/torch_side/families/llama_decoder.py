@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from roofline.errors import SpecError
+from roofline.specs.catalog import where
 from roofline.specs.models import LanguageModel
 from roofline.torch_side.families.base import Decoder, OpOwners
 
@@ -24,7 +25,7 @@ def decoder_config(spec: LanguageModel, *, vocab_size: int, pad_token_id: int) -
 
     if spec.has_bias("o_proj") != spec.attention_bias:
         fault = "Llama in transformers has one flag for the biases of q, k, v and o"
-        raise SpecError(f"model {spec.name}", [("attention_output_bias", fault)])
+        raise SpecError(where(spec), [("attention_output_bias", fault)])
     return transformers.LlamaConfig(
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,

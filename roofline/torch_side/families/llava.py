@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from roofline.errors import SpecError
-from roofline.specs.catalog import load_component
+from roofline.specs.catalog import load_component, where
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
 from roofline.torch_side.families import register
 from roofline.torch_side.families.base import Decoder, Family, FamilyError, VisualInput
@@ -89,10 +89,10 @@ def shared_config(spec: Lmm, attention: str) -> dict[str, Any]:
     connector = load_component(spec.connector, MlpConnector)
     if connector.num_linear_layers != 2:
         fault = "LLaVA in transformers has a connector of two linear layers"
-        raise SpecError(f"model {connector.name}", [("num_linear_layers", fault)])
+        raise SpecError(where(connector), [("num_linear_layers", fault)])
     if not vision.class_token and spec.vision_feature_select_strategy == "default":
         fault = f"must be full: {vision.name} has no class token to drop"
-        raise SpecError(f"model {spec.name}", [("vision_feature_select_strategy", fault)])
+        raise SpecError(where(spec), [("vision_feature_select_strategy", fault)])
     return {
         "vision_config": tower_config(vision),
         "text_config": decoder_config(

@@ -57,8 +57,13 @@ def host_overhead(
         busy_s=busy_s,
         wall_s=wall_s,
         kernels=profiled[-1][0],
-        verdict="launch-bound" if busy_s < BUSY_SHARE * wall_s else "device-bound",
+        verdict=verdict(busy_s, wall_s),
     )
+
+
+def verdict(busy_s: float, wall_s: float) -> str:
+    """What a device that is busy for so much of the time waits for."""
+    return "launch-bound" if busy_s < BUSY_SHARE * wall_s else "device-bound"
 
 
 def _activity(device: torch.device) -> ProfilerActivity:

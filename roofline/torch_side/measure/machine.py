@@ -19,12 +19,6 @@ _DEFAULT_CACHE_BYTES = 32 * 2**20
 """Where nobody says how large the last-level cache is."""
 
 
-def default_device() -> str:
-    """An accelerator that torch can use, else the CPU."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return "cpu" if accelerator is None else accelerator.type
-
-
 def device_name(device: torch.device) -> str:
     """As the driver or the operating system calls it."""
     if device.type == "cuda":

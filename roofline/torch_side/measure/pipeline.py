@@ -21,6 +21,7 @@ from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError, SpecError, UnknownNameError
 from roofline.reducers import Reducer
 from roofline.specs.catalog import load_model as load_spec
+from roofline.specs.catalog import where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import family_of
 from roofline.torch_side.load import SEED, AttentionImplementation, load_model
@@ -77,7 +78,7 @@ def build_pipeline(
     """
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
-        raise SpecError(f"model {spec.name}", [("kind", "only an lmm has components to time")])
+        raise SpecError(where(spec), [("kind", "only an lmm has components to time")])
     scenario = Scenario.of(
         spec,
         reducer=reducer,

@@ -7,7 +7,7 @@ Marks cost next to nothing, so that the components add up to the whole; the reco
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from roofline.records.measurement import (
     WHOLE,
@@ -26,13 +26,13 @@ from roofline.records.measurement import (
     TimedSpan,
     spec_hashes,
 )
-from roofline.records.statistics import StoppingRule, quality_warnings, summarize
+from roofline.records.statistics import StoppingRule, WarmUpRule, quality_warnings, summarize
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
-from roofline.torch_side.measure.host_overhead import host_overhead
+from roofline.torch_side.measure.host_overhead import host_overhead, verdict
 from roofline.torch_side.measure.memory_check import check_memory, short_of_memory
 from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.per_op import achieved, measure_ops
@@ -51,10 +51,20 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
+from roofline.units import si
 
 _TOLERATED_GAP = 0.02
 """Between the components' sum and the whole."""
+_TOLERATED_OVERTIME = 0.2
 _MARKED = "with marks"
+_SAMPLES_SHARE = 0.75
+"""Of the time given, at most; the rest is for what is looked at behind the timing."""
+_WARM_UP_SHARE = 0.1
+_LEAST_ENERGY_S, _ENERGY_S = 0.5, 2.0
+_LOOKS = 5
+"""Runs in a closer look, where there is time for them."""
+_ADD_UP = 1.5
+"""Ops of a component that take so many times as long as it are not what it was timed at."""
 _BETWEEN_LOOKS_S = 0.01
 """Runs between two looks at the energy counter take this long, so that looking does not count."""
 
@@ -96,6 +106,7 @@ class _Run:
         """Everything, in the order in which it is measured."""
         telemetry = open_telemetry(self.device, clock=self.clock)
         with self._pipeline() as pipeline:
+            self.began_s = self.clock()
             before = telemetry.snapshot()
             with telemetry.sampling() as during:
                 measured = self._measured(pipeline)
@@ -106,10 +117,11 @@ class _Run:
             extras = _Extras(complete=not interrupted(measured))
             if extras.complete:
                 try:
-                    self._look_closer(pipeline, telemetry, expectation, extras)
+                    self._look_closer(pipeline, telemetry, expectation, extras, measured)
                 except KeyboardInterrupt:
                     extras.complete = False
             inputs = self._inputs(pipeline, expectation)
+            self._check_time(measured)
         spans = self._spans(measured, expectation)
         estimate = expectation.estimate if expectation else None
         known = telemetry.available
@@ -131,7 +143,11 @@ class _Run:
             host=extras.host,
             ops=extras.ops,
             estimate=estimate.to_dict() if estimate else None,
-            warnings=self._warnings(measured) + telemetry_warnings(before, during, after),
+            warnings=[
+                *self._warnings(measured),
+                *_not_adding_up(extras.ops, spans),
+                *telemetry_warnings(before, during, after),
+            ],
             notes=self.notes + telemetry.notes,
         )
 
@@ -179,8 +195,34 @@ class _Run:
         rule = self._rule
         stopwatch = stopwatch_for(self.device, self.clock)
         return measure(
-            subjects, stopwatch, rule, together=True, clock=self.clock, progress=self.progress
+            subjects,
+            stopwatch,
+            rule,
+            warm_up=WarmUpRule(cap_s=min(WarmUpRule().cap_s, _WARM_UP_SHARE * self.request.cap_s)),
+            together=True,
+            clock=self.clock,
+            progress=self.progress,
+            deadline_s=self.began_s + _SAMPLES_SHARE * self.request.cap_s,
+            repeats=1,
         )
+
+    @property
+    def _left_s(self) -> float:
+        """Of the time given."""
+        return self.began_s + self.request.cap_s - self.clock()
+
+    def _looks(self, run_s: float, each: int) -> int:
+        """How many closer looks there is time for, of so many runs each; one is thrown away."""
+        return min(_LOOKS, int(self._left_s / (each * run_s)) - 1) if run_s else _LOOKS
+
+    def _check_time(self, measured: Mapping[str, Measurement]) -> None:
+        """Say what a run would have needed, where it was given less."""
+        if self._left_s < -_TOLERATED_OVERTIME * self.request.cap_s:
+            took_s = self.clock() - self.began_s
+            self.notes.append(
+                f"took {si(took_s, 's')}, not the {si(self.request.cap_s, 's')} given: a run of "
+                f"{si(_run_s(measured), 's')} is warmed up, timed and looked at, each at least once"
+            )
 
     @property
     def _rule(self) -> StoppingRule:
@@ -200,9 +242,11 @@ class _Run:
         device: NvmlTelemetry,
         expectation: Expectation | None,
         extras: _Extras,
+        measured: Mapping[str, Measurement],
     ) -> None:
         """Memory, host overhead, energy and single ops, none of which may disturb the timing."""
         run, synchronize = self._run(pipeline), synchronizer(self.device)
+        run_s = _run_s(measured)
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             run(ignore)
@@ -210,8 +254,14 @@ class _Run:
             extras.peak_memory_bytes = float(torch.cuda.max_memory_allocated(self.device))
         else:
             self.notes.append(f"no peak memory: torch keeps no count of it on {self.device.type}")
-        extras.host = host_overhead(partial(run, ignore), self.device)
-        if device.available:
+        looks = self._looks(run_s, 3)  # one without a profiler, and one with, which is slower
+        if looks > 0:
+            extras.host = _at_least(
+                host_overhead(partial(run, ignore), self.device, looks), expectation
+            )
+        else:
+            self.notes.append(f"no look at the host: raise the {si(self.request.cap_s, 's')} given")
+        if device.available and self._left_s > _LEAST_ENERGY_S:
             stopwatch = stopwatch_for(self.device, self.clock)
             once = partial(run, ignore)
             extras.energy_j = energy_per_run(
@@ -220,9 +270,11 @@ class _Run:
                 synchronize=synchronize,
                 clock=self.clock,
                 calls=calls_for(once, stopwatch, least_s=_BETWEEN_LOOKS_S),
+                least_s=min(_ENERGY_S, self._left_s),
             )
         if self.request.per_op:
-            times = measure_ops(run, pipeline.model, self.device)
+            looks = max(1, self._looks(run_s, 3))  # asked for: as few as can be, if need be
+            times = measure_ops(run, pipeline.model, self.device, looks)
             extras.ops = achieved(times, expectation.ops if expectation else ())
 
     def _as_run(self, pipeline: Pipeline) -> Request:
@@ -286,6 +338,34 @@ class _Run:
         if expectation is not None and reducer is not None and reducer.site == "llm":
             return expectation.visual_tokens
         return max(pipeline.visual_tokens)
+
+
+def _run_s(measured: Mapping[str, Measurement]) -> float:
+    """Time of one run."""
+    return summarize(measured[WHOLE].total).p50_s
+
+
+def _at_least(host: HostOverhead | None, expectation: Expectation | None) -> HostOverhead | None:
+    """No kernel is faster than the roof: a device was busy for as long as that takes at least."""
+    roofline_s = expectation.of(WHOLE, [WHOLE]).roofline_time_s if expectation else None
+    if host is None or roofline_s is None:
+        return host
+    busy_s = min(host.wall_s, max(host.busy_s, roofline_s))
+    return replace(host, busy_s=busy_s, verdict=verdict(busy_s, host.wall_s))
+
+
+def _not_adding_up(ops: Sequence[Achieved], spans: Mapping[str, TimedSpan]) -> list[str]:
+    """A warning for each component whose ops take much longer than it was timed at."""
+    found = []
+    for name, span in spans.items():
+        total_s = sum(op.measured_time_s or 0.0 for op in ops if op.component == name)
+        timed_s = span.summary.p50_s
+        if timed_s and total_s > _ADD_UP * timed_s:
+            found.append(
+                f"ops of {name} do not add up: {si(total_s, 's')} one by one, "
+                f"{si(timed_s, 's')} together; the profiler slows such small ones down"
+            )
+    return found
 
 
 def _last(path: str | None) -> str | None:

@@ -15,7 +15,6 @@ from roofline.records.measurement import priced_attention
 from roofline.specs.catalog import load_quantization
 from roofline.specs.models import Lmm
 from roofline.torch_side.load import ATTENTION_KERNELS, DTYPES, SEED, checked_device
-from roofline.torch_side.measure import machine
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -60,7 +59,7 @@ class Request(Struct, frozen=True, kw_only=True):
                 f"single ops can be told apart in mode eager only, not in {mode}"
             )
         axes = {name: options.pop(name) for name in list(options) if name in BY_NAME}
-        torch_device = checked_device(device or machine.default_device())
+        torch_device = checked_device(device)
         axes["quant"] = axes.get("quant") or ("fp32" if torch_device.type == "cpu" else "fp16")
         scenario = Scenario.of(**axes, attention=priced_attention(attention))
         if not isinstance(scenario.model, Lmm):

@@ -10,13 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
-from math import ceil, isfinite
+from math import ceil, inf, isfinite
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from msgspec import Struct
 
 from roofline.errors import InputError
-from roofline.records.statistics import StoppingRule, WarmUpRule, summarize
+from roofline.records.statistics import (
+    StoppingRule,
+    WarmUpRule,
+    disturbed,
+    noise,
+    summarize,
+)
 from roofline.units import MILLI
 
 if TYPE_CHECKING:
@@ -183,6 +189,8 @@ def measure(
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
     on_round: Callable[[], object] | None = None,
+    deadline_s: float = inf,
+    repeats: int = 0,
 ) -> dict[str, Measurement]:
     """Time subjects side by side until each one's median is known or its cap is used up.
 
@@ -193,6 +201,10 @@ def measure(
     together: the finished go on until all are, so that subjects which are to be compared have met
         the same machine, sample by sample.
     on_round: called after each round, outside all timed spans.
+    deadline_s: moment of `clock` at which all end, with the samples that they have by then, one
+        at least.
+    repeats: how often subjects whose samples are disturbed (`statistics.disturbed`) are measured
+        anew, while there is time; the calmer samples stay. With `together` all are.
 
     On KeyboardInterrupt whatever has been measured is returned, and what was not finished says
     `stopped="interrupted"` (see `interrupted`). Raises InputError when two subjects share a name.
@@ -206,16 +218,38 @@ def measure(
         if progress is not None:
             progress(sum(each.share for each in trials) / len(trials), trial.state)
 
-    try:
-        for trial in trials:
+    def late() -> bool:
+        return deadline_s < inf and clock() >= deadline_s
+
+    def run(some: Sequence[_Trial]) -> None:
+        for trial in some:
             report(trial)
-            trial.warm_up(warm_up or WarmUpRule())
-        while unfinished := [trial for trial in trials if trial.share < 1]:
-            for trial in trials if together else unfinished:
-                trial.sample()
+            trial.warm_up(warm_up or WarmUpRule(), late)
+        while unfinished := [trial for trial in some if trial.share < 1]:
+            for trial in some if together else unfinished:
+                if not (trial.measurement.total and late()):
+                    trial.sample()
                 report(trial)
             if on_round is not None:
                 on_round()
+            if late():
+                for trial in unfinished:
+                    trial.finish()
+
+    try:
+        run(trials)
+        for _ in range(repeats):
+            noisy = [trial for trial in trials if disturbed(trial.measurement.total)]
+            if not noisy or late():
+                break
+            again = [trial.anew() for trial in (trials if together else noisy)]
+            run(again)
+            if sum(map(_noise, again)) < sum(map(_noise, trials if together else noisy)):
+                measured |= {trial.subject.name: trial.measurement for trial in again}
+                trials = [
+                    t for t in trials if t.subject.name not in {a.subject.name for a in again}
+                ]
+                trials += again
     except KeyboardInterrupt:
         pass  # what is unfinished says so already
     return measured
@@ -243,7 +277,16 @@ class _Trial:
         known = f", ±{100 * relative_ci:.1f} %" if isfinite(relative_ci) else ""
         return f"{name}: sample {len(samples)}{known}"
 
-    def warm_up(self, rule: WarmUpRule) -> None:
+    def anew(self) -> _Trial:
+        """Another of the same."""
+        return _Trial(self.subject, self.stopwatch, self.clock, self.rule)
+
+    def finish(self) -> None:
+        """End with the samples that there are."""
+        self.measurement.stopped = "settled" if self.share == 1 else "cap"
+        self.share = 1.0
+
+    def warm_up(self, rule: WarmUpRule, late: Callable[[], bool]) -> None:
         samples: list[float] = []
         begun = self.clock()
         while len(samples) < rule.most and not self.measurement.steady:
@@ -253,6 +296,8 @@ class _Trial:
             if len(samples) == 1:
                 begun = self.clock()
             elif self.clock() - begun >= rule.cap_s:
+                break
+            if late():
                 break
 
     def sample(self) -> None:
@@ -280,6 +325,10 @@ class _Trial:
             subject.run(self.stopwatch.mark)
         spans = self.stopwatch.stop(subject.name)
         return {name: span_s / subject.calls for name, span_s in spans.items()}
+
+
+def _noise(trial: _Trial) -> float:
+    return noise(trial.measurement.total)
 
 
 def calls_for(

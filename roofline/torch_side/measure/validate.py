@@ -41,7 +41,8 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
-from roofline.torch_side.oracle.checks import compare_costs
+from roofline.torch_side.oracle.checks import CostCheck, compare_costs
+from roofline.torch_side.oracle.reduced import AND
 
 PROMPTS = (16, 24, 40, 80, 120, 200, 320, 616, 1024)
 """Prompt tokens of the cells: none of them a size that the calibration multiplies at, but for the
@@ -49,8 +50,9 @@ ends."""
 BATCHES = (1, 4)
 _BATCHED_PROMPTS = (40, 120)
 _DECODED_PROMPTS = (80, 616)
-_REDUCED = ("prumerge", 40)
+DEFAULT_REDUCER = "prumerge"
 _LEAST_TEXT = 8
+_REDUCED_TEXT = 40
 _CALIBRATION_SHARE = 0.5
 
 
@@ -77,6 +79,7 @@ def validate(
     hardware: str | Hardware,
     *,
     model: str | Lmm,
+    reducer: str = DEFAULT_REDUCER,
     device: str | None = None,
     quant: str | None = None,
     mode: str = "eager",
@@ -93,12 +96,14 @@ def validate(
     Raises InputError: what `load_model` raises, and for a device without laws of its own.
     """
     began_s = clock() if began_s is None else began_s
-    return _Validator(hardware, model, device, quant, mode, clock).run(seconds, began_s, progress)
+    validator = _Validator(hardware, model, reducer, device, quant, mode, clock)
+    return validator.run(seconds, began_s, progress)
 
 
 def calibrate_and_validate(
     *,
     model: str | Lmm | None = None,
+    reducer: str = DEFAULT_REDUCER,
     hardware: str | Hardware | None = None,
     quant: str | None = None,
     device: str | None = None,
@@ -109,10 +114,11 @@ def calibrate_and_validate(
 ) -> tuple[Validation, Calibration | None]:
     """Validate; without `hardware` calibrate first, in a share of the time."""
     began_s, share = clock(), 0.0
-    torch_device = checked_device(device or machine.default_device())
+    torch_device = checked_device(device)
     on_cpu = torch_device.type == "cpu"
     quant = quant or ("fp32" if on_cpu else "fp16")
     model = load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
+    scenes(model, reducer)  # what cannot run is said before a calibration
     calibration = None
     if hardware is None:
         share = _CALIBRATION_SHARE
@@ -128,6 +134,7 @@ def calibrate_and_validate(
     found = validate(
         hardware,
         model=model,
+        reducer=reducer,
         device=str(torch_device),
         quant=quant,
         mode=mode,
@@ -136,6 +143,8 @@ def calibrate_and_validate(
         clock=clock,
         progress=progress and (lambda done, doing: progress(share + (1 - share) * done, doing)),
     )
+    if calibration is not None and calibration.untrusted:
+        found = replace(found, calibration_untrusted=calibration.untrusted)
     return found, calibration
 
 
@@ -152,19 +161,21 @@ class _Validator:
         self,
         hardware: str | Hardware,
         model: str | Lmm,
+        reducer: str,
         device: str | None,
         quant: str | None,
         mode: str,
         clock: Clock,
     ) -> None:
         self.spec, self.mode, self.clock = load_lmm(model), mode, clock
+        self.scenes = scenes(self.spec, reducer)
         self.hardware = load_hardware(hardware)
         if self.hardware.kernel_laws is None:
             raise InputError(
                 f"{self.hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"
             )
-        self.device = checked_device(device or machine.default_device())
+        self.device = checked_device(device)
         self.quant = quant or ("fp32" if self.device.type == "cpu" else "fp16")
         self.notes: list[str] = []
 
@@ -174,7 +185,7 @@ class _Validator:
         with ExitStack() as open_pipelines:
             pipelines = {
                 scene: open_pipelines.enter_context(self._pipeline(scene, loaded))
-                for scene in scenes(self.spec)
+                for scene in self.scenes
             }
             counts += self._peak_memory(pipelines)
             measured = self._measured(pipelines, seconds, progress)
@@ -201,7 +212,7 @@ class _Validator:
 
     def _counts(self) -> Iterator[Count]:
         """FLOPs, traffic and live tensors, by prefill and one decode step of the whole model."""
-        full = scenes(self.spec)[-1]
+        full = self.scenes[-1]
         for stage in ("prefill", "decode"):
             checks = compare_costs(
                 self.spec,
@@ -211,13 +222,25 @@ class _Validator:
                 stage=stage,
             )
             for check in checks:
-                yield Count(
-                    component=check.component if stage == "prefill" else stage,
-                    quantity=check.quantity,
-                    analytic=check.analytic,
-                    witnessed=check.traced,
-                    witness="FlopCounterMode" if check.quantity == "flops" else "traced model",
-                )
+                yield _counted(check, check.component if stage == "prefill" else stage)
+        yield from self._reduced_counts()
+
+    def _reduced_counts(self) -> Iterator[Count]:
+        """FLOPs of the prompt that is reduced, of what the reducer acts in."""
+        reduced = next(scene for scene in self.scenes if scene.reducer)
+        try:
+            checks = compare_costs(
+                self.spec,
+                reducer=reduced.reducer,
+                visual_tokens=reduced.visual_tokens,
+                text_tokens=reduced.text_tokens,
+            )
+        except ScenarioError as error:
+            self.notes.append(f"FLOPs of the reduced prompt are not compared: {error}")
+            return
+        for check in checks:
+            if check.quantity == "flops" and "reducer" in check.component.split(AND):
+                yield _counted(check, check.component)
 
     def _pipeline(self, scene: Scene, loaded: Any) -> Pipeline:
         return build_pipeline(
@@ -273,6 +296,8 @@ class _Validator:
             rule,
             warm_up=WarmUpRule(window=1, most=1, cap_s=0.0),
             clock=self.clock,
+            deadline_s=self.clock() + seconds,
+            repeats=1,
             progress=progress,
         )
 
@@ -316,19 +341,30 @@ class _Validator:
         return {**estimate.components, "whole": estimate.end_to_end}
 
 
-def scenes(spec: Lmm) -> list[Scene]:
-    """Prompts of all lengths, some in batches, some decoded from, one reduced; the longest last."""
-    estimate = count(spec)
-    most = int(estimate.scenario.counts["visual_tokens"])
+def _counted(check: CostCheck, component: str) -> Count:
+    return Count(
+        component=component,
+        quantity=check.quantity,
+        analytic=check.analytic,
+        witnessed=check.traced,
+        witness="FlopCounterMode" if check.quantity == "flops" else "traced model",
+    )
+
+
+def scenes(spec: Lmm, reducer: str = DEFAULT_REDUCER) -> list[Scene]:
+    """Prompts of all lengths, some in batches, some decoded from, one reduced to what the reducer
+    leaves by default; the longest last. Raises what `count` raises.
+    """
+    most = int(count(spec).inputs["visual_tokens"])
+    kept = int(count(spec, reducer=reducer).inputs["visual_tokens"])
 
     def of(tokens: int, batch: int = 1) -> Scene:
         visual = min(most, tokens - _LEAST_TEXT) // spec.images * spec.images
         decodes = batch == 1 and tokens in _DECODED_PROMPTS
         return Scene(visual, tokens - visual, batch, decodes=decodes)
 
-    method, kept = _REDUCED
     found = [of(tokens, batch) for batch in BATCHES[1:] for tokens in _BATCHED_PROMPTS]
-    found.append(Scene(min(kept, most) // spec.images * spec.images, 40, 1, method))
+    found.append(Scene(kept, _REDUCED_TEXT, 1, reducer))
     return [*found, *map(of, PROMPTS)]
 
 

@@ -17,7 +17,6 @@ from roofline.torch_side.reduce.attach import attach
 
 AND = " + "
 """Joins the names of components that cannot be told apart."""
-_BY_PICTURE = frozenset({"ats"})
 
 
 def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:

@@ -24,7 +24,7 @@ from roofline.records.kept_patches import Inspection, Kept, PatchKind
 from roofline.reducers import Reducer
 from roofline.reducers.prumerge import PruMerge, PruMergePlus
 from roofline.reducers.sampling import Spatial
-from roofline.specs.catalog import load_component
+from roofline.specs.catalog import load_component, where
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import family_of
@@ -77,7 +77,7 @@ def inspect_photos(
             _check(name, checkpoint)
     spec = load_spec(model)
     if not isinstance(spec, Lmm):
-        raise SpecError(f"model {spec.name}", [("kind", "only an lmm has visual tokens to reduce")])
+        raise SpecError(where(spec), [("kind", "only an lmm has visual tokens to reduce")])
     files = list(dict.fromkeys(map(Path, photos)))
     alike = len({file.name for file in files}) < len(files)
     pictures = {str(file) if alike else file.name: read(file) for file in files}

@@ -6,6 +6,8 @@ import pytest
 from artists import charted, check_words, drawn, words
 from made_up import bare
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from msgspec.structs import replace
 
 from roofline.errors import UnknownNameError
 from roofline.explore.study import Study, study
@@ -67,6 +69,10 @@ def test_what_a_page_has_no_room_for_is_left_out_whole_and_counted(
     page = drawn("visual-tokens", studies["six"], SINGLE_IN)
     assert len(page.axes) == 3
     assert page.get_suptitle() == "3 more panels not shown"
+    two = study(model=["llava-1.5-7b", "llava-1.5-13b"], hardware=[bare("h200")])
+    page = drawn("visual-tokens", two, SINGLE_IN)
+    assert len(page.axes) == 3
+    assert PAGE_IN - page.get_figheight() > 1.9  # another would have had room
     page = drawn("roofline", studies["six"], SINGLE_IN)
     assert len(page.axes) == 3  # each stands for itself
     page = drawn("visual-tokens", studies["six"], DOUBLE_IN)
@@ -112,3 +118,12 @@ def test_looks_differ_longer_than_colours_do() -> None:
     assert len(set(looks(names).values())) == len(names)
     few = [look for _, look in zip(SERIES, looks(names).values(), strict=False)]
     assert len({marker for marker, _ in few}) == len({colour for _, colour in few}) == len(SERIES)
+
+
+@pytest.mark.parametrize("name", ["time", "roofline", "memory"])
+def test_a_dollar_in_a_name_is_no_formula(name: str) -> None:
+    odd = replace(bare("v100"), name=r"$\frac{1$", title="$x^2$")
+    page = drawn(name, study(model=["llava-1.5-7b"], hardware=[odd], visual_tokens=[40]))
+
+    assert not any(text.get_parse_math() for text in page.findobj(Text))
+    assert render(page, "svg")

@@ -25,7 +25,8 @@ def blocks(estimates: Sequence[Counts], form: str = "md") -> list[str]:
 def rows(estimates: Sequence[Counts]) -> list[dict[str, str]]:
     """Of the one table in Markdown: cells by their headers."""
     (grid,) = (block for block in blocks(estimates) if block.startswith("|"))
-    cells = [[c.strip() for c in line.strip("|").split("|")] for line in grid.splitlines()]
+    lines = grid.replace("\\*", "*").splitlines()
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in lines]
     return [dict(zip(cells[0], line, strict=True)) for line in cells[2:]]
 
 

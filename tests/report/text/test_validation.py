@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from roofline.records.validation import Count, Validation
 from roofline.report.text.validation import headline, render_validation
@@ -242,3 +243,23 @@ def test_json_reloads_and_has_what_follows_from_the_samples(validation: Made) ->
     assert llm["predicted"]["worst"] == pytest.approx(0.20)
     assert llm["roofline"]["geometric_mean"] == pytest.approx(0.2)
     assert list(data["accuracy"]) == ["vision", "llm", "decode", "whole"]
+
+
+def test_a_disturbed_run_says_so_first_and_in_the_file(validation: Made) -> None:
+    calm = validation()
+    noisy = replace(
+        calm,
+        cells=[
+            replace(cell, samples_s=[cell.measured_time_s, *[8.5 * cell.measured_time_s] * 4])
+            for cell in calm.cells
+        ],
+    )
+    doubtful = replace(calm, calibration_untrusted="llm errs by 90 %")
+
+    assert calm.untrusted == ""
+    assert json.loads(calm.to_json())["untrusted"] == ""
+    text = render_validation(noisy, "md").splitlines()
+    assert text[2].startswith(f"untrusted: {len(noisy.cells)} of {len(noisy.cells)} cells")
+    assert "750 % above the fastest" in text[2]
+    assert json.loads(noisy.to_json())["untrusted"] == noisy.untrusted
+    assert "untrusted: calibration: llm errs by 90 %" in render_validation(doubtful, "table")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 import roofline
 from roofline.device.laws.attention import AttentionLaw
@@ -49,6 +50,7 @@ def made_up_s(row: dict[str, Any]) -> float:
 
 def shrink(patch: pytest.MonkeyPatch) -> None:
     """Fewer and smaller kernels: what is measured takes no time worth mentioning."""
+    patch.setattr(module._Calibrator, "_cost_s", lambda *_: 0.0)  # whatever else runs here
     patch.setattr(module, "_CPU_ROWS", (1, 4, 16, 64, 128))
     patch.setattr(module, "_CPU_SHAPES", ((64, 64), (128, 64), (64, 128), (128, 128)))
     patch.setattr(module, "_VECTOR_ROWS", (1, 8, 32, 64, 128))
@@ -87,7 +89,7 @@ def made_up() -> Calibration:
         patch.setattr(module, "measure", measured)
         patch.setattr(module, "calls_for", lambda *_: 1)
         patch.setattr(module, "host_laws", lambda *_, **__: hosts)
-        return calibrate("cpu", name="made-up", modes=["fp32"], seconds=1.0)
+        return calibrate("cpu", name="made-up", modes=["fp32"], seconds=10.0)
 
 
 def test_ceilings_are_the_best_that_was_seen(made_up: Calibration) -> None:
@@ -176,7 +178,7 @@ def test_an_interrupted_calibration_is_none(small: None, monkeypatch: pytest.Mon
     monkeypatch.setattr(module, "measure", lambda subjects, *_, **__: {subjects[0].name: stopped})
 
     with pytest.raises(KeyboardInterrupt):
-        calibrate("cpu", modes=["fp32"], seconds=1.0)
+        calibrate("cpu", modes=["fp32"], seconds=10.0)
 
 
 def test_a_pool_gives_other_weights_each_time_until_it_is_through() -> None:
@@ -188,3 +190,49 @@ def test_a_pool_gives_other_weights_each_time_until_it_is_through() -> None:
     assert len(set(small)) == 3
     assert small[:3] == small[3:]
     assert len(set(large)) == 2
+
+
+def test_too_little_time_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "measure", pytest.fail)
+
+    said = r"391 kernels take some 6 s at least.*--seconds 6 or more"
+    with pytest.raises(InputError, match=said):
+        calibrate("cpu", modes=["fp32", "bf16"], seconds=1.0)
+
+
+def test_what_a_slow_device_needs_is_found_out_first(
+    small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "measure", pytest.fail)
+    monkeypatch.setattr(module._Calibrator, "_cost_s", lambda *_: 0.5)
+
+    with pytest.raises(InputError, match=r"161 kernels take some 81 s at least"):
+        calibrate("cpu", modes=["fp32"], seconds=10.0)
+
+
+def test_times_of_a_busy_machine_are_untrusted() -> None:
+    calibrator = module._Calibrator(torch.device("cpu"), lambda: 0.0, None)
+    calibrator.rows = [{} for _ in range(10)]
+    known = load_hardware("a100-80gb")
+    assert calibrator._doubt(known) == ""
+
+    calibrator.disturbed = 9
+    doubt = calibrator._doubt(known)
+    assert doubt == "9 of 10 kernels were disturbed: measure again on a quiet machine"
+    found = Calibration(known, [], [], doubt)
+    assert hardware_yaml(known, comment=found.comment).startswith(f"# untrusted: {doubt}\n")
+
+
+def test_laws_that_err_much_are_untrusted() -> None:
+    calibrator = module._Calibrator(torch.device("cpu"), lambda: 0.0, None)
+    known = load_hardware("a100-80gb")
+    assert known.kernel_laws is not None
+    bad = {
+        name: replace(law, median_error_percent=90.0)
+        for name, law in known.kernel_laws.of(MatmulLaw).items()
+    }
+    laws = known.kernel_laws.updated(matmul=bad)
+
+    assert "matmul bf16 errs by 90 %" in calibrator._doubt(replace(known, kernel_laws=laws))

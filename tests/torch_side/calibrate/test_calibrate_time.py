@@ -68,7 +68,7 @@ def test_the_default_is_two_minutes(tmp_path: Path, requested_s: list[float]) ->
     assert requested_s == [120.0]
 
 
-@pytest.mark.parametrize("seconds", [0.5, 100.0])
+@pytest.mark.parametrize("seconds", [5.0, 100.0])
 def test_all_samples_together_may_take_what_was_asked_for(
     monkeypatch: pytest.MonkeyPatch, seconds: float
 ) -> None:
@@ -86,6 +86,7 @@ def test_all_samples_together_may_take_what_was_asked_for(
         hosts.append(budget_s)
         raise MeasuringError
 
+    monkeypatch.setattr(module._Calibrator, "_cost_s", lambda *_: 0.0)
     monkeypatch.setattr(module, "measure", measured)
     monkeypatch.setattr(module, "calls_for", lambda *_: 1)
     monkeypatch.setattr(module, "measured_hardware", lambda *_, **__: None)
@@ -102,5 +103,6 @@ def test_all_samples_together_may_take_what_was_asked_for(
     with pytest.raises(MeasuringError):
         module.calibrate("cpu", modes=["fp32"], seconds=seconds)
 
-    assert sum(caps) + sum(hosts) == pytest.approx(seconds)
+    # half of a kernel's share is for what comes before its samples
+    assert 2 * sum(caps) + sum(hosts) == pytest.approx(seconds)
     assert all(warm_up < cap for warm_up, cap in zip(warm_ups, caps, strict=True))

@@ -19,11 +19,19 @@ from PIL import Image
 
 import roofline
 from roofline.errors import InputError
-from roofline.records.measurement import Record, load_record
+from roofline.records.measurement import (
+    Achieved,
+    HostOverhead,
+    Record,
+    TimedSpan,
+    load_record,
+)
+from roofline.records.statistics import StoppingRule, quality_warnings, summarize
 from roofline.torch_side.load import SEED
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure import profile as module
 from roofline.torch_side.measure.memory_check import MemoryShortError
+from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.pipeline import Pipeline
 from roofline.torch_side.measure.profile import profile
 from roofline.torch_side.measure.request import Request
@@ -47,7 +55,7 @@ def run(progress: Progress | None = None, **changes: Any) -> Record:
 @pytest.fixture(autouse=True)
 def _no_host_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     """It profiles a dozen runs more, and has tests of its own."""
-    monkeypatch.setattr(module, "host_overhead", lambda run, device: None)
+    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: None)
 
 
 WITHOUT = ["vision", "connector", "llm"]
@@ -85,7 +93,7 @@ def records() -> Callable[[str], Record]:
     def record(case: str) -> Record:
         if case not in made:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module, "host_overhead", lambda run, device: None)
+                patch.setattr(module, "host_overhead", lambda run, device, looks: None)
                 made[case] = run(**SPANS[case][0])
         return made[case]
 
@@ -328,7 +336,7 @@ def test_nothing_is_left_of_a_run_that_had_no_sample(
 def test_an_interruption_behind_the_timing_keeps_all_samples(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def interrupted(run: object, device: object) -> None:
+    def interrupted(run: object, device: object, looks: int) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(module, "host_overhead", interrupted)
@@ -467,3 +475,66 @@ def test_a_precision_without_kernels_is_one_line(quant: str) -> None:
         run(quant=quant)
 
     assert "\n" not in str(raised.value)
+
+
+def slowly(run_s: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]:
+    """A clock that a run of the model turns on by so much."""
+    now = [0.0]
+    prefill = Pipeline.prefill
+
+    def run(self: Pipeline, mark: Any = ignore) -> Any:
+        result = prefill(self)
+        now[0] += run_s
+        mark("vision"), mark("connector"), mark("llm")
+        return result
+
+    monkeypatch.setattr(Pipeline, "prefill", run)
+    return lambda: now[0]
+
+
+@pytest.mark.parametrize("run_s", [0.01, 0.2, 0.5])
+def test_the_time_given_is_kept(run_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: looked.append(looks))
+    clock = slowly(run_s, monkeypatch)
+    found = profile(request(cap_s=10.0, relative_ci=1e-9), clock=clock)
+
+    assert clock() <= 11.0
+    assert len(found.whole.samples_s) >= 4
+    assert looked == {0.01: [5], 0.2: [4], 0.5: []}[run_s]
+    assert not any("took" in note for note in found.notes)
+
+
+def test_what_takes_longer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = profile(request(cap_s=1.0), clock=slowly(4.0, monkeypatch))
+
+    assert len(found.whole.samples_s) == 1
+    assert any(note.startswith("no look at the host") for note in found.notes)
+    assert any("not the 1.00 s given: a run of 4.00 s" in note for note in found.notes)
+
+
+def test_the_roof_is_the_least_time_that_a_device_was_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = HostOverhead(busy_s=1e-9, wall_s=2e-9, kernels=1, verdict="launch-bound")
+    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: looked)
+
+    assert run().host == HostOverhead(busy_s=2e-9, wall_s=2e-9, kernels=1, verdict="device-bound")
+    assert run(hardware=None).host == looked
+
+
+def test_ops_that_do_not_add_up_are_said_to() -> None:
+    span = TimedSpan(samples_s=[1e-3] * 6)
+    ops = [Achieved("llm", name, "linear", 1, 1, 1e-3, None, None) for name in "abc"]
+
+    assert module._not_adding_up(ops[:1], {"llm": span}) == []
+    (said,) = module._not_adding_up(ops, {"llm": span})
+    assert said.startswith("ops of llm do not add up: 3.00 ms one by one, 1.00 ms together")
+
+
+def test_a_disturbed_run_is_untrusted() -> None:
+    samples = [1.0, *[2.0] * 9]
+    (first, *_) = quality_warnings(samples, summarize(samples), StoppingRule())
+
+    assert first.startswith("untrusted: the median sample took 100.0 % longer than the fastest")
+    assert quality_warnings([1.0] * 9, summarize([1.0] * 9), StoppingRule(least=9)) == []

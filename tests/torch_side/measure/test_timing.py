@@ -455,3 +455,51 @@ def test_real_time_on_the_cpu() -> None:
     for samples in zip(found.spans["first"], found.spans["second"], found.total, strict=True):
         assert min(samples) > 0
         assert sum(samples[:2]) == samples[2]
+
+
+# Limits, and disturbances
+
+
+def test_a_deadline_ends_all_with_what_they_have(clock: Clock, stopwatch: WallStopwatch) -> None:
+    subjects = [Subject(name, taking(clock, [1.0])) for name in "ab"]
+    found = measure(
+        subjects,
+        stopwatch,
+        StoppingRule(relative_ci=1e-9, cap_s=1e6),
+        warm_up=COLD,
+        clock=clock,
+        deadline_s=clock() + 7.0,
+    )
+
+    assert clock() == 1007.0
+    assert [len(found[name].total) for name in "ab"] == [4, 3]
+    assert {each.stopped for each in found.values()} == {"cap"}
+
+
+def test_each_has_a_sample_however_late_it_is(clock: Clock, stopwatch: WallStopwatch) -> None:
+    subjects = [Subject(name, taking(clock, [9.0])) for name in "abc"]
+    found = measure(
+        subjects, stopwatch, StoppingRule(), warm_up=COLD, clock=clock, deadline_s=clock() + 1
+    )
+
+    assert [len(found[name].total) for name in "abc"] == [1, 1, 1]
+
+
+def test_what_was_disturbed_is_measured_anew(clock: Clock, stopwatch: WallStopwatch) -> None:
+    disturbed = iter([1.0, *[3.0] * 9, *[1.0] * 10])
+    calm, rule = taking(clock, [2.0]), StoppingRule(relative_ci=1e-9, least=10, most=10)
+    subjects = [Subject("calm", calm), Subject("noisy", lambda _: clock.pass_(next(disturbed)))]
+    found = measure(subjects, stopwatch, rule, warm_up=COLD, clock=clock, repeats=1)
+
+    assert found["calm"].total == [2.0] * 10
+    assert found["noisy"].total == [1.0] * 10
+    assert list(found) == ["calm", "noisy"]
+
+
+def test_the_calmer_samples_stay(clock: Clock, stopwatch: WallStopwatch) -> None:
+    times = iter([1.0, *[3.0] * 9, 1.0, *[9.0] * 9])
+    rule = StoppingRule(relative_ci=1e-9, least=10, most=10)
+    subject = Subject("noisy", lambda _: clock.pass_(next(times)))
+    found = measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, repeats=1)
+
+    assert found["noisy"].total == [1.0, *[3.0] * 9]

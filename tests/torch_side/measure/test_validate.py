@@ -68,7 +68,7 @@ def test_the_analysis_counts_what_pytorch_counts(found: Validation) -> None:
     components = {count.component for count in found.counts}
     witnesses = {count.quantity: count.witness for count in found.counts}
 
-    assert components == {"vision", "connector", "llm", "decode"}
+    assert components == {"vision", "reducer", "connector", "llm", "decode"}
     assert witnesses["flops"] == "FlopCounterMode"
     assert set(witnesses) >= {"flops", "memory_access_bytes", "peak_activation_bytes"}
     # 988 text tokens are more than the tiny vocabulary's 512 rows of 64 fp16 numbers: the analysis
