@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import roofline
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "docs" / "tutorial.ipynb"
 
@@ -51,6 +53,24 @@ def test_every_cell_has_run_in_order_and_no_output_names_this_machine() -> None:
     assert not re.search(r"\b0x[0-9a-f]{6,}", str(said))  # an address
     assert str(ROOT) not in text
     assert len(text) < 400_000
+
+
+def test_the_words_between_the_cells_say_what_the_tool_says() -> None:
+    text = " ".join("".join(c["source"]) for c in cells() if c["cell_type"] == "markdown")
+    text = " ".join(text.split())
+    estimate = roofline.analyze("llava-1.5-7b", "a100-80gb", reducer="prumerge")
+    comparison = estimate.comparison
+    assert comparison is not None
+    flops, times = comparison.end_to_end.flops_saving, float(comparison.speedup or 0)
+    assert f"14 times fewer tokens, {flops:.0f} times fewer FLOPs, and {times:.1f} times as" in text
+    assert estimate.inputs["visual_tokens"] == 40 == round(576 / 14.4)
+
+    frame = roofline.grid("llava-1.5-7b", "a100-80gb", reducer=["none", "prumerge"], batch=[1, 32])
+    tie = frame.set_index(["reducer", "batch"])["answer_tie"]
+    assert (tie["prumerge", 1], tie["prumerge", 32]) == (True, False)
+    full = frame.set_index(["reducer", "batch"]).loc[("none", 32)]
+    assert "At batch 32 a third of the unreduced time is the prompts'" in text
+    assert full["ttft_s"] / full["answer_time_s"] == pytest.approx(1 / 3, abs=0.03)
 
 
 def test_every_picture_says_what_it_shows() -> None:
