@@ -6,8 +6,8 @@
 - the layers in `docs/architecture.md`, from the import contract and the first line of each room;
 - the names in `docs/reference.md`, from the docstrings of what `roofline` offers;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
-  holds what the command prints, or, behind `python`, the code; one behind `<!-- file: PATH -->` the
-  file.
+  holds what the command prints, or, behind `python`, the code, or, behind `the code above`, the last
+  `py` block above it; one behind `<!-- file: PATH -->` the file.
 
 With `--check` nothing is written; stale files are named and the exit code is 1.
 """
@@ -38,6 +38,9 @@ SCHEMAS: tuple[tuple[Literal["hardware", "models"], str], ...] = (
 )
 PAGES = ("README.md", "docs/*.md", "docs/recipes/*.md")
 OUTPUT_BLOCK = re.compile(r"(<!-- output: (?P<command>.+?) -->\n```text\n)(?P<text>.*?)(```)", re.S)
+ABOVE = "the code above"
+LAST = "--- what the last block prints ---"
+PYTHON_BLOCK = re.compile(r"^```py\n(.*?)^```", re.S | re.M)
 FILE_BLOCK = re.compile(
     r"(<!-- file: (?P<file>.+?) -->\n```(?:python|yaml)\n)(?P<text>.*?)(```)", re.S
 )
@@ -128,7 +131,14 @@ def _with_file(block: re.Match[str]) -> str:
 
 
 def _with_output(match: re.Match[str]) -> str:
-    return f"{match[1]}{output_of(match['command'])}{match[4]}"
+    command = match["command"]
+    if command == ABOVE:
+        *before, last = PYTHON_BLOCK.findall(match.string[: match.start()])
+        code = "\n".join([*before, f"print({LAST!r})", last])
+        _, _, text = output_of(f"python {code}").partition(f"{LAST}\n")
+    else:
+        text = output_of(command)
+    return f"{match[1]}{text}{match[4]}"
 
 
 def output_of(command: str) -> str:

@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+
+from roofline.cli.completion import offered
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "recipes" / "completion.md").read_text(encoding="utf-8")
 BASH = shutil.which("bash")
 SCRIPT = Path(sys.executable).with_name("roofline")
 
-pytestmark = pytest.mark.skipif(not (BASH and SCRIPT.exists()), reason="needs bash and roofline")
+in_bash = pytest.mark.skipif(not (BASH and SCRIPT.exists()), reason="needs bash and roofline")
 
 
 def typed(line: str, environment: dict[str, str]) -> list[str]:
@@ -39,8 +42,9 @@ def typed(line: str, environment: dict[str, str]) -> list[str]:
     return done.stdout.split("\n")[:-1]
 
 
+@in_bash
 @pytest.mark.parametrize(
-    ("line", "offered"),
+    ("line", "given"),
     [
         ("roofline ana", ["analyze"]),
         ("roofline analyze --visual", ["--visual-tokens"]),
@@ -55,15 +59,17 @@ def typed(line: str, environment: dict[str, str]) -> list[str]:
     ],
 )
 def test_names_and_words_are_completed(
-    line: str, offered: list[str], environment: dict[str, str]
+    line: str, given: list[str], environment: dict[str, str]
 ) -> None:
-    assert typed(line, environment) == offered
+    assert typed(line, environment) == given
 
 
+@in_bash
 def test_where_no_name_begins_so_files_are_offered(environment: dict[str, str]) -> None:
     assert typed("roofline analyze --hw ./my", environment) == ["offers default", ""]
 
 
+@in_bash
 def test_a_device_of_ones_own_is_offered_and_a_broken_file_says_nothing(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -71,6 +77,25 @@ def test_a_device_of_ones_own_is_offered_and_a_broken_file_says_nothing(
     (tmp_path / "mine.yaml").write_text(text.replace("name: a40", "name: my-card"), "utf-8")
     (tmp_path / "broken.yaml").write_text("kind: gpu\nname: [", "utf-8")
 
-    offered = typed("roofline analyze --hw my-", {**environment, "ROOFLINE_PATH": str(tmp_path)})
+    given = typed("roofline analyze --hw my-", {**environment, "ROOFLINE_PATH": str(tmp_path)})
 
-    assert offered == ["my-card"]
+    assert given == ["my-card"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "typed", "values"),
+    [
+        ("model", "llava-1.5", ["llava-1.5-13b", "llava-1.5-7b"]),
+        ("hardware", "h200,b", ["h200,b200"]),
+        ("quant", "bf", ["bf16"]),
+        ("reducer", "none", ["none"]),
+        ("accounting", "ex", ["exact"]),
+        ("hardware", "./mine", ["./mine"]),
+    ],
+)
+def test_what_is_offered_on_each_axis(axis: str, typed: str, values: list[str]) -> None:
+    command = click.Command("c")
+    items = offered(axis)(click.Context(command), click.Option(["--name"]), typed)
+
+    assert [item.value for item in items] == values
+    assert {item.type for item in items} == {"file" if "/" in typed else "plain"}
