@@ -6,8 +6,8 @@
 - the layers in `docs/architecture.md`, from the import contract and the first line of each room;
 - the names in `docs/reference.md`, from the docstrings of what `roofline` offers;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
-  holds what the command prints, or, behind `python`, the code, or, behind `the code above`, the last
-  `py` block above it; one behind `<!-- file: PATH -->` the file.
+  holds what the command prints, or, behind `python`, the code, or, as `the code above`, the last
+  `py` block before it; one behind `<!-- file: PATH -->` the file.
 
 With `--check` nothing is written; stale files are named and the exit code is 1.
 """
