@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from types import ModuleType
 
@@ -92,6 +93,17 @@ def built(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return build
 
 
+LEFT_OVER = re.compile(r"(?<=[a-z`.]) - [A-Z`]|\]\(|\*\*\w|^\s*\|.*\||```|::: ", re.M)
+"""Marks of Markdown that a page shows instead of obeying them."""
+
+
+def prose(html: str) -> str:
+    """What a page says, without code."""
+    (article,) = re.findall(r"<article.*?</article>", html, re.S)
+    without = re.sub(r"<(pre|code)\b.*?</\1>", "", article, flags=re.S)
+    return unescape(re.sub(r"<[^>]+>", " ", without))
+
+
 def test_the_site_builds_and_loads_nothing_from_elsewhere(
     built: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -106,6 +118,7 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(
             r"<(?:script|img|link|iframe)\b[^>]*(?:src|href)=\"?(https?:[^\" >]+)", html
         )
         assert not loaded, page
+        assert page.name == "404.html" or not LEFT_OVER.findall(prose(html)), page
 
     reference = (tmp_path / "site" / "reference.html").read_text(encoding="utf-8")
     assert all(f'id="roofline.{name}"' in reference for name in public_names())
