@@ -18,14 +18,14 @@ def as_markdown(docstring: str) -> str:
     """The same text, its parameters a list."""
     lines: list[str] = []
     in_list = in_code = False
-    for line in docstring.splitlines():
+    for number, line in enumerate(docstring.splitlines()):
         if in_code and not line:
             lines.append("```")
             in_code = False
         if line.startswith(">>>") and not in_code:
             lines.append("```pycon")
             in_code = True
-        found = None if in_code else PARAMETER.match(line)
+        found = None if in_code or not number else PARAMETER.match(line)  # a summary is none
         if found:
             names = ", ".join(f"**{name}**" for name in found["names"].split(", "))
             if not in_list and lines and lines[-1]:
