@@ -14,10 +14,12 @@ import roofline
 from roofline import analyze, count
 from roofline.engine.estimate import Counts
 from roofline.engine.explain import SUBJECTS, Explanation
+from roofline.engine.explain.formulas import worked
 from roofline.engine.explain.ops import flops
 from roofline.errors import ScenarioError, UnknownNameError
 from roofline.model.op import MatmulShape
 from roofline.model.polynomial import Point, Polynomial
+from roofline.specs.catalog import load_model
 from roofline.units import si
 
 PREFIX = {
@@ -257,3 +259,85 @@ def test_it_prints_itself_in_eighty_columns() -> None:
     assert repr(explained) == str(explained)
     assert all(len(line) <= 80 for line in str(explained).splitlines())
     assert str(explained).count("Sources\n") == 1
+
+
+def test_rows_phases_and_launches_have_their_words() -> None:
+    reduced = analyze("llava-1.5-7b", "a100-80gb", visual_tokens=40, reducer="prumerge")
+    (q_proj,), (select,) = reduced.explain("q_proj").parts, reduced.explain("select").parts
+
+    assert [name for name, _ in q_proj.lines] == [
+        *("FLOPs", "Rows", "Weights read", "Activations read", "Activations written", "Traffic"),
+        *("Matmul units", "DRAM", "Roofline", "Attainable", "All"),
+    ]
+    assert dict(q_proj.lines)["Rows"] == "batch × prompt tokens = 1 × 80 = 80"
+    assert "launch" not in dict(q_proj.lines)["Attainable"]
+    assert dict(select.lines)["Attainable"].endswith(", 13 launches")
+    assert "All" not in dict(select.lines)
+    assert (q_proj.heading, select.heading) == ("", "")
+
+    step = analyze("llava-1.5-7b", "a100-80gb", stage="decode").explain("attention").parts[0]
+    assert dict(step.lines)["FLOPs"].endswith("2 × 2 × 1 × 32 × 1 × 617 × 128 = 10.1 MFLOP")
+    assert "+ 160 × 1 × 1 = 98.7 kFLOP" in dict(step.lines)["Vector FLOPs"]
+
+
+def test_a_component_lists_its_ops_with_what_each_comes_to() -> None:
+    estimate = analyze("llava-1.5-7b", "a100-80gb", visual_tokens=40)
+    totals, ops = estimate.explain("vision").parts
+    listed = {name.strip(): text for name, text in ops.lines}
+
+    assert [name for name, _ in totals.lines] == [
+        *("FLOPs", "Traffic", "Weights", "Roofline", "Attainable")
+    ]
+    assert listed["layer_norm1"].startswith("23 times; 54.5 MB; 26.7 µs at the roofline (memory)")
+    assert listed["pre_layrnorm"].startswith("2.37 MB; ")
+    assert listed["q_proj"].startswith("23 × 2 × 577 × 1,024 × 1,024 = 27.8 GFLOP; 103 MB; ")
+    assert set(listed) == {op.name for op in estimate.ops if op.component == "vision"}
+
+
+def test_sizes_widths_and_rates_have_their_sources() -> None:
+    estimate = analyze("llava-1.5-7b", "a100-80gb", reducer="prumerge")
+
+    assert list(dict(estimate.explain("time").sources)) == [
+        *("312 TFLOP/s", "2.04 TB/s", "19.5 TFLOP/s", "laws", "sizes of clip-vit-l-336"),
+        *("prumerge", "sizes of llava-connector", "sizes of vicuna-7b", "widths of fp16"),
+    ]
+    assert list(dict(estimate.explain("kv").sources)) == ["sizes of vicuna-7b", "widths of fp16"]
+    assert next(iter(dict(estimate.explain("memory").sources))) == "80 GiB"
+    assert "widths of fp16" not in dict(estimate.explain("flops").sources)
+    source = load_model("vicuna-7b").source
+    assert dict(estimate.explain("kv").sources)["sizes of vicuna-7b"] == source
+
+
+@pytest.mark.parametrize("hardware", ["xeon-8480", "a100-80gb"])
+def test_a_host_that_nobody_measured_is_not_spoken_of(hardware: str) -> None:
+    lines = [name for name, _ in analyze("llava-1.5-7b", hardware).explain("time").parts[0].lines]
+    assert "Host" not in lines
+
+
+def test_a_host_that_computes_itself_issues_nothing() -> None:
+    own = analyze(lmm(), device(kind="cpu"))
+    assert own.end_to_end.host_time_s == 0
+    assert "Host" not in dict(own.explain("time").parts[0].lines)
+
+
+def test_time_has_the_ten_longest_the_longest_first() -> None:
+    estimate = analyze("llava-1.5-7b", "a100-80gb", visual_tokens=40)
+    (totals, longest) = estimate.explain("time").parts
+    ranked = sorted(estimate.ops, key=lambda op: -float(op.attainable_time_s or 0))
+
+    assert longest.heading == "The 10 that take longest"
+    assert [name.strip() for name, _ in longest.lines] == [
+        f"{op.component}.{op.name}" for op in ranked[:10]
+    ]
+    assert dict(totals.lines)["  bound"] == "ops bound by 86 % memory, 14 % compute"
+
+
+def test_powers_are_written_as_such() -> None:
+    x = Polynomial.variable("x_y")
+    point = Point({"x_y": np.asarray(3.0)})
+    cube, fourth = x * x * x, x * x * x * x
+
+    assert worked(cube, point, "B") == "x y³ = 3³ = 27.0 B"
+    assert worked(2.5 * fourth, point, "B") == "2.5 × x y^4 = 2.5 × 3^4 = 202 B"
+    assert worked(cube + 0.0 * x, point, "B", "2 B") == "x y³ × 2 B = 3³ × 2 B = 54.0 B"
+    assert worked(Polynomial({}), point, "B") == "0 = 0 B"

@@ -55,11 +55,11 @@ def _answer(answered: Estimate, *, fits: bool) -> Iterator[str]:
     took = f"With an answer of {ANSWER_TOKENS} tokens it takes {si(whole.predicted_time_s, 's')}"
     if comparison is None:
         yield f"{took}."
-    elif comparison.tie:
+    elif comparison.tie or comparison.speedup is None:
         took += ": a tie, the saving is inside the error"
         yield f"{took}{_full_too_large(comparison)}."
     else:
-        yield f"{took}, {times(comparison.speedup or 0.0)} as fast{_full_too_large(comparison)}."
+        yield f"{took}, {times(comparison.speedup)} as fast{_full_too_large(comparison)}."
     if fits and not whole.fits:
         yield _too_large(answered).replace("It does not fit", "Then it does not fit")
 
@@ -96,7 +96,8 @@ def _fewer(estimate: Counts) -> str:
 
 
 def _saved(saving: Saving) -> str:
-    roofline = times(saving.roofline_speedup or 0.0)
+    assert saving.roofline_speedup is not None  # it is priced
+    roofline = times(saving.roofline_speedup)
     if saving.attainable_speedup is None:
         return f"makes it {roofline} as fast at the roofline"
     if saving.tie:
