@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Strict: a link that leads nowhere is an error. The variable silences an announcement of the theme's.
+MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .NOTPARALLEL:  # two targets must not install into one environment at the same time
 .PHONY: run test coverage check mutants fuzz docs reports bench clean
@@ -30,6 +32,7 @@ check: .venv/.test .venv/.check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/docs.py --check
+	$(MKDOCS) --quiet
 	$(BIN)/python tools/gallery.py --check
 	$(MAKE) fuzz
 	$(MAKE) coverage
@@ -49,8 +52,11 @@ fuzz: .venv/.test
 	$(BIN)/python tools/fuzz --seed $(SEED) --specs $(SPECS) --commands $(COMMANDS) \
 	  --records $(RECORDS) $(if $(ONLY),--only $(ONLY))
 
-docs: .venv/.core
+# What pages derive from the code, the tutorial's outputs, and the site: open site/index.html.
+docs: .venv/.test
 	$(BIN)/python tools/docs.py
+	$(BIN)/python tools/tutorial.py
+	$(MKDOCS)
 
 reports: .venv/.report
 	$(BIN)/python tools/gallery.py
@@ -78,5 +84,5 @@ bench: .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv dist build .mutants .coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv dist build site .mutants .coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

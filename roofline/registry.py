@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from threading import RLock
 from typing import Generic, TypeVar
@@ -33,6 +34,20 @@ class Registry(Generic[T]):
         """Make a thing known by its name; an earlier one of that name gives way."""
         self._things[name] = thing
         return thing
+
+    def forget(self, name: str) -> None:
+        """Take a thing off, if it is there."""
+        self._things.pop(name, None)
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """What is registered inside stays only if nothing is raised."""
+        before = dict(self._things)
+        try:
+            yield
+        except BaseException:
+            self._things = before
+            raise
 
     def find(self, name: str) -> T:
         """The thing of that name. Raises UnknownNameError, with the nearest names."""
@@ -82,6 +97,8 @@ class Registry(Generic[T]):
                         entry.load()
                     except Exception as error:  # one that is broken must not break all others
                         warnings.warn(
-                            f"{group} {entry.name} ({entry.value}): {error}", stacklevel=2
+                            f"{group} {entry.name} ({entry.value}) is left out: {error}; "
+                            "update or remove the package that announces it",
+                            stacklevel=2,
                         )
             self._things = {**self._things, **mine}

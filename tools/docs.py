@@ -4,9 +4,10 @@
 - the JSON Schemas beside the YAML files, from the spec classes;
 - the list of fusions in `docs/accounting.md`, from the code that relies on them;
 - the layers in `docs/architecture.md`, from the import contract and the first line of each room;
+- the names in `docs/reference.md`, from the docstrings of what `roofline` offers;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
-  holds what the command prints, or, behind `python`, the code; one behind `<!-- file: PATH -->` the
-  file.
+  holds what the command prints, or, behind `python`, the code, or, as `the code above`, the last
+  `py` block before it; one behind `<!-- file: PATH -->` the file.
 
 With `--check` nothing is written; stale files are named and the exit code is 1.
 """
@@ -25,6 +26,7 @@ from typing import Literal
 
 import click
 
+import roofline
 from roofline.cli.main import cli
 from roofline.model.fusions import FUSIONS
 from roofline.specs.catalog import json_schema
@@ -34,11 +36,17 @@ SCHEMAS: tuple[tuple[Literal["hardware", "models"], str], ...] = (
     ("hardware", "hardware"),
     ("models", "model"),
 )
-PAGES = ("README.md", "docs/*.md")
+PAGES = ("README.md", "docs/*.md", "docs/recipes/*.md")
 OUTPUT_BLOCK = re.compile(r"(<!-- output: (?P<command>.+?) -->\n```text\n)(?P<text>.*?)(```)", re.S)
-FILE_BLOCK = re.compile(r"(<!-- file: (?P<file>.+?) -->\n```python\n)(?P<text>.*?)(```)", re.S)
+ABOVE = "the code above"
+LAST = "--- what the last block prints ---"
+PYTHON_BLOCK = re.compile(r"^```py\n(.*?)^```", re.S | re.M)
+FILE_BLOCK = re.compile(
+    r"(<!-- file: (?P<file>.+?) -->\n```(?:python|yaml)\n)(?P<text>.*?)(```)", re.S
+)
 
 FUSION_LIST = re.compile(r"(<!-- fusions -->\n)(.*?)(<!-- end -->)", re.S)
+NAME_LIST = re.compile(r"(<!-- reference: (?P<names>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.S)
 LAYER_LIST = re.compile(r"(<!-- layers -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -53,6 +61,7 @@ def generated() -> dict[Path, str]:
             text = files.get(page) or page.read_text(encoding="utf-8")
             text = FUSION_LIST.sub(rf"\1{fusion_list()}\3", text)
             text = LAYER_LIST.sub(rf"\1{layer_list()}\3", text)
+            text = NAME_LIST.sub(_with_names, text)
             text = FILE_BLOCK.sub(_with_file, text)
             files[page] = OUTPUT_BLOCK.sub(_with_output, text)
     return files
@@ -98,13 +107,38 @@ def _first_line(room: str) -> str:
     return (text or "").partition("\n")[0]
 
 
+def _with_names(block: re.Match[str]) -> str:
+    """A line for each name, and, in comments, what `tools/site_hooks.py` has the site say of it."""
+    names = block["names"].split()
+    items = "".join(f"- `roofline.{name}`: {first_sentence(name)}\n" for name in names)
+    whole = "".join(f"\n<!-- ::: roofline.{name} -->\n" for name in names)
+    return f"{block[1]}{items}{whole}{block[4]}"
+
+
+def first_sentence(name: str) -> str:
+    """Of the docstring of what `roofline` offers under a name, read without importing it."""
+    home = ROOT / (roofline._HOMES[name].replace(".", "/") + ".py")
+    tree = ast.parse((home if home.exists() else home.with_suffix("") / "__init__.py").read_text())
+    found = next((node for node in tree.body if getattr(node, "name", None) == name), tree)
+    assert isinstance(found, ast.FunctionDef | ast.ClassDef | ast.Module)
+    text = " ".join((ast.get_docstring(found) or "").partition("\n\n")[0].split())
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
 def _with_file(block: re.Match[str]) -> str:
     """The block with the file's text."""
     return f"{block[1]}{(ROOT / block['file']).read_text(encoding='utf-8')}```"
 
 
 def _with_output(match: re.Match[str]) -> str:
-    return f"{match[1]}{output_of(match['command'])}{match[4]}"
+    command = match["command"]
+    if command == ABOVE:
+        *before, last = PYTHON_BLOCK.findall(match.string[: match.start()])
+        code = "\n".join([*before, f"print({LAST!r})", last])
+        _, _, text = output_of(f"python {code}").partition(f"{LAST}\n")
+    else:
+        text = output_of(command)
+    return f"{match[1]}{text}{match[4]}"
 
 
 def output_of(command: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.completion import offered
+
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offered("hardware"))
 def hardware(name: str | None) -> None:
     """List all devices, or show one with the source of every figure."""
     from roofline.cli.output import write

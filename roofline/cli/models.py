@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.completion import offered
+
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offered("model"))
 def models(name: str | None) -> None:
     """List all models and their parts, or show one with its source."""
     from roofline.cli.output import write

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from roofline.cli.completion import offered
 from roofline.engine.axes import AXES, Axis
 from roofline.errors import ScenarioError, shortened
 
@@ -83,6 +84,7 @@ def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
             multiple=True,  # so that a second one is seen
             type=click.Choice(axis.choices) if axis.choices else None,
             metavar=None if axis.choices else "NAME",
+            shell_complete=None if axis.choices else offered(axis.name),
             default=None if axis.default is None else [axis.default],
             show_default=axis.default is not None,
             callback=_only,
@@ -94,6 +96,7 @@ def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
         multiple=True,
         required=required,
         metavar="N" if axis.is_count else "NAME",
+        shell_complete=None if axis.is_count else offered(axis.name),
         callback=_values if several else _single,
         help=f"{text} Repeatable, or with commas." if several else text,
     )

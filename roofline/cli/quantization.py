@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.completion import offered
+
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offered("quant"))
 def quantization(name: str | None) -> None:
     """List all quantization modes, or show one: widths, bytes, and where it runs."""
     from roofline.cli.output import write

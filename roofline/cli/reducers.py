@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from roofline.cli.completion import offered
 from roofline.cli.options import plugin_option
 
 
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=offered("reducer"))
 @plugin_option
 def reducers(name: str | None) -> None:
     """List all token reducers, or show one with its options and sources."""

@@ -19,8 +19,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 @click.option(
     "--checkpoint",
     metavar="DIR_OR_ID",
-    help="Weights of the model: a folder or a Hugging Face id. Needed by all reducers but "
-    "sequential and spatial.",
+    help="Weights of the model: a folder or a Hugging Face id. Needed by all reducers that "
+    "look at the picture.",
 )
 @scenario_options(
     several=("reducer",),

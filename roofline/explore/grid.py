@@ -15,6 +15,7 @@ from roofline import reducers
 from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, combinations
 from roofline.engine.compare import Saving, ratio, saving
 from roofline.engine.estimate import Estimate
+from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.engine.scenario import Scenario, checked_count
 from roofline.errors import InputError, ScenarioError, UnsupportedModeError
@@ -35,7 +36,6 @@ Columns: TypeAlias = dict[str, NDArray[Any]]
 
 _MOST_SAID = 3
 """Reasons in a warning; `left_out` has all."""
-_COMPONENTS = ("vision", "reducer", "connector", "llm")
 _TRUTHS = ("fits", "full_fits", "ttft_tie", "answer_tie")
 """Columns of truths, some of which may not be known."""
 
@@ -216,7 +216,7 @@ def _first_token(prefill: Estimate) -> dict[str, Any]:
         "ttft_roofline_s": whole.roofline_time_s,
         **{
             f"{name}_time_s": parts[name].predicted_time_s if name in parts else 0.0
-            for name in _COMPONENTS
+            for name in COMPONENTS
         },
         "prefill_bound": whole.bound,
         "prefill_flops": whole.flops,

@@ -33,6 +33,8 @@ TRACERS: Registry[Callable[..., Sequence[Block]]] = Registry(
 
 LLAVA_PATCHES = 576
 """Patches of LLaVA-1.5's encoder, of which papers give their counts."""
+LLAVA_BLOCKS = 23
+"""Blocks of it that run."""
 
 
 class ReductionTask(Struct, frozen=True):

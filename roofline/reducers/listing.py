@@ -12,12 +12,11 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from roofline.reducers import REDUCERS
-from roofline.reducers.base import LLAVA_PATCHES, Reducer, expected, written
+from roofline.reducers.base import LLAVA_BLOCKS, LLAVA_PATCHES, Reducer, expected, written
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_LLAVA_BLOCKS = 23
 """ViT blocks that LLaVA-1.5 runs."""
 
 
@@ -56,7 +55,7 @@ def reducers() -> pd.DataFrame:
 
 def default_of_llava(reducer: Reducer) -> int:
     """Visual tokens that it leaves of LLaVA-1.5's 576 where no count is asked for."""
-    return reducer.default_kept(LLAVA_PATCHES, _LLAVA_BLOCKS)
+    return reducer.default_kept(LLAVA_PATCHES, LLAVA_BLOCKS)
 
 
 def options_of(reducer: Reducer) -> list[ReducerOption]:

@@ -7,8 +7,10 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
+from zlib import crc32
 
 from roofline.errors import InputError
+from roofline.reducers.base import OWN_METHODS
 
 
 def load_plugin(file: str | Path) -> ModuleType:
@@ -27,7 +29,8 @@ def load_plugin(file: str | Path) -> ModuleType:
         is_there = False
     if not is_there:
         raise InputError(f"{file}: no such Python file: name one that registers a reducer")
-    name = f"roofline_plugin_{path.stem}_{hash(path) & 0xFFFFFFFF:x}"
+    # the same in every process, so that what is pickled in one is found in another
+    name = f"roofline_plugin_{path.stem}_{crc32(str(path).encode()):x}"
     if name in sys.modules:
         return sys.modules[name]
     spec = spec_from_file_location(name, path)
@@ -37,8 +40,9 @@ def load_plugin(file: str | Path) -> ModuleType:
     before = list(REDUCERS)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        with REDUCERS.all_or_nothing(), OWN_METHODS.all_or_nothing():
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(
             f"{_place(error, path)}: {type(error).__name__}: {_line(error)}"
@@ -49,7 +53,7 @@ def load_plugin(file: str | Path) -> ModuleType:
     return module
 
 
-def _place(error: Exception, path: Path) -> str:
+def _place(error: BaseException, path: Path) -> str:
     """`my_reducers.py, line 12`: the last line of the file that ran."""
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"{path.name}, line {error.lineno}"
@@ -59,6 +63,6 @@ def _place(error: Exception, path: Path) -> str:
     return f"{path.name}, line {lines[-1]}" if lines else path.name
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     text = error.msg if isinstance(error, SyntaxError) else str(error)
     return " ".join(text.split())

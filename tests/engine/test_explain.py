@@ -20,7 +20,7 @@ from roofline.errors import ScenarioError, UnknownNameError
 from roofline.model.op import MatmulShape
 from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_model
-from roofline.units import si
+from roofline.units import percent, si
 
 PREFIX = {
     "n": 1e-9,
@@ -341,3 +341,34 @@ def test_powers_are_written_as_such() -> None:
     assert worked(2.5 * fourth, point, "B") == "2.5 × x y^4 = 2.5 × 3^4 = 202 B"
     assert worked(cube + 0.0 * x, point, "B", "2 B") == "x y³ × 2 B = 3³ × 2 B = 54.0 B"
     assert worked(Polynomial({}), point, "B") == "0 = 0 B"
+
+
+def test_shares_layers_and_peaks_are_of_what_they_say() -> None:
+    estimate = analyze("llava-1.5-7b", "a100-80gb", visual_tokens=40)
+    (q_proj,) = (op for op in estimate.ops if op.name == "q_proj" and op.component == "llm")
+    share = float(q_proj.roofline_time_s) / float(estimate.end_to_end.roofline_time_s)
+    total = line_of(estimate.explain("q_proj"), "All")
+    assert total.endswith(f"; {percent(share)} of the whole roofline time")
+
+    fastv = analyze("llava-1.5-7b", "a100-80gb", reducer="fastv")
+    assert line_of(fastv.explain("kv"), "Layers") == (
+        "2 that see text tokens + 576, 30 that see prompt tokens"
+    )
+    large = analyze("llava-1.5-7b", "a100-80gb")  # 576 tokens take more in the LLM than in the ViT
+    assert line_of(large.explain("memory"), "Peak activations").endswith(", in the llm")
+    assert line_of(estimate.explain("memory"), "Peak activations").endswith(", in the vision")
+    assert "2.04 TB/s" not in dict(estimate.explain("flops").sources)
+
+
+def test_two_figures_as_large_have_a_source_each() -> None:
+    cited = analyze("llava-1.5-7b", "h100", "fp32").explain("time").sources
+    assert len({source for figure, source in cited if figure == "67.0 TFLOP/s"}) == 2
+
+
+def test_decode_and_moved_bytes_have_their_words() -> None:
+    answer = analyze("llava-1.5-7b", "a100-80gb", stage="generate", output_tokens=4)
+    names = [name.strip() for name, _ in answer.explain("time").parts[1].lines]
+    assert "llm.gate_proj (decode)" in names
+    q_proj = answer.explain("q_proj").parts[0]
+    assert dict(q_proj.lines)["Traffic"].startswith("weights read 33.6 MB + activations read ")
+    assert answer.explain("q_proj").title.startswith("q_proj of the llm: llava-1.5-7b, generate")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import NODEFAULT
 
 import roofline
 from roofline import reducers
@@ -84,8 +87,49 @@ def test_one_of_the_name_of_another_takes_its_place() -> None:
     class Mine(Half, frozen=True):
         name = "sequential"
 
-    register_reducer(Mine())
+    with pytest.warns(UserWarning, match="Mine takes the place of the reducer sequential"):
+        register_reducer(Mine())
     assert type(reducers.find("sequential")) is Mine
+    register_reducer(Mine())  # of one's own once more, as in a notebook: nothing to warn of
+
+
+def made(name: str = "made", *, kept: Any = 3, site: str = "features", **fields: Any) -> Reducer:
+    """A reducer of a class made for the purpose."""
+    annotations = {field: kind for field, (kind, _) in fields.items()}
+    defaults = {field: value for field, (_, value) in fields.items() if value is not NODEFAULT}
+    body = {
+        "__annotations__": annotations,
+        "name": name,
+        "title": "Made",
+        "source": "here",
+        "site": site,
+        "default_source": "here",
+        "default_kept": lambda self, patches, blocks: kept(patches) if callable(kept) else kept,
+        **defaults,
+    }
+    given = {field: () for field, (_, value) in fields.items() if value is NODEFAULT}
+    cls: Any = type("Made", (Reducer,), body, frozen=True)  # type: ignore[call-overload]
+    return cls(**given)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("reducer", "method", "message"),
+    [
+        ({"name": "half:price"}, {}, "'half:price' is no name"),
+        ({"site": "feature"}, {}, "its site is one of features, vision, llm, not 'feature'"),
+        ({}, {"reduec": print}, "nothing is known of reduec: reduce, blocks, llm, needs_attention"),
+        ({"weights": (tuple, NODEFAULT)}, {}, "each option needs a default"),
+        ({"weights": (list, [])}, {}, r"options must be of types that do not change"),
+        ({"kept": 172.8}, {}, "default_kept\\(576, 23\\) is 172.8, no whole number"),
+        ({"kept": lambda patches: patches // 0}, {}, "default_kept.* fails: integer division"),
+    ],
+)
+def test_what_cannot_be_is_said_as_it_is_registered(
+    reducer: dict[str, Any], method: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"Made: {message}"):
+        register_reducer(made(**reducer), **method)
+    assert "made" not in REDUCERS
 
 
 def test_what_each_must_say_is_asked_for() -> None:
@@ -93,14 +137,20 @@ def test_what_each_must_say_is_asked_for() -> None:
         name = "mute"
         site = "features"
 
-    with pytest.raises(TypeError, match="Mute lacks title, source, default_source, default_kept"):
+    with pytest.raises(InputError, match="Mute: it lacks title, source, default_source, default_k"):
         register_reducer(Mute())
 
-    class Odd(Half, frozen=True):
-        name = "half:price"
 
-    with pytest.raises(ValueError, match="'half:price' is no name of a reducer"):
-        register_reducer(Odd())
+def test_one_registered_anew_has_no_method_of_before() -> None:
+    register_reducer(Half(), lambda *given, **options: None)
+    assert reducers.find("half").cost == "traced"
+    register_reducer(Half())
+    assert reducers.find("half").cost == "none"
+
+
+def test_a_name_that_nobody_knows_may_be_in_a_file() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown reducer 'quarter'.*--plugin"):
+        reducers.find("quarter")
 
 
 def test_a_file_is_run_once(file: Callable[[str], Path]) -> None:
@@ -119,9 +169,10 @@ def test_a_file_is_run_once(file: Callable[[str], Path]) -> None:
         ("import nowhere\n", r"mine.py, line 1: ModuleNotFoundError: No module named 'nowhere'"),
         ("x = 1\n\ny = (\n", r"mine.py, line 3: SyntaxError: '\(' was never closed"),
         ("def f():\n    1 / 0\n\nf()\n", r"mine.py, line 2: ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit(3)\n", r"mine.py, line 2: SystemExit: 3"),
         ("raise ValueError('a\\nb')\n", r"mine.py, line 1: ValueError: a b$"),
     ],
-    ids=["nothing", "import", "syntax", "deep", "lines"],
+    ids=["nothing", "import", "syntax", "deep", "exit", "lines"],
 )
 def test_a_file_that_does_not_work_is_one_line(
     text: str, message: str, file: Callable[[str], Path]
@@ -130,6 +181,27 @@ def test_a_file_that_does_not_work_is_one_line(
     for _ in range(2):  # nothing of the first try is left
         with pytest.raises(InputError, match=message):
             load_plugin(path)
+
+
+def test_of_a_file_that_fails_nothing_stays(file: Callable[[str], Path]) -> None:
+    with pytest.raises(InputError, match="RuntimeError"):
+        load_plugin(file(SOURCE + "\nraise RuntimeError\n"))
+    assert "half" not in REDUCERS
+
+
+def test_its_module_is_called_alike_in_every_process(file: Callable[[str], Path]) -> None:
+    path = file(SOURCE)
+    name = load_plugin(path).__name__
+    code = f"import roofline; print(roofline.load_plugin({str(path)!r}).__name__)"
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == name
 
 
 @pytest.mark.parametrize("name", ["nowhere.py", ".", "mine.txt"])
@@ -167,7 +239,7 @@ def test_an_installed_package_announces_its_own(monkeypatch: pytest.MonkeyPatch)
 def test_one_that_is_broken_breaks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = _announced(monkeypatch, "nowhere", "mine")
 
-    with pytest.warns(UserWarning, match=r"roofline.reducers nowhere \(nowhere\): No module named"):
+    with pytest.warns(UserWarning, match=r"nowhere \(nowhere\) is left out: No module named"):
         assert registry.names() == ("half",)
     warnings.simplefilter("error")  # it is said once
     with pytest.raises(UnknownNameError, match="unknown reducer"):

@@ -161,7 +161,7 @@ HISTORY = {"CHANGELOG.md", "docs/log.md"}
 TOP = "roofline|tests|tools|docs|benchmarks|hardware|models|reports|examples"
 PATH = re.compile(rf"(?<![\w./~-])(?:{TOP})/[\w./-]+")
 IN_PACKAGE = re.compile(r"`((?:\w+/)+\w+\.py)`")
-MODULE = re.compile(r"\broofline(?:\.[a-z_]\w*)+(?!\S*\.(?:png|svg))\b(?<!\.png)")
+MODULE = re.compile(r"\broofline(?:\.[a-z_]\w*)+(?!\S*\.(?:png|svg))\b(?<!\.png)(?<!\.fish)")
 
 
 def texts() -> Iterator[tuple[str, str]]:

@@ -42,7 +42,7 @@ def test_readme_python_runs(code: str) -> None:
 NEEDS_A_CHECKPOINT = {"docs/attach.md"}
 PAGES = sorted(
     page
-    for page in (f"docs/{file.name}" for file in (ROOT / "docs").glob("*.md"))
+    for page in (file.relative_to(ROOT).as_posix() for file in (ROOT / "docs").rglob("*.md"))
     if fenced(page, "py") and page not in NEEDS_A_CHECKPOINT
 )
 

@@ -215,15 +215,15 @@ def sources(
 
 
 def _rates(workings: Workings, hardware: Hardware, parts: Sequence[Part]) -> Iterator[Line]:
-    cited: dict[str, str] = {}
+    cited: dict[Line, None] = {}  # two figures may be as large
     plans = [part.plan for part in parts if isinstance(part.plan, PricePlan)]
     for part, plan in zip(parts, plans, strict=True):
         for name, amount in part.op.amounts_at.items():
             figure = plan.peaks.figure(name, part.op.unit)
             if amount and figure is not None:
                 rate = si(plan.peaks.per_s(name, part.op.unit), f"{_unit(name, part)}/s")
-                cited[rate] = workings.cited(figure)
-    yield from cited.items()
+                cited[rate, workings.cited(figure)] = None
+    yield from cited
     if plans and plans[0].laws:
         laws = plans[0].laws.kernel_laws
         yield "laws", f"{' '.join(laws.source.split())}, {laws.date}; {laws.conditions}"

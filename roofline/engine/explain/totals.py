@@ -20,13 +20,11 @@ from roofline.engine.explain.ops import flops, sources
 from roofline.engine.explain.workings import Part, Workings
 from roofline.engine.result import OpTotals, Totals
 from roofline.errors import ScenarioError
-from roofline.model.op import WeightRole
 from roofline.model.polynomial import Polynomial
 from roofline.units import percent, si
 
 _LONGEST = 10
 """Ops that an explanation of time lists."""
-_ROLES: tuple[WeightRole, ...] = ("linear", "embedding", "lm_head")
 
 
 def explain_flops(workings: Workings) -> Explanation:

@@ -41,7 +41,7 @@ def _priced(estimate: Estimate) -> Iterator[str]:
     what = _WHAT[stage].format(estimate.inputs["output_tokens"])
     yield f"{what} {_time(whole)}{_ends(estimate)}, bound by {whole.bound}."
     if not whole.fits:
-        yield _too_large(estimate)
+        yield f"It does not fit: it needs {_of_the_device(estimate)}."
     if estimate.comparison is not None:
         saved = _saved(estimate.comparison.end_to_end)
         yield f"{_fewer(estimate)} {saved}{_full_too_large(estimate.comparison)}."
@@ -61,13 +61,14 @@ def _answer(answered: Estimate, *, fits: bool) -> Iterator[str]:
     else:
         yield f"{took}, {times(comparison.speedup)} as fast{_full_too_large(comparison)}."
     if fits and not whole.fits:
-        yield _too_large(answered).replace("It does not fit", "Then it does not fit")
+        yield f"Then it does not fit: it needs {_of_the_device(answered)}."
 
 
-def _too_large(estimate: Estimate) -> str:
+def _of_the_device(estimate: Estimate) -> str:
+    """`17.4 GB of the device's 17.2 GB`"""
     memory = estimate.end_to_end.peak_memory_bytes, estimate.device["memory_bytes"]
     needs, capacity = si_apart(*memory, "B")
-    return f"It does not fit: it needs {needs} of the device's {capacity}."
+    return f"{needs} of the device's {capacity}"
 
 
 def _full_too_large(comparison: Comparison) -> str:

@@ -7,6 +7,7 @@ from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Quantities, Totals
 from roofline.report.text.estimate_opening import opening
 from roofline.report.text.estimate_words import (
+    OWN_WORK,
     STAGE_TIMES,
     WORDS,
     band,
@@ -20,11 +21,6 @@ from roofline.report.text.estimate_words import (
 from roofline.tables import Style, definitions, filled, grid
 from roofline.units import share, si, si_apart, significant
 
-_COSTS = {
-    "traced": "its own work is traced from its code",
-    "none": "its own work is not counted: it states no cost and has no code",
-}
-"""Where a reducer's file does not say itself what it costs."""
 _TITLES = {"vision": "Vision", "llm": "LLM"}
 _COUNTED = (
     ("FLOPs", "flops", "FLOP"),
@@ -170,8 +166,8 @@ def _reducing(estimate: Estimate) -> str:
     if comparison and taken is not None and float(taken) < 1 and not comparison.tie:
         own = estimate.components["reducer"]
         parts.append(f"reducing takes {share(taken, error_share(own))} of the time saved")
-    if reducer.cost in _COSTS:
-        parts.append(_COSTS[reducer.cost])
+    if reducer.cost != "stated":
+        parts.append(f"its own work is {OWN_WORK[reducer.cost]}")
     kept = int(estimate.scenario.counts["visual_tokens"])
     if kept == reducer.default_visual_tokens and not reducer.settles_count:
         parts.append(f"{kept} visual tokens are its default ({reducer.default_source})")

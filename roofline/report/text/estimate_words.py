@@ -30,6 +30,13 @@ NOTES = {
     FULL_TOO_LARGE: "over a prompt that does not fit the device's memory",
 }
 
+OWN_WORK = {
+    "stated": "stated by its file",
+    "traced": "traced from its code",
+    "none": "not counted: it states no cost and has no code",
+}
+"""Where a reducer's own work is from."""
+
 STAGE_TIMES = {
     "prefill": "Prefill time",
     "decode": "Time of one step",

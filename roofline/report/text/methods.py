@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 from roofline.explore.listings import serving
 from roofline.reducers import Reducer
+from roofline.reducers.base import LLAVA_PATCHES
 from roofline.reducers.listing import default_of_llava, options_of
+from roofline.report.text.estimate_words import OWN_WORK
 from roofline.specs.hardware import Hardware
 from roofline.specs.quantization import Quantization
 from roofline.tables import definitions, filled, grid
@@ -16,11 +18,6 @@ _SITES = {
     "features": "on the final visual features, before the LLM",
     "vision": "inside the ViT's blocks",
     "llm": "inside the LLM",
-}
-_COSTS = {
-    "stated": "priced by the ops that its file states",
-    "traced": "priced by tracing its code",
-    "none": "not priced: nobody says what it costs",
 }
 
 
@@ -36,12 +33,13 @@ def reducer_list(reducers: Sequence[Reducer]) -> str:
         ]
         for reducer in reducers
     ]
-    headers = ["Reducer", "Acts on", "Of 576", "Options", "Paper"]
+    headers = ["Reducer", "Acts on", f"Of {LLAVA_PATCHES}", "Options", "Paper"]
     table = grid(
         rows, headers, words=("Acts on", "Options", "Paper"), widths=[None, None, None, None, 34]
     )
     note = filled(
-        "Of 576: visual tokens that it leaves of LLaVA-1.5's where no count is asked for. "
+        f"Of {LLAVA_PATCHES}: visual tokens that it leaves of LLaVA-1.5's where no count is asked "
+        "for. "
         "`roofline reducers NAME` shows options and sources; options go behind the name, as in "
         "`--reducer fastv:k=3`."
     )
@@ -54,10 +52,10 @@ def reducer_sheet(reducer: Reducer) -> str:
         ("Acts", _SITES[reducer.site]),
         (
             "Leaves",
-            f"{default_of_llava(reducer)} of LLaVA-1.5's 576 visual tokens by default "
+            f"{default_of_llava(reducer)} of LLaVA-1.5's {LLAVA_PATCHES} visual tokens by default "
             f"({reducer.default_source}); another count is asked for with --visual-tokens",
         ),
-        ("Own work", _COSTS[reducer.cost]),
+        ("Own work", OWN_WORK[reducer.cost]),
         ("Source", reducer.source),
     ]
     if reducer.note:

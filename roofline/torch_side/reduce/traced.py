@@ -6,9 +6,12 @@ result once. Its FLOPs are those of PyTorch's counter; other calls do one operat
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +31,11 @@ _NO_KERNEL = frozenset({"aten::_unsafe_view", "aten::lift_fresh"})
 """Views that autograd need not know of."""
 _LOOKUPS = frozenset({"index", "index_select", "gather", "take", "embedding"})
 """Calls that read no more of their first tensor than they copy."""
+_OVERWRITING = frozenset({"aten::copy_", "aten::fill_", "aten::zero_"})
+"""Calls that write their first tensor without a look at it."""
 _DTYPE = torch.float16
+_OURS = re.compile(r"[\\/](torch|roofline)[\\/]")
+"""Files of the libraries that run somebody's code."""
 
 
 class Kernel(NamedTuple):
@@ -38,7 +45,10 @@ class Kernel(NamedTuple):
     reads: float
     """Elements of 16 bits, as are `writes`."""
     writes: float
+    results: float
+    """Numbers computed, of any width."""
     flops: float
+    """Of products of matrices."""
     shape: tuple[int, int, int] | None
     """m, k, n of a product of matrices, all of a batch as rows."""
 
@@ -96,14 +106,15 @@ def _op(one: Kernel, two: Kernel, name: str, images: Number) -> Op:
         reads={f"{name}_in": amount("reads")},
         writes={f"{name}_out": amount("writes")},
         flops=amount("flops") if matrices else 0.0,
-        vector_flops=0.0 if matrices else amount("writes"),
+        vector_flops=0.0 if matrices else amount("results"),
         shape=shape,
     )
 
 
 def _scaled(kernel: Kernel, factor: float) -> dict[str, Any]:
     m_k_n = kernel.shape and (int(factor * kernel.shape[0]), *kernel.shape[1:])
-    amounts = {name: factor * getattr(kernel, name) for name in ("reads", "writes", "flops")}
+    names = ("reads", "writes", "results", "flops")
+    amounts = {name: factor * getattr(kernel, name) for name in names}
     return {**amounts, "shape": m_k_n}
 
 
@@ -129,14 +140,30 @@ def _kernels(
     with torch.inference_mode(), _KernelRecorder() as recorder:
         try:
             bound.reduce(features, queries, keys, heads=heads, class_token=class_token)
-        except (NotImplementedError, RuntimeError, TypeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except ReducerError:
+            raise
+        except (NotImplementedError, RuntimeError) as error:  # numbers that meta tensors lack
             raise ReducerError(
                 f"{reducer.name} states no cost, and its code cannot be traced without a picture "
-                f"({reason}): give it `extra_ops`"
+                f"({_first_line(error)}): give it `extra_ops`"
             ) from None
+        except Exception as error:  # of somebody else's code
+            raise ReducerError(
+                f"{reducer.name} fails at {_place(error)}: {type(error).__name__}: "
+                f"{_first_line(error)}"
+            ) from error
     kernels: list[Kernel] = recorder.kernels
     return kernels
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _place(error: Exception) -> str:
+    """The last line that ran outside torch and this package."""
+    frames = [f for f in extract_tb(error.__traceback__) if not _OURS.search(f.filename)]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "its call"
 
 
 class _KernelRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -162,10 +189,13 @@ class _KernelRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             short = name.removeprefix("aten::").strip("_")
             reads = list(map(_elements, _tensors((args, kwargs))))
             writes = sum(map(_elements, written))
-            if short in _LOOKUPS:
+            if name in _OVERWRITING:
+                del reads[0]
+            elif short in _LOOKUPS:
                 reads[0] = min(reads[0], writes)
-            kernel = Kernel(short, sum(reads), writes, flops, _matrices(written[0], flops))
-            self.kernels.append(kernel)
+            results = float(sum(tensor.numel() for tensor in written))
+            shape = _matrices(written[0], flops)
+            self.kernels.append(Kernel(short, sum(reads), writes, results, flops, shape))
         return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,10 @@ from toy import lmm
 from roofline import reducers
 from roofline.engine.layout import lay_out
 from roofline.model.block import Block
-from roofline.model.op import Op
+from roofline.model.op import MatmulShape, Op
 from roofline.model.polynomial import Point, Polynomial
-from roofline.reducers import Reducer, ReductionTask
-from roofline.torch_side.reduce.methods import find
+from roofline.reducers import METHOD_FIELDS, Reducer, ReductionTask
+from roofline.torch_side.reduce.methods import Method, find
 from roofline.torch_side.reduce.methods.base import ReducerError
 from roofline.torch_side.reduce.traced import traced_ops
 
@@ -127,3 +128,81 @@ def test_projected_features_are_as_wide_as_the_llm() -> None:
     assert widths == [
         (images, patches, work.llm.hidden_size, images, patches, width) for images in (1, 2)
     ]
+
+
+def traced_op(function: Any) -> Op:
+    """The only op of a method that calls one function of features [B, T, C]."""
+
+    def calling(reducer: Any, features: Any, queries: Any, keys: Any, *, count: int) -> Any:
+        function(features)
+        return features[:, 1 : 1 + count], features[:, :count, 0]
+
+    reducer, work = task("sequential")
+    (block,) = traced_ops({"reduce": calling}, reducer, work)
+    (op,) = block.ops
+    return op
+
+
+TOKENS, WIDTH = 577, 1024
+
+
+@pytest.mark.parametrize(
+    ("function", "results", "reads", "writes"),
+    [
+        (lambda x: x.float(), TOKENS * WIDTH, TOKENS * WIDTH, 2 * TOKENS * WIDTH),
+        (lambda x: x > 0, TOKENS * WIDTH, TOKENS * WIDTH, TOKENS * WIDTH / 2),
+        (lambda x: x[:, :1].expand_as(x) * 2.0, TOKENS * WIDTH, WIDTH, TOKENS * WIDTH),
+        (lambda x: x.sum(-1), TOKENS, TOKENS * WIDTH, TOKENS),
+    ],
+    ids=["widen", "compare", "broadcast", "sum"],
+)
+def test_an_elementwise_call_is_an_operation_a_result(
+    function: Any, results: float, reads: float, writes: float
+) -> None:
+    op = traced_op(function)
+
+    assert op.unit == "vector"
+    assert (value(op.vector_flops, 1), value(op.flops, 1)) == (results, 0)
+    assert [value(n, 1) for n in op.reads.values()] == [reads]
+    assert [value(n, 1) for n in op.writes.values()] == [writes]
+    assert value(op.vector_flops, 3) == 3 * results
+
+
+def test_a_copy_reads_its_source_alone() -> None:
+    reducer, work = task("sequential")
+
+    def copying(reducer: Any, features: Any, queries: Any, keys: Any, *, count: int) -> Any:
+        import torch
+
+        kept = torch.empty(len(features), count, WIDTH, dtype=features.dtype, device="meta")
+        kept.copy_(features[:, 1 : 1 + count])
+        return kept, features[:, :count, 0]
+
+    (block,) = traced_ops({"reduce": copying}, reducer, work)
+    assert [value(n, 1) for n in block.ops[0].reads.values()] == [40 * WIDTH]
+
+
+def test_a_product_of_matrices_has_its_shape() -> None:
+    op = traced_op(lambda x: x[:, :7] @ x[:, 7:20].mT)
+
+    assert (op.unit, op.kind, op.vector_flops) == ("attention", "reduction", 0)
+    assert isinstance(op.shape, MatmulShape)
+    sizes = (op.shape.rows, op.shape.in_features, op.shape.out_features)
+    assert [value(size, 1) for size in sizes] == [7, WIDTH, 13]
+    assert [value(size, 2) for size in sizes] == [14, WIDTH, 13]
+    assert value(op.flops, 1) == 2 * 7 * WIDTH * 13
+
+
+@pytest.mark.parametrize("error", [ValueError, AttributeError, IndexError, ZeroDivisionError])
+def test_whatever_somebodys_code_raises_is_one_line(error: type[Exception]) -> None:
+    def failing(reducer: Any, features: Any, queries: Any, keys: Any, *, count: int) -> Any:
+        raise error("of mine\nand more")
+
+    reducer, work = task("sequential")
+    place = rf"test_traced.py, line \d+: {error.__name__}: of mine$"
+    with pytest.raises(ReducerError, match=f"sequential fails at {place}"):
+        traced_ops({"reduce": failing}, reducer, work)
+
+
+def test_what_is_said_of_a_method_are_the_fields_of_one() -> None:
+    assert {field.name for field in dataclasses.fields(Method)} == {"name", *METHOD_FIELDS}
