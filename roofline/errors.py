@@ -2,15 +2,15 @@
 
     RooflineError                 anything below; carries the process exit code
     └── InputError                what was asked for cannot be answered (also a ValueError)
-        ├── UnknownNameError      no hardware, model or quantization mode of that name
+        ├── UnknownNameError      nothing of that name: hardware, model, mode, reducer, option, …
         ├── SpecError             a YAML file that does not describe what it should
         ├── UnsupportedModeError  the device has no peak for the mode's data type
         ├── ScenarioError         token counts, stages and the like that make no sense
         └── OutputError           a result that cannot be written where it should go
 
 Others are InputErrors beside the code that raises them: of the model side ReducerError,
-FamilyError, AttachError, PromptError, LoadError, PictureError, CacheFullError and
-MemoryShortError; of data RecordError and FitError.
+FamilyError, AttachError, PromptError, LoadError, PictureError and MemoryShortError; of data
+RecordError, EstimateFileError and FitError.
 
 A message is for the person at the terminal: what is wrong, where, and what to do instead.
 """
@@ -47,7 +47,8 @@ class InputError(RooflineError, ValueError):
 
 
 class UnknownNameError(InputError):
-    """A name that the catalog does not hold; the message offers the nearest ones.
+    """A name that the catalog, a registry or a list of options does not hold; the message offers
+    the nearest ones.
 
     known: names to choose from. aliases: what else is understood; offered where it is near, but
     not listed.

@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from roofline.errors import OutputError, shortened
@@ -56,27 +57,81 @@ def _check(target: str, force: bool, inputs: Iterable[str | None], remedy: str) 
 
 
 def swap_in(content: Mapping[Path, bytes]) -> None:
-    """Write every file beside its place, then put all in place: a full disk leaves what was there.
+    """Write every file beside its place, then put all in place, or none: a full disk leaves what
+    was there.
 
-    Raises OutputError.
+    What cannot be replaced, such as a pipe, is written to before the others take their places.
+    Raises OutputError, which names the file at fault.
     """
-    beside: dict[Path, Path] = {}
     path = Path()
+    swaps: list[_Swap] = []
     try:
-        for number, (path, data) in enumerate(content.items()):
+        streams: list[tuple[Path, Path, bytes]] = []
+        for path, data in content.items():
             place = place_of(str(path))
-            if place.exists() and not place.is_file():  # a pipe or device cannot be replaced
-                place.write_bytes(data)
+            if place.exists() and not place.is_file():
+                streams.append((path, place, data))
                 continue
-            beside[place] = _scratch(place, number)
-            _write_like(place, beside[place], data)
-        for place, scratch in beside.items():
-            scratch.replace(place)
-    except OSError as error:
-        raise cannot_write(str(path), error) from None
+            swaps.append(_Swap(path, place, _scratch(place)))
+            _write_like(place, swaps[-1].scratch, data)
+        for given, place, data in streams:
+            path = given
+            place.write_bytes(data)
+        for swap in swaps[:-1]:  # the last one is in place, or it is not
+            path = swap.path
+            swap.keep()
+        for swap in swaps:
+            path = swap.path
+            swap.scratch.replace(swap.place)
+            swap.done = True
+    except BaseException as error:
+        halfway = any(not swap.done for swap in swaps)
+        undo = [swap for swap in reversed(swaps) if swap.done and halfway]
+        new = [str(swap.path) for swap in undo if not swap.undone()]
+        if not isinstance(error, OSError):
+            raise
+        raise cannot_write(str(path), error, f"; {', '.join(new)} is new" if new else "") from None
     finally:
-        for scratch in beside.values():
-            scratch.unlink(missing_ok=True)
+        for swap in swaps:
+            swap.tidy()
+
+
+class _Swap:
+    """A file on its way to its place."""
+
+    def __init__(self, path: Path, place: Path, scratch: Path) -> None:
+        """path: as it was given."""
+        self.path, self.place, self.scratch = path, place, scratch
+        self.done = False
+        self._before: Path | None = None
+
+    def keep(self) -> None:
+        """What is in place, to come back by `undone`."""
+        if not self.place.exists():
+            return
+        self._before = _scratch(self.place)
+        try:
+            self._before.hardlink_to(self.place)
+        except OSError:  # not every file system has links
+            _write_like(self.place, self._before, self.place.read_bytes())
+
+    def undone(self) -> bool:
+        """Whether what was there is there again."""
+        try:
+            if self._before is None:
+                self.place.unlink(missing_ok=True)
+            else:
+                self._before.replace(self.place)
+        except OSError:
+            return False
+        return True
+
+    def tidy(self) -> None:
+        """Leave nothing beside the place."""
+        for file in (self.scratch, self._before):
+            if file is not None:
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
 
 
 def _write_like(place: Path, scratch: Path, data: bytes) -> None:
@@ -90,9 +145,9 @@ def _write_like(place: Path, scratch: Path, data: bytes) -> None:
 
 def try_out(place: Path) -> None:
     """Make a file beside a place, as writing there will: permissions alone tell too little."""
-    scratch = _scratch(place, 0)
-    scratch.touch()
-    scratch.unlink()
+    scratch = _scratch(place)
+    scratch.touch(exist_ok=False)
+    scratch.unlink(missing_ok=True)
 
 
 def place_of(target: str) -> Path:
@@ -103,12 +158,13 @@ def place_of(target: str) -> Path:
     return place
 
 
-def _scratch(place: Path, number: int) -> Path:
-    return place.with_name(f".roofline-{os.getpid()}-{number}.part")
+def _scratch(place: Path) -> Path:
+    """A name beside a place that no other thread or process draws."""
+    return place.with_name(f".roofline-{os.urandom(8).hex()}.part")
 
 
-def cannot_write(target: str, error: Exception) -> OutputError:
-    return OutputError(f"cannot write {shortened(target)}: {reason_of(error)}")
+def cannot_write(target: str, error: Exception, tail: str = "") -> OutputError:
+    return OutputError(f"cannot write {shortened(target)}: {reason_of(error)}{tail}")
 
 
 def reason_of(error: Exception) -> str:

@@ -11,7 +11,7 @@ from itertools import zip_longest
 from textwrap import fill, wrap
 from typing import Any, Literal
 
-from roofline.plain_text import markdown, one_line
+from roofline.plain_text import markdown, one_line, wrapped_markdown
 
 Style = Literal["simple", "github"]
 WIDTH = 80
@@ -76,7 +76,9 @@ def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> st
 
 def paragraph(text: str, style: Style = "simple") -> str:
     """Lines of any text."""
-    return filled(markdown(text) if style == "github" else one_line(text))
+    if style == "github":
+        return wrapped_markdown(filled(markdown(text)))
+    return filled(one_line(text))
 
 
 def filled(text: str, first: str = "", further: str = "") -> str:

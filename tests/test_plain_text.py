@@ -1,5 +1,7 @@
 """Text of others: nothing that a terminal obeys, nothing that Markdown takes for markup."""
 
+import re
+
 import pytest
 
 from roofline import plain_text as plain
@@ -50,9 +52,39 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
     assert plain.markdown(text).replace("\\>", ">") == text
 
 
-@pytest.mark.parametrize("text", ["# a", "a\n## b", "===", "> a", "---"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# a",
+        "a\n## b",
+        "===",
+        "> a",
+        "---",
+        "- a",
+        "+ a",
+        "1. a",
+        "12) a",
+        " - a",
+        "$x^2$",
+        "$$x$$",
+    ],
+)
 def test_what_starts_a_line_is_escaped(text: str) -> None:
     assert "\\" in plain.markdown(text)
+
+
+@pytest.mark.parametrize("mark", ["-", "+", "*", "1.", "12)", "#", ">", "---"])
+def test_what_a_wrapped_line_begins_with_is_text(mark: str) -> None:
+    lines = paragraph(f"{'x' * 80} {mark} second", "github").splitlines()
+
+    assert len(lines) == 2
+    assert re.match(r"(\\|\d+\\[.)])", lines[1])
+    assert lines[1].replace("\\", "") == f"{mark} second"
+
+
+@pytest.mark.parametrize("text", ["1.5", "v1. a", "a-b", "2-3", "+5 %", "1.", "x+ y", "a 1.5 b"])
+def test_numbers_and_signs_in_words_are_left_alone(text: str) -> None:
+    assert plain.markdown(text) == text
 
 
 def test_a_command_cannot_leave_its_fence() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,7 +18,13 @@ ATTENTION_KERNELS = ("sdpa", "flash", "eager")
 # Restated, not imported with torch, so that `--help` stays quick; a test holds them together.
 
 
-class TimeToSpend(click.ParamType[float]):
+if TYPE_CHECKING:
+    _Number = click.ParamType[float]
+else:
+    _Number = click.ParamType  # takes no type below 8.4
+
+
+class TimeToSpend(_Number):
     """A time to spend: a finite number above 0."""
 
     name = "seconds"

@@ -85,6 +85,23 @@ def laws_of(hardware: Hardware) -> KernelLaws | None:
     return _laws_of(hardware, borrowers=())
 
 
+def with_own_laws(hardware: Hardware) -> Hardware:
+    """The same device with those laws as its own, and none to borrow. Raises SpecError likewise."""
+    laws = laws_of(hardware)
+    if hardware.laws_from is None or laws is None:
+        return hardware
+    own, sources = hardware.kernel_laws, hardware.sources
+    key = own.source if own else "laws"
+    while own is None and key in sources:
+        key += "-borrowed"
+    return replace(
+        hardware,
+        kernel_laws=replace(laws, source=key),
+        laws_from=None,
+        sources={**sources, key: laws.source},
+    )
+
+
 def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | None:
     """The same; borrowers: names of the devices that borrow from this one, one from the other."""
     laws = hardware.kernel_laws

@@ -44,6 +44,12 @@ Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
 COMPONENTS = ("vision", "reducer", "connector", "llm")
 """All that there may be, in the order in which they run."""
+LMM_PARTS: Mapping[str, Registry[Any]] = {
+    "vision": VISION_ENCODERS,
+    "connector": CONNECTORS,
+    "llm": LANGUAGE_MODELS,
+}
+"""Fields of an LMM that are specs, and what knows their kinds."""
 _MEMO_SIZE = 64
 """Components that are not laid out again."""
 
@@ -337,11 +343,31 @@ class _Parts(Struct, frozen=True):
     vision_towers: int = 1
 
 
+def in_full(model: Model) -> Model:
+    """The same with what it refers to in place, so that it means the same under any catalog.
+
+    Raises UnknownNameError, SpecError.
+    """
+    if isinstance(model, Lmm):
+        parts = {field: _part(model, field, known) for field, known in LMM_PARTS.items()}
+        return replace(model, **parts)
+    if isinstance(model, LanguageModel):
+        return replace(model, used_in=_fed_tokens(model))
+    return model
+
+
 def _llm_parts(llm: Any) -> _Parts:
-    lmm = None
-    if llm.used_in:
-        lmm = referred(where(llm), "used_in", load_model, llm.used_in)
-    return _Parts(llm=llm, visual_tokens=_sample_tokens(lmm) if isinstance(lmm, Lmm) else None)
+    return _Parts(llm=llm, visual_tokens=_fed_tokens(llm))
+
+
+def _fed_tokens(llm: Any) -> int | None:
+    """Visual tokens of a sample that an LLM by itself is fed with."""
+    if not llm.used_in:
+        return None
+    if isinstance(llm.used_in, int):
+        return llm.used_in
+    lmm = referred(where(llm), "used_in", load_model, llm.used_in)
+    return _sample_tokens(lmm) if isinstance(lmm, Lmm) else None
 
 
 def _encoder_parts(encoder: Any) -> _Parts:

@@ -1,8 +1,8 @@
 """Records of the engine as files: plain JSON with a version, read strictly.
 
-A file holds every figure of every component, and the specs in full, so that it says the same on
-another machine and after an update. Ops and the comparison are computed from the specs when they
-are asked for.
+A file holds every figure of every component, and the specs in full, parts and borrowed laws
+included, so that it says the same on another machine, under another catalog and after an update.
+Ops and the comparison are computed from the specs when they are asked for.
 """
 
 from __future__ import annotations
@@ -16,17 +16,23 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roofline.device.borrowed import laws_of, with_own_laws
+from roofline.device.resources import BOUNDS
+from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import BY_NAME
+from roofline.engine.layout import COMPONENTS, LMM_PARTS, in_full
 from roofline.engine.result import Quantities, ReducerFacts, Totals
 from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, OutputError, SpecError
 from roofline.files import check_file, swap_in
 from roofline.model.polynomial import Array
+from roofline.specs.catalog import mode_in_full
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import kernel_laws_section, read_kernel_laws
-from roofline.specs.models import MODEL_KINDS, Model
+from roofline.specs.models import MODEL_KINDS, Lmm, Model
 from roofline.specs.quantization import Quantization
 from roofline.specs.reading import build, convert, read_file
+from roofline.specs.sourced import PositiveInt
 from roofline.version import __version__
 
 FORMAT = 1
@@ -75,7 +81,7 @@ class _StoredEstimate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     device: _StoredDevice | None
     """None of counts on no device."""
     main: str
-    unreduced_visual_tokens: int | None
+    unreduced_visual_tokens: PositiveInt | None
     reducer: ReducerFacts | None
     components: dict[str, dict[str, Any]]
     end_to_end: dict[str, Any]
@@ -84,7 +90,7 @@ class _StoredEstimate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 def document(fields: dict[str, Any]) -> dict[str, Any]:
     """The JSON document of a record's fields."""
-    scenario: Scenario = fields["scenario"]
+    scenario = _in_full(fields["scenario"])
     stored = {
         "version": __version__,
         "inputs": fields["inputs"],
@@ -110,10 +116,21 @@ def document(fields: dict[str, Any]) -> dict[str, Any]:
     return {_MARK: FORMAT, **stored}
 
 
+def _in_full(scenario: Scenario) -> Scenario:
+    """With specs that refer to no others. Raises UnknownNameError, SpecError."""
+    return replace(
+        scenario,
+        model=in_full(scenario.model),
+        hardware=scenario.hardware and with_own_laws(scenario.hardware),
+        quant=mode_in_full(scenario.quant),
+    )
+
+
 def write(fields: dict[str, Any], file: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write a record's fields to a file, all of them or nothing.
 
-    Raises OutputError for a file that holds something, unless forced, or cannot be written.
+    Raises OutputError for a file that holds something, unless forced, or cannot be written;
+    UnknownNameError and SpecError for what a spec refers to and is gone.
     """
     if 0 in fields["scenario"].shape:
         raise OutputError("an estimate of no configuration holds no figures to save")
@@ -145,7 +162,7 @@ def read(file: str | os.PathLike[str]) -> dict[str, Any]:
             "unreduced_visual_tokens": stored.unreduced_visual_tokens,
             "reducer": stored.reducer,
             "components": {
-                name: _part(kind, part, shape, f"components.{name}")
+                _component(name): _part(kind, part, shape, f"components.{name}")
                 for name, part in stored.components.items()
             },
             "end_to_end": _part(kind, stored.end_to_end, shape, "end_to_end"),
@@ -153,6 +170,7 @@ def read(file: str | os.PathLike[str]) -> dict[str, Any]:
         }
         if stored.main not in fields["components"]:
             raise InputError(f"`main` names {stored.main!r}, which is no component")
+        _check_unknown(fields)
     except msgspec.ValidationError as error:
         raise EstimateFileError(f"{file} is a damaged estimate: {error}") from None
     except SpecError as error:
@@ -207,9 +225,19 @@ def _scenario(stored: _StoredScenario) -> Scenario:
 
 
 def _model(data: dict[str, Any]) -> Model:
-    kind = str(data.get("kind"))
-    model: Any = build(MODEL_KINDS.find(kind), data, "scenario.model")
-    return model  # type: ignore[no-any-return]  # kinds of users are models, too
+    """Of any kind, with parts of any kind: a spec in a file has parts of those that ship alone."""
+    kind = MODEL_KINDS.find(str(data.get("kind")))
+    if not issubclass(kind, Lmm):
+        model: Any = build(kind, data, "scenario.model")
+        return model  # type: ignore[no-any-return]  # kinds of users are models, too
+    parts, names = {}, {}
+    for field in LMM_PARTS:
+        part = data.get(field)
+        if isinstance(part, dict):
+            part_kind = MODEL_KINDS.find(str(part.get("kind")))
+            parts[field] = build(part_kind, part, f"scenario.model.{field}")
+            names[field] = str(part.get("name"))
+    return in_full(replace(build(kind, data | names, "scenario.model"), **parts))
 
 
 def _hardware_fields(hardware: Hardware) -> dict[str, Any]:
@@ -253,12 +281,17 @@ def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where
         array = _array(value, path)
         if array.shape != expected:
             raise InputError(f"`{path}` has the shape {array.shape}, not {expected}")
+        if (array < 0).any():
+            raise InputError(f"`{path}` is below 0")
         return array[()]  # a plain number, as where it was priced
 
     fields: dict[str, Any] = {}
     for name in names:
         value, path = data[name], f"{where}.{name}"
-        if isinstance(value, dict) and name == "bound_times_s":
+        if name == "bound_times_s":
+            known = BOUNDS[:-1]  # memory's is what is left
+            if not isinstance(value, dict) or not {known[0]} <= value.keys() <= set(known):
+                raise InputError(f"`{path}` must be seconds by {' and '.join(known)}")
             fields[name] = {word: figure(time, f"{path}.{word}") for word, time in value.items()}
         elif value is None and name in _MAY_BE_UNKNOWN:
             fields[name] = None
@@ -267,6 +300,31 @@ def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where
         else:
             fields[name] = figure(value, path)
     return kind(**fields)
+
+
+def _component(name: str) -> str:
+    if name not in COMPONENTS:
+        raise InputError(f"`components.{name}` is none of {', '.join(COMPONENTS)}")
+    return name
+
+
+def _check_unknown(fields: dict[str, Any]) -> None:
+    """Raise InputError unless what is unknown of one part is of all, and what laws tell is known
+    where the device has laws alone.
+    """
+    scenario: Scenario = fields["scenario"]
+    if scenario.hardware is None:
+        return
+    has_laws = ACCOUNTINGS.find(scenario.accounting).has_laws and laws_of(scenario.hardware)
+    parts = {f"components.{name}": part for name, part in fields["components"].items()}
+    parts["end_to_end"] = fields["end_to_end"]
+    for name in _MAY_BE_UNKNOWN:
+        unknown = {part: getattr(each, name) is None for part, each in parts.items()}
+        expected = unknown["end_to_end"] if has_laws and name == "host_time_s" else not has_laws
+        for part, is_unknown in unknown.items():
+            if is_unknown != expected:
+                known = "null" if is_unknown else "known"
+                raise InputError(f"`{part}.{name}` is {known}, which does not go with the rest")
 
 
 _MAY_BE_UNKNOWN = ("attainable_time_s", "attainable_error_s", "host_time_s")

@@ -112,7 +112,7 @@ def _mode(mode: Quantization, devices: Sequence[Hardware]) -> dict[str, Any]:
         "weight_bytes": mode.weight_bytes("linear"),
         "kv_bytes": mode.kv_bytes,
         "compute": ", ".join(mode.compute),
-        "outside_llm": mode.outside_llm or mode.name,
+        "outside_llm": mode.outside_name,
         "runs_on": ", ".join(name for names in runs.values() for name in names),
         "source": mode.source,
     }

@@ -101,10 +101,11 @@ class HostOverhead(Struct, frozen=True, kw_only=True):
     """How busy the device is, and what keeps it from being busier."""
 
     busy_s: Seconds
-    """Time in which some kernel ran."""
+    """Time in which some kernel was seen to run."""
     wall_s: Annotated[float, Meta(ge=_SHORTEST_S, le=1e9)]
     kernels: Times
     verdict: str
+    """By that time, or by the roofline, which no kernel is faster than, where it is longer."""
 
     @property
     def busy_share(self) -> float:

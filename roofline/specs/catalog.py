@@ -167,6 +167,13 @@ def mode_outside_llm(mode: Quantization) -> Quantization:
     return outside
 
 
+def mode_in_full(mode: Quantization) -> Quantization:
+    """The same with the mode outside the LLM in place. Raises SpecError likewise."""
+    if mode.outside_llm is None:
+        return mode
+    return msgspec.structs.replace(mode, outside_llm=mode_outside_llm(mode))
+
+
 def quantization_modes() -> dict[str, Quantization]:
     """The named modes by lower-case name: registered ones before those of the search path, and
     these before what ships.

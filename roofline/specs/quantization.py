@@ -47,8 +47,14 @@ class Quantization(Spec, frozen=True):
     """Width of a group's zero point; 0 for symmetric weights, which have none."""
     unquantized_bits: Bits | None = None
     """Width of embedding, lm_head, norms and biases; left out, that of the weights."""
-    outside_llm: str | None = None
-    """Name of the mode of vision tower and connector; left out, this one."""
+    outside_llm: "str | Quantization | None" = None
+    """The mode of vision tower and connector, by name or written out; left out, this one."""
+
+    @property
+    def outside_name(self) -> str:
+        """What the mode of vision tower and connector is called."""
+        outside = self.outside_llm or self
+        return outside if isinstance(outside, str) else outside.name
 
     @property
     def attention_types(self) -> tuple[DataType, ...]:

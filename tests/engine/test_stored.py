@@ -10,16 +10,20 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
-from toy import device, figures, llm, lmm, parts, toy
+from toy import device, figures, llm, lmm, parts, tower, toy
 
 import roofline
 from roofline import Counts, Estimate, analyze, count, sweep
 from roofline.engine.stored import EstimateFileError
 from roofline.errors import OutputError
-from roofline.specs.catalog import load_hardware
+from roofline.model.architectures import LANGUAGE_MODELS
+from roofline.specs.catalog import load_hardware, load_quantization
+from roofline.specs.kernel_laws import kernel_laws_section
+from roofline.specs.models import MODEL_KINDS, LanguageModel, MlpConnector
 
 MADE: dict[str, Callable[[], Counts]] = {
     "reduced": lambda: analyze("llava-1.5-7b", "h200", visual_tokens=40, reducer="prumerge"),
@@ -58,6 +62,126 @@ def test_a_file_gives_the_same_numbers(made: Counts, tmp_path: Path) -> None:
     made.save(tmp_path / "e.json")
 
     same(made, roofline.load(tmp_path / "e.json"))
+
+
+@pytest.fixture
+def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A search path with an LMM in parts, a device that borrows its laws, and a mode of two."""
+    folder = tmp_path / "catalog"
+    folder.mkdir()
+    monkeypatch.setenv("ROOFLINE_PATH", str(folder))
+    source, borrower = load_hardware("v100-sxm2-16gb"), load_hardware("v100")
+    assert source.kernel_laws is not None
+    laws = msgspec.to_builtins(kernel_laws_section(source.kernel_laws))
+    specs = {
+        "models/my-tower": tower(name="my-tower"),
+        "models/my-connector": MlpConnector(name="my-connector", title="", source="made up"),
+        "models/my-llm": llm(name="my-llm", used_in="my-lmm"),
+        "models/my-lmm": lmm(
+            name="my-lmm", vision="my-tower", connector="my-connector", llm="my-llm"
+        ),
+        "hardware/source": {
+            **msgspec.to_builtins(replace(source, name="source", aliases=(), kernel_laws=None)),
+            "kernel_laws": laws,
+        },
+        "hardware/mine": replace(borrower, name="mine", aliases=(), laws_from="source"),
+        "quantization/outside": replace(load_quantization("int8"), name="outside"),
+        "quantization/inside": replace(
+            load_quantization("int8"), name="inside", outside_llm="outside"
+        ),
+    }
+    for name, spec in specs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_bytes(msgspec.yaml.encode(spec))
+    return folder
+
+
+OF_THE_CATALOG: dict[str, Callable[[], Counts]] = {
+    "lmm": lambda: analyze("my-lmm", "mine", "inside", visual_tokens=2),
+    "llm": lambda: analyze("my-llm", "mine", "inside", visual_tokens=2),
+    "counts": lambda: count("my-lmm", "inside", visual_tokens=2),
+}
+
+
+@pytest.mark.parametrize("asked", OF_THE_CATALOG)
+@pytest.mark.parametrize("change", ["gone", "other"])
+def test_the_same_numbers_whatever_became_of_the_catalog(
+    asked: str, change: str, catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = OF_THE_CATALOG[asked]()
+    document = made.to_dict(per_op=True), repr(made), explained(made)
+    later = answered(made)
+    made.save(tmp_path / "e.json")
+    for file in sorted(catalog.rglob("*.yaml")):
+        if change == "gone":
+            file.unlink()
+            continue
+        spec = msgspec.yaml.decode(file.read_bytes())
+        changes = {"hidden_size": 16, "weight_bits": 4, "images": 2, "num_linear_layers": 3}
+        for name in changes.keys() & spec.keys():
+            spec[name] = changes[name]
+        if spec["name"] == "source":
+            spec |= {"kernel_laws": None, "laws_from": "h200"}
+        file.write_bytes(msgspec.yaml.encode(spec))
+    loaded = roofline.load(tmp_path / "e.json")
+
+    assert (loaded.to_dict(per_op=True), repr(loaded), explained(loaded)) == document
+    assert answered(loaded) == later
+
+
+def explained(counts: Counts) -> list[str]:
+    subjects = ["flops", "memory", *(["time"] if isinstance(counts, Estimate) else [])]
+    return [str(counts.explain(subject)) for subject in subjects]
+
+
+def answered(counts: Counts) -> Any:
+    """What it says of an answer after the same prompt, which is priced from the specs anew."""
+    return counts.answered(8).to_dict() if isinstance(counts, Estimate) else None
+
+
+def test_a_file_names_no_other_spec(tmp_path: Path) -> None:
+    analyze("llava-1.5-7b", "v100", quant="int4").save(tmp_path / "e.json")
+    scenario = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))["scenario"]
+
+    parts = {name: scenario["model"][name]["kind"] for name in ("vision", "connector", "llm")}
+    assert parts == {"vision": "vision-encoder", "connector": "connector", "llm": "language-model"}
+    assert scenario["quant"]["outside_llm"]["name"] == "fp16"
+    assert scenario["hardware"]["laws_from"] is None
+    laws = scenario["hardware"]["kernel_laws"]
+    lender = load_hardware("v100-sxm2-16gb")
+    assert lender.kernel_laws is not None
+    cited = lender.sources[lender.kernel_laws.source]
+    assert scenario["hardware"]["sources"][laws["source"]] == cited
+    assert {law["origin"] for law in laws["matmul"].values()} == {"typical"}
+
+
+def test_parts_of_a_kind_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Strange(LanguageModel, frozen=True, tag_field="kind", tag="strange"):
+        pass
+
+    for registry, thing in (
+        (MODEL_KINDS, Strange),
+        (LANGUAGE_MODELS, LANGUAGE_MODELS.find("language-model")),
+    ):
+        registry.names()
+        monkeypatch.setattr(registry, "_things", {**registry._things, "strange": thing})
+    fields = msgspec.structs.asdict(llm())
+    made = toy(lmm(llm=Strange(**fields)))
+    made.save(tmp_path / "e.json")
+
+    same(made, roofline.load(tmp_path / "e.json"))
+
+
+@pytest.mark.parametrize("kind", ["lmm", "connector"])
+def test_a_part_that_is_none_is_refused(kind: str, tmp_path: Path) -> None:
+    toy(lmm()).save(tmp_path / "e.json")
+    data = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    model = data["scenario"]["model"]
+    model["llm"] = {**model, "llm": "vicuna-7b"} if kind == "lmm" else model["connector"]
+    (tmp_path / "e.json").write_text(json.dumps(data), encoding="utf-8")
+
+    with pytest.raises(EstimateFileError, match=r"kind: expected language-model|llm"):
+        roofline.load(tmp_path / "e.json")
 
 
 def test_a_pickle_gives_the_same_numbers(made: Counts) -> None:
@@ -170,6 +294,13 @@ def edited(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
+def invented(name: str) -> Callable[[dict[str, Any]], None]:
+    def edit(data: dict[str, Any]) -> None:
+        data["components"][name] = data["components"]["llm"]
+
+    return edit
+
+
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
@@ -197,6 +328,26 @@ def edited(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
             edited("components", "llm", "bound_times_s", "compute", to=[1.0]),
             "`components.llm.bound_times_s.compute` has the shape",
         ),
+        (
+            edited("components", "llm", "bound_times_s", to=3),
+            "`components.llm.bound_times_s` must be seconds by compute and link",
+        ),
+        (edited("end_to_end", "bound_times_s", to={}), "must be seconds by compute and link"),
+        (edited("end_to_end", "bound_times_s", "memory", to=0), "must be seconds by compute and"),
+        (
+            edited("end_to_end", "bound_times_s", "compute", to=-1.0),
+            "`end_to_end.bound_times_s.compute` is below 0",
+        ),
+        (edited("end_to_end", "flops", to=-1), "`end_to_end.flops` is below 0"),
+        (edited("end_to_end", "device_memory_bytes", to=-1), "device_memory_bytes` is below 0"),
+        (
+            edited("components", "llm", "attainable_time_s", to=None),
+            "`components.llm.attainable_time_s` is null, which does not go with the rest",
+        ),
+        (edited("end_to_end", "attainable_error_s", to=None), "attainable_error_s` is null, which"),
+        (edited("end_to_end", "host_time_s", to=None), "host_time_s` is"),
+        (edited("unreduced_visual_tokens", to=-1), "damaged estimate: .*unreduced_visual_tokens"),
+        (invented("tower"), "`components.tower` is none of vision, reducer, connector, llm"),
         (edited("device", to=None), "`device` and `scenario.hardware` go together"),
         (edited("device", "name", to=3), r"damaged estimate: .*\$.device.name"),
         (edited("scenario", "stage", to="prefil"), "unknown stage 'prefil'"),

@@ -58,7 +58,8 @@ def lmm(layers: int = 3, **changes: Any) -> Lmm:
         "llm": llm(),
         "vision_feature_layer": -1,
     }
-    return Lmm(name="toy-lmm", title="Toy", source="made up", **(fields | changes))
+    words = {"name": "toy-lmm", "title": "Toy", "source": "made up"}
+    return Lmm(**(words | fields | changes))
 
 
 def toy(model: Any = None, hardware: Any = None, **options: Any) -> Estimate:

@@ -1,5 +1,7 @@
 """The fuzz harness: it sees what it is for, and some of its cases end well."""
 
+import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -77,11 +79,53 @@ def test_a_case_is_the_same_every_time(kind: str, fuzz: dict[str, ModuleType]) -
 
 @pytest.mark.parametrize(("kind", "count"), [("specs", 150), ("commands", 60), ("records", 60)])
 def test_some_cases_end_well(kind: str, count: int, fuzz: dict[str, ModuleType]) -> None:
-    failed = []
+    failed, codes = [], set()
     with fuzz["commands"].without_measuring():
         for number in range(count):
             case = fuzz["cases"].KINDS[kind](Random(f"tests:{kind}:{number}"))
-            _, wrong = fuzz["cases"].tried(case)
+            ended, wrong = fuzz["cases"].tried(case)
             failed += [(case.arguments, wrong)] if wrong else []
+            codes.add(ended.code)
 
     assert failed == []
+    assert codes == {0, 2}
+
+
+def test_what_is_replaced_is_what_the_commands_import(fuzz: dict[str, ModuleType]) -> None:
+    commands = fuzz["commands"]
+    for command, home, name in (*commands.REPLACED, commands.DRAWN_BY):
+        source = Path(str(import_module(f"roofline.cli.{command}").__file__))
+        imported = {
+            (node.module, each.name)
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+            if isinstance(node, ast.ImportFrom)
+            for each in node.names
+        }
+        assert (home, name) in imported, command
+
+
+def test_every_command_that_measures_gets_as_far_as_that(fuzz: dict[str, ModuleType]) -> None:
+    commands, begun = fuzz["commands"], set()
+    names = {command for command, *_ in commands.REPLACED}
+    with commands.without_measuring():
+        for number in range(1500):
+            case = commands.command_case(Random(f"begun:{number}"))
+            if case.arguments[0] not in names - begun:
+                continue
+            ended, _ = fuzz["cases"].tried(case)
+            if "here the measurement would begin" in ended.err:
+                begun.add(case.arguments[0])
+            if begun == names:
+                break
+
+    assert begun == names
+
+
+@pytest.mark.parametrize("only", ["foo:1", "specs", "specs:", "specs:x", ":"])
+def test_a_case_that_there_is_not_is_told(only: str) -> None:
+    command = [sys.executable, str(FUZZ), "--only", only]
+    done = subprocess.run(command, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "is no case: give specs:17" in done.stderr

@@ -33,6 +33,9 @@ def fuzz(seed: str, most: int, only: str | None, **counts: int) -> None:
     chosen = [(kind, number) for kind in KINDS for number in range(counts[kind])]
     if only:
         kind, _, which = only.partition(":")
+        if kind not in KINDS or not which.isdecimal():
+            known = " or ".join(f"{name}:17" for name in KINDS)
+            raise click.BadParameter(f"{only!r} is no case: give {known}", param_hint="--only")
         chosen = [(kind, int(which))]
     began_s, failed, answered = perf_counter(), 0, Counter[str]()
     with without_measuring():

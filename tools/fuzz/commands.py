@@ -45,6 +45,17 @@ _TARGETS = (
     "/dev/full",
     "a/b",
 )
+_FIGURES = ("out.png", "out.svg", "out.png", "out.pdf")
+"""For a command that writes nothing else, beside those."""
+REPLACED = (
+    ("profile", "roofline.torch_side.measure.profile", "profile"),
+    ("calibrate", "roofline.torch_side.calibrate.calibrate", "calibrate"),
+    ("validate", "roofline.torch_side.measure.validate", "calibrate_and_validate"),
+    ("tokens", "roofline.torch_side.reduce.kept_patches", "inspect_photos"),
+)
+"""Commands that measure, and where they begin to: the module and what they import of it."""
+DRAWN_BY = ("report", "roofline.report.study_report", "render_study")
+"""The one that draws, likewise."""
 
 
 def there(draw: Random) -> dict[str, bytes]:
@@ -53,6 +64,7 @@ def there(draw: Random) -> dict[str, bytes]:
     return {
         "mine.yaml": draw.choice(models).read_bytes(),
         "broken.yaml": b"name: [1",
+        "sound.py": b"",
         "sound.json": draw.choice(sound_records()),
         "rows.csv": b"op,dtype,m,n,k,time_ms\nmatmul,fp16,1,2,3,x\n",
     }
@@ -64,12 +76,13 @@ def command_case(draw: Random) -> Case:
     command: click.Command = getattr(import_module(f"roofline.cli.{name}"), name)
     words: list[str] = []
     form = ""
+    usual = draw.choice(((7, 3, 0.5), (7, 3, 0.5), (30, 2, 0.1)))  # few options get further
     for parameter in command.params:
-        times = draw.choices((0, 1, 2), (7, 3, 0.5))[0]
+        times = draw.choices((0, 1, 2), usual)[0]
         if parameter.required:
             times = draw.choices((0, 1, 2), (0.5, 10, 0.5))[0]
         for _ in range(times):
-            typed = _typed(parameter, draw)
+            typed = _typed(parameter, draw, draws=name == "tokens")
             words += typed
             if typed[0] == "--format":
                 form = typed[-1]
@@ -82,8 +95,8 @@ def command_case(draw: Random) -> Case:
     return Case(there(draw), [name, *words], is_json=is_json)
 
 
-def _typed(parameter: click.Parameter, draw: Random) -> list[str]:
-    value = _value(parameter, draw)
+def _typed(parameter: click.Parameter, draw: Random, *, draws: bool = False) -> list[str]:
+    value = _value(parameter, draw, draws=draws)
     if isinstance(parameter, click.Argument):
         return [value]
     assert isinstance(parameter, click.Option)
@@ -93,7 +106,8 @@ def _typed(parameter: click.Parameter, draw: Random) -> list[str]:
     return [f"{flag}={value}"] if flag.startswith("--") and draw.random() < 0.1 else [flag, value]
 
 
-def _value(parameter: click.Parameter, draw: Random) -> str:
+def _value(parameter: click.Parameter, draw: Random, *, draws: bool = False) -> str:
+    """draws: whether the command writes a figure alone."""
     name = parameter.name or ""
     if draw.random() < 0.03:
         return draw.choice(_HOSTILE)
@@ -104,19 +118,19 @@ def _value(parameter: click.Parameter, draw: Random) -> str:
     if name == "seconds":
         return draw.choice(_SECONDS)
     if name in ("output", "measurements") and isinstance(parameter, click.Option):
-        return draw.choice(_TARGETS)
-    if name in ("records", "photo", "measurements", "checkpoint", "image"):
+        return draw.choice((*_TARGETS, *_FIGURES * 3) if draws else _TARGETS)
+    if name in ("records", "photos", "measurements", "checkpoint", "image"):
         return draw.choice(("sound.json", "rows.csv", "none", *FILES))
     if name == "explain":
         return draw.choice(("time", "memory", "flops", "kv", "llm", "q_proj", "vision", "none"))
     if name == "plugins":
-        return draw.choice((*FILES, "sound.json"))
+        return draw.choice((*FILES, "sound.json", *("sound.py",) * 6))
     if name == "device":
         return draw.choice(("cpu", "cpu:9", "cuda", "cuda:99", "xpu", "meta", "mps", "", "gpu"))
     key = "hardware" if name in ("base", "like", "hardware") else name
     known = _NAMES.get(key, ("v100", "vicuna-7b"))
     return ",".join(
-        draw.choices((*known, *known, *known, *known, *FILES), k=draw.choice((1, 1, 1, 2)))
+        draw.choices((*known, *known, *known, *known, *FILES), k=draw.choice((1, 1, 1, 1, 1, 2)))
     )
 
 
@@ -128,15 +142,10 @@ def without_measuring() -> Iterator[None]:
         raise InputError("here the measurement would begin")
 
     with ExitStack() as replaced:
-        for home, what in (
-            ("roofline.torch_side.measure.profile", "profile"),
-            ("roofline.torch_side.calibrate.calibrate", "calibrate"),
-            ("roofline.torch_side.measure.validate", "calibrate_and_validate"),
-            ("roofline.torch_side.reduce.kept_patches", "inspect_tokens"),
-        ):
+        for _, home, what in REPLACED:
             replaced.enter_context(mock.patch.object(import_module(home), what, begins))
-        study_report = import_module("roofline.report.study_report")
+        _, home, what = DRAWN_BY
         replaced.enter_context(
-            mock.patch.object(study_report, "render_study", return_value={"report.md": b"x"})
+            mock.patch.object(import_module(home), what, return_value={"report.md": b"x"})
         )
         yield

@@ -84,7 +84,7 @@ def quantization_list(modes: Sequence[Quantization], devices: Sequence[Hardware]
             mode.activation_bits,
             mode.kv_bits,
             ", ".join(mode.compute),
-            mode.outside_llm or mode.name,
+            mode.outside_name,
             f"{sum(len(names) for names in serving(mode, devices).values())} of {len(devices)}",
         ]
         for mode in modes

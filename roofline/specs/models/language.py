@@ -42,8 +42,9 @@ class LanguageModel(Spec, frozen=True, tag_field="kind", tag="language-model"):
     rms_norm_eps: Positive = 1e-5
     max_position_embeddings: PositiveInt | None = None
     aliases: tuple[str, ...] = ()
-    used_in: str | None = None
-    """The LMM whose visual tokens this model is fed with; it tells what an unreduced prompt is."""
+    used_in: str | PositiveInt | None = None
+    """The LMM whose visual tokens this model is fed with, or how many those are of one sample: it
+    tells what an unreduced prompt is."""
 
     def __post_init__(self) -> None:
         if self.head_dim is None and self.hidden_size % self.num_attention_heads:

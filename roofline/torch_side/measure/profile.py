@@ -256,9 +256,13 @@ class _Run:
             self.notes.append(f"no peak memory: torch keeps no count of it on {self.device.type}")
         looks = self._looks(run_s, 3)  # one without a profiler, and one with, which is slower
         if looks > 0:
-            extras.host = _at_least(
-                host_overhead(partial(run, ignore), self.device, looks), expectation
-            )
+            found = host_overhead(partial(run, ignore), self.device, looks)
+            extras.host = _judged(found, expectation)
+            if extras.host != found:
+                self.notes.append(
+                    f"{found.verdict} by the kernels seen alone, {extras.host.verdict} by the "
+                    "roofline, which no run is faster than"
+                )
         else:
             self.notes.append(f"no look at the host: raise the {si(self.request.cap_s, 's')} given")
         if device.available and self._left_s > _LEAST_ENERGY_S:
@@ -345,13 +349,14 @@ def _run_s(measured: Mapping[str, Measurement]) -> float:
     return summarize(measured[WHOLE].total).p50_s
 
 
-def _at_least(host: HostOverhead | None, expectation: Expectation | None) -> HostOverhead | None:
-    """No kernel is faster than the roof: a device was busy for as long as that takes at least."""
+def _judged(host: HostOverhead, expectation: Expectation | None) -> HostOverhead:
+    """With the verdict of the roofline where that is longer than the time that kernels were seen
+    to run, which stays as it was measured: no kernel is faster than the roof.
+    """
     roofline_s = expectation.of(WHOLE, [WHOLE]).roofline_time_s if expectation else None
-    if host is None or roofline_s is None:
+    if roofline_s is None or roofline_s <= host.busy_s:
         return host
-    busy_s = min(host.wall_s, max(host.busy_s, roofline_s))
-    return replace(host, busy_s=busy_s, verdict=verdict(busy_s, host.wall_s))
+    return replace(host, verdict=verdict(roofline_s, host.wall_s))
 
 
 def _not_adding_up(ops: Sequence[Achieved], spans: Mapping[str, TimedSpan]) -> list[str]:

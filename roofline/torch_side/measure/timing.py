@@ -206,8 +206,9 @@ def measure(
     repeats: how often subjects whose samples are disturbed (`statistics.disturbed`) are measured
         anew, while there is time; the calmer samples stay. With `together` all are.
 
-    On KeyboardInterrupt whatever has been measured is returned, and what was not finished says
-    `stopped="interrupted"` (see `interrupted`). Raises InputError when two subjects share a name.
+    On KeyboardInterrupt whatever has been measured is returned, and what was not finished, or was
+    being measured anew, says `stopped="interrupted"` (see `interrupted`). Raises InputError
+    when two subjects share a name.
     """
     trials = [_Trial(subject, stopwatch, clock, rule) for subject in subjects]
     measured = {trial.subject.name: trial.measurement for trial in trials}
@@ -236,6 +237,7 @@ def measure(
                 for trial in unfinished:
                     trial.finish()
 
+    again: list[_Trial] = []
     try:
         run(trials)
         for _ in range(repeats):
@@ -250,8 +252,11 @@ def measure(
                     t for t in trials if t.subject.name not in {a.subject.name for a in again}
                 ]
                 trials += again
+            again = []
     except KeyboardInterrupt:
-        pass  # what is unfinished says so already
+        unfinished = [trial for trial in trials if trial.share < 1]
+        for trial in again or unfinished or trials:
+            measured[trial.subject.name].stopped = "interrupted"
     return measured
 
 

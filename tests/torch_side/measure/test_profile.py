@@ -52,10 +52,13 @@ def run(progress: Progress | None = None, **changes: Any) -> Record:
     return profile(request(**changes), clock=lambda: next(ticks) * TICK_S, progress=progress)
 
 
+BUSY = HostOverhead(busy_s=1.0, wall_s=1.0, kernels=1, verdict="device-bound")
+
+
 @pytest.fixture(autouse=True)
 def _no_host_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     """It profiles a dozen runs more, and has tests of its own."""
-    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: None)
+    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: BUSY)
 
 
 WITHOUT = ["vision", "connector", "llm"]
@@ -93,7 +96,7 @@ def records() -> Callable[[str], Record]:
     def record(case: str) -> Record:
         if case not in made:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module, "host_overhead", lambda run, device, looks: None)
+                patch.setattr(module, "host_overhead", lambda run, device, looks: BUSY)
                 made[case] = run(**SPANS[case][0])
         return made[case]
 
@@ -495,7 +498,9 @@ def slowly(run_s: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]
 @pytest.mark.parametrize("run_s", [0.01, 0.2, 0.5])
 def test_the_time_given_is_kept(run_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: looked.append(looks))
+    monkeypatch.setattr(
+        module, "host_overhead", lambda run, device, looks: looked.append(looks) or BUSY
+    )
     clock = slowly(run_s, monkeypatch)
     found = profile(request(cap_s=10.0, relative_ci=1e-9), clock=clock)
 
@@ -513,14 +518,19 @@ def test_what_takes_longer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any("not the 1.00 s given: a run of 4.00 s" in note for note in found.notes)
 
 
-def test_the_roof_is_the_least_time_that_a_device_was_busy(
+def test_the_verdict_is_the_roofs_and_the_busy_time_stays_as_it_was_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked = HostOverhead(busy_s=1e-9, wall_s=2e-9, kernels=1, verdict="launch-bound")
     monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: looked)
+    note = "launch-bound by the kernels seen alone, device-bound by the roofline"
 
-    assert run().host == HostOverhead(busy_s=2e-9, wall_s=2e-9, kernels=1, verdict="device-bound")
-    assert run(hardware=None).host == looked
+    found = run()
+    assert found.host == HostOverhead(busy_s=1e-9, wall_s=2e-9, kernels=1, verdict="device-bound")
+    assert any(text.startswith(note) for text in found.notes)
+    alone = run(hardware=None)
+    assert alone.host == looked
+    assert not any("kernels seen" in text for text in alone.notes)
 
 
 def test_ops_that_do_not_add_up_are_said_to() -> None:

@@ -503,3 +503,39 @@ def test_the_calmer_samples_stay(clock: Clock, stopwatch: WallStopwatch) -> None
     found = measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, repeats=1)
 
     assert found["noisy"].total == [1.0, *[3.0] * 9]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_ctrl_c_while_measuring_anew_is_not_lost(
+    together: bool, clock: Clock, stopwatch: WallStopwatch
+) -> None:
+    times = iter([1.0, *[3.0] * 9, 1.0, 1.0])
+
+    def noisy(_: Mark) -> None:
+        seconds = next(times, None)
+        if seconds is None:
+            raise KeyboardInterrupt
+        clock.pass_(seconds)
+
+    subjects = [Subject("calm", taking(clock, [2.0])), Subject("noisy", noisy)]
+    rule = StoppingRule(relative_ci=1e-9, least=10, most=10)
+    found = measure(
+        subjects, stopwatch, rule, warm_up=COLD, together=together, clock=clock, repeats=1
+    )
+
+    assert interrupted(found)
+    assert found["noisy"].stopped == "interrupted"
+    assert (found["calm"].stopped == "interrupted") == together
+    assert found["noisy"].total == [1.0, *[3.0] * 9]
+    assert found["calm"].total == [2.0] * 10
+
+
+def test_ctrl_c_between_two_rounds_is_not_lost(clock: Clock, stopwatch: WallStopwatch) -> None:
+    def pressed() -> None:
+        raise KeyboardInterrupt
+
+    subject, rule = Subject("calm", taking(clock, [2.0])), StoppingRule(least=1, most=1)
+    found = measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, on_round=pressed)
+
+    assert interrupted(found)
+    assert found["calm"].total == [2.0]
