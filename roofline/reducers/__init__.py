@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import reprlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, get_args
@@ -62,6 +63,9 @@ def register_reducer(
     for fault in _faults(reducer, method):
         raise InputError(f"{kind}: {fault}")
     REDUCERS.names()  # what ships comes before it
+    if reducer.name in REDUCERS and type(find(reducer.name)).__module__.startswith(__name__):
+        text = f"{kind} takes the place of the reducer {reducer.name}, which ships"
+        warnings.warn(text, stacklevel=2)
     OWN_METHODS.forget(reducer.name)
     if method:
         OWN_METHODS.register(reducer.name, method)

@@ -115,6 +115,7 @@ def written_out(name: str, modes: dict[str, Quantization]) -> Quantization | Non
     return msgspec.structs.replace(
         base,
         name=name,
+        source=f"as written, after the conventions of {base.name}",
         title=f"{weight}-bit weights, {activation}-bit activations, {kv}-bit KV cache",
         weight_bits=weight,
         activation_bits=activation,

@@ -207,8 +207,8 @@ def test_an_unreadable_record_is_one_line(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("-o", "out"), "nothing to report on: give at least one model and one device"),
-        (("--model", "llava-1.5-7b", "-o", "out"), "nothing to report on"),
+        (("-o", "out"), "no model and no hardware is named; give --model and --hw"),
+        (("--model", "llava-1.5-7b", "-o", "out"), "nothing to report on: no hardware is named"),
         (("--model", "vicuna-7b", "--hw", "h200", "--accuracy", "-o", "out"), "no accuracy"),
         (("--model", "llava-1.5-7b", "--hw", "h2000", "-o", "out"), "did you mean h200"),
         ((*ARGUMENTS[1:], "--reducer", "prumrge", "-o", "out"), "did you mean prumerge"),

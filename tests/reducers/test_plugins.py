@@ -87,8 +87,10 @@ def test_one_of_the_name_of_another_takes_its_place() -> None:
     class Mine(Half, frozen=True):
         name = "sequential"
 
-    register_reducer(Mine())
+    with pytest.warns(UserWarning, match="Mine takes the place of the reducer sequential"):
+        register_reducer(Mine())
     assert type(reducers.find("sequential")) is Mine
+    register_reducer(Mine())  # of one's own once more, as in a notebook: nothing to warn of
 
 
 def made(name: str = "made", *, kept: Any = 3, site: str = "features", **fields: Any) -> Reducer:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from roofline import reducers
 from roofline.engine.analysis import analyze
-from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, VARIED, combinations
+from roofline.engine.axes import ANSWER_TOKENS, BY_NAME, COUNTS, NO_REDUCER, VARIED, combinations
 from roofline.engine.estimate import Estimate
 from roofline.engine.layout import all_visual_tokens
 from roofline.engine.scenario import checked_count
@@ -64,8 +64,11 @@ def study(
     given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
     if axes:
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
-    if not given["model"] or not given["hardware"]:
-        raise InputError("nothing to report on: give at least one model and one device")
+    lacking = [BY_NAME[name] for name in ("model", "hardware") if not given[name]]
+    if lacking:
+        options = " and ".join(axis.option for axis in lacking)
+        what = " and ".join(f"no {axis.name}" for axis in lacking)
+        raise InputError(f"nothing to report on: {what} is named; give {options}")
     lengths = tuple(sorted(given.pop("output_tokens") or [ANSWER_TOKENS]))
     for axis in VARIED:
         if axis.name in given and axis.default is not None:

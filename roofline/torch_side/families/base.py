@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -48,6 +49,16 @@ class VisualInput:
         return None
 
 
+_CACHE_KEYWORDS = ("cache", "past_key_values")
+"""Of transformers from 5.24 on, and before."""
+
+
+def cache_keyword(module: nn.Module) -> str:
+    """What a model or a layer of transformers calls its KV cache."""
+    parameters = signature(module.forward).parameters
+    return next(name for name in _CACHE_KEYWORDS if name in parameters)
+
+
 class Decoder(ABC):
     """The LLM of a model without its head: what reducers inside it hook."""
 
@@ -58,8 +69,8 @@ class Decoder(ABC):
     @abstractmethod
     def layers(self) -> nn.ModuleList:
         """In the order in which they run. Each takes hidden states [B, n, d] first, and keywords
-        `position_embeddings` (cosines and sines), `position_ids`, `attention_mask` and
-        `past_key_values`.
+        `position_embeddings` (cosines and sines), `position_ids`, `attention_mask` and the KV
+        cache, by `cache_keyword`.
         """
 
     @property

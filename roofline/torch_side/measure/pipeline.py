@@ -24,6 +24,7 @@ from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.catalog import where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import family_of
+from roofline.torch_side.families.base import cache_keyword
 from roofline.torch_side.load import SEED, AttentionImplementation, load_model
 from roofline.torch_side.measure.kv_cache import InPlaceCache
 from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
@@ -215,6 +216,7 @@ class Pipeline:
             mask = torch.cat([layout.spliced.mask, answer], dim=1)
             self._mask = mask.to(model.device)
         decoder = path.family.decoder(model)
+        self._cache_keyword = cache_keyword(self.model)
         self._cache = InPlaceCache(len(decoder.layers), self._ids.shape[1] + steps)
         self._inside_llm: LanguageLayers | None = None
         if bound is not None and bound.reducer.site == "llm":
@@ -299,7 +301,7 @@ class Pipeline:
         output = self.model(
             **given,
             attention_mask=None if self._mask is None else self._mask[:, :length],
-            past_key_values=self._cache,
+            **{self._cache_keyword: self._cache},
             use_cache=True,
             logits_to_keep=1,
         )

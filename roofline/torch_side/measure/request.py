@@ -69,6 +69,7 @@ class Request(Struct, frozen=True, kw_only=True):
             raise ScenarioError("a run has an image: give visual tokens, 1 or more")
         if scenario.stage == "generate" and not int(scenario.counts["output_tokens"]):
             raise ScenarioError("the stage generate needs output tokens, 1 or more")
+        Counts.of(replace(scenario, hardware=None))  # refuses what a reducer cannot leave
         return cls(
             scenario=scenario,
             device=str(torch_device),

@@ -13,6 +13,7 @@ from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 from roofline.model.architectures import AttentionKind
 from roofline.specs.models import DEFAULT_ARCHITECTURE, LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families import families
+from roofline.torch_side.families.base import cache_keyword
 from roofline.torch_side.families.tower import Tower
 from roofline.torch_side.oracle.trace import Trace, record
 
@@ -33,7 +34,9 @@ class Prompted(nn.Module):
         prompt: torch.Tensor = self.llm.get_input_embeddings()(text)
         if visual.shape[1]:
             prompt = torch.cat([visual, prompt], dim=1)
-        output = self.llm(inputs_embeds=prompt, past_key_values=cache, logits_to_keep=1)
+        output = self.llm(
+            inputs_embeds=prompt, logits_to_keep=1, **{cache_keyword(self.llm): cache}
+        )
         logits: torch.Tensor = output.logits
         return logits
 

@@ -6,9 +6,12 @@ result once. Its FLOPs are those of PyTorch's counter; other calls do one operat
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +34,8 @@ _LOOKUPS = frozenset({"index", "index_select", "gather", "take", "embedding"})
 _OVERWRITING = frozenset({"aten::copy_", "aten::fill_", "aten::zero_"})
 """Calls that write their first tensor without a look at it."""
 _DTYPE = torch.float16
+_OURS = re.compile(r"[\\/](torch|roofline)[\\/]")
+"""Files of the libraries that run somebody's code."""
 
 
 class Kernel(NamedTuple):
@@ -135,14 +140,30 @@ def _kernels(
     with torch.inference_mode(), _KernelRecorder() as recorder:
         try:
             bound.reduce(features, queries, keys, heads=heads, class_token=class_token)
-        except Exception as error:  # of somebody else's code
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except ReducerError:
+            raise
+        except (NotImplementedError, RuntimeError) as error:  # numbers that meta tensors lack
             raise ReducerError(
                 f"{reducer.name} states no cost, and its code cannot be traced without a picture "
-                f"({reason}): give it `extra_ops`"
+                f"({_first_line(error)}): give it `extra_ops`"
             ) from None
+        except Exception as error:  # of somebody else's code
+            raise ReducerError(
+                f"{reducer.name} fails at {_place(error)}: {type(error).__name__}: "
+                f"{_first_line(error)}"
+            ) from error
     kernels: list[Kernel] = recorder.kernels
     return kernels
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _place(error: Exception) -> str:
+    """The last line that ran outside torch and this package."""
+    frames = [f for f in extract_tb(error.__traceback__) if not _OURS.search(f.filename)]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "its call"
 
 
 class _KernelRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -17,6 +17,7 @@ from roofline.errors import InputError, SpecError
 from roofline.specs.catalog import all_models, load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
 from roofline.torch_side.families import FamilyError, families, family_of, register
+from roofline.torch_side.families.base import cache_keyword
 from roofline.torch_side.families.llava import Llava
 
 NAMES = families.names()
@@ -232,3 +233,13 @@ def test_a_family_of_one_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_shipped_models_name_families_that_there_are() -> None:
     assert {spec.architecture for spec in all_models() if isinstance(spec, Lmm)} <= set(NAMES)
     assert load_model("llava-1.5-7b").architecture == "llava"  # left out in the file
+
+
+def test_a_cache_has_the_name_that_its_transformers_gives_it() -> None:
+    class Before(torch.nn.Module):
+        def forward(self, x: Any, past_key_values: Any = None) -> Any: ...
+
+    class Since(torch.nn.Module):
+        def forward(self, x: Any, cache: Any = None, **kwargs: Any) -> Any: ...
+
+    assert (cache_keyword(Before()), cache_keyword(Since())) == ("past_key_values", "cache")

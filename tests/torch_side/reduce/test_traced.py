@@ -199,7 +199,8 @@ def test_whatever_somebodys_code_raises_is_one_line(error: type[Exception]) -> N
         raise error("of mine\nand more")
 
     reducer, work = task("sequential")
-    with pytest.raises(ReducerError, match=r"cannot be traced without a picture \(of mine\)"):
+    place = rf"test_traced.py, line \d+: {error.__name__}: of mine$"
+    with pytest.raises(ReducerError, match=f"sequential fails at {place}"):
         traced_ops({"reduce": failing}, reducer, work)
 
 

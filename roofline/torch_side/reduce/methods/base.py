@@ -136,7 +136,27 @@ class BoundMethod:
             patches = features.shape[1] - given.get("class_token", True)
             given["count"] = self.reducer.default_kept(patches, 0)
         result = self.method.reduce(self.reducer, features, queries, keys, **given)
-        return result if isinstance(result, Reduction) else Reduction(*map(list, result))
+        return self._checked(result, given.get("count"), len(features))
+
+    def _checked(self, result: Any, count: int | None, images: int) -> Reduction:
+        """As a Reduction, or ReducerError for what is none or leaves another count."""
+        name = self.reducer.name
+        if isinstance(result, Reduction):
+            reduction = result
+        elif isinstance(result, tuple) and len(result) == 2:
+            reduction = Reduction(*map(list, result))
+        else:
+            kind = type(result).__name__
+            raise ReducerError(
+                f"{name} must return tokens [B, n, C] and indices [B, n], not {kind}"
+            )
+        sizes = [*reduction.counts, *map(len, reduction.indices)]
+        if len(sizes) != 2 * images:
+            raise ReducerError(f"{name} must return tokens and indices of all {images} images")
+        wrong = [n for n in sizes if count is not None and n != count]
+        if wrong and not (self.reducer.by_picture and max(wrong) <= (count or 0)):
+            raise ReducerError(f"{name} was to leave {count} tokens an image and left {wrong[0]}")
+        return reduction
 
     def blocks(self) -> VisionBlocks:
         """A driver of the ViT's blocks for one forward pass."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from roofline.reducers.fastv import FastV
-from roofline.torch_side.families.base import Decoder
+from roofline.torch_side.families.base import Decoder, cache_keyword
 from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import Method, ReducerError
 
@@ -60,6 +60,7 @@ class FastVLayers:
         if decoder.normalises_queries(layers[k - 1]):
             raise ReducerError("fastv ranks by rotated queries; this LLM normalises its own first")
         self._decoder = decoder
+        self._cache_keyword = cache_keyword(layers[k])
         self.reducer, self.count = reducer, count
         self._visual: Tensor | None = None
         """[B, n] of a prompt that is to come, on the CPU."""
@@ -157,7 +158,7 @@ class FastVLayers:
         assert self._real is not None
         visual, real, self._visual = self._visual, self._real, None
         self._unwatch()
-        cache, angles = kwargs.get("past_key_values"), kwargs["position_embeddings"]
+        cache, angles = kwargs.get(self._cache_keyword), kwargs["position_embeddings"]
         if hidden.shape[1] != visual.shape[1] or getattr(cache, "is_compileable", False):
             raise ReducerError("fastv prunes a whole prompt: no cache but a new, dynamic one")
         if self._plan is None or not self._plan.is_for(visual, real, hidden):
@@ -203,7 +204,7 @@ class FastVLayers:
 
     def _follow(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
         """Before every pruned layer: positions and mask of the tokens that are left."""
-        angles, cache = kwargs["position_embeddings"], kwargs.get("past_key_values")
+        angles, cache = kwargs["position_embeddings"], kwargs.get(self._cache_keyword)
         prefill = angles[0] is self._angles
         decode = cache is not None and self._cache is not None and cache is self._cache()
         if self._kept is None or not (prefill or decode):
