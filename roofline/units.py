@@ -61,6 +61,11 @@ def _figure(value: Any) -> str:
     return f"{known.min():.4g}…{known.max():.4g}" if known.size else "nan"
 
 
+def noun(count: int, one: str) -> str:
+    """`prompt` of one, `prompts` of any other number."""
+    return one if count == 1 else f"{one}s"
+
+
 def percent(share: SupportsFloat, *, signed: bool = False) -> str:
     """Two significant digits: `percent(0.0034)` is `0.34 %`; `signed` shows a plus as well."""
     sign = "+" if signed and float(share) > 0 else ""

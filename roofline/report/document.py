@@ -39,6 +39,8 @@ class Table(Struct, frozen=True):
     headers: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     words: tuple[str, ...] = ()
+    names: int = 1
+    """Columns, from the first on, that it takes to tell a row from the others."""
 
 
 class Picture(Struct, frozen=True):
@@ -66,14 +68,17 @@ class Document(Struct, frozen=True):
 
 
 def table(
-    caption: str, rows: Sequence[dict[str, str]], *, words: Sequence[str] = ()
+    caption: str, rows: Sequence[dict[str, str]], *, words: Sequence[str] = (), names: int = 1
 ) -> tuple[Table, ...]:
-    """A table of rows that share their keys; none where there are no rows."""
+    """A table of rows that share their keys; none where there are no rows.
+
+    names: columns that name a row together.
+    """
     if not rows:
         return ()
     headers = tuple(rows[0])
     cells = tuple(tuple(row.values()) for row in rows)
-    return (Table(caption, headers, cells, tuple(words)),)
+    return (Table(caption, headers, cells, tuple(words), names),)
 
 
 def markdown(document: Document) -> str:

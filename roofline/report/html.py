@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from roofline.plain_text import one_line, printable
@@ -34,6 +34,7 @@ COLOURS = {
         "quiet": "#555b63",
         "band": "#f3f5f7",
         "line": "#c9ced4",
+        "edge": "#b4bac1",
     },
     "dark": {
         "ink": "#e8eaed",
@@ -41,9 +42,11 @@ COLOURS = {
         "quiet": "#a9b0b8",
         "band": "#202429",
         "line": "#454b53",
+        "edge": "#5a626b",
     },
 }
-"""By what they are for: `ink` and `quiet` are read on `paper` and `band`."""
+"""By what they are for: `ink` and `quiet` are read on `paper` and `band`; `edge` is the shadow at
+which a table goes on beyond the screen."""
 
 _STYLE = """\
 :root { color-scheme: light dark; %(light)s }
@@ -60,15 +63,19 @@ ul { padding-left: 1.2rem; }
 li { margin: .35rem 0; overflow-wrap: anywhere; }
 pre { background: var(--band); padding: .75rem 1rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }
-.wide { overflow-x: auto; margin: .4rem 0 1.5rem; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; margin: .4rem 0 1.5rem; background:
+  linear-gradient(to left, var(--paper) 50%%, transparent) right / 4rem 100%% no-repeat local,
+  linear-gradient(to left, var(--edge), transparent) right / 1.25rem 100%% no-repeat scroll; }
+table { border-collapse: separate; border-spacing: 0;
+  font-size: .875rem; font-variant-numeric: tabular-nums; }
 .caption, figcaption { color: var(--quiet); font-size: .875rem; }
 .caption { margin: 1rem 0 0; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right;
   font-weight: normal; white-space: nowrap; }
 th { text-align: left; }
-tbody th { position: sticky; left: 0; background: var(--paper); }
-thead th { background: var(--band); font-weight: 600; vertical-align: bottom; }
+th.row { position: sticky; left: 0; background: var(--paper); }
+thead th, thead th.row { background: var(--band); font-weight: 600; vertical-align: bottom; }
+.together { display: none; }
 thead th.number { text-align: right; }
 td.words { text-align: left; }
 figure { margin: 1.5rem 0; }
@@ -77,7 +84,9 @@ figure img { display: block; width: 100%%; max-width: %(figure)s; height: auto;
 figcaption { padding: .5rem 0 0; max-width: 46rem; }
 @media (max-width: %(phone)s) { main { padding: 1rem 1rem 3rem; } h1 { font-size: 1.35rem; }
   th, td { padding: .3rem .4rem; }
-  thead th, th.long { white-space: normal; } th.long { min-width: 7rem; }
+  thead th, th.long { white-space: normal; } th.long { min-width: 5.5rem; }
+  .apart { display: none; }
+  th.together { display: table-cell; white-space: normal; min-width: 6rem; }
   figure img { max-width: %(narrow)s; } }
 @media print { main { max-width: none; padding: 0; } .wide { overflow: visible; } }
 """
@@ -164,21 +173,23 @@ def _prose(text: str) -> str:
 def _table(block: Table, place: int) -> str:
     """Rows and columns have headers of their own; what is too wide scrolls, by keyboard as well.
 
-    The caption stands before it and does not scroll with it.
+    What names a row stays where it is when the others scroll: its first column, or on narrow
+    screens all that name it, in one cell. The caption stands before it and does not scroll with it.
     """
     left = [i == 0 or header in block.words for i, header in enumerate(block.headers)]
-    heads = "".join(
-        f'<th scope="col"{"" if is_left else " class=number"}>{escape(header)}</th>'
-        for header, is_left in zip(block.headers, left, strict=True)
+    heads = _together(block.headers, block.names, "col") + "".join(
+        f'<th scope="col"{_classes(block, i, number=not is_left)}>{escape(header)}</th>'
+        for i, (header, is_left) in enumerate(zip(block.headers, left, strict=True))
     )
     rows = []
     for first, *cells in block.rows:
         data = "".join(
-            f"<td{' class=words' if is_left else ''}>{escape(cell)}</td>"
-            for cell, is_left in zip(cells, left[1:], strict=True)
+            f"<td{_classes(block, i, words=is_left)}>{escape(cell)}</td>"
+            for i, (cell, is_left) in enumerate(zip(cells, left[1:], strict=True), 1)
         )
-        long = " class=long" if len(first) > _LONG else ""
-        rows.append(f'<tr><th scope="row"{long}>{escape(first)}</th>{data}</tr>')
+        head = _together((first, *cells), block.names, "row")
+        classes = _classes(block, 0, long=len(first) > _LONG)
+        rows.append(f'<tr>{head}<th scope="row"{classes}>{escape(first)}</th>{data}</tr>')
     named = f'aria-labelledby="table-{place}"'
     return (
         f'<p class="caption" id="table-{place}">{escape(block.caption)}</p>\n'
@@ -187,3 +198,19 @@ def _table(block: Table, place: int) -> str:
         + "\n".join(rows)
         + "\n</tbody>\n</table>\n</div>"
     )
+
+
+def _classes(block: Table, column: int, **others: bool) -> str:
+    """Of a cell: `row` if it heads its row, `apart` if narrow screens have one for several."""
+    apart = block.names > 1 and column < block.names
+    classes = {"row": column == 0, "apart": apart} | others
+    found = " ".join(name for name, given in classes.items() if given)
+    return f' class="{found}"' if found else ""
+
+
+def _together(cells: Sequence[str], names: int, scope: str) -> str:
+    """For narrow screens, the cells that name a row as one; nothing where that is one already."""
+    if names < 2:
+        return ""
+    words = " · ".join(cell for cell in cells[:names] if cell != "-")
+    return f'<th scope="{scope}" class="row together">{escape(words)}</th>'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from roofline.engine.estimate import Estimate
 from roofline.explore.study import Study
 from roofline.records import published as accuracy
 from roofline.report.charts import ReportChart, ReportSection, report_charts
@@ -25,6 +24,7 @@ from roofline.report.text import study_tables as tables
 from roofline.report.text.record import facts
 from roofline.report.text.study_answers import answer, fronts_by_target
 from roofline.report.text.study_glance import glance
+from roofline.report.text.study_sources import sources
 
 _FORMATS = ("png", "svg")
 TERMS = (
@@ -177,9 +177,7 @@ def _inputs(study: Study, command: str, version: str) -> Iterator[DocumentBlock]
     yield Bullets((*items, ("Accounting.", "exact; docs/accounting.md defines each quantity.")))
     yield Heading("Terms", level=3)
     yield Bullets(TERMS)
-    yield Heading("Sources of the devices' figures", level=3)
-    estimates = {c.hardware: c.estimate for c in study.prompts}.values()
-    yield Bullets(tuple((_device(estimate), _sources(estimate)) for estimate in estimates))
+    yield from sources(study)
     yield Heading("Versions", level=3)
     hashes = [(f"{name}.", f"SHA-256 {digest}") for name, digest in study.specs.items()]
     yield Bullets((("roofline.", version), *hashes))
@@ -188,21 +186,3 @@ def _inputs(study: Study, command: str, version: str) -> Iterator[DocumentBlock]
 def _listed(value: object) -> str:
     items = value if isinstance(value, list) else [value]
     return ", ".join(str(item) for item in items) or "by default"
-
-
-def _device(estimate: Estimate) -> str:
-    return f"{estimate.device['name']} ({estimate.device['title']})."
-
-
-def _sources(estimate: Estimate) -> str:
-    """Of the device's figures, and whose measurements expected times rest on."""
-    hardware = estimate.scenario.hardware
-    figure_sources = (
-        [f"{key}: {text}" for key, text in hardware.sources.items()] if hardware else []
-    )
-    if (laws := estimate.device["kernel_laws"]) is not None:
-        figure_sources.append(
-            f"attainable times, {laws['origin']}: {laws['source']} ({laws['conditions']}, "
-            f"{laws['date']})"
-        )
-    return "; ".join(figure_sources)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from made_up import bare
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Page
 from matplotlib.lines import Line2D
@@ -18,6 +19,7 @@ from roofline.records.measurement import Record
 from roofline.report.charts import PanelChart, report_charts
 from roofline.report.charts.chart import Panel, Series
 from roofline.report.plots import DOUBLE_IN, draw
+from roofline.report.plots.style import AS_IT_IS
 
 
 def charted(name: str, found: Study) -> PanelChart:
@@ -77,7 +79,8 @@ def words(page: Page) -> list[Text]:
 
 def check_words(page: Page) -> None:
     """All words of a drawn page are within it, and none covers another."""
-    page.draw_without_rendering()
+    with rc_context(AS_IT_IS):  # as `render` does
+        page.draw_without_rendering()
     whole = page.bbox
     boxes = [(text, text.get_window_extent()) for text in words(page)]
     for text, box in boxes:

@@ -130,7 +130,37 @@ def test_long_row_headers_may_wrap_and_short_ones_with_hyphens_do_not() -> None:
     heads = [
         e.attributes.get("class", "") for e in page.all("th") if e.attributes["scope"] == "row"
     ]
-    assert heads == ["", "long"]
+    assert heads == ["row", "row long"]
+
+
+def test_what_names_a_row_together_is_one_cell_for_narrow_screens() -> None:
+    """Beside the columns that it stands for: either is hidden."""
+    rows = (("m<1>", "v100", "576", "1 ms"), ("m<1>", "-", "40", "2 ms"))
+    block = Table("t", ("Model", "Device", "Tokens", "Time"), rows, ("Device",), names=3)
+    page = Page(html(Document("x", (block,)), {}))
+    cells = [
+        (e.attributes["class"], "".join(e.text))
+        for e in page.found
+        if e.tag in ("th", "td") and "class" in e.attributes
+    ]
+    assert cells == [
+        ("row together", "Model · Device · Tokens"),
+        ("row apart", "Model"),
+        ("apart", "Device"),
+        ("apart number", "Tokens"),
+        ("number", "Time"),
+        ("row together", "m<1> · v100 · 576"),
+        ("row apart", "m<1>"),
+        ("apart words", "v100"),
+        ("apart", "576"),
+        ("row together", "m<1> · 40"),
+        ("row apart", "m<1>"),
+        ("apart words", "-"),
+        ("apart", "40"),
+    ]
+    assert (
+        "together" not in html(Document("x", (Table("t", ("A", "B"), (("1", "2"),)),)), {})[5000:]
+    )
 
 
 def test_a_reader_is_told_language_structure_and_pictures(page: Page) -> None:
@@ -212,11 +242,13 @@ def test_text_stands_out_in_light_and_dark(text: str) -> None:
     assert luminance(dark["paper"]) < 0.1
     used = set(re.findall(r"(?<!-)color: var\(--(\w+)\)", text))
     assert used == {"ink", "quiet"}  # which the loop above holds against both papers
-    assert set(re.findall(r"background: ([^;]+);", text)) == {
-        "var(--paper)",
-        "var(--band)",
-        "#ffffff",  # behind figures
-    }
+    found = set(re.findall(r"background:\s([^;]+);", text))
+    (shadow,) = (one for one in found if "gradient" in one)
+    assert found - {shadow} == {"var(--paper)", "var(--band)", "#ffffff"}  # behind figures
+    assert set(re.findall(r"var\(--(\w+)\)", shadow)) == {"paper", "edge"}
+    for colours in (light, dark):
+        assert contrast(colours["ink"], colours["edge"]) >= 4.5  # figures that it lies behind
+        assert contrast(colours["paper"], colours["edge"]) >= 1.5
 
 
 def test_markdown_says_the_same() -> None:
@@ -320,6 +352,9 @@ def on_a_phone(page: str, folder: Path) -> dict[str, Any]:
         " scrolling: wide.filter(w => w.scrollWidth > w.clientWidth).length,"
         " right: Math.max(...wide.map(w => w.getBoundingClientRect().right)),"
         " glance: wide.length && wide[0].scrollWidth <= wide[0].clientWidth,"
+        " rows: wide.map(w => { w.scrollLeft = 1e4; const at = w.getBoundingClientRect().left;"
+        " return [...w.querySelectorAll('th.row')].filter(c => c.clientWidth).map(c =>"
+        " [c.textContent, Math.round(c.getBoundingClientRect().left - at), w.scrollLeft]); }),"
         " images: [...d.images].map(i => [i.clientWidth, i.naturalWidth])})"
     )
     frame = f'<iframe style="width: 390px; border: 0" srcdoc="{escape(page)}"></iframe>'
@@ -350,6 +385,26 @@ def test_a_phone_needs_not_scroll_sideways(tmp_path: Path) -> None:
     for shown, natural in seen["images"]:
         assert 320 <= shown <= 390
         assert natural < 400  # 3.4 in, of 96 pixels each
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_on_a_phone_each_row_keeps_a_name_of_its_own_in_sight(tmp_path: Path) -> None:
+    """Scrolled to its end a table still shows what each row is of, and what that is called."""
+    found = study(
+        model=["llava-1.5-7b", "llava-1.5-13b"],
+        hardware=["v100", "h200"],
+        visual_tokens=[576, 144, 40],
+    )
+    page = render_study(found, "roofline", "1.2.3", {})["report.html"].decode()
+    tables = [rows for rows in on_a_phone(page, tmp_path)["rows"] if rows[0][2] > 0]
+
+    assert len(tables) >= 4
+    for rows in tables:
+        assert len({text for text, *_ in rows}) == len(rows)
+        assert {place for _, place, _ in rows} == {0}
+    names = [rows[0][0] for rows in tables]
+    assert "Model · Device · Visual · Reducer" in names
+    assert ["llava-1.5-13b · h200 · 40 · prumerge"] in [[r[0] for r in t[-1:]] for t in tables]
 
 
 def test_numbers_stay_with_their_units() -> None:

@@ -21,7 +21,7 @@ from roofline.report.plots import drawing, draws
 from roofline.report.study_report import drawn_files, render_study, to_document
 from roofline.report.text import study_tables as tables
 from roofline.report.text.study_answers import MOST_BRIEF, answer, in_full, ratio, times
-from roofline.specs.catalog import all_hardware, load_hardware
+from roofline.specs.catalog import all_hardware, load_hardware, load_model
 from roofline.units import si, significant
 
 COMMAND = "roofline report --model llava-1.5-7b --hw h200"
@@ -386,6 +386,26 @@ def test_the_report_ends_with_all_that_it_rests_on(accurate: Study) -> None:
     assert all(digest in text for digest in accurate.specs.values())
     assert all(source in text for source in load_hardware("h200").sources.values())
     assert "arXiv:2403.15388" in text
+
+
+def test_models_and_reducers_have_their_sources() -> None:
+    """Who says how large a model is, how many tokens a reducer leaves, and what it costs itself."""
+    found = study(model=["llava-1.5-7b"], hardware=["h200"], reducer=["fastv:k=3", "tome", "none"])
+    blocks = to_document(found, COMMAND, VERSION, {}).blocks
+    lines = [" ".join(item) for b in blocks if isinstance(b, Bullets) for item in b.items]
+
+    for name in ("llava-1.5-7b", "clip-vit-l-336", "llava-connector", "vicuna-7b"):
+        spec = load_model(name)
+        assert f"{name} ({spec.title}). {spec.source}" in lines
+    paper = "Chen et al. 2024, An Image is Worth 1/2 Tokens After Layer 2 (FastV), arXiv:2403.06764"
+    assert f"fastv:k=3. {paper}; default count: half; own work: stated by its file" in lines
+    assert (
+        "tome. Bolya et al. 2023, Token Merging: Your ViT But Faster, arXiv:2210.09461; default "
+        "count: Shang et al. 2025, LLaVA-PruMerge, arXiv:2403.15388, table 7; own work: stated by "
+        "its file"
+    ) in lines
+    alone = study(model=["llama-3-8b"], hardware=["h200"])
+    assert "Sources of the reducers" not in text_of(to_document(alone, COMMAND, VERSION, {}))
 
 
 def test_what_was_left_out_is_said() -> None:

@@ -15,10 +15,15 @@ from roofline.explore.study.study import Study
 
 MOST = 512
 """Prompts: each is priced by itself, with its answer."""
+SOME = 32
+"""Counts of visual tokens that stand for all, where the curve over them is what is shown."""
 
 
-def study_of(estimate: Estimate) -> Study:
+def study_of(estimate: Estimate, *, each_prompt: bool = True) -> Study:
     """Its prompts, with the unreduced ones beside them and answers behind them.
+
+    each_prompt: whether all are needed; else some counts of visual tokens, from the least to the
+        most, stand for more prompts than may be priced one by one.
 
     Raises InputError for layers of one's own and other conventions of FLOPs than `exact`, for
     arrays that do not hold every combination of their values, and for too many prompts.
@@ -41,9 +46,12 @@ def study_of(estimate: Estimate) -> Study:
             "a chart needs every combination of the counts, which these arrays are not: use "
             "`roofline.sweep`"
         )
-    if rows.shape[1] > MOST:
+    if rows.shape[1] > MOST and not each_prompt:
+        given["visual_tokens"] = _spread(given["visual_tokens"])
+    count = prod(map(len, given.values()))
+    if count > MOST:
         raise InputError(
-            f"a chart is of up to {MOST} prompts, and here are {rows.shape[1]:,}: ask for some"
+            f"a chart is of up to {MOST} prompts, and here are {count:,}: ask for some"
         )
     lengths = [length for length in given.pop("output_tokens") if length]
     visual = given.pop("visual_tokens")
@@ -58,3 +66,9 @@ def study_of(estimate: Estimate) -> Study:
         output_tokens=lengths or None,
         **given,
     )
+
+
+def _spread(counts: list[int]) -> list[int]:
+    """As many as `SOME`, from the first to the last."""
+    places = np.linspace(0, len(counts) - 1, min(SOME, len(counts))).round().astype(int)
+    return [counts[place] for place in places]

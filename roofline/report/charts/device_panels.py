@@ -38,14 +38,14 @@ class DevicePanels(Struct, frozen=True):
 def device_panels(deployments: Sequence[Deployment]) -> DevicePanels:
     """Deployments by model and precision, of devices whose colours differ."""
     devices = list(dict.fromkeys(deployment.hardware for deployment in deployments))
-    shown, no_device = first(devices, MOST_DEVICES, "devices")
+    shown, no_device = first(devices, MOST_DEVICES, "device")
     groups: dict[str, list[Deployment]] = {}
     for deployment in deployments:
         if deployment.hardware in shown:
             counts = unusual_counts(deployment.inputs)
             row = ", ".join([deployment.model, deployment.quant, *counts])
             groups.setdefault(row, []).append(deployment)
-    rows, no_row = first(list(groups.items()), _MOST_ROWS, "models and precisions")
+    rows, no_row = first(list(groups.items()), _MOST_ROWS, "row")
     return DevicePanels(
         tuple((title, tuple(row)) for title, row in rows), spoken(no_device, no_row)
     )

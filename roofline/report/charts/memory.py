@@ -36,7 +36,7 @@ _ROOM = 1.05
 def memory_chart(study: Study) -> PanelChart:
     """A panel for each model, device and precision, a bar for each prompt, up to the capacity."""
     every = _places(study)
-    places, no_panel = first(every, _MOST_PANELS, "deployments")
+    places, no_panel = first(every, _MOST_PANELS, "deployment")
     panels, left_out = [], [no_panel]
     for place in places:
         prompts, no_bar = pair_first(place[0], _MOST_BARS)

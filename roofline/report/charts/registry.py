@@ -42,6 +42,9 @@ class ReportChart(Struct, frozen=True, kw_only=True):
     """Among the charts of its section, from the first on."""
     applies: Callable[[Study], bool] = always
     """Whether the study has what it shows."""
+    each_prompt: bool = True
+    """Whether it shows prompts one by one, and not only what lies between the fewest visual tokens
+    and the most."""
     of: Callable[[Study], Chart]
     """The chart, of a study to which it applies."""
 

@@ -29,7 +29,7 @@ from roofline.report.charts.roofline_points import (
     measured,
     named,
 )
-from roofline.report.charts.selection import first
+from roofline.report.charts.selection import first, more
 from roofline.units import GIGA, TERA, percent, significant
 
 NAME, TITLE = "roofline", "Roofline chart"
@@ -42,7 +42,7 @@ _LEAST = 0.01
 
 def roofline_chart(study: Study) -> PanelChart:
     """A panel for each deployment."""
-    deployments, no_panel = first(study.deployments, _MOST, "deployments")
+    deployments, no_panel = first(study.deployments, _MOST, "deployment")
     left = sum(len(one.prompts) - len(one.pair) for one in deployments)
     shown = [[dot for dot in dots(one) if dot.share >= _LEAST] for one in deployments]
     small = any(len(some) < len(dots(one)) for some, one in zip(shown, deployments, strict=True))
@@ -61,7 +61,7 @@ def roofline_chart(study: Study) -> PanelChart:
         legend=tuple(_legend([series for panel in panels for series in panel.series])),
         left_out=spoken(
             no_panel,
-            f"{left} more prompts not shown" if left else "",
+            more(left, "prompt"),
             f"ops below {percent(_LEAST)} of the time not shown" if small else "",
         ),
     )

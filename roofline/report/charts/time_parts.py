@@ -39,7 +39,7 @@ BarRole = Literal["bound", "attainable"]
 
 def time_chart(study: Study) -> PanelChart:
     """A panel for each deployment."""
-    deployments, no_panel = first(study.deployments, _MOST_PANELS, "deployments")
+    deployments, no_panel = first(study.deployments, _MOST_PANELS, "deployment")
     shown = [pair_first(deployment, _MOST_BARS) for deployment in deployments]
     panels, comparable = _scaled(
         [

@@ -167,6 +167,7 @@ register(
         section=ReportSection.BOUNDS,
         order=1,
         applies=applies,
+        each_prompt=False,
         of=visual_tokens_chart,
     )
 )

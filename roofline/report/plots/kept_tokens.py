@@ -21,7 +21,7 @@ from roofline.report.charts.kept_tokens import (
     KeptTokensChart,
 )
 from roofline.report.plots.drawing import draws
-from roofline.report.plots.style import DOUBLE_IN, INK, PALE
+from roofline.report.plots.style import DOUBLE_IN, INK, PALE, plainly_logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -246,6 +246,7 @@ def _draw_histogram(
         axes.axvline(fence, color=INK, linestyle="--", linewidth=1, gid="fence")
         axes.set_title(f"fence at {fence:.3g}", fontsize=7.5, color=INK, pad=3)
     axes.set_ylim(0.7, 1.3 * patches)
+    plainly_logarithmic(axes.yaxis)
     axes.set_xlabel("attention of the class token", fontsize=8, color=INK, labelpad=2)
     axes.set_ylabel("patches", fontsize=8, color=INK, labelpad=2)
     axes.tick_params(labelsize=7, colors=INK)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from roofline.report.charts.chart import Panel, PanelChart
+from roofline.report.charts.selection import more
 from roofline.report.plots.style import INK, PALE, SMALL, say_why_empty
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Sheet:
         fit = max(1, int(room / height_in)) * self.columns
         if count > fit:
             fit = next((n for n in range(fit, 0, -1) if chart.panels[n].title), fit)
-            notes.append(f"{count - fit} more panels not shown")
+            notes.append(more(count - fit, "panel"))
         self._shown = chart.panels[:fit]
         rows = -(-len(self._shown) // self.columns)
         note = _wrapped(notes, width_in)

@@ -18,6 +18,7 @@ from roofline.report.charts.chart import Chart, LegendEntry, Panel, PanelAxis
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Page
 
 FORMATS = ("png", "svg", "pdf")
@@ -108,6 +109,15 @@ def logarithmic(axes: Axes, which: str = "y") -> None:
     axes.set(**{f"{which}scale": "log"})
     axis = {"x": axes.xaxis, "y": axes.yaxis}[which]
     axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+    plainly_logarithmic(axis)
+
+
+def plainly_logarithmic(axis: Axis) -> None:
+    """Plain numbers, where matplotlib would write powers of ten as formulas."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def counted(axes: Axes, tokens: PanelAxis) -> None:

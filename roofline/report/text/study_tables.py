@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from roofline import units
@@ -71,7 +72,7 @@ def costs(study: Study) -> tuple[Table, ...]:
             " Within: if all kernels were off by as much as one in ten is, all to one side; never "
             "below the bound."
         )
-    return table(caption, rows, words=_WORDS)
+    return _named(caption, rows)
 
 
 def parts(study: Study) -> tuple[Table, ...]:
@@ -88,7 +89,7 @@ def parts(study: Study) -> tuple[Table, ...]:
         rows.append(row)
     kind = "Attainable" if _has_laws(study) else "Roofline"
     caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
-    return table(caption, rows, words=_WORDS)
+    return _named(caption, rows)
 
 
 _PARTS = {"vision": "Vision", "reducer": "Reduction", "connector": "Connector", "llm": "LLM"}
@@ -118,7 +119,7 @@ def limits(study: Study) -> tuple[Table, ...]:
         "bound by memory. Stops paying at: the most with which prefill, end to end, takes at most "
         "5 % longer than with a single one."
     )
-    return table(caption, rows, words=_WORDS)
+    return _named(caption, rows)
 
 
 def memory(study: Study) -> tuple[Table, ...]:
@@ -142,7 +143,7 @@ def memory(study: Study) -> tuple[Table, ...]:
         "Memory of weights, KV cache and activations at their peak, in prefill. At once: how many "
         "such prompts or images fit."
     )
-    return table(caption, rows, words=_WORDS)
+    return _named(caption, rows)
 
 
 def answers(study: Study) -> tuple[Table, ...]:
@@ -177,7 +178,7 @@ def answers(study: Study) -> tuple[Table, ...]:
         f"An answer of {length} tokens. Prefill: its share of the time of both. Memory: when the "
         f"answer has been written.{_bounds(study)}"
     )
-    return table(caption, rows, words=_WORDS)
+    return _named(caption, rows)
 
 
 def measurements(records: Sequence[MeasuredRun]) -> tuple[Table, ...]:
@@ -199,7 +200,7 @@ def measurements(records: Sequence[MeasuredRun]) -> tuple[Table, ...]:
         for span_name, span in one.record.spans.items()
     ]
     caption = "Measured. Of roof: roofline time over median; error: predicted over median, less 1."
-    return table(caption, rows, words=("Span",))
+    return _named(caption, rows, ("Span",))
 
 
 def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
@@ -248,7 +249,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
         f"{front.name}, {front.benchmark.metric} ({front.benchmark.unit}), on {front.hardware} in "
         f"{front.quant}. Front: by which costs no other method that fits is better."
     )
-    return table(caption, rows, words=_SCORE_WORDS)
+    return _named(caption, rows, _SCORE_WORDS)
 
 
 def left_out() -> tuple[Table, ...]:
@@ -257,7 +258,7 @@ def left_out() -> tuple[Table, ...]:
         {"Method": one.method, "LLM": one.llm, "Source": one.source, "Why": one.why}
         for one in unpriced()
     ]
-    return table("Published, but not priced.", rows, words=_SCORE_WORDS)
+    return _named("Published, but not priced.", rows, _SCORE_WORDS)
 
 
 _SHORT = {"prefill_time_s": "time", "kv_cache_bytes": "KV cache"}
@@ -293,6 +294,22 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Visual": lambda c: str(c.visual_tokens),
     "Reducer": lambda c: c.reducer or "-",
 }
+
+
+_NAMING = {
+    *_DEPLOYMENT,
+    *_PROMPT,
+    *("Output", "Record", "Span", "Method", "LLM", "Trained", "Tokens"),
+}
+"""Columns that tell a row from the others, where they come first."""
+
+
+def _named(
+    caption: str, rows: Sequence[dict[str, str]], words: Sequence[str] = _WORDS
+) -> tuple[Table, ...]:
+    """A table whose first columns, as many as say no more than of what a row is, name the row."""
+    names = len(list(takewhile(_NAMING.__contains__, rows[0]))) if rows else 1
+    return table(caption, rows, words=words, names=names)
 
 
 def _identified(study: Study) -> list[tuple[PricedPrompt, dict[str, str]]]:

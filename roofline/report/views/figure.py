@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,17 @@ def figure(estimate: Counts, chart: str, width_in: float | None) -> Page:
     from roofline.explore.study import study_of
     from roofline.report.charts.registry import CHARTS
 
+    if not isinstance(chart, str):
+        known = ", ".join(sorted(CHARTS.names()))
+        raise InputError(f"a chart goes by its name, one of {known}, not {reprlib.repr(chart)}")
     kind = CHARTS.find(chart)
     if not isinstance(estimate, Estimate):
         raise InputError("counts on no device have no times to draw: name hardware")
     if find_spec("matplotlib") is None:
         raise InputError("plot() needs matplotlib: pip install matplotlib")
-    study = study_of(estimate)
+    study = study_of(estimate, each_prompt=kind.each_prompt)
     if not kind.applies(study):
-        fitting = [known.name for known in CHARTS if known.applies(study)]
+        fitting = [one.name for one in CHARTS if one.applies(study)]
         raise InputError(
             f"the chart {chart} has nothing to show of this estimate: choose one of "
             f"{', '.join(sorted(fitting))}"

@@ -155,11 +155,12 @@ def _saving(comparison: Comparison) -> str:
     beside = []
     if saving.attainable_speedup is not None:
         beside.append(f"roofline {_ratios(saving.roofline_speedup)}")
-    if saving.tie is not None and np.any(saving.tie):
-        beside.append("a tie" if np.all(saving.tie) else "some a tie")
     if not np.all(comparison.full_fits):
         beside.append("which do not fit")
-    text = f"{_ratios(saving.speedup)} as fast as {against}"
+    tie = ""
+    if saving.tie is not None and np.any(saving.tie):
+        tie = " (a tie)" if np.all(saving.tie) else " (some a tie)"
+    text = f"{_ratios(saving.speedup)}{tie} as fast as {against}"
     return f"{text} ({', '.join(beside)}), {fewer}" if beside else f"{text}, {fewer}"
 
 

@@ -147,5 +147,5 @@ def test_twelve_deployments_have_a_panel(count: int, left: int) -> None:
     texts = list(range(40, 40 + count))
     chart = charted(NAME, study(model="clip-vit-l-336", hardware=[bare("t4")], text_tokens=texts))
     assert len(chart.panels) == count - left
-    assert chart.left_out == ((f"{left} more deployments not shown",) if left else ())
-    assert chart.alt.endswith(f". {left} more deployments not shown." if left else "all fits.")
+    assert chart.left_out == ((f"{left} more deployment not shown",) if left else ())
+    assert chart.alt.endswith(f". {left} more deployment not shown." if left else "all fits.")

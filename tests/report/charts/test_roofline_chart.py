@@ -347,17 +347,18 @@ def test_six_deployments_have_a_panel(count: int, shown: int, left: int) -> None
     found = [deployed(prompt(9, totals(1.0), hardware=f"d{i}")) for i in range(count)]
     chart = charted(NAME, studied(*found))
     assert len(chart.panels) == shown
-    assert chart.left_out == ((f"{left} more deployments not shown",) if left else ())
+    assert chart.left_out == ((f"{left} more deployment not shown",) if left else ())
 
 
-def test_prompts_beside_the_pair_are_not_shown() -> None:
+@pytest.mark.parametrize(
+    ("counts", "left"), [((50, 20), "1 more prompt"), ((50, 20, 10), "2 more prompts")]
+)
+def test_prompts_beside_the_pair_are_not_shown(counts: tuple[int, ...], left: str) -> None:
     whole = prompt(100, totals(1.0))
-    kept = [
-        prompt(n, totals(time_s), unreduced=whole, reducer="r")
-        for n, time_s in ((50, 0.5), (20, 0.2), (10, 0.3))
-    ]
+    times_s = {50: 0.5, 20: 0.2, 10: 0.3}
+    kept = [prompt(n, totals(times_s[n]), unreduced=whole, reducer="r") for n in counts]
     chart = charted(NAME, studied(deployed(whole, *kept), deployed(prompt(9, totals(1.0)))))
-    assert chart.left_out == ("2 more prompts not shown",)
+    assert chart.left_out == (f"{left} not shown",)
     assert chart.panels[0].title == "m, d, fp16\n100 to 20 r"
     assert chart.panels[1].title == "m, d, fp16\n9"
 
@@ -372,7 +373,7 @@ def test_deployments_and_prompts_that_are_left_out_are_said_in_turn() -> None:
         ]
         found.append(deployed(whole, *kept))
     assert charted(NAME, studied(*found)).left_out == (
-        "1 more deployments not shown",
+        "1 more deployment not shown",
         "6 more prompts not shown",
     )
 

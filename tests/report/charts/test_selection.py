@@ -15,10 +15,10 @@ from roofline.report.charts.selection import first, pair_first, spread
 
 @pytest.mark.parametrize(
     ("count", "shown", "left_out"),
-    [(2, 2, ""), (3, 3, ""), (4, 3, "1 more things not shown"), (9, 3, "6 more things not shown")],
+    [(2, 2, ""), (3, 3, ""), (4, 3, "1 more thing not shown"), (9, 3, "6 more things not shown")],
 )
 def test_the_first_are_shown(count: int, shown: int, left_out: str) -> None:
-    assert first(range(count), 3, "things") == (range(shown), left_out)
+    assert first(range(count), 3, "thing") == (range(shown), left_out)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_the_first_are_shown(count: int, shown: int, left_out: str) -> None:
     [
         (3, [0, 1, 2], ""),
         (4, [0, 1, 2, 3], ""),
-        (5, [0, 1, 3, 4], "1 things between these not shown"),
+        (5, [0, 1, 3, 4], "1 thing between these not shown"),
         (7, [0, 2, 4, 6], "3 things between these not shown"),
         (100, [0, 33, 66, 99], "96 things between these not shown"),
     ],
@@ -34,7 +34,7 @@ def test_the_first_are_shown(count: int, shown: int, left_out: str) -> None:
 def test_those_that_are_spread_reach_from_end_to_end(
     count: int, shown: list[int], left_out: str
 ) -> None:
-    found, words = spread(range(count), 4, "things")
+    found, words = spread(range(count), 4, "thing")
     assert (list(found), words) == (shown, left_out)
 
 
@@ -104,9 +104,9 @@ def test_a_prompt_is_called_by_its_tokens_and_who_left_them() -> None:
     ("devices", "models", "shown", "left_out"),
     [
         (7, 4, 28, ()),
-        (8, 4, 28, ("1 more devices not shown",)),
-        (2, 5, 8, ("1 more models and precisions not shown",)),
-        (9, 6, 28, ("2 more devices not shown", "2 more models and precisions not shown")),
+        (8, 4, 28, ("1 more device not shown",)),
+        (2, 5, 8, ("1 more row not shown",)),
+        (9, 6, 28, ("2 more devices not shown", "2 more rows not shown")),
     ],
 )
 def test_a_page_has_seven_devices_and_four_rows(

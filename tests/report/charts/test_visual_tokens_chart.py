@@ -145,7 +145,7 @@ def test_seven_devices_and_four_rows_are_shown(studies: dict[str, Study]) -> Non
         study(model=models, hardware=[bare("h200")], quant=["fp16", "int8"], visual_tokens=[40]),
     )
     assert len(chart.panels) == 4 * 3
-    assert chart.left_out == ("2 more models and precisions not shown",)
+    assert chart.left_out == ("2 more rows not shown",)
 
 
 def test_of_very_many_counts_none_is_marked(studies: dict[str, Study]) -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 from artists import charted, check_words, drawn, words
 from made_up import bare
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from msgspec.structs import replace
 
 from roofline.errors import UnknownNameError
 from roofline.explore.study import Study, study
+from roofline.records.kept_patches import Inspection, Kept
 from roofline.registry import Registry
 from roofline.report.charts import Chart, report_charts
+from roofline.report.charts.kept_tokens import kept_patches_chart, kept_tokens_chart
 from roofline.report.plots import DRAWINGS, FORMATS, draw, draws, render
 from roofline.report.plots import drawing as drawings_registry
 from roofline.report.plots.sheet import PAGE_IN
-from roofline.report.plots.style import DOUBLE_IN, SERIES, SHAPES, SINGLE_IN, looks
+from roofline.report.plots.style import AS_IT_IS, DOUBLE_IN, SERIES, SHAPES, SINGLE_IN, looks
 
 DRAWN = {
     "one": ("time", "visual-tokens", "roofline", "memory", "answer"),
@@ -45,6 +51,40 @@ def test_words_fit_into_the_page_and_do_not_overlap(
     assert page.get_figheight() <= PAGE_IN  # that of a page's text
     check_words(page)
     assert min(text.get_fontsize() for text in words(page)) >= 6.0  # points, read on paper
+
+
+def every_figure(studies: dict[str, Study]) -> Iterator[tuple[str, Figure]]:
+    """Of each drawing that there is, by its name, in both widths."""
+    kept = Kept(
+        "fastervlm",
+        64,
+        {"kept": np.arange(9)},
+        merging=np.full(64, 1 / 64),
+        merges=True,
+        attention=np.linspace(1e-5, 0.2, 64),
+        fence=0.1,
+    )
+    photo = Inspection("x.png", "llava-1.5-7b", np.zeros((56, 56, 3), np.uint8), 8, (kept,))
+    for width_in in (SINGLE_IN, DOUBLE_IN):
+        for chart in (kept_tokens_chart(photo, "light"), kept_patches_chart([photo])):
+            yield chart.name, draw(chart, width_in)
+        for case, names in {**DRAWN, "recorded": ("prediction",)}.items():
+            for name in names:
+                yield name, drawn(name, studies[case], width_in)
+
+
+def test_no_figure_shows_the_source_of_a_formula(
+    studies: dict[str, Study], recorded: Study
+) -> None:
+    """Tick labels of matplotlib's own are mathematics, which figures do not typeset."""
+    seen = set()
+    for name, page in every_figure(studies | {"recorded": recorded}):
+        seen.add(name)
+        with rc_context(AS_IT_IS):
+            page.draw_without_rendering()
+        shown = [text.get_text() for text in words(page)]
+        assert not [text for text in shown if "$" in text or "mathdefault" in text], name
+    assert seen == set(DRAWINGS.names())
 
 
 def test_of_two_hundred_prompts_a_figure_shows_some_and_says_so(

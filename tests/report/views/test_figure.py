@@ -117,6 +117,47 @@ def test_what_cannot_be_drawn_is_said_on_a_line(estimate: Any, chart: str, told:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("chart", [None, 3, ["time"]])
+def test_a_chart_goes_by_its_name(chart: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"a chart goes by its name, one of .*time.*, not "
+    ) as told:
+        reduced().plot(chart)
+
+    assert str(told.value).endswith(f"not {chart!r}")
+
+
+def test_a_sweep_over_all_counts_is_drawn_over_visual_tokens() -> None:
+    every = sweep(
+        "llava-1.5-7b",
+        "h200",
+        visual_tokens=np.arange(1, 577),
+        text_tokens=[40, 80],
+        batch=[1, 8, 32],
+    )
+    assert every.shape == (576, 2, 3)
+    page = every.plot("visual-tokens")
+    curves = every.end_to_end.attainable_time_s.reshape(576, 6).T
+    lines = {line.get_gid(): line for axes in page.axes[::3] for line in axes.lines}
+
+    assert page.get_suptitle() == "2 more rows not shown"
+    for axes, curve in zip(page.axes[::3], curves, strict=False):
+        (line,) = (line for line in axes.lines if line.get_gid() == "time h200 fp16")
+        assert np.array_equal(line.get_xdata(), np.arange(1, 577))
+        assert np.allclose(line.get_ydata(), curve)
+    assert "requested" not in lines  # counts that stand for all are nobody's own
+
+
+def test_counts_that_stand_for_all_reach_from_the_fewest_to_the_most() -> None:
+    every = sweep("vicuna-7b", "v100", visual_tokens=np.arange(5, 2005))
+    counts = [prompt.visual_tokens for prompt in study_of(every, each_prompt=False).prompts]
+
+    assert {5, 2004} <= set(counts)
+    assert 12 < len(counts) < 100
+    with pytest.raises(InputError, match="here are 600"):
+        study_of(sweep("vicuna-7b", "v100", batch=np.arange(1, 601)), each_prompt=False)
+
+
 def test_as_many_prompts_are_drawn_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roofline.explore.study.of_estimate.MOST", 2)
 

@@ -79,7 +79,8 @@ def test_the_saving_is_a_sentence() -> None:
 def test_the_saving_of_many_is_a_range() -> None:
     estimate = analyze("llava-1.5-7b", "h200", visual_tokens=[40, 576])
 
-    assert f"Saving: 1.0x to {estimate.comparison.speedup[0]:.1f}x as fast as all" in page(estimate)
+    most = f"{estimate.comparison.speedup[0]:.1f}x"
+    assert f"Saving: 1.0x to {most} (some a tie) as fast as all" in page(estimate)
 
 
 def test_counts_have_no_columns_of_time() -> None:
