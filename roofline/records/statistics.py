@@ -190,16 +190,16 @@ def _disturbed(samples: Sequence[float]) -> str:
 
 
 def _unsettled(summary: Summary, rule: StoppingRule) -> str:
+    """That the median is not known well; of too few samples not even how well."""
     wanted = f"wanted: ±{_percent(rule.relative_ci)}"
-    if summary.relative_ci == inf:
-        return f"too few samples ({summary.count}) to bound the median ({wanted}): raise the cap"
+    if summary.count < rule.least:
+        few = f"only {summary.count} of at least {rule.least} samples"
+        return f"{UNTRUSTED}{few}, too few to tell a busy machine from a quiet one: raise --seconds"
     if summary.relative_ci > rule.relative_ci:
         return (
             f"the median is known to ±{_percent(summary.relative_ci)} after {summary.count} "
-            f"samples ({wanted}): raise the cap or quieten the machine"
+            f"samples ({wanted}): raise --seconds or quieten the machine"
         )
-    if summary.count < rule.least:
-        return f"only {summary.count} of at least {rule.least} samples: raise the cap"
     return ""
 
 

@@ -303,6 +303,8 @@ def _find(folder: Folder, name: str) -> Path:
     """The file that a user means: a path, a file named so, or one whose aliases hold the name."""
     if _is_file(name):
         return Path(name)
+    if os.sep in name and os.path.lexists(name):
+        raise InputError(f"{name} is no spec: name a regular file that ends in .yaml")
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
     usual = _shipped(folder) / f"{wanted}.yaml"

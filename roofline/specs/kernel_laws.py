@@ -34,6 +34,11 @@ class AnyLaw(Spec, frozen=True):
     family: ClassVar[str]
     """Name of the family, which is the key of its laws in a device's file."""
 
+    @property
+    def terms(self) -> str:
+        """What it adds up, with its numbers, in words."""
+        return ""
+
 
 class Law(AnyLaw, frozen=True, kw_only=True):
     """A law fitted to measured kernels, and what it says of its own fit."""

@@ -8,6 +8,9 @@ import msgspec
 
 Positive = Annotated[float, msgspec.Meta(ge=1e-12, le=1e12)]
 """A number above 0 that no rounding and no product makes infinite."""
+TokenId = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+Epsilon = Annotated[float, msgspec.Meta(gt=0, le=1)]
+"""What keeps a norm from dividing by zero."""
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=10**9)]
 SmallInt = Annotated[int, msgspec.Meta(ge=1, le=10**4)]
 """Of layers, images, heads: what there are some dozens of."""

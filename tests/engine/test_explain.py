@@ -12,6 +12,7 @@ from toy import lmm
 
 import roofline
 from roofline import analyze, count
+from roofline.device.laws.matmul import MatmulLaw
 from roofline.engine.estimate import Counts
 from roofline.engine.explain import SUBJECTS, Explanation
 from roofline.engine.explain.formulas import worked
@@ -19,7 +20,7 @@ from roofline.engine.explain.ops import flops
 from roofline.errors import ScenarioError, UnknownNameError
 from roofline.model.op import MatmulShape
 from roofline.model.polynomial import Point, Polynomial
-from roofline.specs.catalog import load_model
+from roofline.specs.catalog import load_hardware, load_model
 from roofline.units import percent, si
 
 PREFIX = {
@@ -267,8 +268,11 @@ def test_rows_phases_and_launches_have_their_words() -> None:
 
     assert [name for name, _ in q_proj.lines] == [
         *("FLOPs", "Rows", "Weights read", "Activations read", "Activations written", "Traffic"),
-        *("Matmul units", "DRAM", "Roofline", "Attainable", "All"),
+        *("Matmul units", "DRAM", "Roofline", "Attainable", "Law", "All"),
     ]
+    law = load_hardware("a100-80gb").kernel_laws.of(MatmulLaw)["bf16"]  # type: ignore[union-attr]
+    assert dict(q_proj.lines)["Law"] == law.terms
+    assert law.terms.startswith(f"{law.launch_us:.3g} µs a launch + FLOPs at up to ")
     assert dict(q_proj.lines)["Rows"] == "batch × prompt tokens = 1 × 80 = 80"
     assert "launch" not in dict(q_proj.lines)["Attainable"]
     assert dict(select.lines)["Attainable"].endswith(", 13 launches")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -360,3 +361,18 @@ def test_an_error_about_a_spec_names_its_file(
 
     assert where(mine) == str(file)
     assert where(replace(mine, hidden_size=16)) == "model toy-lm"
+
+
+def test_a_path_that_is_no_spec_says_so(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(InputError, match=r"is no spec: name a regular file that ends in .yaml"):
+            load_model(str(place))
+
+
+def test_token_ids_start_at_nought_and_epsilons_are_small() -> None:
+    lmm, llm = load_model("llava-1.5-7b"), load_model("vicuna-7b")
+    builtins = msgspec.to_builtins(lmm) | {"pad_token_id": 0}
+    assert msgspec.convert(builtins, type(lmm)).pad_token_id == 0  # type: ignore[union-attr]
+    with pytest.raises(msgspec.ValidationError, match="rms_norm_eps"):
+        msgspec.convert(msgspec.to_builtins(llm) | {"rms_norm_eps": 2.0}, type(llm))

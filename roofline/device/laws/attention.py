@@ -81,6 +81,16 @@ class AttentionLaw(Law, frozen=True):
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)
 
+    @property
+    def terms(self) -> str:
+        """`2.9 µs a launch + FLOPs at up to 60 % of the peak, bytes at up to 80 % …`"""
+        peak, bandwidth = 100 * self.efficiency, 100 * self.bandwidth_fraction
+        return (
+            f"{self.launch_us:.3g} µs a launch + FLOPs at up to {peak:.0f} % of the peak, bytes at "
+            f"up to {bandwidth:.0f} % of the bandwidth, dealt to the units in blocks; "
+            "docs/attainable.md"
+        )
+
 
 @register_laws(AttentionLaw)
 def attention_seconds(

@@ -137,6 +137,16 @@ class MatmulLaw(Law, frozen=True):
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)
 
+    @property
+    def terms(self) -> str:
+        """`2.9 µs a launch + FLOPs at up to 90 % of the peak, bytes at up to 85 % …`"""
+        peak = 100 * max(tile.efficiency for tile in self.tiles)
+        bandwidth = 100 * self.bandwidth_fraction
+        return (
+            f"{self.launch_us:.3g} µs a launch + FLOPs at up to {peak:.0f} % of the peak, bytes at "
+            f"up to {bandwidth:.0f} % of the bandwidth, in whole waves of tiles; docs/attainable.md"
+        )
+
 
 @register_laws(MatmulLaw)
 def matmul_seconds(

@@ -25,6 +25,11 @@ class PointwiseLaw(Law, frozen=True):
     cache_mib: Positive | None = None
     """Size of the cache, in MiB."""
 
+    @property
+    def terms(self) -> str:
+        """`2.9 µs a launch + bytes ÷ 2650 GB/s`"""
+        return f"{self.launch_us:.3g} µs a launch + bytes ÷ {self.bandwidth_gb_per_s:.4g} GB/s"
+
 
 @register_laws(PointwiseLaw)
 def pointwise_seconds(

@@ -159,6 +159,8 @@ def _times(workings: Workings, part: Part, plan: PricePlan) -> Iterator[Line]:
         if op.launches > 1:
             text += f", {op.launches} launches"
         yield "Attainable", text
+        if law is not None and law.terms:
+            yield "Law", law.terms
     count = float(row.count)
     if count != 1:
         yield "All", _all(row, count, workings) if count else "it does not run"

@@ -117,13 +117,13 @@ def explain_component(workings: Workings, component: str) -> Explanation:
     weights = dict(_weights(workings)).get(component, si(part.weight_bytes, "B"))
     lines = [
         ("FLOPs", f"{si(part.flops, 'FLOP')}, vector ops {si(part.vector_flops, 'FLOP')}"),
-        ("Traffic", si(part.memory_access_bytes, "B")),
+        ("Traffic", f"{si(part.memory_access_bytes, 'B')}, the sum of its ops"),
         ("Weights", weights),
     ]
     if isinstance(part, Totals):
         lines.append(("Roofline", f"{si(part.roofline_time_s, 's')}: {_bounds(part)}"))
         if part.attainable_time_s is not None:
-            lines.append(("Attainable", si(part.attainable_time_s, "s")))
+            lines.append(("Attainable", f"{si(part.attainable_time_s, 's')}, the sum of its ops"))
     ops = [(f"  {_name(each)}", "; ".join(_figures(workings, each))) for each in parts]
     groups = [Lines.of(lines), Lines.of(ops, "Op by op")]
     return _explanation(workings, component, groups, sources(workings, parts))

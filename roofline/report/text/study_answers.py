@@ -50,6 +50,18 @@ def name(deployment: Deployment, study: Study) -> str:
     return ", ".join([where, deployment.quant, *_counts_that_vary(deployment.inputs, study)])
 
 
+def short_name(deployment: Deployment, study: Study) -> str:
+    """Only what differs among the deployments of a study: `h200, batch 8`."""
+    given = ("model", "hardware", "quant")
+    differs = [
+        str(deployment.inputs[axis])
+        for axis in given
+        if len({one.inputs[axis] for one in study.deployments}) > 1
+    ]
+    words = [*differs, *_counts_that_vary(deployment.inputs, study)]
+    return ", ".join(words) or name(deployment, study)
+
+
 def _counts_that_vary(inputs: Mapping[str, Any], study: Study) -> list[str]:
     """`batch 8`, of the counts of which a study has several."""
     return [

@@ -9,7 +9,7 @@ from roofline.explore.study import Deployment, PricedPrompt, Study
 from roofline.report.charts.naming import prompt_name
 from roofline.report.document import Table, table
 from roofline.report.text.estimate_words import FULL_TOO_LARGE, times
-from roofline.report.text.study_answers import MOST_BRIEF, how, name
+from roofline.report.text.study_answers import MOST_BRIEF, how, short_name
 from roofline.units import si
 
 
@@ -59,7 +59,7 @@ def _deployments(study: Study) -> tuple[Table, ...]:
     rows = []
     for one in shown:
         full, kept = one.pair[0], one.pair[-1]
-        row = {"Deployment": name(one, study)}
+        row = {"Deployment": short_name(one, study)}
         row |= {"Unreduced" if reduced else "Prefill": _time(full, full.predicted_time_s)}
         if reduced:
             alone = len(one.pair) == 1

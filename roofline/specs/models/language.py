@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.sourced import Name, Positive, PositiveInt, SmallInt, Spec, Width
+from roofline.specs.sourced import Epsilon, Name, Positive, PositiveInt, SmallInt, Spec, Width
 
 
 class LinearShape(NamedTuple):
@@ -39,7 +39,7 @@ class LanguageModel(Spec, frozen=True, tag_field="kind", tag="language-model"):
     mlp_bias: bool = False
     tie_word_embeddings: bool = False
     rope_theta: Positive = 10000.0
-    rms_norm_eps: Positive = 1e-5
+    rms_norm_eps: Epsilon = 1e-5
     max_position_embeddings: PositiveInt | None = None
     aliases: tuple[str, ...] = ()
     used_in: str | PositiveInt | None = None

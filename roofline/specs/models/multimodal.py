@@ -8,7 +8,7 @@ from roofline.specs.models.connector import MlpConnector
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
 from roofline.specs.models.vision import VisionEncoder
-from roofline.specs.sourced import Name, PositiveInt, SmallInt, Spec
+from roofline.specs.sourced import Name, PositiveInt, SmallInt, Spec, TokenId
 
 DEFAULT_ARCHITECTURE = "llava"
 
@@ -34,11 +34,11 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """Images or frames in one sample of the unreduced prompt."""
     architecture: str = DEFAULT_ARCHITECTURE
     """Name of the Hugging Face family that builds it; looked up where the model is loaded."""
-    image_token_index: PositiveInt = 32000
+    image_token_index: TokenId = 32000
     """Placeholder id of one visual token of an image."""
-    video_token_index: PositiveInt = 32001
+    video_token_index: TokenId = 32001
     """The same for videos, where the architecture has them."""
-    pad_token_id: PositiveInt = 32001
+    pad_token_id: TokenId = 32001
     aliases: tuple[str, ...] = ()
 
 

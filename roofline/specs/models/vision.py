@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LinearShape
-from roofline.specs.sourced import Name, Positive, SmallInt, Spec, Width
+from roofline.specs.sourced import Epsilon, Name, SmallInt, Spec, Width
 
 HiddenAct = Literal["quick_gelu", "gelu", "gelu_tanh"]
 """x·σ(1.702·x); x·Φ(x); the same with Φ by tanh (Hendrycks & Gimpel 2016)."""
@@ -38,7 +38,7 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     patch_size_px: Pixels
     num_channels: SmallInt = 3
     class_token: bool = True
-    layer_norm_eps: Positive = 1e-5
+    layer_norm_eps: Epsilon = 1e-5
     pre_norm: bool = True
     """A LayerNorm between the embeddings and the first block, as in CLIP."""
     patch_bias: bool = False

@@ -210,13 +210,13 @@ class _Calibrator:
         """Raise InputError for less time than all kernels take, by a few of each part."""
         kernels = sum(map(len, parts.values()))
         if seconds < _LEAST_S * kernels:
-            _refuse(kernels, _LEAST_S * kernels)
+            _refuse(kernels, _LEAST_S * kernels, "before any has been tried")
         needed_s = 0.0
         for benches in parts.values():
             costs = [self._cost_s(bench) for bench in benches[:: 1 + len(benches) // _PROBES]]
             needed_s += len(benches) * sum(costs) / max(1, len(costs))
         if needed_s > _OVERTIME * seconds:
-            _refuse(kernels, needed_s)
+            _refuse(kernels, needed_s, "on this device as busy as it is")
         self.deadline_s = self.clock() + (1 - _SHARES["host"]) * seconds
 
     def _cost_s(self, bench: Bench) -> float:
@@ -373,11 +373,11 @@ class _Calibrator:
         return lambda share, doing: whole(done + share * _SHARES[part], doing)
 
 
-def _refuse(kernels: int, needed_s: float) -> None:
+def _refuse(kernels: int, needed_s: float, known: str) -> None:
     """Raise InputError for less time than every kernel takes once."""
     raise InputError(
-        f"{kernels} kernels take some {ceil(needed_s)} s at least, on this device as busy as it "
-        f"is: give --seconds {ceil(needed_s)} or more, or fewer modes"
+        f"{kernels} kernels take some {ceil(needed_s)} s at least, {known}: give "
+        f"--seconds {ceil(needed_s)} or more, or fewer modes"
     )
 
 

@@ -26,7 +26,13 @@ from roofline.records.measurement import (
     TimedSpan,
     spec_hashes,
 )
-from roofline.records.statistics import StoppingRule, WarmUpRule, quality_warnings, summarize
+from roofline.records.statistics import (
+    UNTRUSTED,
+    StoppingRule,
+    WarmUpRule,
+    quality_warnings,
+    summarize,
+)
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
 from roofline.torch_side.measure import machine
@@ -54,6 +60,8 @@ from roofline.torch_side.measure.timing import (
 from roofline.units import si
 
 _TOLERATED_GAP = 0.02
+_LARGE_GAP = 0.3
+"""Between the components' sum and the whole: beyond it neither is to be believed."""
 """Between the components' sum and the whole."""
 _TOLERATED_OVERTIME = 0.2
 _MARKED = "with marks"
@@ -312,9 +320,10 @@ class _Run:
         found = quality_warnings(whole, summarize(whole), self._rule)
         gap = summarize(marked).p50_s / summarize(whole).p50_s - 1
         if abs(gap) > _TOLERATED_GAP:
+            doubt = UNTRUSTED if abs(gap) > _LARGE_GAP else ""
             found.append(
-                f"the components' sum is {100 * gap:+.1f} % off the whole, more than marks cost: "
-                "the machine was not steady"
+                f"{doubt}the components' sum is {100 * gap:+.1f} % off the whole, more than marks "
+                "cost: the machine was not steady"
             )
         return found
 

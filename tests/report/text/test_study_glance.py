@@ -91,7 +91,7 @@ def test_of_several_deployments_each_is_a_row() -> None:
     found = studied(answering(error_s=0.0), answering(error_s=0.0, hardware="e"))
     assert rows(found) == [
         {
-            "Deployment": f"m on {device}, fp16",
+            "Deployment": device,
             "Unreduced": "4.00 s",
             "Fewer tokens": "2.00 s",
             "Faster": "2.0x",
@@ -110,7 +110,7 @@ def test_of_several_deployments_each_is_a_row() -> None:
 def test_deployments_without_a_reduced_prompt_have_their_time() -> None:
     alone = [deployed(lawless(9, 0.1, hardware=name)) for name in ("d", "e")]
     assert rows(studied(*alone))[1] == {
-        "Deployment": "m on e, fp16",
+        "Deployment": "e",
         "Prefill": "≥ 100 ms",
         "Fit at once": "5",
     }
