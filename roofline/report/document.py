@@ -41,6 +41,8 @@ class Table(Struct, frozen=True):
     words: tuple[str, ...] = ()
     names: int = 1
     """Columns, from the first on, that it takes to tell a row from the others."""
+    stacks: bool = False
+    """Whether narrow screens show each cell on a line of its own, to be read without scrolling."""
 
 
 class Picture(Struct, frozen=True):

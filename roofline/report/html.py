@@ -87,6 +87,12 @@ figcaption { padding: .5rem 0 0; max-width: 46rem; }
   thead th, th.long { white-space: normal; } th.long { min-width: 5.5rem; }
   .apart { display: none; }
   th.together { display: table-cell; white-space: normal; min-width: 6rem; }
+  .stacked thead { display: none; }
+  .stacked, .stacked tbody, .stacked tr, .stacked th, .stacked td { display: block; }
+  .stacked th.row { font-weight: 600; border: 0; padding-top: .75rem; }
+  .stacked td { display: flex; justify-content: space-between; border: 0; }
+  .stacked td::before { content: attr(data-header); color: var(--quiet); }
+  .stacked tr { border-bottom: 1px solid var(--line); }
   figure img { max-width: %(narrow)s; } }
 @media print { main { max-width: none; padding: 0; } .wide { overflow: visible; } }
 """
@@ -184,20 +190,26 @@ def _table(block: Table, place: int) -> str:
     rows = []
     for first, *cells in block.rows:
         data = "".join(
-            f"<td{_classes(block, i, words=is_left)}>{escape(cell)}</td>"
+            f"<td{_classes(block, i, words=is_left)}{_header(block, i) if block.stacks else ''}>"
+            f"{escape(cell)}</td>"
             for i, (cell, is_left) in enumerate(zip(cells, left[1:], strict=True), 1)
         )
         head = _together((first, *cells), block.names, "row")
         classes = _classes(block, 0, long=len(first) > _LONG)
         rows.append(f'<tr>{head}<th scope="row"{classes}>{escape(first)}</th>{data}</tr>')
     named = f'aria-labelledby="table-{place}"'
+    stacked = ' class="stacked"' if block.stacks else ""
     return (
         f'<p class="caption" id="table-{place}">{escape(block.caption)}</p>\n'
         f'<div class="wide" role="region" {named} tabindex="0">\n'
-        f"<table {named}>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
+        f"<table{stacked} {named}>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n"
         + "\n".join(rows)
         + "\n</tbody>\n</table>\n</div>"
     )
+
+
+def _header(block: Table, column: int) -> str:
+    return f' data-header="{escape(block.headers[column])}"'
 
 
 def _classes(block: Table, column: int, **others: bool) -> str:

@@ -388,6 +388,29 @@ def test_a_phone_needs_not_scroll_sideways(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+def test_on_a_phone_the_answer_of_several_deployments_is_read_without_scrolling(
+    tmp_path: Path,
+) -> None:
+    found = study(
+        model=["llava-1.5-7b"], hardware=["a100", "h200"], visual_tokens=[40], batch=[1, 8]
+    )
+    files = render_study(found, "roofline", "1.2.3", {"memory": report_charts()["memory"]})
+    seen = on_a_phone(files["report.html"].decode(), tmp_path)
+    assert seen["beyond"] == 0
+    assert seen["glance"]
+
+
+def test_the_answer_of_several_deployments_has_a_name_in_each_cell() -> None:
+    found = study(model=["llava-1.5-7b"], hardware=["a100", "h200"], visual_tokens=[40])
+    files = render_study(found, "roofline", "1.2.3", {"memory": report_charts()["memory"]})
+    page = Page(files["report.html"].decode())
+    (stacked,) = [t for t in page.all("table") if t.attributes.get("class") == "stacked"]
+    named = [c.attributes["data-header"] for c in page.all("td") if "data-header" in c.attributes]
+    assert stacked
+    assert named == ["Unreduced", "Fewer tokens", "Faster", "With answer", "Fit at once"] * 2
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
 def test_on_a_phone_each_row_keeps_a_name_of_its_own_in_sight(tmp_path: Path) -> None:
     """Scrolled to its end a table still shows what each row is of, and what that is called."""
     found = study(

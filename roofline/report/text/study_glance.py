@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from roofline.engine.compare import Saving
 from roofline.explore.study import Deployment, PricedPrompt, Study
 from roofline.report.charts.naming import prompt_name
@@ -76,7 +78,8 @@ def _deployments(study: Study) -> tuple[Table, ...]:
         caption += f", unreduced and with {way}"
     left = len(study.deployments) - len(shown)
     more = f" {left} more below." if left else ""
-    return table(f"{caption}.{_said([p for o in shown for p in o.pair])}{more}", rows)
+    found = table(f"{caption}.{_said([p for o in shown for p in o.pair])}{more}", rows)
+    return tuple(replace(one, stacks=True) for one in found)
 
 
 def _said(prompts: Sequence[PricedPrompt]) -> str:
