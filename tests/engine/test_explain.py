@@ -376,3 +376,15 @@ def test_decode_and_moved_bytes_have_their_words() -> None:
     q_proj = answer.explain("q_proj").parts[0]
     assert dict(q_proj.lines)["Traffic"].startswith("weights read 33.6 MB + activations read ")
     assert answer.explain("q_proj").title.startswith("q_proj of the llm: llava-1.5-7b, generate")
+
+
+def test_vectors_tokens_and_steps_are_counted_as_they_are() -> None:
+    estimate = analyze("llava-1.5-7b", "a100-80gb", visual_tokens=40)
+    assert line_of(estimate.explain("input_layernorm"), "Weights read") == "4,096 × 2 B = 8.19 kB"
+    assert line_of(estimate.explain("kv"), "Of a token") == (
+        "2 × 32 heads × 128 = 8,192 elements a layer"
+    )
+    step = analyze("llava-1.5-7b", "a100-80gb", stage="decode").explain("flops")
+    assert line_of(step, "  q_proj (decode)") == "32 × 2 × 1 × 4,096 × 4,096 = 1.07 GFLOP"
+    answer = analyze("llava-1.5-7b", "a100-80gb", stage="generate", output_tokens=2)
+    assert line_of(answer.explain("flops"), "  q_proj (decode)") == "64 × 33.6 MFLOP = 2.15 GFLOP"
