@@ -31,7 +31,7 @@ from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import kernel_laws_section, read_kernel_laws
 from roofline.specs.models import MODEL_KINDS, Lmm, Model
 from roofline.specs.quantization import Quantization
-from roofline.specs.reading import build, convert, read_file
+from roofline.specs.reading import build, convert, read_marked
 from roofline.specs.sourced import PositiveInt
 from roofline.version import __version__
 
@@ -146,7 +146,11 @@ def write(fields: dict[str, Any], file: str | os.PathLike[str], *, force: bool =
 
 def read(file: str | os.PathLike[str]) -> dict[str, Any]:
     """A record's fields as `write` got them; no `device` of counts. Raises EstimateFileError."""
-    data = _marked(file)
+    try:
+        data, _ = read_marked(file, _MARK, FORMAT, noun="estimate", writer="`estimate.save`")
+        del data[_MARK]
+    except InputError as error:
+        raise EstimateFileError(str(error)) from None
     try:
         stored: _StoredEstimate = convert(data, _StoredEstimate)
         scenario = _scenario(stored.scenario)
@@ -181,28 +185,6 @@ def read(file: str | os.PathLike[str]) -> dict[str, Any]:
     if stored.device is None:
         return fields
     return fields | {"device": msgspec.to_builtins(stored.device)}
-
-
-def _marked(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """The document behind a mark that this version knows. Raises EstimateFileError."""
-    try:
-        content = read_file(Path(file))
-    except SpecError as error:
-        reason = error.faults[0][1].removeprefix("cannot be read: ")
-        raise EstimateFileError(f"cannot read {file}: {reason}") from None
-    try:
-        data = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise EstimateFileError(f"{file} is no valid JSON ({error}): was it cut off?") from None
-    version = data.pop(_MARK, None) if isinstance(data, dict) else None
-    if type(version) is not int or version < 1:
-        raise EstimateFileError(f"{file} is no estimate: give a file that `estimate.save` wrote")
-    if version > FORMAT:
-        raise EstimateFileError(
-            f"{file} was written by a newer roofline (estimate format {version}, this one reads "
-            f"up to {FORMAT}): upgrade roofline"
-        )
-    return data  # type: ignore[no-any-return]  # it held the mark
 
 
 def _scenario(stored: _StoredScenario) -> Scenario:

@@ -17,12 +17,12 @@ from msgspec import Meta, Struct
 
 from roofline.engine.axes import AXES, COUNTS
 from roofline.engine.scenario import MOST
-from roofline.errors import InputError, SpecError, shortened
+from roofline.errors import InputError, shortened
 from roofline.model.architectures import AttentionKind
 from roofline.records.statistics import Summary, summarize
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
-from roofline.specs.reading import convert, read_file
+from roofline.specs.reading import convert, read_marked
 
 FORMAT = 2
 _MARK = "roofline_record"
@@ -265,22 +265,11 @@ class Record(Struct, frozen=True, kw_only=True):
 def load_record(file: str | Path) -> Record:
     """Read a record. Raises RecordError."""
     try:
-        content = read_file(Path(file))
-    except SpecError as error:
-        reason = error.faults[0][1].removeprefix("cannot be read: ")
-        raise RecordError(f"cannot read {shortened(str(file))}: {reason}") from None
-    try:
-        document = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RecordError(f"{file} is no valid JSON ({error}): was it cut off?") from None
-    version = document.get(_MARK) if isinstance(document, dict) else None
-    if type(version) is not int or version < 1:
-        raise RecordError(f"{file} is no record: give a file that `roofline profile -o` wrote")
-    if version > FORMAT:
-        raise RecordError(
-            f"{file} was written by a newer roofline (record format {version}, this one reads "
-            f"{FORMAT}): upgrade roofline"
+        document, version = read_marked(
+            file, _MARK, FORMAT, noun="record", writer="`roofline profile -o`"
         )
+    except InputError as error:
+        raise RecordError(str(error)) from None
     if version < FORMAT:
         raise RecordError(
             f"{file} was written by an older roofline (record format {version}, this one reads "

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import types
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, g
 
 import msgspec
 
-from roofline.errors import SpecError, shortened
+from roofline.errors import InputError, SpecError, shortened
 from roofline.specs.sourced import out_of_range, range_of
 
 T = TypeVar("T")
@@ -227,3 +228,31 @@ def _unknown_field(key: str, known: set[str]) -> str:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
+
+
+def read_marked(
+    file: str | os.PathLike[str], mark: str, newest: int, *, noun: str, writer: str
+) -> tuple[dict[str, Any], int]:
+    """A JSON document of the package's own and the version that its mark says.
+
+    noun, writer: what it is, and what writes such. Raises InputError for what is none, is damaged,
+    or was written by a newer version.
+    """
+    try:
+        content = read_file(Path(file))
+    except SpecError as error:
+        reason = error.faults[0][1].removeprefix("cannot be read: ")
+        raise InputError(f"cannot read {shortened(str(file))}: {reason}") from None
+    try:
+        document = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{file} is no valid JSON ({error}): was it cut off?") from None
+    version = document.get(mark) if isinstance(document, dict) else None
+    if type(version) is not int or version < 1:
+        raise InputError(f"{file} is no {noun}: give a file that {writer} wrote")
+    if version > newest:
+        raise InputError(
+            f"{file} was written by a newer roofline ({noun} format {version}, this one reads up "
+            f"to {newest}): upgrade roofline"
+        )
+    return document, version

@@ -117,16 +117,10 @@ def _bytes(part: Part, name: str, amount: Polynomial, point: Point) -> str:
 def _weights(op: Op, mode: Quantization, amount: Polynomial, point: Point) -> str:
     parts = []
     if op.weights:
-        shape, width = op.shape, mode.weight_bytes(op.role)
-        known = isinstance(shape, MatmulShape) and (
-            Polynomial.of(shape.in_features * shape.out_features) == Polynomial.of(op.weights)
-        )
-        size = (
-            product(value_of(shape.in_features, point), value_of(shape.out_features, point))
-            if known and isinstance(shape, MatmulShape)
-            else in_symbols(op.weights)
-        )
-        parts.append(product(size, f"{width:g} B"))
+        size, shape = in_symbols(op.weights), op.shape
+        if isinstance(shape, MatmulShape) and shape.in_features * shape.out_features == op.weights:
+            size = product(*(value_of(n, point) for n in (shape.in_features, shape.out_features)))
+        parts.append(product(size, f"{mode.weight_bytes(op.role):g} B"))
     if op.vectors:
         parts.append(product(in_symbols(op.vectors), f"{mode.vector_bytes:g} B"))
     return equal(" + ".join(parts), si(value_of(amount, point), "B"))

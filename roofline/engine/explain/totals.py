@@ -214,8 +214,10 @@ def _weights(workings: Workings) -> Iterator[Line]:
         )
         if component.copies > 1:
             formula = f"{component.copies} × ({formula})"
-        exact = workings.estimate.inputs["accounting"] == "exact"
-        yield component.name, equal(*[formula] * exact, si(counts.weight_bytes, "B"))
+        texts = [si(counts.weight_bytes, "B")]
+        if all(op.elements is not None for op in counts.ops):  # else of a formula of its own
+            texts.insert(0, formula)
+        yield component.name, equal(*texts)
 
 
 def _kv(workings: Workings) -> str:

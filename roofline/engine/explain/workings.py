@@ -85,11 +85,11 @@ class Workings:
         inputs = self.estimate.inputs
         where = f" on {inputs['hardware']}" if inputs["hardware"] else ""
         words = [f"{inputs['model']}, {inputs['stage']}{where}", str(inputs["quant"])]
-        said = ("model", "hardware", "quant", "stage")
+        before = ("model", "hardware", "quant", "stage")
         words += [
             axis.phrase.format(inputs[axis.name])
             for axis in VARIED
-            if inputs[axis.name] and axis.name not in said
+            if inputs[axis.name] and axis.name not in before
         ]
         return ", ".join(words)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from roofline.report.charts.chart import Panel, PanelChart
+from roofline.report.charts.chart import LegendEntry, Panel, PanelChart
 from roofline.report.charts.selection import more
 from roofline.report.plots.style import INK, PALE, SMALL, say_why_empty
 
@@ -109,6 +109,24 @@ class Sheet:
         engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.02)
         engine.execute(self.drawing)
         return self.drawing
+
+
+def rows_of_bars(
+    chart: PanelChart,
+    width_in: float,
+    *,
+    bar_in: float,
+    around_in: float,
+    handle: Callable[[LegendEntry], Artist],
+    draw_panel: Callable[[Axes, Panel], None],
+) -> Page:
+    """Panels of bars, the first on top, each with room for as many rows as any has."""
+    rows = max(len(panel.bars) for panel in chart.panels)
+    sheet = Sheet(chart, width_in, around_in + rows * bar_in, list(map(handle, chart.legend)))
+    for axes, panel in sheet.to_draw():
+        draw_panel(axes, panel)
+        axes.set_ylim(rows - 0.5, -0.5)
+    return sheet.finished()
 
 
 def _wrapped(notes: Sequence[str], width_in: float) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from roofline.report.charts.chart import LegendEntry, Panel, PanelChart, StackedBar
 from roofline.report.charts.time_parts import NAME
 from roofline.report.plots.drawing import draws
-from roofline.report.plots.sheet import Sheet
+from roofline.report.plots.sheet import rows_of_bars
 from roofline.report.plots.style import (
     BOUND_HATCH,
     DOUBLE_IN,
@@ -39,14 +39,15 @@ _ROOM = 1.22
 
 @draws(NAME)
 def draw(chart: PanelChart, width_in: float = DOUBLE_IN) -> Page:
-    """Each panel with room for as many rows as any has."""
-    rows = max(len(panel.bars) for panel in chart.panels)
-    handles = [_handle(entry) for entry in chart.legend]
-    sheet = Sheet(chart, width_in, _AROUND_IN + rows * _BAR_IN, handles)
-    for axes, panel in sheet.to_draw():
-        _draw_panel(axes, panel)
-        axes.set_ylim(rows - 0.5, -0.5)
-    return sheet.finished()
+    """A row for each bar."""
+    return rows_of_bars(
+        chart,
+        width_in,
+        bar_in=_BAR_IN,
+        around_in=_AROUND_IN,
+        handle=_handle,
+        draw_panel=_draw_panel,
+    )
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:

@@ -45,7 +45,7 @@ def _priced(estimate: Estimate) -> Iterator[str]:
     if estimate.comparison is not None:
         saved = _saved(estimate.comparison.end_to_end)
         yield f"{_fewer(estimate)} {saved}{_full_too_large(estimate.comparison)}."
-    if stage == "prefill" and "llm" in estimate.components:
+    if stage == "prefill" and estimate.main == "llm" and len(estimate.components) > 1:
         yield from _answer(estimate.answered(ANSWER_TOKENS), fits=bool(whole.fits))
 
 
