@@ -50,6 +50,13 @@ class Law(AnyLaw, frozen=True, kw_only=True):
     see."""
     p90_error_percent: NonNegative
     """90th percentile of the same errors."""
+    library: str = ""
+    """Library and version whose kernels these were; empty where nobody measured any."""
+    median_other_library_error_percent: NonNegative | None = None
+    """Median of the absolute errors on the same device's kernels of libraries that the law was not
+    fitted to; None where only one was measured."""
+    p90_other_library_error_percent: NonNegative | None = None
+    """90th percentile of the same errors."""
     origin: Origin | None = None
     """Where the law comes from, if from elsewhere than the device's other laws."""
 
