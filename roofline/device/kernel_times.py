@@ -43,13 +43,20 @@ class KernelTime(Struct, frozen=True, eq=False):
     """
 
     roofline_time_s: Array
-    """Roofline time in s: the slower of computing and DRAM traffic, each at its peak."""
+    """Roofline time in s: the slower of computing and traffic, each at its peak. Of a kernel on its
+    own as many bytes as the last-level cache holds may lie there, and come at its bandwidth; in a
+    model, whose other layers drive them out, all come from DRAM."""
     attainable_time_s: Array | None = None
-    """Time in s by the device's law; never below `roofline_time_s`."""
+    """Time in s by the device's law; never below `roofline_time_s`, and never less of more tokens,
+    sequences or keys."""
     median_error_percent: float | None = None
-    """Median of the law's absolute errors on kernels that it was not fitted to."""
+    """Median of the law's absolute errors on kernels of its library that it was not fitted to."""
     p90_error_percent: float | None = None
-    """90th percentile of the law's absolute errors on kernels that it was not fitted to."""
+    """90th percentile of the same errors."""
+    p90_other_library_error_percent: float | None = None
+    """90th percentile of the law's absolute errors on kernels of other libraries."""
+    library: str | None = None
+    """The library that the law was fitted to; empty where nobody measured any."""
     origin: Origin | None = None
     """Where the law comes from: kernels `measured` on this machine, `fitted` from public
     measurements, or `typical` for the architecture."""
@@ -80,10 +87,14 @@ def matmul_time(
     bound = roof.seconds(2 * m * n * k, weights + activations)
     laws = laws_of(device)
     if laws is None:
-        return KernelTime(bound)
-    law = _law(laws.of(MatmulLaw), kernel)
-    seconds = matmul_seconds(law, roof, m, n, k, weight_bytes=weights, activation_bytes=activations)
-    return _kernel_time(bound, seconds, law, laws)
+        return KernelTime(bound[()])
+    law = matmul_law(laws, kernel, *COMPUTES_IN.get(kernel, ()))
+
+    def seconds(rows: Array, n: float, k: float) -> Array:
+        sizes = (width.weight * n * k, width.input * k + width.output * n)
+        return matmul_curve(law, roof, n, k, *sizes)(rows)
+
+    return _kernel_time(bound, _by_sizes(seconds, (m,), (n, k)), law, laws)
 
 
 def attention_time(
@@ -132,16 +143,28 @@ def attention_time(
     return _kernel_time(bound, seconds, law, laws)
 
 
-def _law(laws: Mapping[str, _Law], kernel: str) -> _Law:
-    return laws.get(kernel) or for_type(laws, kernel)
+def _by_sizes(
+    seconds: Callable[..., Array], counts: Sequence[Array], sizes: Sequence[Array]
+) -> Array:
+    """`seconds(*counts, *sizes)` where it takes arrays of counts, but one number for each size."""
+    found = np.empty(counts[0].shape)
+    table = np.stack([np.ravel(size) for size in sizes], axis=-1)
+    different, which = np.unique(table, axis=0, return_inverse=True)
+    which = which.reshape(found.shape)
+    for i, row in enumerate(different.tolist()):
+        mask = which == i
+        found[mask] = seconds(*(count[mask] for count in counts), *row)
+    return found
 
 
 def _kernel_time(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:
     return KernelTime(
-        bound,
+        bound[()],
         seconds[()],
         law.median_error_percent,
         law.p90_error_percent,
+        law.error_percent(),
+        law.library,
         law.origin or laws.origin,
     )
 
