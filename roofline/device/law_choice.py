@@ -10,8 +10,15 @@ from msgspec.structs import replace
 
 from roofline.device import nearest
 from roofline.device.borrowed import borrowing_errors, outside
-from roofline.device.kernel_curves import ROWS, matmul_curve
-from roofline.device.laws.attention import AttentionLaw, attention_seconds
+from roofline.device.kernel_curves import (
+    ATTENTION_AXES,
+    ROWS,
+    AnyAttentionLaw,
+    AttentionSizes,
+    attention_curve,
+    matmul_curve,
+)
+from roofline.device.laws.attention import AttentionForm
 from roofline.device.laws.host import HostLaw, host_seconds
 from roofline.device.laws.matmul import MatmulLaw, batched_matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
@@ -43,7 +50,7 @@ class LawChoice:
             law = self._vector_law(op)
         elif isinstance(op.shape, MatmulShape):
             law = self._matmul_law(op)
-        elif isinstance(op.shape, AttentionShape):
+        elif isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
             law = self._attention_law(op.shape)
         if law is None or law.origin is not None:
             return law
@@ -73,7 +80,7 @@ class LawChoice:
             return self._vector(op, roof)
         if isinstance(op.shape, MatmulShape):
             return self._matmul(op, op.shape, roof)
-        if isinstance(op.shape, AttentionShape):
+        if isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
             return self._attention(op, op.shape, roof)
         return None
 
@@ -109,21 +116,23 @@ class LawChoice:
         return lambda point: curve.at(point.mapped(ROWS.places, rows))
 
     def _attention(self, op: CountedOp, shape: AttentionShape, roof: Roof) -> TimeFormula:
-        law = self._attention_law(shape)
+        form, sizes = attention_form(shape), _attention_sizes(op, shape)
+        assert sizes is not None  # as `law` has it
+        curve = attention_curve(form, self._attention_law(shape), roof, sizes)
         batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
-        traffic = op.traffic
-        return lambda point: attention_seconds(
-            law,
-            roof,
-            point(batch),
-            point(queries),
-            point(keys),
-            shape.heads,
-            shape.kv_heads,
-            shape.head_dim,
-            causal=shape.causal,
-            traffic_bytes=point(traffic),
-        )
+        counts = {
+            "decode": (batch, keys),
+            "encoder": (batch, queries),
+            "prefill": (batch, queries),
+            "extension": (batch, queries, keys),
+        }[form]
+        axes = ATTENTION_AXES[form]
+
+        def seconds(point: Point) -> Array:
+            places = (point.mapped(a.places, n) for a, n in zip(axes, counts, strict=True))
+            return curve.at(*places)
+
+        return seconds
 
     def _vector_law(self, op: CountedOp) -> PointwiseLaw:
         laws = self.kernel_laws.of(PointwiseLaw)
@@ -137,8 +146,34 @@ class LawChoice:
             return outside(law, borrowing_errors().other_capability[law.family])
         return law
 
-    def _attention_law(self, shape: AttentionShape) -> AttentionLaw:
-        return nearest.attention_law(self.kernel_laws, self.peaks.attention_type)
+    def _attention_law(self, shape: AttentionShape) -> AnyAttentionLaw:
+        data_type = self.peaks.attention_type
+        cached = self.counts.mode.kv_bits == 8 and data_type in ("bf16", "fp16")
+        cache_type = "fp8" if cached else data_type
+        form = attention_form(shape)
+        return nearest.attention_law(self.kernel_laws, form, data_type, cache_type)
+
+
+def attention_form(shape: AttentionShape) -> AttentionForm:
+    """Which tables of measurements the kernel would be in."""
+    queries, keys = Polynomial.of(shape.queries), Polynomial.of(shape.keys)
+    if queries == keys:
+        return "prefill" if shape.causal else "encoder"
+    return "decode" if queries.constant == 1 else "extension"
+
+
+def _attention_sizes(op: CountedOp, shape: AttentionShape) -> AttentionSizes | None:
+    """None where the op moves other bytes than those of queries and keys, of whatever widths."""
+    batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
+    if queries == keys:
+        moved = op.traffic.in_terms_of(batch * queries)
+        by_query, by_key = (moved[0], 0.0) if moved else (None, None)
+    else:
+        by_key, by_query = op.traffic.in_terms_of(batch * keys, batch * queries) or (None, None)
+    if by_query is None or by_key is None:
+        return None
+    sizes = (shape.heads, shape.kv_heads, shape.head_dim, shape.causal)
+    return AttentionSizes(*sizes, by_query, by_key)
 
 
 class MatmulSizes(NamedTuple):

@@ -20,7 +20,7 @@ from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
-from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.model.polynomial import Array, Derived, Point, Polynomial, upper_envelope
 
 FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
@@ -62,20 +62,16 @@ class KernelGroup(Struct, frozen=True):
         return KernelTimes(roofline, tuple(bound), attainable)
 
     def _times(self, point: Point, weight: Array | float) -> KernelTimes:
-        roofs = [
-            point(seconds[0]) if len(seconds) == 1 else point.maximum(seconds)
-            for seconds in self.roofs
-        ]
+        roofs = [reduce(np.maximum, map(point, seconds)) for seconds in self.roofs]
         time = reduce(np.maximum, roofs) * weight
         bound = []
         for i in range(len(roofs) - 1):
             lower = [roofs[i] > before for before in roofs[:i]]
             holds = [roofs[i] >= behind for behind in roofs[i + 1 :]]
             bound.append(time * reduce(np.logical_and, [*lower, *holds]))
-        attainable = np.broadcast_to(np.nan, np.shape(time))
-        if self.attainable is not None:
-            attainable = self.attainable(point) * weight
-        return KernelTimes(time, tuple(bound), attainable)
+        if self.attainable is None:
+            return KernelTimes(time, tuple(bound), np.full(np.shape(time), np.nan))
+        return KernelTimes(time, tuple(bound), self.attainable(point) * weight)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -122,7 +118,7 @@ class PricePlan:
         return KernelGroup(
             op.phase,
             op.count,
-            tuple(tuple(each) or (Polynomial({}),) for each in roofs.values()),
+            tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values()),
             self._attainable(op),
             law.p90_error_percent / 100 if law else 0.0,
         )
