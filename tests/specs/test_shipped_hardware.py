@@ -98,11 +98,13 @@ TENSOR_FLOPS_PER_CLOCK = {
     "8.9": 4 * 128 * 2,
     "9.0": 4 * 512 * 2,
     "10.0": 4 * 1024 * 2,
+    "10.3": 4 * 1024 * 2,
+    "12.0": 4 * 128 * 2,
 }
 """fp16 FLOPs of an SM in a clock: tensor cores × multiply-adds × 2, by compute capability, from
 NVIDIA's architecture whitepapers (Volta to Blackwell; GA10x and Ada at full rate)."""
 FP32_LANES = {"7.0": 64, "7.5": 64, "8.0": 64} | dict.fromkeys(
-    ("8.6", "8.7", "8.9", "9.0", "10.0"), 128
+    ("8.6", "8.7", "8.9", "9.0", "10.0", "10.3", "12.0"), 128
 )
 """CUDA cores of an SM, from the same."""
 GPUS = [device for device in all_hardware() if device.kind == "gpu"]
@@ -135,6 +137,20 @@ def test_the_vector_peak_is_what_cuda_cores_do_in_a_clock(device: Hardware) -> N
     assert tflops * 0.985 < device.vector_peak_fp32_tflops.value < tflops * (1 + above)
 
 
+NOT_TWICE = {
+    # GeForce: what sums in fp32 runs at half rate, integers and fp4 do not
+    ("rtx-4090", "fp16", "int8"): 4,
+    # its data sheet prints one rate for both
+    ("l40s", "int8", "int4"): 1,
+    # Blackwell Ultra: more fp4, next to no int8
+    ("b300", "fp16", "int8"): 0.068,
+    ("gb300", "fp16", "int8"): 0.066,
+    ("b300", "fp8", "fp4"): 3.11,
+    ("gb300", "fp8", "fp4"): 3,
+}
+"""How much faster the narrower type is where it is not twice."""
+
+
 @gpus
 def test_half_the_width_is_twice_the_rate(device: Hardware) -> None:
     def rate(data_type: str) -> float | None:
@@ -145,9 +161,7 @@ def test_half_the_width_is_twice_the_rate(device: Hardware) -> None:
     for wide, narrow in pairs:
         slow, fast = rate(wide), rate(narrow)
         if slow and fast:
-            times = 4 if (device.name, narrow) == ("rtx-4090", "int8") else 2
-            if (device.name, narrow) == ("l40s", "int4"):  # its data sheet prints one rate for both
-                times = 1
+            times = NOT_TWICE.get((device.name, wide, narrow), 2)
             assert fast == pytest.approx(times * slow, rel=0.015), (wide, narrow)
 
 
