@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import yaml
 
-from roofline.device.borrowed import laws_of
 from roofline.specs.catalog import all_hardware, load_hardware
 from roofline.specs.hardware import Hardware
 
@@ -172,16 +171,6 @@ def test_the_power_limit_is_given_wherever_the_maker_publishes_one(file: Path) -
     without = file.stem.startswith(PUBLISHED_WITHOUT_TDP)
 
     assert (load_hardware(file.stem).tdp_w is None) == without
-
-
-@gpus
-def test_laws_are_lent_by_cards_of_the_same_maker_that_have_some(device: Hardware) -> None:
-    """AMD's have none: their libraries reach another share of the peak than NVIDIA's."""
-    lent = laws_of(device)
-
-    assert (lent is not None) == (device.vendor == "NVIDIA")
-    if device.laws_from is not None:
-        assert load_hardware(device.laws_from).vendor == device.vendor
 
 
 NOT_TWICE = {
