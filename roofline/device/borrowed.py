@@ -18,7 +18,7 @@ from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative
+from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative, Origin
 from roofline.specs.reading import DATA, build, read_json
 from roofline.specs.sourced import Spec
 from roofline.units import KILO
@@ -109,27 +109,74 @@ def with_own_laws(hardware: Hardware) -> Hardware:
 
 def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | None:
     """The same; borrowers: names of the devices that borrow from this one, one from the other."""
-    laws = hardware.kernel_laws
-    if laws is not None:
-        laws = replace(laws, source=hardware.sources[laws.source])
-    if hardware.laws_from is not None:
-        borrowed = _borrowed(hardware, (*borrowers, hardware.name))
-        laws = borrowed if laws is None else _completed(laws, borrowed)
-    if laws is None or "default" in laws.of(PointwiseLaw):
-        return laws
-    return laws.updated(pointwise={"default": _vector_law(hardware), **laws.of(PointwiseLaw)})
-
-
-def _borrowed(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws:
-    """The laws of the source device, as they go for this one."""
-    assert hardware.laws_from is not None
+    if hardware.laws_from is None:
+        return _own_laws(hardware)
     source = referred(where(hardware), "laws_from", load_hardware, hardware.laws_from)
-    laws = None if source.name in borrowers else _laws_of(source, borrowers)
-    if laws is None:
+    lent = None
+    if source.name not in (*borrowers, hardware.name):
+        lent = _laws_of(source, (*borrowers, hardware.name))
+    if lent is None:
         raise SpecError(
             where(hardware),
             [("laws_from", f"{source.name} has no laws of its own: name a device that has")],
         )
+    return _with_borrowed(hardware, source, lent)
+
+
+@lru_cache(maxsize=128)
+def _own_laws(hardware: Hardware) -> KernelLaws | None:
+    """Those of the file, with what they are off on other libraries where nobody measured that."""
+    laws = hardware.kernel_laws
+    if laws is None:
+        return None
+    laws = replace(laws, source=hardware.sources[laws.source])
+    known = borrowing_errors().other_library
+    families = {
+        family: {
+            kernel: _for_other_libraries(law, known.get(family), law.origin or laws.origin)
+            if isinstance(law, Law)
+            else law
+            for kernel, law in kernels.items()
+        }
+        for family, kernels in laws.families.items()
+    }
+    return _with_vector_law(hardware, laws.updated(**families))
+
+
+def _for_other_libraries(law: Law, errors: Errors | None, origin: Origin) -> Law:
+    """On one's own machine kernels are those of the library that is used there."""
+    known = law.p90_other_library_error_percent is not None
+    if known or errors is None or origin != "fitted":
+        return law
+    return replace(
+        law,
+        median_other_library_error_percent=errors.median_percent,
+        p90_other_library_error_percent=errors.p90_percent,
+    )
+
+
+@lru_cache(maxsize=128)
+def _with_borrowed(hardware: Hardware, source: Hardware, lent: KernelLaws) -> KernelLaws:
+    """A device's own laws, and those of the source device for kernels that it has none of."""
+    borrowed, own = _borrowed(hardware, source, lent), _own_laws(hardware)
+    if own is None:
+        return _with_vector_law(hardware, borrowed)
+    families = {
+        family: {**kernels, **own.families.get(family, {})}
+        for family, kernels in borrowed.families.items()
+    }
+    return own.updated(**families)
+
+
+def _with_vector_law(hardware: Hardware, laws: KernelLaws) -> KernelLaws:
+    """With a law of the vector ops that nobody measured."""
+    if "default" in laws.of(PointwiseLaw):
+        return laws
+    return laws.updated(pointwise={"default": _vector_law(hardware), **laws.of(PointwiseLaw)})
+
+
+def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelLaws:
+    """The laws of the source device, as they go for this one."""
     same = hardware.compute_capability == source.compute_capability is not None
     known = borrowing_errors()
     errors = known.same_capability if same else known.other_capability
@@ -198,15 +245,6 @@ def outside(law: _FittedLaw, errors: Errors) -> _FittedLaw:
 def quantizes(kernel: str) -> bool:
     """Whether weights or inputs of a matmul kernel are quantized: w8a8, w8a16, w4a16."""
     return kernel.startswith("w")
-
-
-def _completed(laws: KernelLaws, borrowed: KernelLaws) -> KernelLaws:
-    """A device's own laws, and borrowed ones of other kernels."""
-    families = {
-        family: {**lent, **laws.families.get(family, {})}
-        for family, lent in borrowed.families.items()
-    }
-    return laws.updated(**families)
 
 
 def _vector_law(hardware: Hardware) -> PointwiseLaw:
