@@ -107,11 +107,10 @@ FAMILIES: dict[str, Family] = {
 
 
 class MeasuredKernel(NamedTuple):
-    """Rows of one kernel on one device, of one library."""
+    """Rows of one kernel on one device."""
 
     family: str
     kernel: str
-    library: str
     rows: pd.DataFrame
 
     @property
@@ -188,12 +187,6 @@ def measured_kernels(
     """The rows that each law of the device is fitted to, and those of other libraries."""
     for family, rows in of_hardware(folder, hardware).items():
         for kernel, some in FITTERS.find(family).kernels(hardware, rows).items():
-            libraries = by_library({str(name): some[name].to_numpy() for name in some})
-            fitted, others = (
-                None
-                if part is None
-                else MeasuredKernel(family, kernel, libraries.name, pd.DataFrame(part))
-                for part in (libraries.fitted, libraries.others)
-            )
-            assert fitted is not None
-            yield fitted, others
+            own, others = by_library({str(name): some[name].to_numpy() for name in some})
+            rest = None if others is None else MeasuredKernel(family, kernel, pd.DataFrame(others))
+            yield MeasuredKernel(family, kernel, pd.DataFrame(own)), rest

@@ -27,12 +27,11 @@ from roofline.fitting.initial_guesses import CPU, starts
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
     FitError,
-    by_library,
     check_physics,
     columns,
     errors_percent,
     held_out,
-    other_library_errors,
+    of_one_source,
     rounded,
 )
 from roofline.fitting.tables import by_kernel
@@ -98,8 +97,7 @@ def fit_matmul(
     """
     if kernel not in MATMUL_KERNELS:
         raise FitError(f"no matmul kernel {kernel!r}; there are {', '.join(MATMUL_KERNELS)}")
-    libraries = by_library(rows)
-    rows = libraries.fitted
+    rows = of_one_source(rows)
     m, n, k, seconds = columns(rows, ("m", "n", "k", "time_ms"))
     data = _MatmulTimes(roof, kernel, m, n, k, seconds)
     width = MATMUL_KERNELS[kernel]
@@ -121,20 +119,23 @@ def fit_matmul(
     errors = errors_percent(predicted, [seconds[test] for test in tests])
     model = _MatmulFit(data, start)
     x, _ = descend(model, model.measured, last)
-    law = rounded(model.law(x))
-    if libraries.others is not None:
-        sizes = columns(libraries.others, ("m", "n", "k", "time_ms"), least=1)
-        others = _MatmulTimes(roof, kernel, *sizes)
-        errors |= other_library_errors(others.predict(law), others.seconds)
-    return msgspec.structs.replace(law, rows=m.size, library=libraries.name, **errors)
+    return msgspec.structs.replace(rounded(model.law(x)), rows=m.size, **errors)
 
 
 def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> MatmulLaw:
     return fit_matmul(rows, kernel_roof(hardware, kernel), kernel=kernel, kind=hardware.kind)
 
 
+def _seconds(hardware: Hardware, kernel: str, law: MatmulLaw, rows: Mapping[str, Any]) -> Array:
+    m, n, k, seconds = columns(rows, ("m", "n", "k", "time_ms"), least=1)
+    return _MatmulTimes(kernel_roof(hardware, kernel), kernel, m, n, k, seconds).predict(law)
+
+
 FITTERS.register(
-    MatmulLaw.family, Fitter(("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit)
+    MatmulLaw.family,
+    Fitter(
+        ("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit, seconds=_seconds
+    ),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -56,41 +56,35 @@ def of_one_source(rows: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Two libraries are two laws: fitted together they give one that neither keeps to.
     """
-    return by_library(rows).fitted
+    return by_library(rows)[0]
 
 
-class Libraries(NamedTuple):
-    """Rows of one kernel by whose library they are of."""
+def by_library(
+    rows: Mapping[str, Any], preferred: str = ""
+) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """The rows of one library, and those of all others; None where there are no others.
 
-    name: str
-    """Of the library with most rows, which a law is fitted to; empty without a column `source`."""
-    fitted: Mapping[str, Any]
-    others: Mapping[str, Any] | None
-    """Rows of all other libraries; None where there are none."""
-
-
-def by_library(rows: Mapping[str, Any]) -> Libraries:
-    """The rows of one `source` and those of the others: two libraries are two laws.
-
-    Of libraries with about as many rows as any, `AS_MANY`, the one that comes first.
+    A library is what the column `source` names. The one is that whose name starts with `preferred`,
+    if there is such; else that which comes first of those with about as many rows as any, `AS_MANY`.
     """
     if "source" not in rows:
-        return Libraries("", rows, None)
-    library = np.asarray(rows["source"], dtype=str)
-    names, first, counts = np.unique(library, return_index=True, return_counts=True)
+        return rows, None
+    names = np.asarray(rows["source"], dtype=str)
+    sources, first, counts = np.unique(names, return_index=True, return_counts=True)
+    if sources.size < 2:
+        return rows, None
+    wanted = np.array([bool(preferred) and name.startswith(preferred) for name in sources])
+    counts = np.where(wanted, counts, 0) if wanted.any() else counts
     many = counts >= AS_MANY * counts.max()
-    most = str(names[many][first[many].argmin()])
-    parts = [
-        {str(name): np.asarray(rows[name])[mask] for name in rows}
-        for mask in (library == most, library != most)
-    ]
-    return Libraries(most, parts[0], parts[1] if names.size > 1 else None)
+    one = names == sources[many][first[many].argmin()]
+    arrays = {str(name): np.asarray(rows[name]) for name in rows}
+    own, others = ({name: value[mask] for name, value in arrays.items()} for mask in (one, ~one))
+    return own, others
 
 
-def other_library_errors(predicted_s: Array, measured_s: Array) -> dict[str, float]:
-    """Errors of a law on the rows of libraries that it was not fitted to, as fields of a law."""
-    errors = errors_percent([predicted_s], [measured_s])
-    return {name.replace("_error", "_other_library_error"): v for name, v in errors.items()}
+def library_name(rows: Mapping[str, Any]) -> str:
+    """What the column `source` says of rows of one library; empty without."""
+    return str(rows["source"][0]) if "source" in rows and len(rows["source"]) else ""
 
 
 def columns(rows: Mapping[str, Any], names: Sequence[str], least: int = LEAST_ROWS) -> list[Array]:
@@ -137,15 +131,16 @@ def check_physics(
     speed_up: float = 1.0,
     rows: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raise FitError where a time beats the device's peak, or its memory's bandwidth.
+    """Raise FitError where a time beats the device's peak, or DRAM with what its cache cannot hold.
 
     speed_up: how many times as fast as the peak the kernel may compute. rows: those of the table,
         which say where each was measured.
     """
     compute = flops / (roof.flops_per_s * speed_up) / seconds
-    memory = roof.seconds(0.0, traffic_bytes) / seconds
-    if not roof.cache_bytes_per_s:  # nobody knows how fast the cache is that serves small ones
-        memory = np.where(traffic_bytes <= roof.cache_bytes, 0.0, memory)
+    memory = traffic_bytes / roof.bytes_per_s / seconds
+    # what the cache holds it may serve, from one run of a kernel to the next
+    uncached = (traffic_bytes - roof.cache_bytes) / roof.bytes_per_s / seconds
+    memory = np.where(uncached <= FASTER_THAN_ROOF, 0.0, memory)
     for share, what in ((compute, "FLOP/s"), (memory, "DRAM bandwidth")):
         worst = int(share.argmax())
         if share[worst] > FASTER_THAN_ROOF:
@@ -180,17 +175,20 @@ def held_out(*shape: Array) -> list[NDArray[np.bool_]]:
     return [inverse == i for i in range(len(keys))] if len(keys) > 1 else []
 
 
-def errors_percent(predicted_s: Sequence[Array], measured_s: Sequence[Array]) -> dict[str, float]:
+def errors_percent(
+    predicted_s: Sequence[Array], measured_s: Sequence[Array], of: str = "error"
+) -> dict[str, float]:
     """Median and 90th percentile of the absolute relative error, as fields of a law.
 
-    Raises FitError without any rows: then nothing was held out.
+    of: `error`, or `other_library_error`. Raises FitError without any rows: then nothing was held
+    out.
     """
     if not predicted_s:
         raise FitError("all measurements are of one shape; give several, to measure the error by")
     errors = 100 * np.abs(np.concatenate(predicted_s) / np.concatenate(measured_s) - 1)
     return {
-        "median_error_percent": round(float(np.median(errors)), 2),
-        "p90_error_percent": round(float(np.quantile(errors, 0.9)), 2),
+        f"median_{of}_percent": round(float(np.median(errors)), 2),
+        f"p90_{of}_percent": round(float(np.quantile(errors, 0.9)), 2),
     }
 
 

@@ -151,7 +151,7 @@ def test_elements_of_attention_are_as_wide_as_their_type(calls: Calls) -> None:
     laws = fit_device(load_hardware("h100"), {"attention": rows}, **LABELS)
 
     assert list(laws.of(AttentionLaw)) == ["bf16", "fp8", "fp32"]
-    assert [one["element_bytes"] for one in calls.values()] == [2, 1, 4]
+    assert [one["kernel"] for one in calls.values()] == ["bf16", "fp8", "fp32"]
     assert [list(one["rows"]["tokens"]) for one in calls.values()] == [[1], [2], [3]]
     # data sheet of the H100 SXM: 989 TFLOP/s in bf16, twice that in fp8, 67 on vector units
     assert [one["roof"].flops_per_s for one in calls.values()] == [989e12, 1979e12, 67e12]

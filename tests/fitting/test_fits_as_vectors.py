@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from roofline.device.kernel_types import ATTENTION_KERNELS
 from roofline.device.laws import attention_seconds, matmul_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
@@ -39,7 +40,9 @@ def attention_fit(start: AttentionLaw, *, more_keys: Any = 1.0) -> attention._At
     )
     keys, size = more_keys * queries, np.full(batch.size, 64.0)
     shape = (batch, queries, keys, heads, heads / group, size)
-    data = attention._AttentionTimes(ROOF, 2.0, *shape, causal > 0, np.ones(batch.size))
+    data = attention.AttentionTimes(
+        ROOF, ATTENTION_KERNELS["bf16"], *shape, causal > 0, np.ones(batch.size)
+    )
     return attention._AttentionFit(data, start)
 
 
@@ -217,8 +220,11 @@ def test_a_prior_of_attention_likewise(start: AttentionLaw, more_keys: Any) -> N
         free |= {"row_keys"}
     else:
         free |= {"block_us", "longest_share", "fill_keys", "kv_write_passes"}
+        free |= {"block_head_dim_power", "wave_share"}
     if more_keys != 1:  # prompts say nothing of DRAM; one row of decode does
         free |= {"bandwidth_fraction"}
+    elif start is attention.GPU:  # but how much of the traffic shows beside the computing
+        free |= {"traffic_share"}
     assert {path for path in moved if "corrections" not in path} == free
     for path, by in moved.items():
         expected = 0.1 if "corrections" in path else 4.4817

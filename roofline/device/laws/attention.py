@@ -12,10 +12,11 @@ Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.
 
 from collections.abc import Sequence
 from math import comb
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 
 from roofline.device.laws.smooth import monomials, scaled, weighted, within_cache
 from roofline.device.roof import FloatOrArray, Roof
@@ -34,6 +35,8 @@ from roofline.units import MICRO
 
 HEAD_DIM = 128.0
 """head_dim at which efficiency is stated."""
+WIDE = 64
+"""head_dim above which blocks of keys are others, for want of shared memory."""
 CORRECTION_DEGREE = 3
 CORRECTED = ((0.0, 14.0), (0.0, 12.0), (0.0, 4.0))
 """Ranges of log₂ of queries, batch·heads and heads / kv_heads; corrections hold beyond."""
@@ -78,13 +81,16 @@ class AttentionLaw(Law, frozen=True):
     whole_blocks: bool = False
     """Whether queries and keys are computed in whole blocks, however few the last one has."""
     traffic_share: NonNegative = 1.0
-    """Share of the traffic's time that no computing hides."""
+    """Times that the traffic counts beside the computing: less than one as far as that hides it,
+    more where operands move in several passes."""
     heads_share_blocks: bool = True
     """Whether query heads of one key head are packed into blocks together."""
     row_keys: NonNegative = 0.0
     """Keys' worth of time that every query takes beside its own keys."""
     key_block: PositiveInt = 1
     """Keys of a block: causal attention computes one if any of its keys is visible."""
+    wide_key_block: PositiveInt | None = None
+    """The same where head_dim is above 64; by default no other."""
     kv_write_passes: NonNegative = 0.0
     """Times that new keys and values are moved once more, to their places in a paged cache."""
     cached_bandwidth_ratio: Positive = 1.0
@@ -97,6 +103,10 @@ class AttentionLaw(Law, frozen=True):
 
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)
+
+    def at_rate(self, share: float) -> Self:
+        """Its kernels, that much less efficient."""
+        return replace(self, efficiency=self.efficiency * share)
 
     @property
     def terms(self) -> str:
@@ -160,7 +170,7 @@ def attention_flops(
     head_dim: FloatOrArray,
     *,
     causal: bool | Array,
-    key_block: float = 1.0,
+    key_block: FloatOrArray = 1.0,
 ) -> Array:
     """FLOPs that a kernel must do: 4 per query, visible key and channel of a head.
 
@@ -198,7 +208,7 @@ def physical_seconds(
     - T: `traffic` in bytes, new keys and values counted `kv_write_passes` times more; c < 1 as far
       as they lie in the cache; DRAM bandwidth B in B/s, f = `bandwidth_fraction`;
     - with `whole_blocks`, queries and keys count as the multiples of `block_queries` and
-      `key_block` that hold them.
+      `key_block` (`wide_key_block` of wide heads) that hold them.
 
     Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
     """
@@ -210,9 +220,10 @@ def physical_seconds(
     paid_waves = waves + law.wave_share * (np.ceil(waves) - waves)
     width = head_dim / HEAD_DIM
     rate = roof.flops_per_s * law.efficiency * width**law.head_dim_power
-    computed_keys = law.key_block * np.ceil(keys / law.key_block) if law.whole_blocks else keys
+    key_block = np.where(head_dim > WIDE, law.wide_key_block or law.key_block, law.key_block)
+    computed_keys = key_block * np.ceil(keys / key_block) if law.whole_blocks else keys
     flops = attention_flops(
-        batch, queries, computed_keys, heads, head_dim, causal=causal, key_block=law.key_block
+        batch, queries, computed_keys, heads, head_dim, causal=causal, key_block=key_block
     )
     flops = flops + 4 * batch * heads * head_dim * queries * law.row_keys
     if law.whole_blocks:

@@ -37,7 +37,7 @@ def scaled(value: Array, span: tuple[float, float]) -> Array:
 
 def monomials(variables: Sequence[Array], degree: int) -> list[Array]:
     """All products of up to `degree` of the variables, 1 first, in a fixed order."""
-    products = {(): np.ones_like(variables[0])}
+    products: dict[tuple[int, ...], Array] = {(): np.ones_like(variables[0])}
     for count in range(1, degree + 1):
         for factors in combinations_with_replacement(range(len(variables)), count):
             *most, last = factors
