@@ -87,7 +87,7 @@ def test_a_device_of_ones_own_is_offered_and_a_broken_file_says_nothing(
     ("axis", "typed", "values"),
     [
         ("model", "llava-1.5", ["llava-1.5-13b", "llava-1.5-7b"]),
-        ("hardware", "h200,b", ["h200,b200"]),
+        ("hardware", "h200,b", ["h200,b200", "h200,b300"]),
         ("quant", "bf", ["bf16"]),
         ("reducer", "none", ["none"]),
         ("accounting", "ex", ["exact"]),
