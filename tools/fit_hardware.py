@@ -61,9 +61,7 @@ def refit(name: str, folder: Path, families: Sequence[str]) -> None:
     hardware, file = bare(name), ROOT / "hardware" / "laws" / f"{name}.json"
     started = time.process_time()
     measured = {
-        family: rows
-        for family, rows in of_hardware(folder, hardware).items()
-        if family in families
+        family: rows for family, rows in of_hardware(folder, hardware).items() if family in families
     }
     laws = fit_device(
         hardware,
@@ -181,9 +179,7 @@ def _other_phase(
         laws = replace(device.kernel_laws, families=without)
         for one in measured[name]:
             if one.family not in without and "attention" in without and one.kernel == "bf16":
-                relation.add(
-                    one.family, replace(device, kernel_laws=laws, laws_from=None), one
-                )
+                relation.add(one.family, replace(device, kernel_laws=laws, laws_from=None), one)
     return relation
 
 

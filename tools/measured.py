@@ -67,9 +67,10 @@ def _any_attention(
     hardware: Hardware, kernel: str, sizes: dict[str, Array], tokens: Array, **how: Any
 ) -> KernelTime:
     data_type, _, cache = kernel.removesuffix("kv").partition("-")
-    heads = (sizes[name] for name in ("num_heads", "num_key_value_heads", "head_dim"))
+    names = ("num_heads", "num_key_value_heads", "head_dim")
+    shape: list[Any] = [sizes["batch_size"], tokens, *(sizes[name] for name in names)]
     types: Any = {"dtype": data_type, "kv_dtype": cache or None}
-    return roofline.attention_time(hardware, sizes["batch_size"], tokens, *heads, **types, **how)
+    return roofline.attention_time(hardware, *shape, **types, **how)
 
 
 def _moe(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> KernelTime:

@@ -133,9 +133,7 @@ def _seconds(hardware: Hardware, kernel: str, law: MatmulLaw, rows: Mapping[str,
 
 FITTERS.register(
     MatmulLaw.family,
-    Fitter(
-        ("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit, seconds=_seconds
-    ),
+    Fitter(("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit, seconds=_seconds),
 )
 
 

@@ -65,7 +65,7 @@ def by_library(
     """The rows of one library, and those of all others; None where there are no others.
 
     A library is what the column `source` names. The one is that whose name starts with `preferred`,
-    if there is such; else that which comes first of those with about as many rows as any, `AS_MANY`.
+    if there is such; else the first of those with about as many rows as any, `AS_MANY`.
     """
     if "source" not in rows:
         return rows, None
