@@ -50,6 +50,9 @@ class KernelTime(Struct, frozen=True, eq=False):
     """Median of the law's absolute errors on kernels that it was not fitted to."""
     p90_error_percent: float | None = None
     """90th percentile of the law's absolute errors on kernels that it was not fitted to."""
+    p90_other_library_error_percent: float | None = None
+    """90th percentile of the law's absolute errors on kernels of libraries that it was not fitted
+    to; None where only one was measured."""
     origin: Origin | None = None
     """Where the law comes from: kernels `measured` on this machine, `fitted` from public
     measurements, or `typical` for the architecture."""
@@ -142,6 +145,7 @@ def _kernel_time(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> Ke
         seconds[()],
         law.median_error_percent,
         law.p90_error_percent,
+        law.p90_other_library_error_percent,
         law.origin or laws.origin,
     )
 

@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from roofline.fitting.fitters import FITTERS
-from roofline.fitting.rows import FitError, of_one_source
+from roofline.fitting.other_libraries import fitted_library
+from roofline.fitting.rows import FitError
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import KernelLaws, Origin
+from roofline.specs.kernel_laws import KernelLaws, Law, Origin
 
 StepReporter = Callable[[str], None]
 
@@ -39,18 +40,17 @@ def fit_device(
             continue
         fitter, laws = FITTERS.find(family), {}
         for kernel, rows in fitter.kernels(hardware, measured[family]).items():
-            columns = of_one_source({str(name): rows[name].to_numpy() for name in rows})
-            software |= dict.fromkeys(
-                map(str, columns["source"][:1]) if "source" in columns else ()
-            )
+            columns = {str(name): rows[name].to_numpy() for name in rows}
             with _naming(f"{family} {kernel}", progress):
-                laws[kernel] = fitter.fit(hardware, kernel, dict(columns))
+                laws[kernel] = law = fitter.fit(hardware, kernel, columns)
+            library = law.library if isinstance(law, Law) else ""
+            software |= dict.fromkeys([library or fitted_library(columns)])
         families[family] = fitter.complete(laws)
     return KernelLaws(
         origin=origin,
         source=source,
         date=date,
-        conditions=", ".join(software) or "not stated",
+        conditions=", ".join(filter(None, software)) or "not stated",
         families=families,
     )
 

@@ -34,6 +34,8 @@ class Fitter(NamedTuple):
     """The law of a kernel by its name from columns of its rows. Raises FitError."""
     complete: Callable[[Laws], Laws] = _as_they_are
     """Adds laws that follow from the fitted ones."""
+    ops: tuple[str, ...] = ()
+    """What its rows have in a column `op`, if other words than the family's name."""
 
 
 FITTERS: Registry[Fitter] = Registry("family of laws to fit", package="roofline.fitting")

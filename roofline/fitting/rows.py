@@ -136,16 +136,30 @@ def held_out(*shape: Array) -> list[NDArray[np.bool_]]:
     Of many shapes one in `HELD_OUT`, by a hash of the shape, so that a table's order, length and
     other columns do not matter; of few each in turn; none of a single one.
     """
-    keys, inverse = np.unique(np.stack(shape, axis=-1), axis=0, return_inverse=True)
-    inverse = inverse.ravel()
-    if len(keys) > FEW_SHAPES:
-        digests = [
-            hashlib.sha256("x".join(f"{v:g}" for v in key).encode()).digest() for key in keys
-        ]
+    inverse, digests = _hashed(*shape)
+    if len(digests) > FEW_SHAPES:
         out = np.array([digest[0] % HELD_OUT == 0 for digest in digests])
         if out.any():
             return [out[inverse]]
-    return [inverse == i for i in range(len(keys))] if len(keys) > 1 else []
+    return [inverse == i for i in range(len(digests))] if len(digests) > 1 else []
+
+
+def in_turn(*shape: Array) -> list[NDArray[np.bool_]]:
+    """`HELD_OUT` such sets that every shape is in one of, for tables too small to trust a single
+    quarter; as of `held_out` where there are few shapes.
+    """
+    inverse, digests = _hashed(*shape)
+    if len(digests) <= FEW_SHAPES:
+        return held_out(*shape)
+    turn = np.array(digests).argsort().argsort() % HELD_OUT
+    return [turn[inverse] == i for i in range(HELD_OUT)]
+
+
+def _hashed(*shape: Array) -> tuple[NDArray[np.intp], list[bytes]]:
+    """Which shape each row has, and the shapes' hashes."""
+    keys, inverse = np.unique(np.stack(shape, axis=-1), axis=0, return_inverse=True)
+    texts = ("x".join(f"{v:g}" for v in key) for key in keys)
+    return inverse.ravel(), [hashlib.sha256(text.encode()).digest() for text in texts]
 
 
 def errors_percent(predicted_s: Sequence[Array], measured_s: Sequence[Array]) -> dict[str, float]:
