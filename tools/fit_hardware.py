@@ -139,7 +139,6 @@ def borrowing_errors(folder: Path) -> dict[str, Any]:
         "other_type": _other_type(devices, measured).means(),
         "other_phase": _other_phase(devices, measured).means(),
         "other_library": _other_library(devices.values()),
-        "vector": json.loads(BORROWING_ERRORS_FILE.read_text())["vector"],
     }
 
 

@@ -68,9 +68,9 @@ def _any_attention(
 ) -> KernelTime:
     data_type, _, cache = kernel.removesuffix("kv").partition("-")
     names = ("num_heads", "num_key_value_heads", "head_dim")
-    shape: list[Any] = [sizes["batch_size"], tokens, *(sizes[name] for name in names)]
-    types: Any = {"dtype": data_type, "kv_dtype": cache or None}
-    return roofline.attention_time(hardware, *shape, **types, **how)
+    batch, heads, kv_heads, head_dim = (sizes[name] for name in ("batch_size", *names))
+    how |= {"dtype": data_type, "kv_dtype": cache or None}
+    return roofline.attention_time(hardware, batch, tokens, heads, kv_heads, head_dim, **how)
 
 
 def _moe(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> KernelTime:
