@@ -77,6 +77,8 @@ class AttentionLaw(Law, frozen=True):
     more where operands move in several passes."""
     heads_share_blocks: bool = True
     """Whether query heads of one key head are packed into blocks together."""
+    packs_single_queries: bool = True
+    """Whether they are where each has a single query, which would leave a block empty."""
     row_keys: NonNegative = 0.0
     """Keys' worth of time that every query takes beside its own keys."""
     key_block: PositiveInt = 1
@@ -200,8 +202,8 @@ def physical_seconds(
 
     Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
     """
-    # a single query leaves a block empty, so every library packs the heads of a key head then
-    group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
+    packed = law.heads_share_blocks | (law.packs_single_queries & (queries == 1))
+    group = np.where(packed, heads / kv_heads, 1.0)
     rows = group * queries
     blocks = np.ceil(rows / law.block_queries)
     waves = batch * (heads / group) * blocks / roof.units
