@@ -8,7 +8,7 @@ evaluated over the scenario in chunks, so that memory stays bounded for any swee
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, partial, reduce
+from functools import cached_property, reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,9 +19,8 @@ from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
-from roofline.engine.memo import MemoTable
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
-from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.model.polynomial import Array, Derived, Point, Polynomial, upper_envelope
 
 FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
@@ -63,20 +62,16 @@ class KernelGroup(Struct, frozen=True):
         return KernelTimes(roofline, tuple(bound), attainable)
 
     def _times(self, point: Point, weight: Array | float) -> KernelTimes:
-        roofs = [
-            point(seconds[0]) if len(seconds) == 1 else point.maximum(seconds)
-            for seconds in self.roofs
-        ]
+        roofs = [reduce(np.maximum, map(point, seconds)) for seconds in self.roofs]
         time = reduce(np.maximum, roofs) * weight
         bound = []
         for i in range(len(roofs) - 1):
             lower = [roofs[i] > before for before in roofs[:i]]
             holds = [roofs[i] >= behind for behind in roofs[i + 1 :]]
             bound.append(time * reduce(np.logical_and, [*lower, *holds]))
-        attainable = np.broadcast_to(np.nan, np.shape(time))
-        if self.attainable is not None:
-            attainable = self.attainable(point) * weight
-        return KernelTimes(time, tuple(bound), attainable)
+        if self.attainable is None:
+            return KernelTimes(time, tuple(bound), np.full(np.shape(time), np.nan))
+        return KernelTimes(time, tuple(bound), self.attainable(point) * weight)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -123,7 +118,7 @@ class PricePlan:
         return KernelGroup(
             op.phase,
             op.count,
-            tuple(tuple(each) or (Polynomial({}),) for each in roofs.values()),
+            tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values()),
             self._attainable(op),
             law.p90_error_percent / 100 if law else 0.0,
         )
@@ -157,49 +152,22 @@ class PricePlan:
             merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
         return list(merged.values())
 
-    @cached_property
-    def _bounds(self) -> list[KernelGroup]:
-        """The same without laws."""
-        return [replace(kernel, attainable=None) for kernel in self._kernels]
-
-    @cached_property
-    def _lawful(self) -> list[MemoTable]:
-        """Attainable seconds, and what they may be off, of groups that share their variables."""
-        groups: dict[Any, list[KernelGroup]] = {}
-        for kernel in self._kernels if self.laws else ():
-            names = kernel.variables
-            if kernel.phase == "decode":  # what differs from step to step is computed as it comes
-                names = (*names, "steps") if self._moving.isdisjoint(names) else ()
-            groups.setdefault(names, []).append(kernel)
-        return [MemoTable(names, partial(_attainable, group)) for names, group in groups.items()]
-
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `outputs` at a point."""
-        times = [kernel.time(point) for kernel in self._bounds]
-        roofline = sum((each.roofline for each in times), np.zeros(()))
-        bound = [
-            sum((each.bound[i] for each in times), np.zeros(()))
-            for i in range(len(self.bounds) - 1)
-        ]
-        attainable, error = np.zeros(()), np.zeros(())
-        for group in self._lawful:
-            more, off = group(point)
-            attainable, error = attainable + more, error + off
+        roofline, attainable, error = np.zeros(()), np.zeros(()), np.zeros(())
+        bound = [np.zeros(()) for _ in self.bounds[:-1]]
+        for kernel in self._kernels:
+            times = kernel.time(point)
+            roofline = roofline + times.roofline
+            bound = [sum_ + more for sum_, more in zip(bound, times.bound, strict=True)]
+            attainable = attainable + times.attainable
+            error = error + kernel.error * times.attainable
         host: Array = np.full((), np.nan)
         if self.laws:
             host = self.laws.host_seconds(point)
             if self.laws.serial:  # what computes also issues: one waits for the other
                 attainable, host = attainable + host, np.zeros(())
         return (*self.count_plan.evaluate(point), roofline, *bound, attainable, error, host)
-
-
-def _attainable(kernels: Sequence[KernelGroup], point: Point) -> tuple[Array, Array]:
-    """Attainable seconds of all of them, and what nine in ten are off at most."""
-    seconds, off = np.zeros(()), np.zeros(())
-    for kernel in kernels:
-        attainable = kernel.time(point).attainable
-        seconds, off = seconds + attainable, off + kernel.error * attainable
-    return seconds, off
 
 
 class Plan(Protocol):

@@ -20,7 +20,6 @@ from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
 from roofline.engine.layout import Layout, lay_out
-from roofline.engine.memo import DIRECT_BELOW
 from roofline.engine.price import FROM_LAWS, PricePlan, evaluate
 from roofline.engine.result import (
     OpQuantities,
@@ -138,8 +137,7 @@ class Run:
                 self._known[key] = CountPlan(counts)
             else:
                 laws = laws_of(hardware) if self.accounting.has_laws else None
-                plan = _memoized_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
-                self._known[key] = plan(hardware, laws, counts, scenario.quant, derived)
+                self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived)
         return self._known[key]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
@@ -206,6 +204,7 @@ _WORD = f"U{max(map(len, BOUNDS))}"
 _Q = TypeVar("_Q", bound=Quantities)
 
 
+@lru_cache(maxsize=64)
 def _plan(
     hardware: Hardware,
     laws: KernelLaws | None,
@@ -216,10 +215,6 @@ def _plan(
     peaks = component_peaks(hardware, counts, mode.name)
     choice = LawChoice(laws, counts, peaks) if laws else None
     return PricePlan(counts, peaks, choice, derived)
-
-
-_memoized_plan = lru_cache(maxsize=64)(_plan)
-"""For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
 
 
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:

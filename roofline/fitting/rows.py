@@ -31,6 +31,9 @@ SLOWEST = 1e3
 HELD_OUT = 4
 """One shape in so many is held out to measure the law's error."""
 
+AS_MANY = 0.85
+"""Libraries with at least that share of the rows that any has are measured equally well."""
+
 FEW_SHAPES = 12
 """Of so many or fewer, each is held out in turn."""
 
@@ -62,17 +65,18 @@ def by_library(
     """The rows of one library, and those of all others; None where there are no others.
 
     A library is what the column `source` names. The one is that whose name starts with `preferred`,
-    if there is such; else that with most rows, of equally many the last by name.
+    if there is such; else the first of those with about as many rows as any, `AS_MANY`.
     """
     if "source" not in rows:
         return rows, None
     names = np.asarray(rows["source"], dtype=str)
-    sources, counts = np.unique(names, return_counts=True)
+    sources, first, counts = np.unique(names, return_index=True, return_counts=True)
     if sources.size < 2:
         return rows, None
     wanted = np.array([bool(preferred) and name.startswith(preferred) for name in sources])
     counts = np.where(wanted, counts, 0) if wanted.any() else counts
-    one = names == sources[np.flatnonzero(counts == counts.max())[-1]]
+    many = counts >= AS_MANY * counts.max()
+    one = names == sources[many][first[many].argmin()]
     arrays = {str(name): np.asarray(rows[name]) for name in rows}
     own, others = ({name: value[mask] for name, value in arrays.items()} for mask in (one, ~one))
     return own, others

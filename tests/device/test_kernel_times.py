@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 import roofline
 from roofline.device.borrowed import laws_of
+from roofline.device.kernel_times import KernelTime
 from roofline.device.kernel_types import MATMUL_KERNELS, OTHER_NAMES, KernelType
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.errors import InputError
@@ -32,7 +33,9 @@ SIXTEEN_BIT = {
 
 sizes = st.integers(1, 70_000)
 shapes = st.tuples(sizes, sizes, sizes)
+counts = st.lists(st.integers(1, 200_000), min_size=2, max_size=40)
 many = settings(deadline=None, max_examples=300)
+few = settings(deadline=None, max_examples=60)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +58,11 @@ def test_the_bound_of_a_matmul_is_that_of_the_data_sheet(
     moved = weight * n * k + given_ * m * k + result * m * n
     kernel = roofline.matmul_time("a100", m, n, k, dtype)
 
+    # 40 MiB may lie in the cache, from an earlier run of the kernel
+    cached = min(moved, 40 * 2**20)
+    moving = (moved - cached) / 2039e9 + cached / 5400e9
     np.testing.assert_allclose(
-        kernel.roofline_time_s, max(2 * m * n * k / peak, moved / 2039e9), rtol=1e-12
+        kernel.roofline_time_s, max(2 * m * n * k / peak, moving), rtol=1e-12
     )
 
 
@@ -74,9 +80,9 @@ def test_the_bound_of_causal_attention_counts_the_scores_that_are_needed() -> No
     np.testing.assert_allclose(
         full.roofline_time_s, 2 * heads * n * n * 4 * size / 989e12, rtol=1e-12
     )
-    # q and the output of 32 heads, k and v of 8, in 2 bytes
+    # q and the output of 32 heads, k and v of 8, in 2 bytes, out of the cache
     np.testing.assert_allclose(
-        short.roofline_time_s, 2 * 8 * size * 2 * (2 * heads + 2 * kv_heads) / 3350e9, rtol=1e-12
+        short.roofline_time_s, 2 * 8 * size * 2 * (2 * heads + 2 * kv_heads) / 9770e9, rtol=1e-12
     )
 
 
@@ -105,7 +111,7 @@ def test_a_model_is_made_of_the_same_kernels(quant: str) -> None:
 
     assert gate.attainable_time_s == pytest.approx(32 * kernel.attainable_time_s, rel=slack)
     attention = next(op for op in ops if op.name == "attention")
-    kernel = roofline.attention_time("a100", 1, 80, 32, 32, 128, quant)
+    kernel = roofline.attention_time("a100", 1, 80, 32, 32, 128, dtype=quant)
     assert attention.attainable_time_s == pytest.approx(32 * kernel.attainable_time_s)
 
 
@@ -133,27 +139,68 @@ def test_no_attention_is_below_the_roofline(
     device: str, batch: int, tokens: int, kv_heads: int, group: int, size: int, causal: bool
 ) -> None:
     shape = (batch, tokens, kv_heads * group, kv_heads, size)
-    kernel = roofline.attention_time(device, *shape, SIXTEEN_BIT[device], causal)
+    kernel = roofline.attention_time(device, *shape, dtype=SIXTEEN_BIT[device], causal=causal)
 
     assert np.isfinite(kernel.attainable_time_s)
     assert kernel.attainable_time_s >= kernel.roofline_time_s
 
 
-@many
-@given(
-    st.sampled_from(DEVICES), st.integers(1, 8192), st.integers(256, 32768), st.integers(256, 32768)
-)
-def test_twice_the_tokens_are_never_much_faster(device: str, m: int, n: int, k: int) -> None:
-    # libraries do have shapes that are slower than larger ones, but not by much
-    times = roofline.matmul_time(device, [m, 2 * m], n, k, SIXTEEN_BIT[device]).attainable_time_s
-    assert times[1] > 0.8 * times[0]
+@few
+@given(st.sampled_from(KERNELS), counts, st.integers(64, 32768), st.integers(64, 32768))
+def test_no_matmul_gets_faster_with_more_rows(
+    which: tuple[str, str], rows: list[int], n: int, k: int
+) -> None:
+    device, dtype = which
+    assert_never_falls(roofline.matmul_time(device, sorted(rows), n, k, dtype))
 
 
-@many
-@given(st.sampled_from(DEVICES), st.integers(1, 64), st.integers(1, 8192))
-def test_twice_the_prompt_is_never_much_faster_to_attend(device: str, batch: int, n: int) -> None:
-    kernel = roofline.attention_time(device, batch, [n, 2 * n], 32, 32, 128, SIXTEEN_BIT[device])
-    assert kernel.attainable_time_s[1] > 0.8 * kernel.attainable_time_s[0]
+heads = st.sampled_from([(32, 32), (32, 8), (28, 4), (16, 16), (8, 1)])
+head_dims = st.sampled_from([64, 72, 80, 128, 256])
+
+
+@few
+@given(st.sampled_from(DEVICES), counts, counts, heads, head_dims, st.booleans())
+def test_no_attention_gets_faster_with_more_tokens_or_sequences(
+    device: str, tokens: list[int], batch: list[int], of: tuple[int, int], size: int, causal: bool
+) -> None:
+    if not causal:
+        of = of[0], of[0]
+    shape = {"heads": of[0], "kv_heads": of[1], "head_dim": size, "causal": causal}
+    grid = np.sort(batch)[:, None], np.sort(tokens)
+    kernel = roofline.attention_time(device, *grid, **shape, dtype=SIXTEEN_BIT[device])
+    assert_never_falls(kernel, axis=0)
+    assert_never_falls(kernel, axis=1)
+
+
+@few
+@given(st.sampled_from(DEVICES), counts, counts, heads, head_dims)
+def test_no_decode_step_gets_faster_with_more_keys_or_sequences(
+    device: str, keys: list[int], batch: list[int], of: tuple[int, int], size: int
+) -> None:
+    grid = {"batch": np.sort(batch)[:, None], "keys": np.sort(keys), "tokens": 1}
+    shape = {"heads": of[0], "kv_heads": of[1], "head_dim": size}
+    kernel = roofline.attention_time(device, **grid, **shape, dtype=SIXTEEN_BIT[device])
+    assert_never_falls(kernel, axis=0)
+    assert_never_falls(kernel, axis=1)
+
+
+@few
+@given(st.sampled_from(DEVICES), st.integers(2, 9000), st.integers(1, 9), heads)
+def test_more_of_a_prompt_to_the_same_keys_is_never_faster(
+    device: str, keys: int, batch: int, of: tuple[int, int]
+) -> None:
+    tokens = np.unique(np.geomspace(1, keys, 40).astype(int))
+    kernel = roofline.attention_time(
+        device, batch, tokens, *of, 128, keys=keys, dtype=SIXTEEN_BIT[device]
+    )
+    assert_never_falls(kernel)
+
+
+def assert_never_falls(kernel: KernelTime, axis: int = 0) -> None:
+    times = kernel.attainable_time_s
+    assert times is not None
+    steps = np.diff(times, axis=axis)
+    assert (steps >= -1e-9 * times.max()).all()
 
 
 def test_a_device_without_laws_has_its_bound() -> None:
@@ -186,7 +233,7 @@ def test_it_says_whose_law_it_is() -> None:
         (lambda: roofline.attention_time("a100", 1, 8, 32, 5, 128), "multiple of kv_heads"),
         (lambda: roofline.attention_time("a100", 1, 8, [32, 33], 8, 128), "multiple of kv_heads"),
         (lambda: roofline.attention_time("a100", 1, 8, 32, 8, -1), "head_dim must be finite"),
-        (lambda: roofline.attention_time("a100", 1, 8, 32, 8, 64, "int3"), "no attention in"),
+        (lambda: roofline.attention_time("a100", 1, 8, 32, 8, 64, dtype="int3"), "no attention in"),
     ],
 )
 def test_errors_are_one_line_that_names_the_remedy(call: Any, message: str) -> None:

@@ -100,7 +100,9 @@ def requests(draw: st.DrawFn, *, least_output: int = 0) -> dict[str, Any]:
         is_llm = isinstance(
             next(m for m in all_models() if m.name == request["model"]), LanguageModel
         )
-        if is_llm and request["attention"] == "eager" and draw(st.booleans()):
+        in_fp16 = load_hardware(hardware).matmul_peak("fp16") is not None
+        # that convention computes what is not quantized in fp16 and nothing else
+        if is_llm and in_fp16 and request["attention"] == "eager" and draw(st.booleans()):
             request["accounting"] = "llm-viewer"
     return request
 

@@ -175,7 +175,7 @@ def test_a_shape_is_all_of_its_sizes() -> None:
 
 def test_numbers_are_kept_to_four_digits_wherever_they_stand() -> None:
     tile = Tile(rows=123456, columns=1, efficiency=0.123456, reluctance=-1.23456e-7)
-    short = rounded(law(launch_us=98765.4321, tiles=(tile,), corrections=(2.00049,) + (0.0,) * 39))
+    short = rounded(law(launch_us=98765.4321, tiles=(tile,), corrections=(2.00049,) + (0.0,) * 190))
 
     assert short.launch_us == 98770
     assert short.tiles[0] == Tile(rows=123456, columns=1, efficiency=0.1235, reluctance=-1.235e-7)

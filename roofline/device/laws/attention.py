@@ -11,10 +11,11 @@ Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.
 """
 
 from math import comb
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 
 from roofline.device.laws.smooth import monomials, polynomial, scaled, within_cache
 from roofline.device.roof import FloatOrArray, Roof
@@ -45,6 +46,11 @@ MOST_CORRECTION = 0.7
 """Largest correction of the logarithm of time, so that it never runs away."""
 
 
+AttentionForm: TypeAlias = Literal["decode", "encoder", "prefill", "extension"]
+"""One query to the keys in a cache; every token to all; to those before; queries to more keys than
+there are queries, such as a prompt that goes on."""
+
+
 class AttentionLaw(Law, frozen=True):
     """Numbers of `attention_seconds`, for fused kernels of one data type."""
 
@@ -63,6 +69,8 @@ class AttentionLaw(Law, frozen=True):
     """Keys' worth of time to fill and drain the longest block's pipeline."""
     bandwidth_fraction: Fraction
     """Share of the DRAM bandwidth that the traffic attains."""
+    forms: tuple[AttentionForm, ...] = ("prefill", "extension")
+    """What attended to what in the kernels that it was fitted to."""
     block_queries: PositiveInt = 128
     """Queries, of all heads that share keys, in a block."""
     block_head_dim_power: Annotated[float, Meta(ge=0, le=10)] = 0.0
@@ -96,6 +104,10 @@ class AttentionLaw(Law, frozen=True):
 
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)
+
+    def at_rate(self, share: float) -> Self:
+        """Its kernels, that much less efficient."""
+        return replace(self, efficiency=self.efficiency * share)
 
     @property
     def terms(self) -> str:
