@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roofline.device.host import NOTHING, Host, Interval, interval
 from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
@@ -23,8 +24,12 @@ from roofline.engine.memo import MemoTable
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
 from roofline.model.polynomial import Array, Derived, Point, Polynomial
 
-FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
+FROM_LAWS = ("attainable_time_s", "attainable_error_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
+ELAPSED = ("elapsed_time_s", "elapsed_time_low_s", "elapsed_time_high_s")
+"""Quantities that mean nothing without a runtime."""
+FROM_HOST = ("host_time_s", *ELAPSED)
+"""Quantities that may be known, or not, on any device."""
 
 
 class KernelTimes(Struct, frozen=True):
@@ -94,8 +99,11 @@ class PricePlan:
         peaks: ComponentPeaks,
         laws: LawChoice | None = None,
         derived: Iterable[Derived] = (),
+        host: Host | None = None,
     ) -> None:
         self.counts, self.peaks, self.laws = counts, peaks, laws
+        self.host = host if host is not None and host.known else None
+        """None where nobody knows what it takes."""
         point = Point({}, derived)
         self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
         """Variables that differ from one decode step to the next."""
@@ -104,7 +112,14 @@ class PricePlan:
         self.bounds = tuple(b for b in BOUNDS if b in used or b in ("compute", "memory"))
         """What its ops may be bound by, memory last."""
         bound_times = (f"{bound}_bound_time_s" for bound in self.bounds[:-1])
-        self.outputs = (*self.count_plan.outputs, "roofline_time_s", *bound_times, *FROM_LAWS)
+        hosted = FROM_HOST[: 1 if self.host.runtime is None else None] if self.host else ()
+        self.outputs = (
+            *self.count_plan.outputs,
+            "roofline_time_s",
+            *bound_times,
+            *FROM_LAWS,
+            *hosted,
+        )
 
     def resource_times(self, op: CountedOp) -> dict[str, Polynomial]:
         """Seconds of one occurrence at each resource."""
@@ -163,15 +178,18 @@ class PricePlan:
         return [replace(kernel, attainable=None) for kernel in self._kernels]
 
     @cached_property
-    def _lawful(self) -> list[MemoTable]:
-        """Attainable seconds, and what they may be off, of groups that share their variables."""
+    def _lawful(self) -> list[tuple[Phase, MemoTable]]:
+        """Attainable seconds of groups that share phase and variables, and what they may be off."""
         groups: dict[Any, list[KernelGroup]] = {}
         for kernel in self._kernels if self.laws else ():
             names = kernel.variables
             if kernel.phase == "decode":  # what differs from step to step is computed as it comes
                 names = (*names, "steps") if self._moving.isdisjoint(names) else ()
-            groups.setdefault(names, []).append(kernel)
-        return [MemoTable(names, partial(_attainable, group)) for names, group in groups.items()]
+            groups.setdefault((kernel.phase, names), []).append(kernel)
+        return [
+            (phase, MemoTable(names, partial(_attainable, group)))
+            for (phase, names), group in groups.items()
+        ]
 
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `outputs` at a point."""
@@ -182,15 +200,42 @@ class PricePlan:
             for i in range(len(self.bounds) - 1)
         ]
         attainable, error = np.zeros(()), np.zeros(())
-        for group in self._lawful:
-            more, off = group(point)
+        known: dict[Phase, Interval] = {}
+        for phase, table in self._lawful:
+            more, off = table(point)
             attainable, error = attainable + more, error + off
-        host: Array = np.full((), np.nan)
-        if self.laws:
-            host = self.laws.host_seconds(point)
-            if self.laws.serial:  # what computes also issues: one waits for the other
-                attainable, host = attainable + host, np.zeros(())
-        return (*self.count_plan.evaluate(point), roofline, *bound, attainable, error, host)
+            if self.host is not None:
+                known[phase] = known.get(phase, NOTHING) + Interval(more, more - off, more + off)
+        counted = self.count_plan.evaluate(point)
+        if self.host is None:
+            return (*counted, roofline, *bound, attainable, error)
+        hosted, elapsed = np.zeros(()), NOTHING
+        for phase in self._phases:
+            host = self.host.seconds(self.counts, phase, point)
+            elapsed = elapsed + self.host.together(self._kernel_time(phase, times, known), host)
+            if self.host.in_kernels:  # what computes also issues: one waits for the other
+                attainable = attainable + host.value
+            else:
+                hosted = hosted + host.value
+        values = (*counted, roofline, *bound, attainable, error, hosted)
+        if self.host.runtime is None:
+            return values
+        return (*values, elapsed.value, elapsed.low, elapsed.high)
+
+    @cached_property
+    def _phases(self) -> tuple[Phase, ...]:
+        return tuple(dict.fromkeys(op.phase for op in self.counts.ops))
+
+    def _kernel_time(
+        self, phase: Phase, times: Sequence[KernelTimes], known: Mapping[Phase, Interval]
+    ) -> Interval:
+        """Attainable with its band, never below the roofline; that itself without laws."""
+        own = zip(self._bounds, times, strict=True)
+        roofline = sum((time.roofline for group, time in own if group.phase == phase), np.zeros(()))
+        if self.laws is None:
+            return interval(roofline)
+        time = known[phase]
+        return replace(time, low=np.maximum(time.low, np.minimum(time.value, roofline)))
 
 
 def _attainable(kernels: Sequence[KernelGroup], point: Point) -> tuple[Array, Array]:
