@@ -174,8 +174,10 @@ def ratio(one: Array, other: Array) -> Array:
 
 
 def tied(one: Totals, other: Totals) -> NDArray[np.bool_] | None:
-    """Whether two predicted times differ by no more than the larger of their errors."""
-    error, other_error = one.predicted_error_s, other.predicted_error_s
+    """Whether two predicted times differ by no more than the larger of their kernels' errors: their
+    host is the same, and errs to the same side.
+    """
+    error, other_error = one.attainable_error_s, other.attainable_error_s
     if error is None or other_error is None:
         return None
     apart = np.abs(one.predicted_time_s - other.predicted_time_s)
