@@ -177,6 +177,8 @@ def tied(one: Totals, other: Totals) -> NDArray[np.bool_] | None:
     """Whether two predicted times differ by no more than the larger of their kernels' errors: their
     host is the same, and errs to the same side.
     """
+    if one.attainable_time_s is None or other.attainable_time_s is None:
+        return None
     error, other_error = one.attainable_error_s, other.attainable_error_s
     if error is None or other_error is None:
         return None

@@ -34,7 +34,7 @@ def test_columns_of_a_frame_are_called_as_in_the_json() -> None:
     assert {name: row[name] for name in part if part[name] is not None} == {
         name: value for name, value in part.items() if value is not None
     }
-    assert len(saving) == 7
+    assert len(saving) == 8
     assert {name: row[name] for name in saving} == saving
 
 

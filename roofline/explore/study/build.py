@@ -249,8 +249,7 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
     most = max(prompt.visual_tokens for prompt in rows)
     curve = request.estimate(np.arange(1, most + 1), None) if most and has_llm else None
     names = {name: getattr(value, "name", value) for name, value in request.axes.items()}
-    for name in ("attention", "runtime", "kernels"):
-        del names[name]
+    del names["attention"], names["kernels"]
     return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 
 

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from roofline import units
-from roofline.engine.axes import COUNTS
+from roofline.engine.axes import BY_NAME, COUNTS
 from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.explore.study import (
@@ -65,7 +65,7 @@ def costs(study: Study) -> tuple[Table, ...]:
                 else {}
             )
         )
-    caption = "Prefill end to end."
+    caption = f"Prefill end to end, {BY_NAME['runtime'].in_words(study.inputs['runtime'])}."
     if compared:
         caption += FASTER
     if attainable:
