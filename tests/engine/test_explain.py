@@ -245,7 +245,7 @@ def test_the_host_stands_beside_the_kernels() -> None:
     elapsed_s, explained = by_eager.end_to_end.elapsed_time_s, by_eager.explain("time")
     assert elapsed_s is not None
     assert line_of(explained, "Elapsed").endswith(f"= {si(elapsed_s, 's')}")
-    assert "longer of kernels and host" in line_of(explained, "of a component")
+    assert "longer of kernels and host" in line_of(explained, "  of a component")
 
 
 def test_flops_that_no_shape_says_are_a_polynomial() -> None:

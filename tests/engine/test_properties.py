@@ -275,6 +275,7 @@ def test_the_json_document(request: dict[str, Any], per_op: bool) -> None:
     assert tuple(document) == (
         *("inputs", "device", "components", "end_to_end", "comparison", "reducer"),
         *(["ops"] if per_op else []),
+        "launch_bound_tokens",
     )
     assert tuple(document["inputs"]) == INPUTS
     tables = [document["end_to_end"], *document["components"].values()]
