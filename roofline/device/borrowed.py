@@ -14,15 +14,14 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import AttentionLaw
-from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import KernelLaws, Law, NonNegative
+from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative
 from roofline.specs.reading import DATA, build, read_json
 from roofline.specs.sourced import Spec
+from roofline.units import KILO
 
 VECTOR_BANDWIDTH = 0.8
 """Share of DRAM bandwidth that elementwise kernels attain: an assumption, from what copies and
@@ -31,6 +30,13 @@ triads of arrays usually reach on GPUs (80 to 90 %)."""
 LAUNCH_US = 4.0
 """Launch of a device whose file has none, in µs: between the 3 of data-centre and the 8 of old
 GPUs."""
+
+LOWEST_VOLTAGE_W_PER_GHZ = 1.0
+"""Power of an SM for each GHz below which a chip of these generations cannot lower its voltage: an
+assumption between the L40S, 0.98, and the 72 W of an L4, 0.61, which is held to half its clock."""
+
+LENT = ("matmul", "attention", "decode_attention", "encoder_attention")
+"""Families whose laws hold shares of a device's own figures, so that they go for a relative."""
 
 BORROWING_ERRORS_FILE = DATA / "borrowing_errors.json"
 
@@ -46,25 +52,24 @@ class Errors(Spec, frozen=True):
     """90th percentile of the errors."""
 
 
-class CapabilityErrors(Spec, frozen=True):
-    """Errors of laws on devices of one relation to the source device."""
-
-    matmul: Errors
-    """Errors of matmul laws, of kernels whose operands are not quantized."""
-    attention: Errors
-    """Errors of attention laws."""
-
-
 class BorrowingErrors(Spec, frozen=True):
-    """How far off borrowed laws may be."""
+    """How far off laws may be outside what they were fitted to; by family where that is a mapping.
 
-    same_capability: CapabilityErrors
-    """Errors between devices of one compute capability."""
-    other_capability: CapabilityErrors
-    """Errors between devices of two compute capabilities."""
+    `tools/fit_hardware.py` measures them: means over devices, or pairs of them.
+    """
+
+    same_capability: dict[str, Errors]
+    """On another device of one compute capability."""
+    other_capability: dict[str, Errors]
+    """On a device of another."""
     quantized_matmul: Errors
-    """Errors of w8a8, w8a16 and w4a16 between any two devices: libraries differ more in these than
-    devices."""
+    """Of w8a8, w8a16 and w4a16 on any other device: libraries differ more in these than devices."""
+    other_type: dict[str, Errors]
+    """For another data type on the same device."""
+    other_phase: dict[str, Errors]
+    """Of laws of prefill attention, for kernels of another family."""
+    other_library: dict[str, Errors]
+    """On kernels of another library on the same device."""
     vector: Errors
     """Errors of the law of vector ops that were not measured, on the one device where somebody else
     measured them."""
@@ -128,28 +133,65 @@ def _borrowed(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws:
     same = hardware.compute_capability == source.compute_capability is not None
     known = borrowing_errors()
     errors = known.same_capability if same else known.other_capability
-    matmul = {
-        kernel: _typical(law, known.quantized_matmul if quantizes(kernel) else errors.matmul)
-        for kernel, law in laws.of(MatmulLaw).items()
-    }
-    attention = {
-        kernel: _typical(law, errors.attention) for kernel, law in laws.of(AttentionLaw).items()
-    }
-    families = {MatmulLaw.family: matmul, AttentionLaw.family: attention}
-    return replace(laws, origin="typical", families=families)
+    share = sustained_share(hardware, source)
+    lent: dict[str, dict[str, AnyLaw]] = {}
+    for family in LENT:
+        lent[family] = {
+            kernel: _typical(
+                law.at_rate(share), known.quantized_matmul if quantizes(kernel) else errors[family]
+            )
+            for kernel, law in laws.families.get(family, {}).items()
+            if isinstance(law, Law)
+        }
+    return replace(laws, origin="typical", families=lent)
 
 
-def _typical(law: _FittedLaw, errors: Errors) -> _FittedLaw:
+def sustained_share(borrower: Hardware, lender: Hardware) -> float:
+    """How much of its peak a device sustains, over how much the lender does; at most 1.
+
+    g(w) / g(w_lender), with w = TDP / (SMs · boost clock) in W/GHz: where a card has less power for
+    each SM and clock than the lender, its clock falls under load. Dynamic power goes with the cube
+    of the clock as long as voltage follows it, g = w^⅓, and with the clock where voltage is as low
+    as it gets, g = w below `LOWEST_VOLTAGE_W_PER_GHZ`. The cube root gives an A100 PCIe 0.91 of the
+    SXM's share, where matmuls attain 0.93 (Bekman, ml-engineering: 0.81 against 0.87 of the peak).
+    1 where a file lacks one of the figures.
+    """
+    powers = [_power_per_clock(device) for device in (borrower, lender)]
+    if powers[0] is None or powers[1] is None:
+        return 1.0
+    clocks = [min(w ** (1 / 3), w) for w in (p / LOWEST_VOLTAGE_W_PER_GHZ for p in powers if p)]
+    return float(min(1.0, clocks[0] / clocks[1]))
+
+
+def _power_per_clock(hardware: Hardware) -> float | None:
+    """W for each SM and GHz."""
+    figures = hardware.tdp_w, hardware.sm_count, hardware.boost_clock_mhz
+    if None in figures:
+        return None
+    tdp, units, clock = (figure.value for figure in figures if figure is not None)
+    return tdp * KILO / (units * clock)  # the clock is in MHz
+
+
+def _typical(law: Law, errors: Errors) -> Law:
     """A law of the source device with the errors of borrowing; one that it has borrowed itself
     keeps the errors it has.
     """
     if law.origin == "typical":
         return law
+    return outside(law, errors)
+
+
+def outside(law: _FittedLaw, errors: Errors) -> _FittedLaw:
+    """A law for kernels that it was not fitted to, with the errors that this was measured to
+    make; whichever library they are from.
+    """
     return replace(
         law,
         origin="typical",
-        median_error_percent=errors.median_percent,
-        p90_error_percent=errors.p90_percent,
+        median_error_percent=max(law.median_error_percent, errors.median_percent),
+        p90_error_percent=max(law.p90_error_percent, errors.p90_percent),
+        median_other_library_error_percent=None,
+        p90_other_library_error_percent=None,
     )
 
 
@@ -159,16 +201,12 @@ def quantizes(kernel: str) -> bool:
 
 
 def _completed(laws: KernelLaws, borrowed: KernelLaws) -> KernelLaws:
-    """A device's own laws, and borrowed ones of other matmuls, and of attention if it has none."""
-    return laws.updated(
-        matmul=laws.of(MatmulLaw)
-        | {
-            kernel: law
-            for kernel, law in borrowed.of(MatmulLaw).items()
-            if kernel not in laws.of(MatmulLaw)
-        },
-        attention=laws.of(AttentionLaw) or borrowed.of(AttentionLaw),
-    )
+    """A device's own laws, and borrowed ones of other kernels."""
+    families = {
+        family: {**lent, **laws.families.get(family, {})}
+        for family, lent in borrowed.families.items()
+    }
+    return laws.updated(**families)
 
 
 def _vector_law(hardware: Hardware) -> PointwiseLaw:

@@ -46,6 +46,7 @@ COMPUTES_IN: Mapping[str, tuple[DataType, ...]] = {
     "w8a16": ("bf16", "fp16"),
     "w4a16": ("bf16", "fp16"),
     "w8a8": ("int8", "fp8"),
+    "bf16-fp8kv": ("bf16", "fp16"),
 }
 """Data types whose peak a kernel runs at, the first that the device has; others at their own."""
 
@@ -53,6 +54,27 @@ DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
 
 ATTENTION_BYTES: Mapping[str, float] = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1}
 """Bytes per element of Q, K, V and the output of attention in a data type."""
+
+
+class AttentionBytes(msgspec.Struct, frozen=True):
+    """Bytes per element of attention's operands."""
+
+    query: float
+    """Of queries and output."""
+    cache: float
+    """Of keys and values."""
+
+
+ATTENTION_KERNELS: dict[str, AttentionBytes] = {
+    **{name: AttentionBytes(width, width) for name, width in ATTENTION_BYTES.items()},
+    "bf16-fp8kv": AttentionBytes(2, 1),
+}
+"""Operand widths of attention by kernel: a data type, or one of queries and one of the cache."""
+
+
+def attention_kernel(data_type: str, cache_type: str) -> str:
+    """Name of the kernel for queries of one type and a cache of another."""
+    return data_type if cache_type == data_type else f"{data_type}-{cache_type}kv"
 
 
 def kernel_roof(hardware: Hardware, kernel: str) -> Roof:

@@ -8,7 +8,7 @@ evaluated over the scenario in chunks, so that memory stays bounded for any swee
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, partial, reduce
+from functools import cached_property, reduce
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,9 +20,8 @@ from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
-from roofline.engine.memo import MemoTable
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
-from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.model.polynomial import Array, Derived, Point, Polynomial, upper_envelope
 
 FROM_LAWS = ("attainable_time_s", "attainable_error_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
@@ -68,20 +67,16 @@ class KernelGroup(Struct, frozen=True):
         return KernelTimes(roofline, tuple(bound), attainable)
 
     def _times(self, point: Point, weight: Array | float) -> KernelTimes:
-        roofs = [
-            point(seconds[0]) if len(seconds) == 1 else point.maximum(seconds)
-            for seconds in self.roofs
-        ]
+        roofs = [reduce(np.maximum, map(point, seconds)) for seconds in self.roofs]
         time = reduce(np.maximum, roofs) * weight
         bound = []
         for i in range(len(roofs) - 1):
             lower = [roofs[i] > before for before in roofs[:i]]
             holds = [roofs[i] >= behind for behind in roofs[i + 1 :]]
             bound.append(time * reduce(np.logical_and, [*lower, *holds]))
-        attainable = np.broadcast_to(np.nan, np.shape(time))
-        if self.attainable is not None:
-            attainable = self.attainable(point) * weight
-        return KernelTimes(time, tuple(bound), attainable)
+        if self.attainable is None:
+            return KernelTimes(time, tuple(bound), np.full(np.shape(time), np.nan))
+        return KernelTimes(time, tuple(bound), self.attainable(point) * weight)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -138,7 +133,7 @@ class PricePlan:
         return KernelGroup(
             op.phase,
             op.count,
-            tuple(tuple(each) or (Polynomial({}),) for each in roofs.values()),
+            tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values()),
             self._attainable(op),
             law.p90_error_percent / 100 if law else 0.0,
         )
@@ -172,47 +167,28 @@ class PricePlan:
             merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
         return list(merged.values())
 
-    @cached_property
-    def _bounds(self) -> list[KernelGroup]:
-        """The same without laws."""
-        return [replace(kernel, attainable=None) for kernel in self._kernels]
-
-    @cached_property
-    def _lawful(self) -> list[tuple[Phase, MemoTable]]:
-        """Attainable seconds of groups that share phase and variables, and what they may be off."""
-        groups: dict[Any, list[KernelGroup]] = {}
-        for kernel in self._kernels if self.laws else ():
-            names = kernel.variables
-            if kernel.phase == "decode":  # what differs from step to step is computed as it comes
-                names = (*names, "steps") if self._moving.isdisjoint(names) else ()
-            groups.setdefault((kernel.phase, names), []).append(kernel)
-        return [
-            (phase, MemoTable(names, partial(_attainable, group)))
-            for (phase, names), group in groups.items()
-        ]
-
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `outputs` at a point."""
-        times = [kernel.time(point) for kernel in self._bounds]
-        roofline = sum((each.roofline for each in times), np.zeros(()))
-        bound = [
-            sum((each.bound[i] for each in times), np.zeros(()))
-            for i in range(len(self.bounds) - 1)
-        ]
-        attainable, error = np.zeros(()), np.zeros(())
-        known: dict[Phase, Interval] = {}
-        for phase, table in self._lawful:
-            more, off = table(point)
-            attainable, error = attainable + more, error + off
+        roofline, attainable, error = np.zeros(()), np.zeros(()), np.zeros(())
+        bound = [np.zeros(()) for _ in self.bounds[:-1]]
+        phases: dict[Phase, tuple[Array, Array, Array]] = {}
+        for kernel in self._kernels:
+            times = kernel.time(point)
+            roofline = roofline + times.roofline
+            bound = [sum_ + more for sum_, more in zip(bound, times.bound, strict=True)]
+            off = kernel.error * times.attainable
+            attainable, error = attainable + times.attainable, error + off
             if self.host is not None:
-                known[phase] = known.get(phase, NOTHING) + Interval(more, more - off, more + off)
+                before = phases.get(kernel.phase, (np.zeros(()),) * 3)
+                more = (times.roofline, times.attainable, off)
+                phases[kernel.phase] = tuple(map(np.add, before, more))
         counted = self.count_plan.evaluate(point)
         if self.host is None:
             return (*counted, roofline, *bound, attainable, error)
         hosted, elapsed = np.zeros(()), NOTHING
-        for phase in self._phases:
+        for phase, sums in phases.items():
             host = self.host.seconds(self.counts, phase, point)
-            elapsed = elapsed + self.host.together(self._kernel_time(phase, times, known), host)
+            elapsed = elapsed + self.host.together(self._band(*sums), host)
             if self.host.in_kernels:  # what computes also issues: one waits for the other
                 attainable = attainable + host.value
             else:
@@ -222,29 +198,12 @@ class PricePlan:
             return values
         return (*values, elapsed.value, elapsed.low, elapsed.high)
 
-    @cached_property
-    def _phases(self) -> tuple[Phase, ...]:
-        return tuple(dict.fromkeys(op.phase for op in self.counts.ops))
-
-    def _kernel_time(
-        self, phase: Phase, times: Sequence[KernelTimes], known: Mapping[Phase, Interval]
-    ) -> Interval:
-        """Attainable with its band, never below the roofline; that itself without laws."""
-        own = zip(self._bounds, times, strict=True)
-        roofline = sum((time.roofline for group, time in own if group.phase == phase), np.zeros(()))
+    def _band(self, roofline: Array, attainable: Array, error: Array) -> Interval:
+        """Attainable with its error, never below the roofline; that itself without laws."""
         if self.laws is None:
             return interval(roofline)
-        time = known[phase]
-        return replace(time, low=np.maximum(time.low, np.minimum(time.value, roofline)))
-
-
-def _attainable(kernels: Sequence[KernelGroup], point: Point) -> tuple[Array, Array]:
-    """Attainable seconds of all of them, and what nine in ten are off at most."""
-    seconds, off = np.zeros(()), np.zeros(())
-    for kernel in kernels:
-        attainable = kernel.time(point).attainable
-        seconds, off = seconds + attainable, off + kernel.error * attainable
-    return seconds, off
+        low = np.maximum(attainable - error, np.minimum(attainable, roofline))
+        return Interval(attainable, low, attainable + error)
 
 
 class Plan(Protocol):

@@ -21,7 +21,6 @@ from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
 from roofline.engine.layout import Layout, lay_out
-from roofline.engine.memo import DIRECT_BELOW
 from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS, PricePlan, evaluate
 from roofline.engine.result import (
     OpQuantities,
@@ -147,9 +146,8 @@ class Run:
                 self._known[key] = CountPlan(counts)
             else:
                 laws = laws_of(hardware) if self.accounting.has_laws else None
-                plan = _memoized_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
                 run_by = scenario.runtime, scenario.attention or "flash"
-                self._known[key] = plan(hardware, laws, counts, scenario.quant, derived, *run_by)
+                self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived, *run_by)
         return self._known[key]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
@@ -218,6 +216,7 @@ _WORD = f"U{max(map(len, BOUNDS))}"
 _Q = TypeVar("_Q", bound=Quantities)
 
 
+@lru_cache(maxsize=64)
 def _plan(
     hardware: Hardware,
     laws: KernelLaws | None,
@@ -231,10 +230,6 @@ def _plan(
     choice = LawChoice(laws, counts, peaks) if laws else None
     host = Host.of(runtime, hardware, laws, attention)
     return PricePlan(counts, peaks, choice, derived, host)
-
-
-_memoized_plan = lru_cache(maxsize=64)(_plan)
-"""For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
 
 
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:

@@ -27,11 +27,12 @@ from roofline.fitting.initial_guesses import CPU, starts
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
     FitError,
+    by_library,
     check_physics,
     columns,
     errors_percent,
     held_out,
-    of_one_source,
+    other_library_errors,
     rounded,
 )
 from roofline.fitting.tables import by_kernel
@@ -43,7 +44,7 @@ _TRIAL_ROWS = 2000
 _PHYSICS_SPREAD = 1.5
 """Prior standard deviation of the physical numbers' logarithms (log odds of fractions)."""
 _RELUCTANCE_SPREAD = 0.3
-_CORRECTION_SPREAD = 0.1
+_CORRECTION_SPREAD = 0.07
 _FEW_ROWS, _FEW_ROWS_SPREAD = 500, 0.5
 """Below so many rows the prior is as much narrower."""
 _WEIGHT_ONLY_SPEED_UP = 2.0
@@ -97,7 +98,8 @@ def fit_matmul(
     """
     if kernel not in MATMUL_KERNELS:
         raise FitError(f"no matmul kernel {kernel!r}; there are {', '.join(MATMUL_KERNELS)}")
-    rows = of_one_source(rows)
+    libraries = by_library(rows)
+    rows = libraries.fitted
     m, n, k, seconds = columns(rows, ("m", "n", "k", "time_ms"))
     data = _MatmulTimes(roof, kernel, m, n, k, seconds)
     width = MATMUL_KERNELS[kernel]
@@ -119,7 +121,12 @@ def fit_matmul(
     errors = errors_percent(predicted, [seconds[test] for test in tests])
     model = _MatmulFit(data, start)
     x, _ = descend(model, model.measured, last)
-    return msgspec.structs.replace(rounded(model.law(x)), rows=m.size, **errors)
+    law = rounded(model.law(x))
+    if libraries.others is not None:
+        sizes = columns(libraries.others, ("m", "n", "k", "time_ms"), least=1)
+        others = _MatmulTimes(roof, kernel, *sizes)
+        errors |= other_library_errors(others.predict(law), others.seconds)
+    return msgspec.structs.replace(law, rows=m.size, library=libraries.name, **errors)
 
 
 def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> MatmulLaw:

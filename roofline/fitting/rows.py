@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -31,6 +31,9 @@ SLOWEST = 1e3
 HELD_OUT = 4
 """One shape in so many is held out to measure the law's error."""
 
+AS_MANY = 0.9
+"""Libraries with at least that share of the rows that any has are measured equally well."""
+
 FEW_SHAPES = 12
 """Of so many or fewer, each is held out in turn."""
 
@@ -53,13 +56,41 @@ def of_one_source(rows: Mapping[str, Any]) -> Mapping[str, Any]:
 
     Two libraries are two laws: fitted together they give one that neither keeps to.
     """
+    return by_library(rows).fitted
+
+
+class Libraries(NamedTuple):
+    """Rows of one kernel by whose library they are of."""
+
+    name: str
+    """Of the library with most rows, which a law is fitted to; empty without a column `source`."""
+    fitted: Mapping[str, Any]
+    others: Mapping[str, Any] | None
+    """Rows of all other libraries; None where there are none."""
+
+
+def by_library(rows: Mapping[str, Any]) -> Libraries:
+    """The rows of one `source` and those of the others: two libraries are two laws.
+
+    Of libraries with about as many rows as any, `AS_MANY`, the one that comes first.
+    """
     if "source" not in rows:
-        return rows
-    sources, counts = np.unique(np.asarray(rows["source"], dtype=str), return_counts=True)
-    if sources.size < 2:
-        return rows
-    mask = np.asarray(rows["source"], dtype=str) == sources[counts.argmax()]
-    return {str(name): np.asarray(rows[name])[mask] for name in rows}
+        return Libraries("", rows, None)
+    library = np.asarray(rows["source"], dtype=str)
+    names, first, counts = np.unique(library, return_index=True, return_counts=True)
+    many = counts >= AS_MANY * counts.max()
+    most = str(names[many][first[many].argmin()])
+    parts = [
+        {str(name): np.asarray(rows[name])[mask] for name in rows}
+        for mask in (library == most, library != most)
+    ]
+    return Libraries(most, parts[0], parts[1] if names.size > 1 else None)
+
+
+def other_library_errors(predicted_s: Array, measured_s: Array) -> dict[str, float]:
+    """Errors of a law on the rows of libraries that it was not fitted to, as fields of a law."""
+    errors = errors_percent([predicted_s], [measured_s])
+    return {name.replace("_error", "_other_library_error"): v for name, v in errors.items()}
 
 
 def columns(rows: Mapping[str, Any], names: Sequence[str], least: int = LEAST_ROWS) -> list[Array]:
@@ -106,14 +137,15 @@ def check_physics(
     speed_up: float = 1.0,
     rows: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raise FitError where a time beats the device's peak, or DRAM without fitting in its cache.
+    """Raise FitError where a time beats the device's peak, or its memory's bandwidth.
 
     speed_up: how many times as fast as the peak the kernel may compute. rows: those of the table,
         which say where each was measured.
     """
     compute = flops / (roof.flops_per_s * speed_up) / seconds
-    memory = traffic_bytes / roof.bytes_per_s / seconds
-    memory = np.where(traffic_bytes <= roof.cache_bytes, 0.0, memory)  # served by the cache
+    memory = roof.seconds(0.0, traffic_bytes) / seconds
+    if not roof.cache_bytes_per_s:  # nobody knows how fast the cache is that serves small ones
+        memory = np.where(traffic_bytes <= roof.cache_bytes, 0.0, memory)
     for share, what in ((compute, "FLOP/s"), (memory, "DRAM bandwidth")):
         worst = int(share.argmax())
         if share[worst] > FASTER_THAN_ROOF:

@@ -10,7 +10,7 @@ the device.
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import GenericAlias
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import msgspec
 from msgspec.structs import replace
@@ -59,6 +59,27 @@ class Law(AnyLaw, frozen=True, kw_only=True):
     """90th percentile of the same errors."""
     origin: Origin | None = None
     """Where the law comes from, if from elsewhere than the device's other laws."""
+
+    def at_rate(self, share: float) -> Self:
+        """For a device that sustains only that share of the rate that the law's did, where the law
+        knows of a rate.
+        """
+        return self
+
+    def error_percent(self, library: str | None = None) -> float:
+        """What nine in ten kernels are off it at most: of `library`, by its name with or without
+        a version, if it was fitted to that one; else the wider of its own error and others'.
+        """
+        other = self.p90_other_library_error_percent
+        if other is None or (library and is_of(library, self.library)):
+            return self.p90_error_percent
+        return max(other, self.p90_error_percent)
+
+
+def is_of(name: str, library: str) -> bool:
+    """Whether a library such as `vllm 0.24.0` is meant by a name such as `vLLM`."""
+    wanted, known = name.lower().split(), library.lower().split()
+    return bool(wanted) and known[: len(wanted)] == wanted
 
 
 class LawFamily(NamedTuple):

@@ -10,13 +10,14 @@ result is below the roofline.
 Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
 """
 
+from collections.abc import Sequence
 from math import comb
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from msgspec import Meta
 
-from roofline.device.laws.smooth import monomials, scaled, within_cache
+from roofline.device.laws.smooth import monomials, scaled, weighted, within_cache
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import (
@@ -24,14 +25,13 @@ from roofline.specs.kernel_laws import (
     Fraction,
     Law,
     NonNegative,
+    Share,
     check_corrections,
     register_laws,
 )
 from roofline.specs.sourced import Positive, PositiveInt
 from roofline.units import MICRO
 
-BLOCK_QUERIES = 128
-"""Queries, of all heads that share keys, in a block."""
 HEAD_DIM = 128.0
 """head_dim at which efficiency is stated."""
 CORRECTION_DEGREE = 3
@@ -42,6 +42,11 @@ CORRECTIONS = comb(len(CORRECTED) + 1 + CORRECTION_DEGREE, CORRECTION_DEGREE)
 """Functions in `correction_basis`."""
 MOST_CORRECTION = 0.7
 """Largest correction of the logarithm of time, so that it never runs away."""
+
+
+AttentionForm: TypeAlias = Literal["decode", "encoder", "prefill", "extension"]
+"""One query to the keys in a cache; every token to all; to those before; queries to more keys than
+there are queries, such as a prompt that goes on."""
 
 
 class AttentionLaw(Law, frozen=True):
@@ -62,12 +67,24 @@ class AttentionLaw(Law, frozen=True):
     """Keys' worth of time to fill and drain the longest block's pipeline."""
     bandwidth_fraction: Fraction
     """Share of the DRAM bandwidth that the traffic attains."""
+    forms: tuple[AttentionForm, ...] = ("prefill", "extension")
+    """What attended to what in the kernels that it was fitted to."""
+    block_queries: PositiveInt = 128
+    """Queries, of all heads that share keys, in a block."""
+    block_head_dim_power: Annotated[float, Meta(ge=0, le=10)] = 0.0
+    """Power of (head_dim / 128) that the fixed cost of a block goes with."""
+    wave_share: Share = 0.0
+    """Share of the units' idle time in the last wave that no other work fills."""
+    whole_blocks: bool = False
+    """Whether queries and keys are computed in whole blocks, however few the last one has."""
+    traffic_share: NonNegative = 1.0
+    """Share of the traffic's time that no computing hides."""
     heads_share_blocks: bool = True
     """Whether query heads of one key head are packed into blocks together."""
     row_keys: NonNegative = 0.0
     """Keys' worth of time that every query takes beside its own keys."""
     key_block: PositiveInt = 1
-    """Keys that causal attention skips together: a block of them is computed if one is visible."""
+    """Keys of a block: causal attention computes one if any of its keys is visible."""
     kv_write_passes: NonNegative = 0.0
     """Times that new keys and values are moved once more, to their places in a paged cache."""
     cached_bandwidth_ratio: Positive = 1.0
@@ -124,10 +141,15 @@ def attention_seconds(
     seconds = physical_seconds(law, roof, *shape, causal=causal, traffic=traffic)
     if law.corrections:
         basis = correction_basis(batch, queries, keys, heads, kv_heads, head_dim)
-        added = (basis * np.array(law.corrections)).sum(axis=-1)  # no BLAS: its order varies
-        added = np.clip(added, -MOST_CORRECTION, MOST_CORRECTION)
-        seconds = seconds * np.exp(added)
+        seconds = corrected(law, seconds, basis)
     return np.maximum(seconds, roof.seconds(flops, traffic))
+
+
+def corrected(law: AttentionLaw, seconds: Array, basis: Sequence[Array]) -> Array:
+    """Physical seconds times the exponential of the correction, held within its bounds."""
+    added = weighted(basis, law.corrections)
+    corrected_s: Array = seconds * np.exp(np.clip(added, -MOST_CORRECTION, MOST_CORRECTION))
+    return corrected_s
 
 
 def attention_flops(
@@ -165,52 +187,62 @@ def physical_seconds(
 ) -> Array:
     """Time in s without correction and clamp.
 
-    t = launch_us + block_us·max(w, 1) + F / R + longest_share·t_longest + T·d / (B·f)
+    t = launch_us + block_us·d^block_head_dim_power·max(w̄, 1) + F / R·w̄ / w
+        + longest_share·t_longest + traffic_share·T·c / (B·f)
 
-    - w = batch·(heads/g)·⌈g·queries / 128⌉ / U waves of query blocks on U units, g query heads to
-      a block;
-    - R = P·efficiency·(head_dim / 128)^head_dim_power, in FLOP/s, of the peak P;
+    - d = head_dim / 128; w = batch·(heads / g)·⌈g·queries / block_queries⌉ / U waves of query
+      blocks on U units, g query heads to a block; w̄ = w + wave_share·(⌈w⌉ − w);
+    - R = P·efficiency·d^head_dim_power, in FLOP/s, of the peak P;
     - F: `attention_flops` of computed scores, and `row_keys` keys more to each query;
-    - t_longest = 4·min(g·queries, 128)·head_dim·(keys + fill_keys)·U / R;
-    - T: `traffic` in bytes, new keys and values counted `kv_write_passes` times more; d < 1 as far
-      as they lie in the cache; DRAM bandwidth B in B/s, f = `bandwidth_fraction`.
+    - t_longest = 4·min(g·queries, block_queries)·head_dim·(keys + fill_keys)·U / R;
+    - T: `traffic` in bytes, new keys and values counted `kv_write_passes` times more; c < 1 as far
+      as they lie in the cache; DRAM bandwidth B in B/s, f = `bandwidth_fraction`;
+    - with `whole_blocks`, queries and keys count as the multiples of `block_queries` and
+      `key_block` that hold them.
 
     Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
     """
     # a single query leaves a block empty, so every library packs the heads of a key head then
     group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
-    waves = batch * (heads / group) * np.ceil(group * queries / BLOCK_QUERIES) / roof.units
-    rate = roof.flops_per_s * law.efficiency * (head_dim / HEAD_DIM) ** law.head_dim_power
+    rows = group * queries
+    blocks = np.ceil(rows / law.block_queries)
+    waves = batch * (heads / group) * blocks / roof.units
+    paid_waves = waves + law.wave_share * (np.ceil(waves) - waves)
+    width = head_dim / HEAD_DIM
+    rate = roof.flops_per_s * law.efficiency * width**law.head_dim_power
+    computed_keys = law.key_block * np.ceil(keys / law.key_block) if law.whole_blocks else keys
     flops = attention_flops(
-        batch, queries, keys, heads, head_dim, causal=causal, key_block=law.key_block
+        batch, queries, computed_keys, heads, head_dim, causal=causal, key_block=law.key_block
     )
     flops = flops + 4 * batch * heads * head_dim * queries * law.row_keys
-    block_rows = np.minimum(group * queries, BLOCK_QUERIES)
-    longest = 4 * block_rows * head_dim * (keys + law.fill_keys) * roof.units / rate
+    if law.whole_blocks:
+        flops = flops * (law.block_queries * blocks / rows)
+    block_rows = np.minimum(rows, law.block_queries)
+    longest = 4 * block_rows * head_dim * (computed_keys + law.fill_keys) * roof.units / rate
     new, all_ = kv_heads * queries, heads * queries + kv_heads * keys
     traffic = traffic * (1 + law.kv_write_passes * new / all_)
     cached = within_cache(traffic, law.cached_share * roof.cache_bytes)
     slowdown = 1 - cached * (1 - 1 / law.cached_bandwidth_ratio)
     seconds: Array = (
         law.launch_us * MICRO
-        + law.block_us * MICRO * np.maximum(waves, 1.0)
-        + flops / rate
+        + law.block_us * MICRO * width**law.block_head_dim_power * np.maximum(paid_waves, 1.0)
+        + flops / rate * (paid_waves / waves)
         + law.longest_share * longest
-        + traffic * slowdown / (roof.bytes_per_s * law.bandwidth_fraction)
+        + law.traffic_share * traffic * slowdown / (roof.bytes_per_s * law.bandwidth_fraction)
     )
     return seconds
 
 
 def correction_basis(
     batch: Array, queries: Array, keys: Array, heads: Array, kv_heads: Array, head_dim: Array
-) -> Array:
-    """Values of the basis functions φ, [..., functions], in the order of `corrections`.
+) -> list[Array]:
+    """Values of the basis functions φ, in the order of `corrections`; their shapes broadcast.
 
     Monomials of degree ≤ 3 in log₂ queries, log₂ batch·heads, log₂ heads / kv_heads and head_dim,
     times min(1, queries / keys).
     """
     spans = zip((queries, batch * heads, heads / kv_heads), CORRECTED, strict=True)
     logarithms = [scaled(np.log2(value), span) for value, span in spans]
-    variables = np.broadcast_arrays(*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM))
+    variables = [*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM)]
     fading = np.minimum(1.0, queries / keys)
-    return np.stack(monomials(variables, CORRECTION_DEGREE), axis=-1) * fading[..., None]
+    return [fading * one for one in monomials(variables, CORRECTION_DEGREE)]

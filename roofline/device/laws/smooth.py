@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import combinations_with_replacement
-from operator import mul
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,11 +14,11 @@ CACHE_EDGE = 4
 """How sharply a cache ends: of twice its size, 1 part in 2⁴ + 1 is still found in it."""
 
 
-def within_cache(size_bytes: Array, cache_bytes: float) -> Array:
+def within_cache(size_bytes: Array, cache_bytes: float, edge: int = CACHE_EDGE) -> Array:
     """Share of an operand that is found in a cache: 1 far below its size, ½ at it."""
     if cache_bytes < 1e-9:  # nor could the power of a quotient by it be held
         return np.zeros_like(size_bytes)
-    share: Array = 1 / (1 + (size_bytes / cache_bytes) ** CACHE_EDGE)
+    share: Array = 1 / (1 + (size_bytes / cache_bytes) ** edge)
     return share
 
 
@@ -39,11 +37,20 @@ def scaled(value: Array, span: tuple[float, float]) -> Array:
 
 def monomials(variables: Sequence[Array], degree: int) -> list[Array]:
     """All products of up to `degree` of the variables, 1 first, in a fixed order."""
-    products = [np.ones_like(variables[0])]
+    products = {(): np.ones_like(variables[0])}
     for count in range(1, degree + 1):
-        for factors in combinations_with_replacement(variables, count):
-            products.append(reduce(mul, factors))
-    return products
+        for factors in combinations_with_replacement(range(len(variables)), count):
+            *most, last = factors
+            products[factors] = products[tuple(most)] * variables[last]
+    return list(products.values())
+
+
+def weighted(functions: Sequence[Array], coefficients: Sequence[float]) -> Array:
+    """Σ cᵢ·fᵢ of functions whose shapes broadcast; in their order, so that no digit varies."""
+    total: Array = np.zeros(())
+    for function, coefficient in zip(functions, coefficients, strict=True):
+        total = total + coefficient * function
+    return total
 
 
 def hats(value: Array, nodes: Sequence[float]) -> Array:

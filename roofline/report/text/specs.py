@@ -26,7 +26,7 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
                 device.name,
                 f"{device.memory_capacity_gib.value:g}",
                 f"{device.memory_bandwidth_gb_per_s.value:g}",
-                *("-" if peak is None else f"{peak.value:g}" for peak in peaks),
+                *("-" if peak is None else _four_digits(peak.value) for peak in peaks),
             ]
         )
     table = grid(rows, ["Hardware", "GiB", "GB/s", *types])
@@ -34,6 +34,11 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
     if aliases := [(d.name, ", ".join(d.aliases)) for d in devices if d.aliases]:
         parts.append(f"Other names:\n{definitions(aliases)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _four_digits(value: float) -> str:
+    """A rate as a list shows it: 4 digits, and no exponent."""
+    return f"{float(f'{value:.4g}'):g}"
 
 
 def hardware_sheet(device: Hardware) -> str:

@@ -1,0 +1,68 @@
+"""The law that goes for a kernel: its own, or the nearest one that a device has.
+
+A law that stands in for another says that it is `typical`, and takes the errors that standing in
+was measured to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from roofline.device.borrowed import borrowing_errors, outside
+from roofline.device.kernel_curves import AnyAttentionLaw
+from roofline.device.kernel_types import attention_kernel
+from roofline.device.laws.attention import AttentionForm, AttentionLaw
+from roofline.device.laws.decode_attention import DecodeAttentionLaw
+from roofline.device.laws.encoder_attention import EncoderAttentionLaw
+from roofline.device.laws.matmul import MatmulLaw
+from roofline.specs.kernel_laws import KernelLaws, Law
+
+SAME_KERNELS: Mapping[str, tuple[str, ...]] = {
+    "fp16": ("bf16",),
+    "bf16": ("fp16",),
+    "int8": ("w8a8",),
+}
+"""Data types that tensor cores take at one rate, in kernels of one form, and names of one kernel: a
+law of the one is a law of the other."""
+
+_LIKEST: Mapping[str, tuple[str, ...]] = {"int8": ("fp8",), "fp8": ("w8a8",)}
+_WIDESPREAD = ("bf16", "fp16", "fp32")
+
+_FittedLaw = TypeVar("_FittedLaw", bound=Law)
+
+
+def matmul_law(laws: KernelLaws, *kernels: str) -> MatmulLaw:
+    """By kernels that the matmul may be called, the most special first: (w4a16, bf16)."""
+    return _found(laws.of(MatmulLaw), kernels)
+
+
+def attention_law(
+    laws: KernelLaws, form: AttentionForm, data_type: str, cache_type: str
+) -> AnyAttentionLaw:
+    """By what attends to what, and the types of queries and of keys and values.
+
+    An extension of a prompt is nobody's rows: it takes the law of prompts.
+    """
+    kernels = [attention_kernel(data_type, cache_type)]
+    if cache_type != data_type:
+        kernels.append(data_type)
+    if form == "decode" and (decode := laws.of(DecodeAttentionLaw)):
+        return _found(decode, kernels)
+    if form == "encoder" and (encoder := laws.of(EncoderAttentionLaw)):
+        return _found(encoder, kernels)
+    law = _found(laws.of(AttentionLaw), kernels)
+    if form in law.forms:
+        return law
+    family = EncoderAttentionLaw.family if form == "encoder" else DecodeAttentionLaw.family
+    return outside(law, borrowing_errors().other_phase[family])
+
+
+def _found(laws: Mapping[str, _FittedLaw], kernels: Sequence[str]) -> _FittedLaw:
+    """The law of the first kernel that has one, else of one that is like the last."""
+    for name in (name for kernel in kernels for name in (kernel, *SAME_KERNELS.get(kernel, ()))):
+        if name in laws:
+            return laws[name]
+    likest = (*_LIKEST.get(kernels[-1], ()), *_WIDESPREAD)
+    law = next((laws[name] for name in likest if name in laws), next(iter(laws.values())))
+    return outside(law, borrowing_errors().other_type[law.family])
