@@ -8,8 +8,9 @@ the part of the memory that servers take, the latency is
 
 `grouped` for models that share key heads. The three numbers are fitted by relative errors, robustly
 and none below 0, for each device and server, and go to `roofline/data/server_steps.json`. Where a
-device served no such model, `grouped` is that of all devices together. Run it again after the laws
-of kernels have changed.
+device served no such model, `grouped` is that of the others: as it is, were it the host's, or as
+much less as the device has more bandwidth, were it the kernels'; the mean of both, with these as
+its range. Run it again after the laws of kernels have changed.
 """
 
 from __future__ import annotations
@@ -190,13 +191,30 @@ def within(rows: Iterable[Row], low: Array, high: Array) -> float:
     return float(np.mean(inside))
 
 
-def step(rows: Sequence[Row], device: str, known: Array, spread: Sequence[Array]) -> dict[str, Any]:
-    """A law, with the range that fits without one of the lengths give, and `spread`."""
+def carried_over(grouped_us: dict[str, float], device: str) -> Array:
+    """`grouped` of a device that served no such model: low end, value, high end, in µs."""
+    own = load_hardware(device).memory_bytes_per_s if device else 0.0
+    ends = [
+        (number * min(load_hardware(other).memory_bytes_per_s / own, 1.0) if own else 0.0, number)
+        for other, number in grouped_us.items()
+    ]
+    low, high = np.mean(ends, axis=0)
+    return np.array([low, (low + high) / 2, high])
+
+
+def step(
+    rows: Sequence[Row], device: str, grouped: Array, spread: Sequence[Array] = ()
+) -> dict[str, Any]:
+    """A law, with the range that fits without one of the lengths give, and `spread`.
+
+    grouped: what is carried over from other devices, if no row speaks of it.
+    """
+    known = np.array([0.0, 0.0, grouped[1]])
     numbers = fitted(rows, known)
     error, fits = without(rows, "length", known)
     ranges = np.array([numbers, *fits, *spread])
-    if not any(row.grouped for row in rows):  # nobody measured: from half of it to the most
-        ranges = np.vstack([ranges, numbers * (1.0, 1.0, 0.5), numbers * (1.0, 1.0, 1.5)])
+    if not any(row.grouped for row in rows):
+        ranges = np.vstack([ranges, [*numbers[:2], grouped[0]], [*numbers[:2], grouped[2]]])
     low, high = ranges.min(axis=0), ranges.max(axis=0)
     capability = load_hardware(device).compute_capability if device else ""
     print(
@@ -231,16 +249,20 @@ def main(folder: Path) -> None:
         print(runtime)
         of_all = [row for row in rows if row.runtime == runtime]
         devices = sorted({row.device for row in of_all})
-        together = fitted(of_all)
-        apart = [
-            fitted([row for row in of_all if row.device == device], together) for device in devices
-        ]
+        apart = {name: [row for row in of_all if row.device == name] for name in devices}
+        grouped_us = {
+            name: float(fitted(own)[2])
+            for name, own in apart.items()
+            if any(row.grouped for row in own)
+        }
         steps[runtime] = [
-            step([row for row in of_all if row.device == device], device, together, [])
-            for device in devices
+            step(own, name, carried_over(grouped_us, name)) for name, own in apart.items()
         ]
-        steps[runtime].append(step(of_all, "", together, apart))
-        error, _ = without(of_all, "device", together)
+        spread = [
+            fitted(own, carried_over(grouped_us, name)[[0, 0, 1]]) for name, own in apart.items()
+        ]
+        steps[runtime].append(step(of_all, "", carried_over(grouped_us, ""), spread))
+        error, _ = without(of_all, "device", np.zeros(3))
         print(f"devices left out {100 * error:.1f} %")
     content = {
         "source": SOURCE,
