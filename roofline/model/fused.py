@@ -99,7 +99,7 @@ def _add_and_norm(add: Op, norm: Op) -> Op:
     """Stream + branch → stream, and its norm, which finds the sum on the chip."""
     return replace(
         norm,
-        name=f"{add.name}+{norm.name}",
+        name=f"{add.name}_norm",
         reads=add.reads,
         writes={**add.writes, **norm.writes},
         vector_flops=add.vector_flops + norm.vector_flops,

@@ -141,7 +141,7 @@ def band(part: Totals) -> str:
 
 def attainable_band(part: Totals) -> str:
     """The same of the attainable time, kernels alone."""
-    if not part.attainable_time_s or part.attainable_error_s is None:
+    if not part.attainable_time_s or not part.attainable_error_s:
         return ""
     return f"±{100 * float(part.attainable_error_s) / float(part.attainable_time_s):.0f} %"
 

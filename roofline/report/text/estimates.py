@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from roofline.device.resources import RESOURCES
-from roofline.engine.axes import AXES, KERNELS
+from roofline.engine.axes import AXES, BY_NAME, KERNELS
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import OpTotals, Totals
 from roofline.report.text.estimate_rows import several
@@ -101,6 +101,7 @@ FORMATS: dict[str, Callable[[Sequence[Counts], bool], str]] = {
 
 
 _IN_TITLE = ("model", "hardware", "quant", "reducer", "stage", "output_tokens")
+_USUAL = (KERNELS[0], BY_NAME["accounting"].default)
 _TOKENS = ("visual_tokens", "text_tokens")
 
 
@@ -139,9 +140,8 @@ def _heading(estimates: Sequence[Counts], style: Style) -> str:
 
 
 def _as_usual(inputs: Mapping[str, Any]) -> Iterator[str]:
-    """Axes that go without saying: separate kernels, and who runs what is only counted."""
-    if inputs["kernels"] == KERNELS[0]:
-        yield "kernels"
+    """Axes that go without saying: exact accounting, separate kernels, who runs what is counted."""
+    yield from (name for name in ("kernels", "accounting") if inputs[name] in _USUAL)
     if inputs["hardware"] is None:
         yield "runtime"
 

@@ -151,14 +151,13 @@ def _costs(one: PricedPrompt) -> str:
 def _basis(prompt: PricedPrompt) -> str:
     """Error and origin of a predicted time, the runtime's part in it, and the bound."""
     whole, device = prompt.estimate.end_to_end, prompt.estimate.device
-    laws, host, parts = device["kernel_laws"], device["host"], []
-    if band(whole) != "-":
-        parts.append(band(whole))
-    if laws is not None:
-        parts.append(ORIGINS[laws["origin"]])
-    if whole.elapsed_time_s is not None and whole.host_time_s is not None:
+    laws, host = device["kernel_laws"], device.get("host")
+    parts = []
+    if whole.attainable_time_s is not None and laws is not None:
+        parts += [band(whole), ORIGINS[laws["origin"]]]
+    if whole.elapsed_time_s is not None and whole.host_time_s is not None and host is not None:
         runtime, host_s = prompt.estimate.inputs["runtime"], si(whole.host_time_s, "s")
-        parts.append(f"{host_s} of {runtime}'s host {HOST_ORIGINS[host['origin']]}")
+        parts.append(f"{host_s} of {runtime}'s host, {HOST_ORIGINS[host['origin']]}")
     bound = f"{si(whole.roofline_time_s, 's')} at the device's peaks"
     return f" ({', '.join(parts)}; {bound})" if parts else ""
 
