@@ -197,10 +197,15 @@ def _gain(prompt: PricedPrompt) -> str:
 
 
 def _stops(deployment: Deployment) -> str:
-    """Where the LLM waits for its weights, and where fewer tokens stop paying."""
+    """Where the LLM waits for its weights, or the host, and where fewer tokens stop paying."""
     ridge, floor = deployment.ridge_tokens, deployment.floor_tokens
     if ridge is None or floor is None:
         return ""
+    if launch := deployment.launch_bound_tokens:
+        most = int(deployment.visual_tokens[-1])
+        below = "At all counts" if launch >= most else f"Below {launch} visual tokens"
+        waits = f"{below} the LLM waits for the host that issues its kernels"
+        return f"{waits}: fewer make the prefill no faster."
     most = int(deployment.visual_tokens[-1])
     if ridge >= most:
         bound = f"The LLM is bound by memory at all counts up to {most}"
