@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from roofline.engine.analysis import analyze
 from roofline.errors import UnknownNameError
+from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.models import LanguageModel
 from roofline.specs.runtimes import SERVER_STEPS_FILE
@@ -50,7 +50,6 @@ NUMBERS = ("fixed_us", "sequence_us", "grouped_sequence_us")
 SOURCE = (
     "whole answers of Argonne LLM-Inference-Bench (BSD-3), 2024: one GPU, input as long as output"
 )
-Array = NDArray[np.float64]
 
 
 class Row(NamedTuple):
