@@ -33,6 +33,8 @@ def analyze(
         `vllm` or `trt-llm`; left out, kernels alone.
     kernels: `fused` as servers have them, or `unfused`; left out, those of the runtime.
     accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
+    library: whose kernels run, such as `vllm`: laws that were fitted to it state their own band;
+        left out, that of the runtime, or any, with the wider band.
     reducer: a method by name, with options as in `fastv:k=3`, whose own work is a component of its
         own. It leaves `visual_tokens`, left out, its default; for a method inside
         the LLM these are what its later layers see.
