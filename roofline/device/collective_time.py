@@ -37,7 +37,7 @@ def collective_time(
     hardware: str | Hardware,
     op: str,
     devices: ArrayLike,
-    bytes: ArrayLike,
+    bytes: ArrayLike,  # noqa: A002  (what nccl-tests call it)
     dtype: KernelType = "bf16",
 ) -> KernelTime:
     """One collective between two or more devices of one machine, by their link; arrays broadcast.
