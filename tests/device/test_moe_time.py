@@ -56,6 +56,8 @@ def test_laws_of_the_type_go_before_those_of_others() -> None:
     assert fp8.attainable_time_s > 500e-6
     assert bf16.attainable_time_s == fp16.attainable_time_s
     assert [kernel.origin for kernel in (bf16, fp16, fp8, w8a16)] == [*["fitted"] * 3, "typical"]
+    assert bf16.p90_error_percent == 0.0
+    assert w8a16.p90_error_percent == 64.0
     for kernel in (bf16, fp16, fp8, w8a16):
         assert kernel.attainable_time_s is not None
         assert kernel.attainable_time_s >= kernel.roofline_time_s
