@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from roofline.device.moe_time import moe_time
     from roofline.engine.analysis import analyze, count
     from roofline.engine.estimate import Counts, Estimate, load
+    from roofline.engine.launch_bound import launch_bound_tokens
     from roofline.errors import RooflineError
     from roofline.explore.grid import grid
     from roofline.explore.listings import hardware, models, quantization
@@ -45,6 +46,7 @@ __all__ = [
     "detach",
     "grid",
     "hardware",
+    "launch_bound_tokens",
     "load",
     "load_hardware",
     "load_model",
@@ -65,6 +67,7 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
+    "launch_bound_tokens": "roofline.engine.launch_bound",
     "grid": "roofline.explore.grid",
     "hardware": "roofline.explore.listings",
     "models": "roofline.explore.listings",

@@ -76,7 +76,7 @@ def report(
     stems = [Path(file).stem for file in records]
     names = stems if len(set(stems)) == len(stems) else records
     if runs:
-        prompts = ("visual_tokens", "reducer", "output_tokens")  # the study's own to choose
+        prompts = ("visual_tokens", "reducer", "output_tokens", "runtime", "kernels")  # its own
         for axis in AXES:
             if axis.name in given and axis.name not in prompts:
                 given[axis.name] = given[axis.name] or _of_all(

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from roofline import units
-from roofline.engine.axes import COUNTS
+from roofline.engine.axes import BY_NAME, COUNTS
 from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.explore.study import (
@@ -38,6 +38,7 @@ _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 def costs(study: Study) -> tuple[Table, ...]:
     """What each prompt costs, all components together."""
     attainable = _has_laws(study)
+    title = "Elapsed" if study.inputs["runtime"] else "Attainable"
     compared = any(c.speedup is not None for c in study.prompts)
     rows = []
     for c, who in _identified(study):
@@ -51,7 +52,7 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Bound": str(whole.bound),
                 "Roofline": si(whole.roofline_time_s, "s"),
             }
-            | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
+            | ({title: _predicted(c), "Within": band(whole)} if attainable else {})
             | (
                 {
                     "Faster": headline(
@@ -64,7 +65,8 @@ def costs(study: Study) -> tuple[Table, ...]:
                 else {}
             )
         )
-    caption = "Prefill end to end."
+    ways = [BY_NAME["runtime"].in_words(way) for way in study.inputs["runtime"] or [None]]
+    caption = f"Prefill end to end, {', '.join(ways)}."
     if compared:
         caption += FASTER
     if attainable:
@@ -88,6 +90,7 @@ def parts(study: Study) -> tuple[Table, ...]:
             row[_PARTS[part]] = _part(c.estimate.components.get(part), c.estimate.end_to_end)
         rows.append(row)
     kind = "Attainable" if _has_laws(study) else "Roofline"
+    kind = "Elapsed" if study.inputs["runtime"] else kind
     caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
     return _named(caption, rows)
 
@@ -276,6 +279,7 @@ _DEPLOYMENT: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
+    "Runtime": lambda s: str(s.inputs["runtime"]),
     **{
         axis.title: _input(axis.name)
         for axis in COUNTS
@@ -286,6 +290,7 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
+    "Runtime": lambda c: str(c.estimate.inputs["runtime"]),
     **{
         axis.title: _input_of(axis.name)
         for axis in COUNTS
@@ -333,9 +338,8 @@ def _has_laws(study: Study) -> bool:
     return any(c.has_laws for c in study.prompts)
 
 
-def _attainable(prompt: PricedPrompt) -> str:
-    time_s = prompt.estimate.end_to_end.attainable_time_s
-    return "-" if time_s is None else si(time_s, "s")
+def _predicted(prompt: PricedPrompt) -> str:
+    return si(prompt.predicted_time_s, "s") if prompt.has_laws else "-"
 
 
 def _peak(per_s: float, data_type: str) -> str:
