@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from energy import DEVICES, energies, errors, serving_rows, step_joules
+from energy import DEVICES, TEXT, energies, errors, serving_rows, step_joules
 
 from roofline.device.borrowed import BORROWING_ERRORS_FILE
 from roofline.device.laws.energy import EnergyLaw
@@ -29,14 +29,13 @@ from roofline.units import MILLI
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "energies"
 """Key of the measurements among a device's sources."""
-FITTED_TASK = "lm-arena-chat"
 LIBRARY = "vllm"
 
 
 def fitted_rows(folder: Path, name: str) -> pd.DataFrame:
     """A device's rows as a fit takes them."""
     rows = serving_rows(folder)
-    chosen = (rows["hardware"] == name) & (rows["task"] == FITTED_TASK)
+    chosen = (rows["hardware"] == name) & (rows["task"] == TEXT)
     rows = rows[chosen & (rows["grouped"] | (rows["num_gpus"] == 1))]
     return pd.DataFrame(
         {
@@ -65,11 +64,12 @@ def refit(name: str, folder: Path) -> None:
 def borrowed_errors(folder: Path) -> dict[str, float]:
     """What the laws are off on dense models of the other device: means over both ways."""
     rows = serving_rows(folder)
-    rows = rows[(rows["task"] == FITTED_TASK) & ~rows["grouped"] & (rows["num_gpus"] == 1)]
+    rows = rows[(rows["task"] == TEXT) & ~rows["grouped"] & (rows["num_gpus"] == 1)]
     found = []
     for lender in DEVICES.values():
         others = rows[rows["hardware"] != lender].reset_index(drop=True)
-        joules = step_joules(others, np.asarray(others["step_s"]), lender=lender)
+        steps = np.asarray(others["step_s"])
+        joules = step_joules(others, steps, steps, lender=lender)
         off = 100 * np.abs(joules / others["step_j"] - 1)
         found.append(np.quantile(off, (0.5, 0.9)))
     median, p90 = np.mean(found, axis=0)
