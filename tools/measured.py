@@ -178,7 +178,7 @@ def _hash(shape: tuple[float, ...]) -> int:
 
 @lru_cache(maxsize=16)
 def table(folder: Path, file: str) -> pd.DataFrame:
-    """A table of the folder; attention without types is bf16, messages have their element's width."""
+    """A table of the folder; attention without types is bf16, messages get an element's width."""
     rows = read_table(folder / file)
     if file == "attention_prefill.parquet":
         rows = rows.assign(dtype="bf16", kv_dtype="bf16")
