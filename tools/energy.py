@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from roofline.device.borrowed import laws_of
 from roofline.device.kernel_types import kernel_roof
-from roofline.device.laws.energy import EnergyLaw, energy_joules
-from roofline.fitting.energy import DENSE, moe_kernel
+from roofline.device.laws.energy import DENSE, EnergyLaw, energy_joules, moe_kernel
 from roofline.specs.catalog import load_hardware
 from roofline.units import GIGA, MICRO, MILLI
 
@@ -107,9 +106,9 @@ def serving_rows(folder: Path) -> pd.DataFrame:
     tokens, by the throughput), `flops` and `bytes` of that step, `step_j` its energy.
     """
     table = pd.read_csv(folder / FILE)
-    known = table["model_id"].map(served_model)
-    table, known = (part[known.notna() & table["gpu_model"].isin(DEVICES)] for part in (table, known))
-    served = list(known)
+    known = [served_model(name) for name in table["model_id"]]
+    table = table[np.array([one is not None for one in known]) & table["gpu_model"].isin(DEVICES)]
+    served = [one for one in map(served_model, table["model_id"]) if one is not None]
     batch, devices = (_numbers(table, name) for name in ("avg_batch_size", "num_gpus"))
     step_s = batch / _numbers(table, "output_throughput_tokens_per_sec")
     answer = _numbers(table, "avg_output_len")
@@ -224,7 +223,7 @@ def law_of(name: str, dtype: str, *, grouped: bool) -> EnergyLaw:
 
 
 def errors(table: pd.DataFrame, by: str = "predicted_j") -> pd.DataFrame:
-    """Median, 90th percentile and signed median of a prediction's errors in %, by device and task."""
+    """Errors of a prediction in %, by device and task."""
     off = 100 * (table[by] / table["measured_j"] - 1)
     groups = off.groupby([table["device"], table["task"]])
     return pd.DataFrame(
@@ -251,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path)
     table = energies(parser.parse_args().folder)
-    for by in [name for name in table if name.endswith("_j") and name != "measured_j"]:
+    for by in (name for name in map(str, table) if name.endswith("_j") and name != "measured_j"):
         print(by, errors(table, by).round(1).to_string(), sep="\n")
 
 

@@ -3,26 +3,28 @@
 FOLDER is that of `tools/energy.py`. The laws of each device go to `hardware/laws/NAME.json`, beside
 those of time, and what they are off on each other's device to
 `roofline/data/borrowing_errors.json`. Fitted are text chats alone: of dense models on one device,
-and of mixtures of experts on any number. Other tasks, and dense models on several devices, show what
-the laws are worth elsewhere.
+and of mixtures of experts on any number. Other tasks, and dense models on several devices, show
+what the laws are worth elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from energy import DEVICES, TEXT, energies, errors, serving_rows, step_joules
 
-from roofline.device.borrowed import BORROWING_ERRORS_FILE
+from roofline.device.borrowed import BORROWING_ERRORS_FILE, Errors, outside
 from roofline.device.laws.energy import EnergyLaw
 from roofline.fitting.device import fit_device
 from roofline.fitting.energy import COLUMNS
 from roofline.specs.catalog import load_hardware
-from roofline.specs.reading import read_json
+from roofline.specs.kernel_laws import AnyLaw
+from roofline.specs.reading import build, read_json
 from roofline.specs.writing import laws_json
 from roofline.units import MILLI
 
@@ -30,6 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "energies"
 """Key of the measurements among a device's sources."""
 LIBRARY = "vllm"
+RELATIVES = {"h200": "h100-sxm"}
+"""Devices that lend to the one that theirs is borrowed from, so that `laws_from` cannot say it."""
 
 
 def fitted_rows(folder: Path, name: str) -> pd.DataFrame:
@@ -49,7 +53,6 @@ def fitted_rows(folder: Path, name: str) -> pd.DataFrame:
 
 def refit(name: str, folder: Path) -> None:
     """Write a device's laws of energy; all others stay."""
-    file = ROOT / "hardware" / "laws" / f"{name}.json"
     found = fit_device(
         load_hardware(name),
         {EnergyLaw.family: fitted_rows(folder, name)},
@@ -57,8 +60,22 @@ def refit(name: str, folder: Path) -> None:
         date="",
         progress=lambda kernel: print(f"{name}: {kernel}", flush=True),
     )
-    content = {**read_json(file), EnergyLaw.family: found.families[EnergyLaw.family]}
-    file.write_text(laws_json(content), encoding="utf-8")
+    write(name, found.families[EnergyLaw.family])
+
+
+def write(name: str, laws: Mapping[str, AnyLaw]) -> None:
+    """Into the device's file of laws."""
+    file = ROOT / "hardware" / "laws" / f"{name}.json"
+    file.write_text(laws_json({**read_json(file), EnergyLaw.family: laws}), encoding="utf-8")
+
+
+def lend(name: str, lender: str, off: dict[str, float]) -> None:
+    """Write a relative's laws, with the errors of borrowing."""
+    laws = load_hardware(lender).kernel_laws
+    assert laws is not None
+    errors = build(Errors, off, BORROWING_ERRORS_FILE)
+    lent = {kernel: outside(law, errors) for kernel, law in laws.of(EnergyLaw).items()}
+    write(name, lent)
 
 
 def borrowed_errors(folder: Path) -> dict[str, float]:
@@ -78,13 +95,16 @@ def borrowed_errors(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    folder = parser.add_argument("folder", type=Path) and parser.parse_args().folder
+    parser.add_argument("folder", type=Path)
+    folder: Path = parser.parse_args().folder
     for name in DEVICES.values():
         refit(name, folder)
     known = json.loads(BORROWING_ERRORS_FILE.read_text(encoding="utf-8"))
     off = borrowed_errors(folder)
     for relation in ("same_capability", "other_capability"):
         known[relation][EnergyLaw.family] = off  # no two of one capability were measured
+    for name, lender in RELATIVES.items():
+        lend(name, lender, off)
     BORROWING_ERRORS_FILE.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
     print(errors(energies(folder)).round(1).to_string())
 

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from roofline.device.kernel_types import kernel_roof
-from roofline.device.laws.energy import EnergyLaw, energy_joules
+from roofline.device.laws.energy import DENSE, EnergyLaw, energy_joules, moe_kernel
 from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.rows import FitError, columns, errors_percent, in_turn, rounded
@@ -26,8 +26,6 @@ from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 from roofline.units import MILLI
 
-DENSE = "dense"
-"""Kernel of models without experts."""
 START = (0.2, 0.6, 2.0, 0.3)
 """Shares of TDP that a fit starts at: idle, memory, compute and busy. Idle is what a B200 draws
 while it waits for images (ML.ENERGY v3, 27 % at a tenth of the time busy)."""
@@ -37,11 +35,6 @@ near its start."""
 LEAST_ROWS = 8
 """A law has three or four numbers."""
 COLUMNS = ("energy_j", "time_ms", "flops", "bytes")
-
-
-def moe_kernel(data_type: str) -> str:
-    """Name of the law of mixtures of experts whose matmuls are of that type."""
-    return f"moe-{data_type}"
 
 
 def fit_energy(rows: Mapping[str, Any], hardware: Hardware, *, busy: bool = False) -> EnergyLaw:
@@ -71,7 +64,9 @@ class _Energies:
         joules, seconds, flops, moved = columns(rows, COLUMNS, least=LEAST_ROWS)
         peaks = {name: kernel_roof(hardware, name) for name in set(map(str, rows["dtype"]))}
         peak = np.array([peaks[str(name)].flops_per_s for name in rows["dtype"]])
-        kernels = columns(rows, ("kernel_ms",), least=1)[0] * MILLI if "kernel_ms" in rows else seconds
+        kernels = (
+            columns(rows, ("kernel_ms",), least=1)[0] * MILLI if "kernel_ms" in rows else seconds
+        )
         above = joules / seconds / hardware.tdp_w.value
         if above.max() > 1.1:
             raise FitError(f"a row draws {above.max():.2f} times the device's TDP: check its units")

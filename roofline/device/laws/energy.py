@@ -16,9 +16,13 @@ from roofline.device.roof import FloatOrArray
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import Law, NonNegative, Share, register_laws
 
-FLATTENING = 4
-"""Power of the norm between linear power and the limit: of 2, 4 and 6 nearest to whole models
-that were held out; a power of two is quick to take the root of."""
+DENSE = "dense"
+"""Kernel of the law of models without experts."""
+
+
+def moe_kernel(data_type: str) -> str:
+    """That of mixtures of experts whose matmuls are of such a type."""
+    return f"moe-{data_type}"
 
 
 class EnergyLaw(Law, frozen=True):
