@@ -37,6 +37,10 @@ LENT = (
 )
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
 
+SAME_CAPABILITY_ONLY = {("moe", "fp8")}
+"""Kernels that libraries write for each capability anew: vLLM's fp8 experts on Hopper take four
+times as long as the law of another says."""
+
 BORROWING_ERRORS_FILE = DATA / "borrowing_errors.json"
 
 _FittedLaw = TypeVar("_FittedLaw", bound=Law)
@@ -181,12 +185,14 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
     share = sustained_share(hardware, source)
     lent: dict[str, dict[str, AnyLaw]] = {}
     for family in LENT:
+        if family == "collective" and (hardware.link != source.link or hardware.link is None):
+            continue  # of another kind of link they are off by more than they say
         lent[family] = {
             kernel: _typical(
                 law.at_rate(share), known.quantized_matmul if quantizes(kernel) else errors[family]
             )
             for kernel, law in laws.families.get(family, {}).items()
-            if isinstance(law, Law)
+            if isinstance(law, Law) and (same or (family, kernel) not in SAME_CAPABILITY_ONLY)
         }
     return replace(laws, origin="typical", families=lent)
 

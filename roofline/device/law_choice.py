@@ -35,9 +35,15 @@ class LawChoice:
     """The laws of a device, as they go for one component."""
 
     def __init__(
-        self, kernel_laws: KernelLaws, counts: ComponentCounts, peaks: ComponentPeaks
+        self,
+        kernel_laws: KernelLaws,
+        counts: ComponentCounts,
+        peaks: ComponentPeaks,
+        library: str | None = None,
     ) -> None:
         self.kernel_laws, self.counts, self.peaks = kernel_laws, counts, peaks
+        self.library = library
+        """Whose kernels run; None where nobody knows."""
 
     def law(self, op: CountedOp) -> Law | None:
         """The law that goes for an op, with its origin; None where there is none."""
@@ -51,6 +57,11 @@ class LawChoice:
         if law is None or law.origin is not None:
             return law
         return replace(law, origin=self.kernel_laws.origin)
+
+    def error(self, op: CountedOp) -> float:
+        """What nine in ten kernels of the library are off an op's law at most, as a share of it."""
+        law = self.law(op)
+        return law.error_percent(self.library) / 100 if law else 0.0
 
     def seconds(self, op: CountedOp) -> TimeFormula | None:
         """Time of one occurrence of an op; None where no law goes for it.

@@ -136,6 +136,14 @@ AXES = (
         varied=False,
     ),
     Axis(
+        "library",
+        "Library",
+        "Library whose kernels run, such as vllm: laws that were fitted to it state its own band. "
+        "Default: that of the runtime, or any, with the wider band.",
+        phrase="kernels of {}",
+        varied=False,
+    ),
+    Axis(
         "accounting",
         "Accounting",
         "exact, or a convention of published numbers, such as llm-viewer.",

@@ -88,7 +88,8 @@ class LawFamily(NamedTuple):
     law_type: type[AnyLaw]
     """The numbers of a law of the family."""
     seconds: Callable[..., Any]
-    """`seconds(law, …)` of a kernel; further arguments are those of the family. Of energy, joules."""
+    """`seconds(law, …)` of a kernel, of energy its joules; further arguments are those of the
+    family."""
 
 
 LAW_FAMILIES: Registry[LawFamily] = Registry("family of laws", package="roofline.device.laws")
@@ -135,8 +136,9 @@ class KernelLaws(Spec, frozen=True):
     """Software, threads, mode: what the measurement ran on."""
     families: dict[str, dict[str, AnyLaw]]
     """Family → kernel → law. The kernels of a matmul are fp32, bf16, fp16, fp8, fp4, w8a8, w8a16
-    and w4a16; of attention, data types; of pointwise, kinds of op (norm, rotary, …) and `default`;
-    of host, components (vision, reducer, connector, llm) and `decode`; of energy, kinds of models."""
+    and w4a16; of attention, data types, with that of the cache if it is another (bf16-fp8kv); of
+    pointwise, kinds of op (norm, rotary, …) and `default`; of host, components (vision, reducer,
+    connector, llm) and `decode`; of energy, kinds of models."""
 
     def __hash__(self) -> int:
         """As that of the device: mappings have none."""
@@ -146,6 +148,13 @@ class KernelLaws(Spec, frozen=True):
         """The laws of one family by kernel; empty where there are none."""
         laws: dict[str, Any] = self.families.get(law_type.family, {})
         return laws
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Whose kernels laws were fitted to, each once."""
+        laws = (law for kernels in self.families.values() for law in kernels.values())
+        named = (law.library for law in laws if isinstance(law, Law) and law.library)
+        return tuple(dict.fromkeys(named))
 
     def updated(self, **families: Mapping[str, AnyLaw]) -> "KernelLaws":
         """With other laws of the families named, each as a whole."""
