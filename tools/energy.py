@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from roofline.device.borrowed import laws_of
 from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws.energy import DENSE, EnergyLaw, energy_joules, moe_kernel
+from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 from roofline.units import GIGA, MICRO, MILLI
 
@@ -55,7 +55,6 @@ MEAN_AGE = 0.6
 run for longer."""
 KV_BYTES = 2.0
 """Of an element of the cache, bf16."""
-Array = NDArray[np.float64]
 
 
 class Served(NamedTuple):
