@@ -31,7 +31,7 @@ QUANTITIES = (
     *("kv_cache_bytes", "peak_activation_bytes", "peak_memory_bytes", "arithmetic_intensity"),
     *("roofline_time_s", "attainable_time_s", "attainable_time_low_s", "attainable_time_high_s"),
     *("host_time_s", "elapsed_time_s", "elapsed_time_low_s", "elapsed_time_high_s"),
-    *("bound", "fits"),
+    *("energy_j", "energy_error_j", "power_w", "energy_bound_j", "bound", "fits"),
 )
 AMOUNTS = (
     *("flops", "vector_flops", "memory_access_bytes", "activation_store_bytes", "weight_bytes"),
