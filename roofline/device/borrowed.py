@@ -31,7 +31,10 @@ LOWEST_VOLTAGE_W_PER_GHZ = 1.0
 """Power of an SM for each GHz below which a chip of these generations cannot lower its voltage: an
 assumption between the L40S, 0.98, and the 72 W of an L4, 0.61, which is held to half its clock."""
 
-LENT = ("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective")
+LENT = (
+    *("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective"),
+    "energy",
+)
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
 
 SAME_CAPABILITY_ONLY = {("moe", "fp8")}
