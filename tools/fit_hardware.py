@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import FAMILIES, MeasuredKernel, measured_kernels, of_hardware, with_law
+from measured import FAMILIES, LIBRARIES, MeasuredKernel, measured_kernels, of_hardware, with_law
 from msgspec.structs import replace
 
 from roofline.device.borrowed import BORROWING_ERRORS_FILE, quantizes
@@ -70,6 +70,7 @@ def refit(name: str, folder: Path, families: Sequence[str]) -> None:
         measured,
         source=SOURCE,
         date=DATES[name],
+        libraries=LIBRARIES.get(name, {}),
         progress=lambda kernel: print(f"{name}: {kernel}", flush=True),
     )
     known = {} if not file.exists() else read_json(file)
