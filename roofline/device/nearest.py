@@ -37,7 +37,7 @@ _FittedLaw = TypeVar("_FittedLaw", bound=Law)
 
 
 def matmul_law(laws: KernelLaws, *kernels: str) -> MatmulLaw:
-    """By its kernel and, where nobody measured that, those that are nearest to it: (w4a16, bf16)."""
+    """By its kernel and those that are nearest to it, if nobody measured that: (w4a16, bf16)."""
     return _found(laws.of(MatmulLaw), kernels)
 
 
