@@ -1,4 +1,4 @@
-"""Attention in an analysis: which tables its kernels would be in, and matmuls that it is made of."""
+"""Attention in an analysis: the tables that its kernels would be in, and matmuls it is made of."""
 
 from __future__ import annotations
 
