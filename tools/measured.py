@@ -187,6 +187,11 @@ def with_law(hardware: Hardware, kernel: str, law: Law) -> Hardware:
     return replace(hardware, kernel_laws=changed)
 
 
+def plain(hardware: Hardware) -> Hardware:
+    """The device as the plain roofline knows it: two peaks of the data sheet, no laws, no cache."""
+    return replace(hardware, kernel_laws=None, laws_from=None, l2_cache_mib=None)
+
+
 def _hash(shape: tuple[float, ...]) -> int:
     words = "asked " + " ".join(f"{size:g}" for size in shape)
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from errors import COLUMNS, ErrorSummary, table, within
-from measured import HIDDEN, INNER, VIDUR
+from measured import HIDDEN, INNER, VIDUR, plain
 
 from roofline import matmul_time
 from roofline.device.borrowed import laws_of
@@ -57,7 +57,9 @@ def section(folder: Path) -> str:
     linear = _sum(kernel.attainable_time_s for kernel in kernels.values())
     measured_linear = _sum(seconds[op] for op in shapes)
     predicted, measured = linear + _sum(vector.values()), _sum(seconds.values())
-    bound = _sum(kernel.roofline_time_s for kernel in kernels.values()) + _sum(
+    sheet = plain(a100)
+    bounds = [matmul_time(sheet, tokens, n, k, "fp16") for n, k in shapes.values()]
+    bound = _sum(kernel.roofline_time_s for kernel in bounds) + _sum(
         roof.seconds(0.0, 2 * tokens * size) for _, size in moved.values()
     )
     band = max(kernel.p90_other_library_error_percent or 0.0 for kernel in kernels.values())
