@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roofline.device.kernel_times import attention_time, matmul_time
     from roofline.engine.analysis import analyze, count
     from roofline.engine.estimate import Counts, Estimate, load
+    from roofline.engine.launch_bound import launch_bound_tokens
     from roofline.errors import RooflineError
     from roofline.explore.grid import grid
     from roofline.explore.listings import hardware, models, quantization
@@ -42,6 +43,7 @@ __all__ = [
     "detach",
     "grid",
     "hardware",
+    "launch_bound_tokens",
     "load",
     "load_hardware",
     "load_model",
@@ -61,6 +63,7 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
+    "launch_bound_tokens": "roofline.engine.launch_bound",
     "grid": "roofline.explore.grid",
     "hardware": "roofline.explore.listings",
     "models": "roofline.explore.listings",

@@ -13,6 +13,7 @@ from roofline.engine.axes import ANSWER_TOKENS, AXES, Axis
 
 @click.command()
 @scenario_options(
+    several=[axis.name for axis in AXES if axis.varied and axis.name != "runtime"],
     omit=("stage", "accounting"),
     helps={
         "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",
@@ -76,7 +77,7 @@ def report(
     stems = [Path(file).stem for file in records]
     names = stems if len(set(stems)) == len(stems) else records
     if runs:
-        prompts = ("visual_tokens", "reducer", "output_tokens")  # the study's own to choose
+        prompts = ("visual_tokens", "reducer", "output_tokens", "runtime", "kernels")  # its own
         for axis in AXES:
             if axis.name in given and axis.name not in prompts:
                 given[axis.name] = given[axis.name] or _of_all(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import numpy as np
 from msgspec.structs import replace
 
 from roofline.device import nearest
@@ -19,7 +18,6 @@ from roofline.device.kernel_curves import (
     matmul_curve,
 )
 from roofline.device.laws.attention import AttentionForm
-from roofline.device.laws.host import HostLaw, host_seconds
 from roofline.device.laws.matmul import MatmulLaw, batched_matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import ComponentPeaks
@@ -40,8 +38,6 @@ class LawChoice:
         self, kernel_laws: KernelLaws, counts: ComponentCounts, peaks: ComponentPeaks
     ) -> None:
         self.kernel_laws, self.counts, self.peaks = kernel_laws, counts, peaks
-        self.serial = peaks.hardware.kind == "cpu"
-        """Whether kernels run on what issues them."""
 
     def law(self, op: CountedOp) -> Law | None:
         """The law that goes for an op, with its origin; None where there is none."""
@@ -83,22 +79,6 @@ class LawChoice:
         if isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
             return self._attention(op, op.shape, roof)
         return None
-
-    @property
-    def knows_host(self) -> bool:
-        """Whether what the host takes beside the kernels was measured, or is none."""
-        return self.serial or bool(self.kernel_laws.of(HostLaw))
-
-    def host_seconds(self, point: Point) -> Array:
-        """What the host takes beside the kernels, over the whole stage."""
-        hosts = self.kernel_laws.of(HostLaw)
-        seconds: Array = np.zeros(())
-        phases = {op.phase for op in self.counts.ops}
-        for phase, runs in (("prefill", np.ones(())), ("decode", point["steps"])):
-            law = hosts.get("decode" if phase == "decode" else self.counts.component)
-            if phase in phases and law:
-                seconds = seconds + runs * host_seconds(law, self.counts.layers)
-        return seconds
 
     def _vector(self, op: CountedOp, roof: Roof) -> TimeFormula:
         law = self._vector_law(op)

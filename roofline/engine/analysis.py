@@ -29,6 +29,9 @@ def analyze(
         be arrays that broadcast; every figure of the estimate then has the broadcast shape.
     stage: `prefill`, `decode` (one token more) or `generate` (prefill and `output_tokens` steps).
     attention: `flash` or `eager`; left out, what the accounting is defined for.
+    runtime: what runs it, whose host's time joins the kernels': `eager`, `compile`, `cuda-graph`,
+        `vllm` or `trt-llm`; left out, kernels alone.
+    kernels: `fused` as servers have them, or `unfused`; left out, those of the runtime.
     accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
     reducer: a method by name, with options as in `fastv:k=3`, whose own work is a component of its
         own. It leaves `visual_tokens`, left out, its default; for a method inside

@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roofline.device.host import NOTHING, Host, Interval, interval
 from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
@@ -22,8 +23,12 @@ from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
 from roofline.model.polynomial import Array, Derived, Point, Polynomial, upper_envelope
 
-FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
+FROM_LAWS = ("attainable_time_s", "attainable_error_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
+ELAPSED = ("elapsed_time_s", "elapsed_time_low_s", "elapsed_time_high_s")
+"""Quantities that mean nothing without a runtime."""
+FROM_HOST = ("host_time_s", *ELAPSED)
+"""Quantities that may be known, or not, on any device."""
 
 
 class KernelTimes(Struct, frozen=True):
@@ -89,8 +94,11 @@ class PricePlan:
         peaks: ComponentPeaks,
         laws: LawChoice | None = None,
         derived: Iterable[Derived] = (),
+        host: Host | None = None,
     ) -> None:
         self.counts, self.peaks, self.laws = counts, peaks, laws
+        self.host = host if host is not None and host.known else None
+        """None where nobody knows what it takes."""
         point = Point({}, derived)
         self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
         """Variables that differ from one decode step to the next."""
@@ -99,7 +107,14 @@ class PricePlan:
         self.bounds = tuple(b for b in BOUNDS if b in used or b in ("compute", "memory"))
         """What its ops may be bound by, memory last."""
         bound_times = (f"{bound}_bound_time_s" for bound in self.bounds[:-1])
-        self.outputs = (*self.count_plan.outputs, "roofline_time_s", *bound_times, *FROM_LAWS)
+        hosted = FROM_HOST[: 1 if self.host.runtime is None else None] if self.host else ()
+        self.outputs = (
+            *self.count_plan.outputs,
+            "roofline_time_s",
+            *bound_times,
+            *FROM_LAWS,
+            *hosted,
+        )
 
     def resource_times(self, op: CountedOp) -> dict[str, Polynomial]:
         """Seconds of one occurrence at each resource."""
@@ -156,18 +171,39 @@ class PricePlan:
         """The quantities of `outputs` at a point."""
         roofline, attainable, error = np.zeros(()), np.zeros(()), np.zeros(())
         bound = [np.zeros(()) for _ in self.bounds[:-1]]
+        phases: dict[Phase, tuple[Array, Array, Array]] = {}
         for kernel in self._kernels:
             times = kernel.time(point)
             roofline = roofline + times.roofline
             bound = [sum_ + more for sum_, more in zip(bound, times.bound, strict=True)]
-            attainable = attainable + times.attainable
-            error = error + kernel.error * times.attainable
-        host: Array = np.full((), np.nan)
-        if self.laws:
-            host = self.laws.host_seconds(point)
-            if self.laws.serial:  # what computes also issues: one waits for the other
-                attainable, host = attainable + host, np.zeros(())
-        return (*self.count_plan.evaluate(point), roofline, *bound, attainable, error, host)
+            off = kernel.error * times.attainable
+            attainable, error = attainable + times.attainable, error + off
+            if self.host is not None:
+                before = phases.get(kernel.phase, (np.zeros(()),) * 3)
+                more = (times.roofline, times.attainable, off)
+                phases[kernel.phase] = tuple(map(np.add, before, more))
+        counted = self.count_plan.evaluate(point)
+        if self.host is None:
+            return (*counted, roofline, *bound, attainable, error)
+        hosted, elapsed = np.zeros(()), NOTHING
+        for phase, sums in phases.items():
+            host = self.host.seconds(self.counts, phase, point)
+            elapsed = elapsed + self.host.together(self._band(*sums), host)
+            if self.host.in_kernels:  # what computes also issues: one waits for the other
+                attainable = attainable + host.value
+            else:
+                hosted = hosted + host.value
+        values = (*counted, roofline, *bound, attainable, error, hosted)
+        if self.host.runtime is None:
+            return values
+        return (*values, elapsed.value, elapsed.low, elapsed.high)
+
+    def _band(self, roofline: Array, attainable: Array, error: Array) -> Interval:
+        """Attainable with its error, never below the roofline; that itself without laws."""
+        if self.laws is None:
+            return interval(roofline)
+        low = np.maximum(attainable - error, np.minimum(attainable, roofline))
+        return Interval(attainable, low, attainable + error)
 
 
 class Plan(Protocol):

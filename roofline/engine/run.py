@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from roofline.device.borrowed import laws_of
+from roofline.device.host import Host
 from roofline.device.law_choice import LawChoice
 from roofline.device.peaks import component_peaks
 from roofline.device.resources import BOUNDS
@@ -20,7 +21,7 @@ from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
 from roofline.engine.layout import Layout, lay_out
-from roofline.engine.price import FROM_LAWS, PricePlan, evaluate
+from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS, PricePlan, evaluate
 from roofline.engine.result import (
     OpQuantities,
     OpTotals,
@@ -30,11 +31,13 @@ from roofline.engine.result import (
 )
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError
+from roofline.model.architectures import AttentionKind
 from roofline.model.counted import AMOUNTS, ComponentCounts, CountedOp
 from roofline.model.polynomial import Array, Derived, Point, Polynomial
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws
 from roofline.specs.quantization import Quantization
+from roofline.specs.runtimes import Runtime
 from roofline.units import TERA
 
 
@@ -59,7 +62,11 @@ class Run:
         if scenario.reducer is not None and not self.accounting.takes_reducers:
             raise ScenarioError(f"{scenario.accounting} accounting knows no reducers: use exact")
         attention = scenario.attention or self.accounting.attention
-        self.scenario = replace(scenario, attention=attention)
+        runtime = scenario.runtime
+        kernels = scenario.kernels or (runtime.kernels if runtime else "unfused")
+        if not self.accounting.has_laws and (runtime or kernels != "unfused"):
+            raise ScenarioError(f"{scenario.accounting} accounting knows no runtimes: use exact")
+        self.scenario = replace(scenario, attention=attention, kernels=kernels)
         self._known: dict[Any, CountPlan | PricePlan] = {}
         self.cases = self._cases()
         self.layout = self.cases[0].layout
@@ -113,10 +120,12 @@ class Run:
     def _lay_out(self, visual: float | None) -> Layout:
         scenario = self.scenario
         assert scenario.attention is not None
+        assert scenario.kernels is not None
         return lay_out(
             scenario.model,
             stage=scenario.stage,
             attention=scenario.attention,
+            kernels=scenario.kernels,
             vision_layers=scenario.vision_layers,
             llm_layers=scenario.llm_layers,
             reducer=scenario.reducer,
@@ -137,7 +146,8 @@ class Run:
                 self._known[key] = CountPlan(counts)
             else:
                 laws = laws_of(hardware) if self.accounting.has_laws else None
-                self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived)
+                run_by = scenario.runtime, scenario.attention or "flash"
+                self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived, *run_by)
         return self._known[key]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
@@ -155,10 +165,12 @@ class Run:
                     else:
                         known.setdefault(name, np.zeros(prod(shape)))[case.where] = value
         plans = [plan for case in self.cases for plan in case.plans]
-        choices = [plan.laws for plan in plans if isinstance(plan, PricePlan) and plan.laws]
-        unknown: tuple[str, ...] = () if choices else FROM_LAWS
-        if choices and not any(laws.knows_host for laws in choices):
-            unknown = ("host_time_s",)
+        priced = [plan for plan in plans if isinstance(plan, PricePlan)]
+        unknown: list[str] = [] if any(plan.laws for plan in priced) else [*FROM_LAWS]
+        if not any(plan.host for plan in priced):
+            unknown += FROM_HOST
+        elif self.scenario.runtime is None:
+            unknown += ELAPSED
         parts = {
             component: _figures(kind, values, shape, unknown) | facts
             for component, values in outputs.items()
@@ -171,7 +183,7 @@ class Run:
         """What an estimate says beside its figures."""
         scenario, layout = self.scenario, self.layout
         return {
-            "inputs": scenario.inputs | {"attention": layout.attention},
+            "inputs": scenario.inputs | {"attention": layout.attention, "kernels": layout.kernels},
             "reducer": _reducer_facts(layout),
             "main": layout.main,
             "unreduced_visual_tokens": layout.unreduced_visual_tokens,
@@ -211,10 +223,13 @@ def _plan(
     counts: ComponentCounts,
     mode: Quantization,
     derived: tuple[Derived, ...],
+    runtime: Runtime | None,
+    attention: AttentionKind,
 ) -> PricePlan:
     peaks = component_peaks(hardware, counts, mode.name)
     choice = LawChoice(laws, counts, peaks) if laws else None
-    return PricePlan(counts, peaks, choice, derived)
+    host = Host.of(runtime, hardware, laws, attention)
+    return PricePlan(counts, peaks, choice, derived, host)
 
 
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
@@ -301,6 +316,7 @@ def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
             for plan in plans
         },
         "kernel_laws": _whose_laws(plans),
+        "host": _whose_host(plans),
     }
 
 
@@ -316,6 +332,14 @@ def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
         "date": laws.date,
         "conditions": laws.conditions,
     }
+
+
+def _whose_host(plans: Sequence[PricePlan]) -> dict[str, str] | None:
+    """What the host's time rests on; None where nobody knows it."""
+    host = plans[0].host
+    if host is None or host.origin is None:
+        return None
+    return {"origin": host.origin, "source": host.source}
 
 
 def _reducer_facts(layout: Layout) -> ReducerFacts | None:

@@ -12,7 +12,17 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from roofline import reducers
-from roofline.engine.axes import ATTENTIONS, AXES, BY_NAME, COUNTS, NO_REDUCER, STAGES, Stage
+from roofline.engine.axes import (
+    ATTENTIONS,
+    AXES,
+    BY_NAME,
+    COUNTS,
+    KERNELS,
+    NO_REDUCER,
+    STAGES,
+    Kernels,
+    Stage,
+)
 from roofline.engine.layout import Layers
 from roofline.errors import ScenarioError
 from roofline.model.architectures import AttentionKind
@@ -22,6 +32,7 @@ from roofline.specs.catalog import load_hardware, load_model, load_quantization
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
+from roofline.specs.runtimes import Runtime, find_runtime
 
 MOST = 10_000_000
 """Largest count of tokens or sequences: beyond it sums would not be exact in float64."""
@@ -38,6 +49,8 @@ class Axes(TypedDict, total=False):
     output_tokens: ArrayLike | None
     reducer: str | Reducer | None
     stage: Stage
+    runtime: str | Runtime | None
+    kernels: Kernels | None
     attention: AttentionKind | None
     accounting: str
     vision_layers: Layers | None
@@ -57,6 +70,10 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
     stage: Stage
     attention: AttentionKind | None
     """None where the accounting decides."""
+    runtime: Runtime | None = None
+    """None for kernels alone."""
+    kernels: Kernels | None = None
+    """None where the runtime decides."""
     accounting: str
     vision_layers: Layers | None = None
     llm_layers: Layers | None = None
@@ -71,6 +88,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         reducer: str | Reducer | None = None,
         stage: Stage = "prefill",
         attention: AttentionKind | None = None,
+        runtime: str | Runtime | None = None,
+        kernels: Kernels | None = None,
         accounting: str = "exact",
         vision_layers: Layers | None = None,
         llm_layers: Layers | None = None,
@@ -89,6 +108,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "reducer": reducer,
             "stage": stage,
             "attention": attention,
+            "runtime": runtime,
+            "kernels": kernels,
             "accounting": accounting,
         }
         for name, named in names.items():
@@ -97,6 +118,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         known: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
             ("stage", stage, STAGES),
             ("attention", attention, (None, *ATTENTIONS)),
+            ("kernels", kernels, (None, *KERNELS)),
         )
         for name, value, choices in known:
             if value not in choices:
@@ -118,6 +140,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             counts={name: array for name, array in checked.items() if array is not None},
             stage=stage,
             attention=attention,
+            runtime=find_runtime(runtime) if isinstance(runtime, str) else runtime,
+            kernels=kernels,
             accounting=accounting,
             vision_layers=vision_layers,
             llm_layers=llm_layers,
@@ -149,6 +173,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "reducer": self.reducer and self.reducer.label,
             "stage": self.stage,
             "attention": self.attention,
+            "runtime": self.runtime and self.runtime.name,
+            "kernels": self.kernels,
             "accounting": self.accounting,
         }
         values |= {name: plain(array) for name, array in self.counts.items()}

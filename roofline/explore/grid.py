@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
 from roofline import reducers
-from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, combinations
+from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, Kernels, combinations
 from roofline.engine.compare import Saving, ratio, saving
 from roofline.engine.estimate import Estimate
 from roofline.engine.layout import COMPONENTS
@@ -51,6 +51,8 @@ def grid(
     batch: ArrayLike | None = None,
     output_tokens: ArrayLike = ANSWER_TOKENS,
     attention: AttentionKind | None = None,
+    runtime: str | None = None,
+    kernels: Kernels | None = None,
     accounting: str = "exact",
 ) -> pd.DataFrame:
     """Price every combination, prompt and answer apart: one row each, sorted as given.
@@ -60,9 +62,10 @@ def grid(
     visual_tokens: one or several counts; left out, what each reducer keeps by default, and all of
         them without one.
     output_tokens: lengths of the answer.
+    runtime, kernels: as of `analyze`.
 
-    Columns are the axes, then, end to end and by predicted time (attainable where the device has
-    laws, else the roofline, which stands beside it):
+    Columns are the axes, then, end to end and by predicted time (elapsed under a runtime, else
+    attainable where the device has laws, else the roofline, which stands beside it):
 
     ttft_s: until the first token, the whole prefill; and of that `vision_time_s`, …, `llm_time_s`.
     time_per_output_token_s: mean over the answer; output_tokens_per_s: of all sequences together.
@@ -95,7 +98,14 @@ def grid(
     tables: list[Columns] = []
     prompts: dict[str, Any] = dict(zip(asked, flat, strict=True))
     for combination in combinations(names):
-        scenario = Scenario.of(**combination, **prompts, attention=attention, accounting=accounting)
+        scenario = Scenario.of(
+            **combination,
+            **prompts,
+            attention=attention,
+            runtime=runtime,
+            kernels=kernels,
+            accounting=accounting,
+        )
         priced, impossible = _priced(scenario)
         tables += [_rows(prefill, lengths) for prefill in priced]
         refused += impossible
@@ -189,7 +199,7 @@ def _rows(prefill: Estimate, lengths: Array) -> Columns:
         "quant": prefill.inputs["quant"],
         "reducer": prefill.inputs["reducer"] or NO_REDUCER,
         **{axis.name: counts[axis.name].astype(int) for axis in COUNTS},
-        "attention": prefill.inputs["attention"],
+        **{name: prefill.inputs[name] or "none" for name in ("attention", "runtime", "kernels")},
         "accounting": prefill.inputs["accounting"],
         **_first_token(prefill),
         **_answer(prefill.end_to_end, whole.end_to_end, counts, answered=answered),
@@ -211,8 +221,8 @@ def _first_token(prefill: Estimate) -> dict[str, Any]:
     whole, parts = prefill.end_to_end, prefill.components
     return {
         "ttft_s": whole.predicted_time_s,
-        "ttft_low_s": whole.attainable_time_low_s,
-        "ttft_high_s": whole.attainable_time_high_s,
+        "ttft_low_s": whole.predicted_time_low_s,
+        "ttft_high_s": whole.predicted_time_high_s,
         "ttft_roofline_s": whole.roofline_time_s,
         **{
             f"{name}_time_s": parts[name].predicted_time_s if name in parts else 0.0
@@ -247,8 +257,8 @@ def _answer(
         counts["batch"] / step_s,
         bound,
         whole.predicted_time_s,
-        whole.attainable_time_low_s,
-        whole.attainable_time_high_s,
+        whole.predicted_time_low_s,
+        whole.predicted_time_high_s,
         whole.roofline_time_s,
     )
     return dict(zip(_ANSWER, values, strict=True))

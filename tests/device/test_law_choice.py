@@ -76,7 +76,7 @@ def test_without_laws_there_is_no_attainable_time() -> None:
     bare = estimate(device(None))
 
     for part in (bare.end_to_end, *bare.components.values()):
-        assert part.attainable_time_s is part.host_time_s is part.eager_time_s is None
+        assert part.attainable_time_s is part.host_time_s is part.elapsed_time_s is None
         assert part.attainable_time_low_s is part.attainable_time_high_s is None
     assert bare.to_dict()["end_to_end"]["attainable_time_s"] is None
     assert bare.end_to_end.roofline_time_s == estimate().end_to_end.roofline_time_s
@@ -182,8 +182,15 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
     assert prefill.components["vision"].host_time_s == pytest.approx((100 + 23 * 10) * MICRO)
     assert prefill.components["connector"].host_time_s == 0
     assert generate.llm.host_time_s == pytest.approx(per_prompt + 10 * per_step)
-    for part in (prefill.llm, prefill.end_to_end):
-        assert part.eager_time_s == max(part.attainable_time_s, part.host_time_s)
+    assert prefill.llm.elapsed_time_s is None  # kernels alone
+    eager = estimate(runtime="eager")
+    for part in eager.components.values():
+        assert part.host_time_s is not None
+        assert part.elapsed_time_s == max(part.attainable_time_s, part.host_time_s)
+    assert eager.end_to_end.elapsed_time_s == sum(
+        part.elapsed_time_s for part in eager.components.values()
+    )
+    assert eager.device["host"]["origin"] == "measured"
 
 
 def test_what_a_host_takes_is_unknown_where_nobody_measured_it() -> None:
@@ -191,7 +198,7 @@ def test_what_a_host_takes_is_unknown_where_nobody_measured_it() -> None:
 
     for part in (found.end_to_end, *found.components.values()):
         assert part.attainable_time_s is not None
-        assert part.host_time_s is part.eager_time_s is None
+        assert part.host_time_s is part.elapsed_time_s is None
     assert found.to_dict()["end_to_end"]["host_time_s"] is None
 
 
@@ -202,7 +209,9 @@ def test_a_cpu_waits_for_itself() -> None:
     spent = (1000 + 32 * 50) * MICRO
     assert everything.attainable_time_s == pytest.approx(kernels.attainable_time_s + spent)
     assert everything.host_time_s == 0
-    assert everything.eager_time_s == everything.attainable_time_s
+    eager = estimate(device(kind="cpu"), runtime="eager").llm
+    assert eager.elapsed_time_s == eager.attainable_time_s == everything.attainable_time_s
+    assert eager.host_time_s == 0
 
 
 def test_llm_viewer_accounting_has_no_laws() -> None:

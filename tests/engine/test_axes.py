@@ -13,10 +13,22 @@ import roofline
 from roofline.cli.analyze import analyze as analyze_command
 from roofline.cli.profile import profile as profile_command
 from roofline.cli.report import report as report_command
-from roofline.engine.axes import AXES, BY_NAME, COUNTS, STAGES, VARIED, Stage, combinations
+from roofline.engine.axes import (
+    AXES,
+    BY_NAME,
+    COUNTS,
+    KERNELS,
+    RUNTIMES,
+    STAGES,
+    VARIED,
+    Kernels,
+    Stage,
+    combinations,
+)
 from roofline.engine.scenario import Axes, Scenario
 from roofline.explore.study import study
 from roofline.model.architectures import AttentionKind
+from roofline.specs.runtimes import runtimes
 
 # Restated: what a user can say, with option and default. A new axis belongs here as well.
 EXPECTED = {
@@ -30,6 +42,8 @@ EXPECTED = {
     "output_tokens": ("--output-tokens", 0),
     "stage": ("--stage", "prefill"),
     "attention": ("--attention", None),
+    "runtime": ("--runtime", None),
+    "kernels": ("--kernels", None),
     "accounting": ("--accounting", "exact"),
 }
 LAYERS = {"vision_layers", "llm_layers"}
@@ -47,7 +61,9 @@ def test_the_table() -> None:
     assert {axis.name for axis in COUNTS} == {
         *("visual_tokens", "text_tokens", "batch", "output_tokens")
     }
-    assert {axis.name for axis in VARIED} == set(EXPECTED) - {"stage", "attention", "accounting"}
+    assert {axis.name for axis in VARIED} == set(EXPECTED) - {
+        *("stage", "attention", "kernels", "accounting")
+    }
     for axis in AXES:
         assert axis.title
         assert axis.help.endswith(".")
@@ -57,6 +73,8 @@ def test_the_table() -> None:
 def test_choices_are_those_of_the_types() -> None:
     assert BY_NAME["stage"].choices == STAGES == get_args(Stage)
     assert BY_NAME["attention"].choices == get_args(AttentionKind)
+    assert BY_NAME["kernels"].choices == KERNELS == get_args(Kernels)
+    assert BY_NAME["runtime"].choices == RUNTIMES == tuple(runtimes())
 
 
 @pytest.mark.parametrize(
@@ -85,9 +103,11 @@ def test_options_of_the_commands() -> None:
     flags = {name: flag for name, (flag, _) in EXPECTED.items()}
 
     assert options(analyze_command) == flags
-    without = {name: flags[name] for name in flags if name not in ("attention", "accounting")}
+    priced = ("attention", "runtime", "kernels", "accounting")
+    without = {name: flags[name] for name in flags if name not in priced}
     assert {n: f for n, f in options(profile_command).items() if n != "attention"} == without
-    studied = {axis.name: axis.option for axis in VARIED} | {"attention": "--attention"}
+    studied = {axis.name: axis.option for axis in VARIED}
+    studied |= {"attention": "--attention", "kernels": "--kernels"}
     assert options(report_command) == studied
 
 

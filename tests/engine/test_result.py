@@ -61,20 +61,14 @@ def test_there_is_no_band_without_time_and_error(time: float | None, error: floa
     assert part.attainable_time_low_s is part.attainable_time_high_s is None
 
 
-@pytest.mark.parametrize(
-    ("attainable", "host", "eager"),
-    [(20.0, 30.0, 30.0), (20.0, 10.0, 20.0), (None, 30.0, None), (20.0, None, None)],
-)
-def test_kernel_after_kernel_the_slower_of_device_and_host_counts(
-    attainable: float | None, host: float | None, eager: float | None
-) -> None:
-    assert totals(attainable_time_s=attainable, host_time_s=host).eager_time_s == eager
-
-
-def test_the_best_that_is_known_is_attainable_or_else_the_roofline() -> None:
+def test_the_best_that_is_known_is_elapsed_or_attainable_or_else_the_roofline() -> None:
     assert totals().predicted_time_s == 8
     assert totals(attainable_time_s=20.0).predicted_time_s == 20
     assert "attainable_time_s" not in totals().headline
+    assert totals(attainable_time_s=20.0, elapsed_time_s=30.0).predicted_time_s == 30
+    assert totals(elapsed_time_s=30.0).predicted_time_s == 30
+    assert totals(attainable_time_s=20.0, elapsed_time_s=30.0).kernel_time_s == 20
+    assert totals(elapsed_time_s=30.0).kernel_time_s == 8
     assert "attainable_time_s" in totals(attainable_time_s=20.0).headline
 
 

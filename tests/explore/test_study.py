@@ -362,6 +362,8 @@ def test_defaults_stand_among_the_inputs() -> None:
         "batch": [1],
         "output_tokens": [128],
         "attention": "flash",
+        "runtime": None,
+        "kernels": "unfused",
     }
     assert found.deployments[0].inputs == {
         "model": "llava-1.5-7b",

@@ -227,6 +227,7 @@ def studied(*deployments: Deployment, **given: Any) -> Study:
     chosen["output_tokens"] = sorted(lengths)
     counts = {p.visual_tokens: None for p in prompts}
     inputs = chosen | {"visual_tokens": list(counts), "reducer": [], "attention": "flash"}
+    inputs |= {"runtime": None, "kernels": "unfused"}
     fields: dict[str, Any] = {"inputs": inputs, "specs": {}} | given
     return Study(deployments=deployments, **fields)
 

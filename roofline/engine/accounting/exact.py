@@ -68,6 +68,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
         mode.compute,
         mode.attention_types,
         component.layers,
+        component.architecture,
     )
 
 

@@ -62,12 +62,16 @@ def _whole_time(workings: Workings, whole: Totals) -> Iterator[Line]:
         yield "  of an op", "times it runs × its law's time, every launch included"
         error = si(whole.attainable_error_s, "s")
         yield "  band", f"±{error}: Σ over ops of what nine in ten kernels are off at most"
-    if whole.host_time_s is not None and whole.eager_time_s is not None and whole.host_time_s:
-        yield (
-            "Host",
-            f"{si(whole.host_time_s, 's')} to issue the kernels; eager PyTorch takes the longer "
-            f"of both, {si(whole.eager_time_s, 's')}",
-        )
+    if whole.host_time_s is not None and whole.host_time_s:
+        yield "Host", _sum(workings, "host_time_s", "s")
+    runtime = workings.estimate.scenario.runtime
+    low, high = whole.elapsed_time_low_s, whole.elapsed_time_high_s
+    if runtime is not None and low is not None and high is not None:
+        how = "the longer of kernels and host" if runtime.overlaps else "kernels and host added"
+        yield "Elapsed", _sum(workings, "elapsed_time_s", "s")
+        yield "  of a component", f"{how}, phase by phase: {runtime.title}"
+        yield "  band", f"{si(low, 's')} to {si(high, 's')}: low and high ends of both"
+        yield "  source", runtime.source
 
 
 def explain_memory(workings: Workings) -> Explanation:

@@ -26,6 +26,7 @@ from roofline.records import published
 from roofline.records.measurement import spec_hashes
 from roofline.specs.catalog import distinct, load_hardware, load_model, load_quantization
 from roofline.specs.models import Lmm, Model
+from roofline.specs.runtimes import Runtime
 
 Prompt: TypeAlias = tuple[int | None, str | None]
 """Visual tokens and reducer, each left to the other or to the model where it is None."""
@@ -42,12 +43,15 @@ def study(
     records: Sequence[MeasuredRun] = (),
     with_accuracy: bool = False,
     attention: str | None = None,
+    runtime: str | Runtime | None = None,
+    kernels: str | None = None,
     **axes: Any,
 ) -> Study:
     """Price every combination; what the model's images give unreduced comes beside it.
 
     Axes are those of `analyze`, each a value or a sequence of values: model, hardware, quant,
-    visual_tokens, reducer, text_tokens, batch, output_tokens.
+    visual_tokens, reducer, text_tokens, batch, output_tokens; of attention, runtime and kernels one
+    for all.
 
     visual_tokens: of a sequence; left out, each reducer's default.
     reducer: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
@@ -61,7 +65,9 @@ def study(
     have, a reducer beside a model that is no LMM.
     Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
     """
-    given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
+    one_for_all = {"attention": attention, "runtime": runtime, "kernels": kernels}
+    several = [axis for axis in VARIED if axis.name not in one_for_all]
+    given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in several}
     if axes:
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
     lacking = [BY_NAME[name] for name in ("model", "hardware") if not given[name]]
@@ -70,7 +76,7 @@ def study(
         what = " and ".join(f"no {axis.name}" for axis in lacking)
         raise InputError(f"nothing to report on: {what} is named; give {options}")
     lengths = tuple(sorted(given.pop("output_tokens") or [ANSWER_TOKENS]))
-    for axis in VARIED:
+    for axis in several:
         if axis.name in given and axis.default is not None:
             given[axis.name] = given[axis.name] or [axis.default]
     for length in lengths:
@@ -99,7 +105,7 @@ def study(
         if target in unserved:
             continue
         try:
-            request = _DeploymentRequest(prompts, combination | {"attention": attention}, lengths)
+            request = _DeploymentRequest(prompts, combination | one_for_all, lengths)
             deployment, impossible = _deployment(request)
         except UnsupportedModeError as error:
             refused.append(error)
@@ -111,12 +117,10 @@ def study(
     if not deployments:
         raise refused[0]
     if scores:
-        several = {n: v for n, v in deployed.items() if n != "model"}
-        for combination in combinations(several):
+        devices = {n: v for n, v in deployed.items() if n != "model"}
+        for combination in combinations(devices):
             if (combination["hardware"].name, combination["quant"].name) not in unserved:
-                request = _DeploymentRequest(
-                    prompts, combination | {"attention": attention}, lengths
-                )
+                request = _DeploymentRequest(prompts, combination | one_for_all, lengths)
                 fronts += _fronts(given["model"], scores, request)
     return Study(
         deployments=tuple(deployments),
@@ -131,7 +135,7 @@ def study(
             "output_tokens": list(lengths),
             "visual_tokens": _distinct_values(count for count, _ in prompts),
             "reducer": _distinct_values(reducer for _, reducer in prompts),
-            "attention": deployments[0].prompts[0].estimate.inputs["attention"],
+            **{name: deployments[0].prompts[0].estimate.inputs[name] for name in one_for_all},
         },
         specs=spec_hashes(
             [*(part for spec in given["model"] for part in _parts(spec)), *given["hardware"]]
@@ -245,7 +249,7 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
     most = max(prompt.visual_tokens for prompt in rows)
     curve = request.estimate(np.arange(1, most + 1), None) if most and has_llm else None
     names = {name: getattr(value, "name", value) for name, value in request.axes.items()}
-    del names["attention"]
+    del names["attention"], names["kernels"]
     return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 
 

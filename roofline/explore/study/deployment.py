@@ -9,6 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from roofline.engine.estimate import Estimate
+from roofline.engine.launch_bound import tokens_of_curve
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.model.polynomial import Array
 
@@ -91,6 +92,14 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         if self.curve is None:
             return None
         return floor_tokens(self.visual_tokens, self.curve.end_to_end.predicted_time_s)
+
+    @property
+    def launch_bound_tokens(self) -> int | None:
+        """Below how many visual tokens the prefill waits for the host, and gets no faster.
+
+        None without a curve, or a runtime whose host works ahead of the device.
+        """
+        return None if self.curve is None else tokens_of_curve(self.curve)
 
 
 def floor_tokens(tokens: NDArray[np.float64], predicted_time_s: Array) -> int:

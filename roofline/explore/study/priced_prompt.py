@@ -77,12 +77,13 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
 
     @property
     def has_laws(self) -> bool:
-        """Whether its device tells attainable times; else all times are bounds."""
-        return self.estimate.end_to_end.attainable_time_s is not None
+        """Whether its times are more than bounds: its device has laws, or a runtime is named."""
+        whole = self.estimate.end_to_end
+        return whole.predicted_time_s is not whole.roofline_time_s
 
     @property
     def predicted_time_s(self) -> float:
-        """Of the prefill, end to end: attainable, or the roofline of a device without laws."""
+        """Of the prefill, end to end: elapsed under a runtime, else attainable, or the roofline."""
         return float(self.estimate.end_to_end.predicted_time_s)
 
     @cached_property

@@ -78,6 +78,10 @@ def _full_too_large(comparison: Comparison) -> str:
 
 def _time(whole: Totals) -> str:
     roofline = si(whole.roofline_time_s, "s")
+    if whole.elapsed_time_s is not None and whole.host_time_s is not None:
+        parts = f"kernels {si(whole.kernel_time_s, 's')}, host {si(whole.host_time_s, 's')}"
+        elapsed = f"{si(whole.elapsed_time_s, 's')} {band(whole)} elapsed"
+        return f"{elapsed} ({parts}; {roofline} at the roofline)"
     if whole.attainable_time_s is None:
         return f"{roofline} at the roofline"
     return f"{si(whole.attainable_time_s, 's')} {band(whole)} ({roofline} at the roofline)"
@@ -99,8 +103,8 @@ def _fewer(estimate: Counts) -> str:
 def _saved(saving: Saving) -> str:
     assert saving.roofline_speedup is not None  # it is priced
     roofline = times(saving.roofline_speedup)
-    if saving.attainable_speedup is None:
+    if saving.speedup is None or saving.speedup is saving.roofline_speedup:
         return f"makes it {roofline} as fast at the roofline"
     if saving.tie:
         return f"is a tie, inside the error ({roofline} as fast at the roofline)"
-    return f"makes it {times(saving.attainable_speedup)} as fast ({roofline} at the roofline)"
+    return f"makes it {times(saving.speedup)} as fast ({roofline} at the roofline)"

@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from roofline import units
-from roofline.engine.axes import COUNTS
+from roofline.engine.axes import BY_NAME, COUNTS
 from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.explore.study import (
@@ -38,6 +38,7 @@ _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 def costs(study: Study) -> tuple[Table, ...]:
     """What each prompt costs, all components together."""
     attainable = _has_laws(study)
+    title = "Attainable" if study.inputs["runtime"] is None else "Elapsed"
     compared = any(c.speedup is not None for c in study.prompts)
     rows = []
     for c, who in _identified(study):
@@ -51,7 +52,7 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Bound": str(whole.bound),
                 "Roofline": si(whole.roofline_time_s, "s"),
             }
-            | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
+            | ({title: _predicted(c), "Within": band(whole)} if attainable else {})
             | (
                 {
                     "Faster": headline(
@@ -64,7 +65,7 @@ def costs(study: Study) -> tuple[Table, ...]:
                 else {}
             )
         )
-    caption = "Prefill end to end."
+    caption = f"Prefill end to end, {BY_NAME['runtime'].in_words(study.inputs['runtime'])}."
     if compared:
         caption += FASTER
     if attainable:
@@ -333,9 +334,8 @@ def _has_laws(study: Study) -> bool:
     return any(c.has_laws for c in study.prompts)
 
 
-def _attainable(prompt: PricedPrompt) -> str:
-    time_s = prompt.estimate.end_to_end.attainable_time_s
-    return "-" if time_s is None else si(time_s, "s")
+def _predicted(prompt: PricedPrompt) -> str:
+    return si(prompt.predicted_time_s, "s") if prompt.has_laws else "-"
 
 
 def _peak(per_s: float, data_type: str) -> str:

@@ -263,7 +263,7 @@ class TestHeading:
     def test_one_has_all_that_was_asked(self) -> None:
         assert heading(estimated(totals(0.1))) == [
             "m, prefill, on d (toy), fp16",
-            "100 visual + 40 text tokens, batch 1, flash attention, exact accounting",
+            "100 visual + 40 text tokens, batch 1, flash attention, kernels alone",
         ]
 
     @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ class TestHeading:
 
     def test_towers_of_other_sizes_have_no_common_count(self) -> None:
         found = [estimated(totals(0.1), kind="vision", visual_tokens=n) for n in (9, 16)]
-        assert heading(*found)[1] == "batch 1, flash attention, exact accounting"
+        assert heading(*found)[1] == "batch 1, flash attention, kernels alone"
 
     def test_beside_an_llm_a_tower_has_visual_tokens(self) -> None:
         found = [estimated(totals(0.1), kind=kind, model=kind) for kind in ("vision", "llm")]

@@ -192,6 +192,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "text_tokens": (40, 10_000),
     "batch": (1, 128),
     "output_tokens": (8, 1024),
+    "runtime": ("eager", "vllm"),
 }
 
 
