@@ -15,13 +15,13 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from roofline.device.laws.pointwise import PointwiseLaw
+from roofline.device.sustained import Sustained, sustained
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative, Origin
 from roofline.specs.reading import DATA, build, read_json
 from roofline.specs.sourced import Spec
-from roofline.units import KILO
 
 VECTOR_BANDWIDTH = 0.8
 """Share of DRAM bandwidth that elementwise kernels attain: an assumption, from what copies and
@@ -30,10 +30,6 @@ triads of arrays usually reach on GPUs (80 to 90 %)."""
 LAUNCH_US = 4.0
 """Launch of a device whose file has none, in µs: between the 3 of data-centre and the 8 of old
 GPUs."""
-
-LOWEST_VOLTAGE_W_PER_GHZ = 1.0
-"""Power of an SM for each GHz below which a chip of these generations cannot lower its voltage: an
-assumption between the L40S, 0.98, and the 72 W of an L4, 0.61, which is held to half its clock."""
 
 LENT = ("matmul", "attention", "decode_attention", "encoder_attention")
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
@@ -180,12 +176,12 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
     same = hardware.compute_capability == source.compute_capability is not None
     known = borrowing_errors()
     errors = known.same_capability if same else known.other_capability
-    share = sustained_share(hardware, source)
     lent: dict[str, dict[str, AnyLaw]] = {}
     for family in LENT:
         lent[family] = {
             kernel: _typical(
-                law.at_rate(share), known.quantized_matmul if quantizes(kernel) else errors[family]
+                _adapted(law, sustained(hardware, source, kernel)),
+                known.quantized_matmul if quantizes(kernel) else errors[family],
             )
             for kernel, law in laws.families.get(family, {}).items()
             if isinstance(law, Law)
@@ -193,30 +189,13 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
     return replace(laws, origin="typical", families=lent)
 
 
-def sustained_share(borrower: Hardware, lender: Hardware) -> float:
-    """How much of its peak a device sustains, over how much the lender does; at most 1.
-
-    g(w) / g(w_lender), with w = TDP / (SMs · boost clock) in W/GHz: where a card has less power for
-    each SM and clock than the lender, its clock falls under load. Dynamic power goes with the cube
-    of the clock as long as voltage follows it, g = w^⅓, and with the clock where voltage is as low
-    as it gets, g = w below `LOWEST_VOLTAGE_W_PER_GHZ`. The cube root gives an A100 PCIe 0.91 of the
-    SXM's share, where matmuls attain 0.93 (Bekman, ml-engineering: 0.81 against 0.87 of the peak).
-    1 where a file lacks one of the figures.
-    """
-    powers = [_power_per_clock(device) for device in (borrower, lender)]
-    if powers[0] is None or powers[1] is None:
-        return 1.0
-    clocks = [min(w ** (1 / 3), w) for w in (p / LOWEST_VOLTAGE_W_PER_GHZ for p in powers if p)]
-    return float(min(1.0, clocks[0] / clocks[1]))
-
-
-def _power_per_clock(hardware: Hardware) -> float | None:
-    """W for each SM and GHz."""
-    figures = hardware.tdp_w, hardware.sm_count, hardware.boost_clock_mhz
-    if None in figures:
-        return None
-    tdp, units, clock = (figure.value for figure in figures if figure is not None)
-    return tdp * KILO / (units * clock)  # the clock is in MHz
+def _adapted(law: Law, here: Sustained) -> Law:
+    """A law of the source device as this one sustains it."""
+    return replace(
+        law,
+        rate_ratio=law.rate_ratio * here.rate_ratio,
+        lender_rate=law.lender_rate * here.lender_rate,
+    )
 
 
 def _typical(law: Law, errors: Errors) -> Law:

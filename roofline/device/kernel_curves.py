@@ -19,6 +19,7 @@ from roofline.device.laws.decode_attention import DecodeAttentionLaw, decode_att
 from roofline.device.laws.encoder_attention import EncoderAttentionLaw, encoder_attention_seconds
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.device.roof import Roof
+from roofline.device.sustained import paced
 from roofline.model.polynomial import Array
 
 ROWS = Axis(octaves=16)
@@ -73,14 +74,19 @@ def attention_curve(
     def seconds(*counts: Array) -> Array:
         batch, queries, keys = counted(*counts)
         traffic = moved(batch, queries, keys)
-        if isinstance(law, DecodeAttentionLaw):
-            shape = (batch, keys, heads, kv_heads, head_dim)
-            return decode_attention_seconds(law, roof, *shape, traffic_bytes=traffic)
-        if isinstance(law, EncoderAttentionLaw):
-            encoded = (batch, queries, heads, head_dim)
-            return encoder_attention_seconds(law, roof, *encoded, traffic_bytes=traffic)
-        all_sizes = (batch, queries, keys, heads, kv_heads, head_dim)
-        return attention_seconds(law, roof, *all_sizes, causal=causal, traffic_bytes=traffic)
+        flops = attention_flops(batch, queries, keys, heads, head_dim, causal=causal)
+
+        def under(roof: Roof) -> Array:
+            if isinstance(law, DecodeAttentionLaw):
+                shape = (batch, keys, heads, kv_heads, head_dim)
+                return decode_attention_seconds(law, roof, *shape, traffic_bytes=traffic)
+            if isinstance(law, EncoderAttentionLaw):
+                encoded = (batch, queries, heads, head_dim)
+                return encoder_attention_seconds(law, roof, *encoded, traffic_bytes=traffic)
+            all_sizes = (batch, queries, keys, heads, kv_heads, head_dim)
+            return attention_seconds(law, roof, *all_sizes, causal=causal, traffic_bytes=traffic)
+
+        return paced(law, roof, flops, under)
 
     def bound(*counts: Array) -> Array:
         batch, queries, keys = counted(*counts)
@@ -118,8 +124,10 @@ def matmul_curve(
 
     def seconds(m: Array) -> Array:
         moved = row_bytes * m + fixed_bytes
-        sizes = (law, roof, m, n, k)
-        return matmul_seconds(*sizes, weight_bytes=weight_bytes, activation_bytes=moved)
+        moving = {"weight_bytes": weight_bytes, "activation_bytes": moved}
+        return paced(
+            law, roof, 2 * m * n * k, lambda seen: matmul_seconds(law, seen, m, n, k, **moving)
+        )
 
     def bound(m: Array) -> Array:
         return roof.seconds(2 * m * n * k, weight_bytes + row_bytes * m + fixed_bytes)

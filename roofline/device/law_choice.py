@@ -22,6 +22,7 @@ from roofline.device.laws.matmul import MatmulLaw, batched_matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.roof import Roof
+from roofline.device.sustained import paced
 from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.op import AttentionShape, MatmulShape
 from roofline.model.polynomial import Array, Point, Polynomial
@@ -91,7 +92,7 @@ class LawChoice:
         law, sizes = self._matmul_law(op), _sizes(op, shape)
         if sizes is None:
             flops, traffic = op.amounts.flops, op.traffic
-            return lambda point: batched_matmul_seconds(law, roof, point(flops), point(traffic))
+            return lambda point: _batched(law, roof, point(flops), point(traffic))
         curve, rows = matmul_curve(law, roof, *sizes), Polynomial.of(shape.rows)
         return lambda point: curve.at(point.mapped(ROWS.places, rows))
 
@@ -132,6 +133,14 @@ class LawChoice:
         cache_type = "fp8" if cached else data_type
         form = attention_form(shape)
         return nearest.attention_law(self.kernel_laws, form, data_type, cache_type)
+
+
+def _batched(law: MatmulLaw, roof: Roof, flops: Array, traffic: Array) -> Array:
+    """Never below the roofline."""
+    seconds = paced(
+        law, roof, flops, lambda seen: batched_matmul_seconds(law, seen, flops, traffic)
+    )
+    return np.maximum(seconds, roof.seconds(flops, traffic))
 
 
 def attention_form(shape: AttentionShape) -> AttentionForm:

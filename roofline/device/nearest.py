@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from roofline.device.borrowed import borrowing_errors, outside
 from roofline.device.kernel_curves import AnyAttentionLaw
 from roofline.device.kernel_types import attention_kernel
@@ -65,4 +67,6 @@ def _found(laws: Mapping[str, _FittedLaw], kernels: Sequence[str]) -> _FittedLaw
             return laws[name]
     likest = (*_LIKEST.get(kernels[-1], ()), *_WIDESPREAD)
     law = next((laws[name] for name in likest if name in laws), next(iter(laws.values())))
+    # a law of tensor cores for what may run elsewhere: no more of the peak than there
+    law = replace(law, rate_ratio=min(1.0, law.rate_ratio), lender_rate=1.0)
     return outside(law, borrowing_errors().other_type[law.family])
