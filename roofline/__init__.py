@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from roofline.version import __version__
 
 if TYPE_CHECKING:
+    from roofline.device.collective_time import collective_time
     from roofline.device.kernel_times import attention_time, matmul_time
+    from roofline.device.moe_time import moe_time
     from roofline.engine.analysis import analyze, count
     from roofline.engine.estimate import Counts, Estimate, load
     from roofline.engine.launch_bound import launch_bound_tokens
@@ -39,6 +41,7 @@ __all__ = [
     "analyze",
     "attach",
     "attention_time",
+    "collective_time",
     "count",
     "detach",
     "grid",
@@ -51,6 +54,7 @@ __all__ = [
     "load_quantization",
     "matmul_time",
     "models",
+    "moe_time",
     "quantization",
     "reduce_tokens",
     "reducers",
@@ -77,6 +81,8 @@ _HOMES = {
     "RooflineError": "roofline.errors",
     "matmul_time": "roofline.device.kernel_times",
     "attention_time": "roofline.device.kernel_times",
+    "moe_time": "roofline.device.moe_time",
+    "collective_time": "roofline.device.collective_time",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
     "register_quantization": "roofline.specs.quantization",

@@ -91,7 +91,13 @@ def filled(text: str, first: str = "", further: str = "") -> str:
     No number ends a line that what it counts would follow.
     """
     held = _BEHIND_A_NUMBER.sub(_HELD, text)
-    lines = fill(held, WIDTH, initial_indent=first, subsequent_indent=further)
+    lines = fill(
+        held,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=further,
+        break_long_words=False,  # a name stays whole
+    )
     return lines.replace(_HELD, " ").replace(_HELD_HYPHEN, "-")
 
 

@@ -26,7 +26,7 @@ from roofline.device.borrowed import BORROWING_ERRORS_FILE, quantizes
 from roofline.fitting.device import fit_device
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import KernelLaws, Law, read_kernel_laws
+from roofline.specs.kernel_laws import LAW_FAMILIES, KernelLaws, Law, read_kernel_laws
 from roofline.specs.reading import build, read_json, read_yaml
 from roofline.specs.writing import laws_json
 
@@ -71,7 +71,8 @@ def refit(name: str, folder: Path, families: Sequence[str]) -> None:
         progress=lambda kernel: print(f"{name}: {kernel}", flush=True),
     )
     known = {} if not file.exists() else read_json(file)
-    kept = {family: known[family] for family in known.keys() & FAMILIES.keys() - measured.keys()}
+    kept = {family: known[family] for family in LAW_FAMILIES.names() if family in known}
+    kept = {family: known[family] for family in kept.keys() - measured.keys()}
     if kept:
         header = {key: getattr(laws, key) for key in ("origin", "source", "date", "conditions")}
         laws = laws.updated(**read_kernel_laws({**header, **kept}, file).families)
@@ -139,7 +140,6 @@ def borrowing_errors(folder: Path) -> dict[str, Any]:
         "other_type": _other_type(devices, measured).means(),
         "other_phase": _other_phase(devices, measured).means(),
         "other_library": _other_library(devices.values()),
-        "vector": json.loads(BORROWING_ERRORS_FILE.read_text())["vector"],
     }
 
 

@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from roofline.engine.analysis import analyze
 from roofline.errors import UnknownNameError
+from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.models import LanguageModel
 from roofline.specs.runtimes import SERVER_STEPS_FILE
@@ -50,7 +50,6 @@ NUMBERS = ("fixed_us", "sequence_us", "grouped_sequence_us")
 SOURCE = (
     "whole answers of Argonne LLM-Inference-Bench (BSD-3), 2024: one GPU, input as long as output"
 )
-Array = NDArray[np.float64]
 
 
 class Row(NamedTuple):
@@ -82,12 +81,12 @@ def rows_of(folder: Path) -> list[Row]:
         if model not in MODELS:
             continue
         try:
-            spec, hardware = load_model(MODELS[model]), load_hardware(DEVICES[device])
+            spec, hardware = load_model(MODELS[str(model)]), load_hardware(DEVICES[str(device)])
         except UnknownNameError as error:
             print(f"left out: {error}")
             continue
         assert isinstance(spec, LanguageModel)
-        lengths = group["length"].to_numpy()
+        lengths, batches = group["length"].to_numpy(), group["batch_size"].to_numpy()
         answers = analyze(
             spec,
             hardware,
@@ -95,15 +94,18 @@ def rows_of(folder: Path) -> list[Row]:
             0,
             text_tokens=lengths,
             output_tokens=lengths,
-            batch=group["batch_size"].to_numpy(),
+            batch=batches,
             stage="generate",
             kernels="fused",
         ).llm
         assert answers.attainable_time_s is not None
         assert answers.attainable_error_s is not None
         fits = answers.peak_memory_bytes <= SHARE * hardware.memory_bytes
+        measured = zip(
+            group["framework"], lengths, batches, group["latency_s"].to_numpy(), strict=True
+        )
         known = zip(
-            group.itertuples(),
+            measured,
             fits,
             answers.attainable_time_s,
             answers.attainable_error_s,
@@ -112,23 +114,23 @@ def rows_of(folder: Path) -> list[Row]:
         grouped = spec.kv_heads != spec.num_attention_heads
         rows += [
             Row(
-                RUNTIMES[one.framework],
+                RUNTIMES[framework],
                 hardware.name,
                 spec.name,
-                int(one.length),
-                int(one.batch_size),
+                int(length),
+                int(batch),
                 grouped,
-                float(one.latency_s),
+                float(latency_s),
                 float(kernels_s),
                 float(error_s),
             )
-            for one, fit, kernels_s, error_s in known
-            if fit and one.framework in RUNTIMES
+            for (framework, length, batch, latency_s), fit, kernels_s, error_s in known
+            if fit and framework in RUNTIMES
         ]
     return rows
 
 
-def fitted(rows: Sequence[Row], known: Sequence[float] = (0.0, 0.0, 0.0)) -> Array:
+def fitted(rows: Sequence[Row], known: Sequence[float] | Array = (0.0, 0.0, 0.0)) -> Array:
     """The three numbers in µs, none below 0; one that no row speaks of is as `known`.
 
     Least squares of relative errors, rows reweighted to a soft L1, over every choice of numbers

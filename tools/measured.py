@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import roofline
 from roofline.device.kernel_times import KernelTime
+from roofline.fitting.collective import ELEMENT_BYTES
 from roofline.fitting.fitters import FITTERS
 from roofline.fitting.rows import by_library
 from roofline.fitting.tables import by_family, read_table
@@ -68,9 +69,9 @@ def _any_attention(
 ) -> KernelTime:
     data_type, _, cache = kernel.removesuffix("kv").partition("-")
     names = ("num_heads", "num_key_value_heads", "head_dim")
-    shape: list[Any] = [sizes["batch_size"], tokens, *(sizes[name] for name in names)]
-    types: Any = {"dtype": data_type, "kv_dtype": cache or None}
-    return roofline.attention_time(hardware, *shape, **types, **how)
+    batch, heads, kv_heads, head_dim = (sizes[name] for name in ("batch_size", *names))
+    how |= {"dtype": data_type, "kv_dtype": cache or None}
+    return roofline.attention_time(hardware, batch, tokens, heads, kv_heads, head_dim, **how)
 
 
 def _moe(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> KernelTime:
@@ -80,6 +81,21 @@ def _moe(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> KernelTime
     return roofline.moe_time(
         hardware, sizes["num_tokens"], sizes["hidden_size"], inner, experts, top_k, name
     )
+
+
+def _collective(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> KernelTime:
+    width = sizes["element_bytes"]
+    moved, found = sizes["message_size"] * width, np.empty((2, width.size))
+    kernels = []
+    for i, data_type in enumerate(("bf16", "int8")):
+        mask = (width == 1) == bool(i)
+        name: Any = data_type
+        kernels.append(roofline.collective_time(hardware, kernel, sizes["num_gpus"], moved, name))
+        found[0][mask] = kernels[i].roofline_time_s[mask]
+        attainable = kernels[i].attainable_time_s
+        assert attainable is not None
+        found[1][mask] = attainable[mask]
+    return replace(kernels[0], roofline_time_s=found[0], attainable_time_s=found[1])
 
 
 FAMILIES: dict[str, Family] = {
@@ -103,6 +119,9 @@ FAMILIES: dict[str, Family] = {
         ("hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size"),
         "num_tokens",
         _moe,
+    ),
+    "collective": Family(
+        ("collectives.parquet",), ("num_gpus", "message_size"), "message_size", _collective
     ),
 }
 
@@ -159,10 +178,12 @@ def _hash(shape: tuple[float, ...]) -> int:
 
 @lru_cache(maxsize=16)
 def table(folder: Path, file: str) -> pd.DataFrame:
-    """A table of the folder; attention without types is bf16."""
+    """A table of the folder; attention without types is bf16, messages get an element's width."""
     rows = read_table(folder / file)
     if file == "attention_prefill.parquet":
         rows = rows.assign(dtype="bf16", kv_dtype="bf16")
+    if file == "collectives.parquet":
+        rows = rows.assign(element_bytes=rows["dtype"].map(ELEMENT_BYTES))
     return rows
 
 

@@ -13,7 +13,6 @@ from roofline.engine.axes import ANSWER_TOKENS, AXES, Axis
 
 @click.command()
 @scenario_options(
-    several=[axis.name for axis in AXES if axis.varied and axis.name != "runtime"],
     omit=("stage", "accounting"),
     helps={
         "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",

@@ -5,8 +5,7 @@ they may be.
 hold shares of peak, bandwidth and cache, so they go for the borrowing device's own figures; launch
 times are kept. Which errors that makes is known from measured devices that are predicted by each
 other's laws (`tools/fit_hardware.py`): smaller for two devices of one compute capability, which run
-the same kernels. Vector ops that were not measured take a launch and `VECTOR_BANDWIDTH` of the
-DRAM's.
+the same kernels. Of vector ops, which no table of kernels has, `typical_vector` knows.
 """
 
 from functools import lru_cache
@@ -14,8 +13,10 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.device.sustained import Sustained, sustained
+from roofline.device.typical_vector import typical_vector_laws
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
 from roofline.specs.hardware import Hardware
@@ -23,15 +24,11 @@ from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative, Ori
 from roofline.specs.reading import DATA, build, read_json
 from roofline.specs.sourced import Spec
 
-VECTOR_BANDWIDTH = 0.8
-"""Share of DRAM bandwidth that elementwise kernels attain: an assumption, from what copies and
-triads of arrays usually reach on GPUs (80 to 90 %)."""
-
 LAUNCH_US = 4.0
 """Launch of a device whose file has none, in µs: between the 3 of data-centre and the 8 of old
 GPUs."""
 
-LENT = ("matmul", "attention", "decode_attention", "encoder_attention")
+LENT = ("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective")
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
 
 BORROWING_ERRORS_FILE = DATA / "borrowing_errors.json"
@@ -66,9 +63,6 @@ class BorrowingErrors(Spec, frozen=True):
     """Of laws of prefill attention, for kernels of another family."""
     other_library: dict[str, Errors]
     """On kernels of another library on the same device."""
-    vector: Errors
-    """Errors of the law of vector ops that were not measured, on the one device where somebody else
-    measured them."""
 
 
 @lru_cache(maxsize=1)
@@ -165,10 +159,12 @@ def _with_borrowed(hardware: Hardware, source: Hardware, lent: KernelLaws) -> Ke
 
 
 def _with_vector_law(hardware: Hardware, laws: KernelLaws) -> KernelLaws:
-    """With a law of the vector ops that nobody measured."""
+    """With laws of the vector ops that nobody measured."""
+    launch = hardware.launch_overhead_us
+    typical = typical_vector_laws(hardware, launch.value if launch else LAUNCH_US)
     if "default" in laws.of(PointwiseLaw):
         return laws
-    return laws.updated(pointwise={"default": _vector_law(hardware), **laws.of(PointwiseLaw)})
+    return laws.updated(pointwise={**typical, **laws.of(PointwiseLaw)})
 
 
 def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelLaws:
@@ -186,10 +182,16 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
             for kernel, law in laws.families.get(family, {}).items()
             if isinstance(law, Law)
         }
+    matmuls = laws.of(MatmulLaw)
+    half = next((name for name in ("bf16", "fp16") if name in matmuls), None)
+    if half and "fp32" not in matmuls:
+        here = sustained(hardware, source, "fp32")
+        law = outside(_adapted(matmuls[half], here), known.other_type[MatmulLaw.family])
+        lent[MatmulLaw.family]["fp32"] = law
     return replace(laws, origin="typical", families=lent)
 
 
-def _adapted(law: Law, here: Sustained) -> Law:
+def _adapted(law: _FittedLaw, here: Sustained) -> _FittedLaw:
     """A law of the source device as this one sustains it."""
     return replace(
         law,
@@ -224,16 +226,3 @@ def outside(law: _FittedLaw, errors: Errors) -> _FittedLaw:
 def quantizes(kernel: str) -> bool:
     """Whether weights or inputs of a matmul kernel are quantized: w8a8, w8a16, w4a16."""
     return kernel.startswith("w")
-
-
-def _vector_law(hardware: Hardware) -> PointwiseLaw:
-    """The law of a vector op that nobody measured."""
-    launch, errors = hardware.launch_overhead_us, borrowing_errors().vector
-    return PointwiseLaw(
-        rows=0,
-        origin="typical",
-        median_error_percent=errors.median_percent,
-        p90_error_percent=errors.p90_percent,
-        launch_us=launch.value if launch else LAUNCH_US,
-        bandwidth_gb_per_s=VECTOR_BANDWIDTH * hardware.memory_bandwidth_gb_per_s.value,
-    )

@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from roofline.device.curves import Axis, Curve, tabulated
+from roofline.device.kernel_types import OperandBytes
 from roofline.device.laws.attention import (
     AttentionForm,
     AttentionLaw,
@@ -18,6 +19,7 @@ from roofline.device.laws.attention import (
 from roofline.device.laws.decode_attention import DecodeAttentionLaw, decode_attention_seconds
 from roofline.device.laws.encoder_attention import EncoderAttentionLaw, encoder_attention_seconds
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
+from roofline.device.laws.moe import MoeLaw, moe_flops, moe_seconds, touched_experts
 from roofline.device.roof import Roof
 from roofline.device.sustained import paced
 from roofline.model.polynomial import Array
@@ -94,6 +96,42 @@ def attention_curve(
         return roof.seconds(flops, moved(batch, queries, keys))
 
     return tabulated(ATTENTION_AXES[form], seconds, bound, smooth=law.origin == "typical")
+
+
+@lru_cache(maxsize=512)
+def moe_curve(
+    law: MoeLaw,
+    roof: Roof,
+    hidden: float,
+    intermediate: float,
+    experts: float,
+    top_k: float,
+    width: OperandBytes,
+    gated: bool,
+) -> Curve:
+    """A mixture-of-experts MLP over tokens."""
+
+    def moved(tokens: Array) -> tuple[Array, Array]:
+        touched = touched_experts(tokens, experts, top_k)
+        weights = width.weight * (2 + gated) * touched * hidden * intermediate
+        return weights, (width.input + width.output) * tokens * hidden
+
+    def seconds(tokens: Array) -> Array:
+        weights, activations = moved(tokens)
+        sizes = (tokens, hidden, intermediate, experts, top_k)
+        bytes_ = {"weight_bytes": weights, "activation_bytes": activations}
+        return paced(
+            law,
+            roof,
+            moe_flops(*sizes, gated=gated),
+            lambda seen: moe_seconds(law, seen, *sizes, **bytes_, gated=gated),
+        )
+
+    def bound(tokens: Array) -> Array:
+        flops = moe_flops(tokens, hidden, intermediate, experts, top_k, gated=gated)
+        return roof.seconds(flops, sum(moved(tokens), np.zeros(())))
+
+    return tabulated((ROWS,), seconds, bound, smooth=law.origin == "typical")
 
 
 _Counted: TypeAlias = Callable[..., tuple[Array, Array, Array]]

@@ -101,7 +101,7 @@ def matmul_time(
         sizes = (width.weight * n * k, width.input * k + width.output * n)
         return matmul_curve(law, roof, n, k, *sizes)(rows)
 
-    return _kernel_time(bound, _by_sizes(seconds, (m,), (n, k)), law, laws)
+    return kernel_time(bound, by_sizes(seconds, (m,), (n, k)), law, laws)
 
 
 def attention_time(
@@ -174,7 +174,7 @@ def attention_time(
         sizes_ = [array[masks[form]] for array in (batch, tokens, keys, *fixed)]
         seconds[masks[form]] = kernels.seconds(form, *sizes_)
     law = max((kernels.law(form) for form in forms), key=lambda law: law.error_percent())
-    return _kernel_time(bound, seconds, law, laws)
+    return kernel_time(bound, seconds, law, laws)
 
 
 class _AttentionKernels(NamedTuple):
@@ -194,10 +194,10 @@ class _AttentionKernels(NamedTuple):
         tokens, keys, *fixed = sizes
         if form != "extension":
             counts = (batch, keys if form == "decode" else tokens)
-            return _by_sizes(partial(self._curve, form), counts, fixed)
+            return by_sizes(partial(self._curve, form), counts, fixed)
         # more than for one of its queries, less than for as many queries as keys
         extension = partial(self._curve, form)
-        found = _by_sizes(extension, (batch, tokens, keys), fixed)
+        found = by_sizes(extension, (batch, tokens, keys), fixed)
         least = self.seconds("decode", batch, *sizes)
         whole: AttentionForm = "prefill" if self.causal else "encoder"
         most = self.seconds(whole, batch, keys, keys, *fixed)
@@ -209,7 +209,7 @@ class _AttentionKernels(NamedTuple):
         return attention_curve(form, self.law(form), self.roof, sizes)(*counts)
 
 
-def _by_sizes(
+def by_sizes(
     seconds: Callable[..., Array], counts: Sequence[Array], sizes: Sequence[Array]
 ) -> Array:
     """`seconds(*counts, *sizes)` where it takes arrays of counts, but one number for each size."""
@@ -223,7 +223,8 @@ def _by_sizes(
     return found
 
 
-def _kernel_time(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:
+def kernel_time(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:
+    """Times, and what the law says of itself."""
     return KernelTime(
         bound[()],
         np.maximum(seconds, bound)[()],  # a curve may be off by the last bit

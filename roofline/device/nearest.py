@@ -18,6 +18,7 @@ from roofline.device.laws.attention import AttentionForm, AttentionLaw
 from roofline.device.laws.decode_attention import DecodeAttentionLaw
 from roofline.device.laws.encoder_attention import EncoderAttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
+from roofline.device.laws.moe import MoeLaw
 from roofline.specs.kernel_laws import KernelLaws, Law
 
 SAME_KERNELS: Mapping[str, tuple[str, ...]] = {
@@ -37,6 +38,11 @@ _FittedLaw = TypeVar("_FittedLaw", bound=Law)
 def matmul_law(laws: KernelLaws, *kernels: str) -> MatmulLaw:
     """By kernels that the matmul may be called, the most special first: (w4a16, bf16)."""
     return _found(laws.of(MatmulLaw), kernels)
+
+
+def moe_law(laws: KernelLaws, *kernels: str) -> MoeLaw:
+    """By what its matmuls may be called."""
+    return _found(laws.of(MoeLaw), kernels)
 
 
 def attention_law(

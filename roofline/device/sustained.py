@@ -52,7 +52,7 @@ def sustained(borrower: Hardware, lender: Hardware, kernel: str) -> Sustained:
 
     rate_ratio = g(w) / g(w_lender), g(w) = min(w^⅓, w), w in `LOWEST_VOLTAGE_W_PER_GHZ`:
     w = (TDP − board) / (SMs · boost clock · need · process), with need = 1 where tensor cores run
-    at full rate and `IDLE_TENSOR_POWER` + (1 − `IDLE_TENSOR_POWER`) · rate where at a part of it.
+    at full rate, and `IDLE_TENSOR_POWER` + (1 − `IDLE_TENSOR_POWER`) · rate where at a part of it.
     Dynamic power goes with the cube of the clock as long as voltage follows it, and with the clock
     where voltage is as low as it gets. The cube root gives an A100 PCIe 0.90 of the SXM's share,
     where matmuls attain 0.93 (Bekman, ml-engineering: 0.81 against 0.87 of the peak). At most 1
@@ -127,6 +127,6 @@ def _tensor_share(device: Hardware, kernel: str) -> float:
     at a part of it.
     """
     half, whole = _peak_flops(device, "fp16"), _peak_flops(device, "int8")
-    if half is None or whole is None or kernel in ("w8a8", "int8"):
+    if half is None or whole is None or kernel in ("w8a8", "int8", "fp32"):
         return 1.0
     return min(1.0, 2 * half / whole)

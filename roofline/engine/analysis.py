@@ -31,7 +31,7 @@ def analyze(
     attention: `flash` or `eager`; left out, what the accounting is defined for.
     runtime: what runs it, whose host's time joins the kernels': `eager`, `compile`, `cuda-graph`,
         `vllm` or `trt-llm`; left out, kernels alone.
-    kernels: `fused` as servers have them, or `unfused`; left out, those of the runtime.
+    kernels: `fused` as servers have them, `autocast` as PyTorch's, or `unfused`; left out, those of the runtime.
     accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
     reducer: a method by name, with options as in `fastv:k=3`, whose own work is a component of its
         own. It leaves `visual_tokens`, left out, its default; for a method inside

@@ -179,9 +179,9 @@ class PricePlan:
             off = kernel.error * times.attainable
             attainable, error = attainable + times.attainable, error + off
             if self.host is not None:
-                before = phases.get(kernel.phase, (np.zeros(()),) * 3)
-                more = (times.roofline, times.attainable, off)
-                phases[kernel.phase] = tuple(map(np.add, before, more))
+                bare, known, wrong = phases.get(kernel.phase, (np.zeros(()),) * 3)
+                more = (bare + times.roofline, known + times.attainable, wrong + off)
+                phases[kernel.phase] = more
         counted = self.count_plan.evaluate(point)
         if self.host is None:
             return (*counted, roofline, *bound, attainable, error)

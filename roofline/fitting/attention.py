@@ -96,8 +96,10 @@ _NUMBERS = (
 """What is fitted of a law: those of its start that are above zero."""
 
 GPU_STARTS = tuple(
-    msgspec.structs.replace(GPU, heads_share_blocks=shared, block_queries=queries)
-    for shared in (True, False)
+    msgspec.structs.replace(
+        GPU, heads_share_blocks=shared, packs_single_queries=single, block_queries=queries
+    )
+    for shared, single in ((True, True), (False, True), (False, False))
     for queries in (64, 128, 192, 256)
 )
 """Blocks that libraries choose for different generations, and whether heads are packed into them.

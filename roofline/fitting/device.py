@@ -63,7 +63,7 @@ def fit_device(
         origin=origin,
         source=source,
         date=date,
-        conditions=", ".join(software) or "not stated",
+        conditions=", ".join(filter(None, software)) or "not stated",
         families=families,
     )
 

@@ -40,6 +40,8 @@ class Fitter(NamedTuple):
     libraries. None where that is not done."""
     without: tuple[str, ...] = ()
     """Columns that tell a table to be of another family."""
+    ops: tuple[str, ...] = ()
+    """What its rows have in a column `op`, if other words than the family's name."""
 
 
 FITTERS: Registry[Fitter] = Registry("family of laws to fit", package="roofline.fitting")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -65,7 +66,8 @@ def by_library(
     """The rows of one library, and those of all others; None where there are no others.
 
     A library is what the column `source` names. The one is that whose name starts with `preferred`,
-    if there is such; else the first of those with about as many rows as any, `AS_MANY`.
+    if there is such; else the first of those with about as many rows as any, `AS_MANY`, in its
+    newest version.
     """
     if "source" not in rows:
         return rows, None
@@ -76,10 +78,17 @@ def by_library(
     wanted = np.array([bool(preferred) and name.startswith(preferred) for name in sources])
     counts = np.where(wanted, counts, 0) if wanted.any() else counts
     many = counts >= AS_MANY * counts.max()
-    one = names == sources[many][first[many].argmin()]
+    name = _name_and_version(sources[many][first[many].argmin()])[0]
+    versions = [source for source in sources[many] if _name_and_version(source)[0] == name]
+    one = names == max(versions, key=_name_and_version)
     arrays = {str(name): np.asarray(rows[name]) for name in rows}
     own, others = ({name: value[mask] for name, value in arrays.items()} for mask in (one, ~one))
     return own, others
+
+
+def _name_and_version(source: str) -> tuple[str, list[int]]:
+    """A library and its version, whose numbers compare as numbers: 2.9 is before 2.27."""
+    return source.partition(" ")[0], [int(number) for number in re.findall(r"\d+", source)]
 
 
 def library_name(rows: Mapping[str, Any]) -> str:
@@ -163,16 +172,30 @@ def held_out(*shape: Array) -> list[NDArray[np.bool_]]:
     Of many shapes one in `HELD_OUT`, by a hash of the shape, so that a table's order, length and
     other columns do not matter; of few each in turn; none of a single one.
     """
-    keys, inverse = np.unique(np.stack(shape, axis=-1), axis=0, return_inverse=True)
-    inverse = inverse.ravel()
-    if len(keys) > FEW_SHAPES:
-        digests = [
-            hashlib.sha256("x".join(f"{v:g}" for v in key).encode()).digest() for key in keys
-        ]
+    inverse, digests = _hashed(*shape)
+    if len(digests) > FEW_SHAPES:
         out = np.array([digest[0] % HELD_OUT == 0 for digest in digests])
         if out.any():
             return [out[inverse]]
-    return [inverse == i for i in range(len(keys))] if len(keys) > 1 else []
+    return [inverse == i for i in range(len(digests))] if len(digests) > 1 else []
+
+
+def in_turn(*shape: Array) -> list[NDArray[np.bool_]]:
+    """`HELD_OUT` such sets that every shape is in one of, for tables too small to trust a single
+    quarter; as of `held_out` where there are few shapes.
+    """
+    inverse, digests = _hashed(*shape)
+    if len(digests) <= FEW_SHAPES:
+        return held_out(*shape)
+    turn = np.array(digests).argsort().argsort() % HELD_OUT
+    return [turn[inverse] == i for i in range(HELD_OUT)]
+
+
+def _hashed(*shape: Array) -> tuple[NDArray[np.intp], list[bytes]]:
+    """Which shape each row has, and the shapes' hashes."""
+    keys, inverse = np.unique(np.stack(shape, axis=-1), axis=0, return_inverse=True)
+    texts = ("x".join(f"{v:g}" for v in key) for key in keys)
+    return inverse.ravel(), [hashlib.sha256(text.encode()).digest() for text in texts]
 
 
 def errors_percent(

@@ -2,9 +2,11 @@
 
 A row is a matmul (`dtype`, `m`, `n`, `k`), a fused attention kernel (`batch_size`, `tokens`,
 `num_heads`, `num_key_value_heads`, `head_dim`; of decode `keys` instead of `tokens`, of encoders no
-`num_key_value_heads`) or a vector op (`function`, `bytes`), with `time_ms` or `time_s`. What it is
-may stand in a column `op`; else the table's columns tell. Public databases and `roofline calibrate
---measurements` are both of this form.
+`num_key_value_heads`), a vector op (`function`, `bytes`), a mixture-of-experts MLP (`dtype`,
+`num_tokens`, `hidden_size`, `inter_size`, `topk`, `num_experts`) or a collective (`op`, `dtype`,
+`num_gpus`, `message_size`), with `time_ms` or `time_s`. What it is may stand in a column `op`; else
+the table's columns tell. Public databases and `roofline calibrate --measurements` are both of this
+form.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def by_family(table: pd.DataFrame, name: str = "the table") -> dict[str, pd.Data
         needed = fitter.columns
         lacking = [column for column in needed if column not in table]
         if "op" in table:
-            rows = table[table["op"] == family]
+            rows = table[table["op"].isin(fitter.ops or (family,))]
             if len(rows) and lacking:
                 raise FitError(
                     f"{name} lacks the columns {', '.join(lacking)} of its {family} rows"

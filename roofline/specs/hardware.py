@@ -68,6 +68,11 @@ class Hardware(Spec, frozen=True):
     """Of data that stay in that cache."""
     launch_overhead_us: Annotated[Sourced | None, between(1e-3, 1e6)] = None
     tdp_w: Annotated[Sourced | None, between(1e-3, 1e6)] = None
+    link: Literal["nvlink", "pcie", "xgmi", "ethernet"] | None = None
+    """What connects it to others of its kind in a machine."""
+    link_bandwidth_gb_per_s: Annotated[Sourced | None, between(1e-3, 1e5)] = None
+    """Of all that leaves it by that link, one direction: half of what data sheets print of
+    NVLink."""
     kernel_laws: KernelLaws | None = None
     """Laws of the kernels that were measured on the device. A file has them in place, or names the
     JSON file that holds them, relative to itself."""
@@ -103,6 +108,12 @@ class Hardware(Spec, frozen=True):
     @property
     def memory_bytes_per_s(self) -> float:
         return self.memory_bandwidth_gb_per_s.value * GIGA
+
+    @property
+    def link_bytes_per_s(self) -> float | None:
+        """Bandwidth of the link in one direction; None without one."""
+        link = self.link_bandwidth_gb_per_s
+        return link.value * GIGA if link else None
 
     @property
     def vector_flops_per_s(self) -> float:

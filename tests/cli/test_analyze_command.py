@@ -91,7 +91,8 @@ def test_json_is_the_document_of_the_library(run: Cli) -> None:
     document = json.loads(out)
     assert document == analyze("vicuna-7b", "v100", quant="int4", visual_tokens=40).to_dict()
     assert list(document) == [
-        *("inputs", "device", "components", "end_to_end", "comparison", "reducer")
+        *("inputs", "device", "components", "end_to_end", "comparison", "reducer"),
+        "launch_bound_tokens",
     ]
     assert document["components"]["llm"]["flops"] == vicuna_7b_flops(80)
     assert document["comparison"]["full_components"]["llm"]["flops"] == vicuna_7b_flops(616)
@@ -105,6 +106,8 @@ def test_json_is_the_document_of_the_library(run: Cli) -> None:
         "output_tokens": 0,
         "stage": "prefill",
         "attention": "flash",
+        "runtime": None,
+        "kernels": "unfused",
         "accounting": "exact",
         "reducer": None,
     }

@@ -362,7 +362,7 @@ def test_defaults_stand_among_the_inputs() -> None:
         "batch": [1],
         "output_tokens": [128],
         "attention": "flash",
-        "runtime": None,
+        "runtime": [],
         "kernels": "unfused",
     }
     assert found.deployments[0].inputs == {
@@ -371,6 +371,7 @@ def test_defaults_stand_among_the_inputs() -> None:
         "quant": "fp16",
         "text_tokens": 40,
         "batch": 1,
+        "runtime": None,
     }
 
 

@@ -10,14 +10,13 @@ result is below the roofline.
 Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
 """
 
-from collections.abc import Sequence
 from math import comb
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from msgspec import Meta
 
-from roofline.device.laws.smooth import monomials, scaled, weighted, within_cache
+from roofline.device.laws.smooth import monomials, polynomial, scaled, within_cache
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import (
@@ -84,6 +83,8 @@ class AttentionLaw(Law, frozen=True):
     more where operands move in several passes."""
     heads_share_blocks: bool = True
     """Whether query heads of one key head are packed into blocks together."""
+    packs_single_queries: bool = True
+    """Whether they are where each has a single query, which would leave a block empty."""
     row_keys: NonNegative = 0.0
     """Keys' worth of time that every query takes beside its own keys."""
     key_block: PositiveInt = 1
@@ -145,15 +146,16 @@ def attention_seconds(
     shape = (batch, queries, keys, heads, kv_heads, head_dim)
     seconds = physical_seconds(law, roof, *shape, causal=causal, traffic=traffic)
     if law.corrections:
-        basis = correction_basis(batch, queries, keys, heads, kv_heads, head_dim)
-        seconds = corrected(law, seconds, basis)
+        variables = correction_variables(batch, queries, heads, kv_heads, head_dim)
+        added = polynomial(variables, CORRECTION_DEGREE, law.corrections)
+        seconds = corrected(seconds, np.minimum(1.0, queries / keys) * added)
     return np.maximum(seconds, roof.seconds(flops, traffic))
 
 
-def corrected(law: AttentionLaw, seconds: Array, basis: Sequence[Array]) -> Array:
-    """Physical seconds times the exponential of the correction, held within its bounds."""
-    added = weighted(basis, law.corrections)
-    corrected_s: Array = seconds * np.exp(np.clip(added, -MOST_CORRECTION, MOST_CORRECTION))
+def corrected(seconds: Array, added: Array | float) -> Array:
+    """Seconds times the exponential of a correction, held within its bounds."""
+    held = np.minimum(np.maximum(added, -MOST_CORRECTION), MOST_CORRECTION)
+    corrected_s: Array = seconds * np.exp(held)
     return corrected_s
 
 
@@ -207,8 +209,8 @@ def physical_seconds(
 
     Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.2.
     """
-    # a single query leaves a block empty, so every library packs the heads of a key head then
-    group = np.where(law.heads_share_blocks | (queries == 1), heads / kv_heads, 1.0)
+    packed = law.heads_share_blocks | (law.packs_single_queries & (queries == 1))
+    group = np.where(packed, heads / kv_heads, 1.0)
     rows = group * queries
     blocks = np.ceil(rows / law.block_queries)
     waves = batch * (heads / group) * blocks / roof.units
@@ -239,16 +241,24 @@ def physical_seconds(
     return seconds
 
 
+def correction_variables(
+    batch: Array, queries: Array, heads: Array, kv_heads: Array, head_dim: Array
+) -> list[Array]:
+    """What the correction is a polynomial in, each in [−1, 1]: log₂ queries, log₂ batch·heads,
+    log₂ heads / kv_heads and head_dim.
+    """
+    spans = zip((queries, batch * heads, heads / kv_heads), CORRECTED, strict=True)
+    logarithms = [scaled(np.log2(value), span) for value, span in spans]
+    return [*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM)]
+
+
 def correction_basis(
     batch: Array, queries: Array, keys: Array, heads: Array, kv_heads: Array, head_dim: Array
 ) -> list[Array]:
     """Values of the basis functions φ, in the order of `corrections`; their shapes broadcast.
 
-    Monomials of degree ≤ 3 in log₂ queries, log₂ batch·heads, log₂ heads / kv_heads and head_dim,
-    times min(1, queries / keys).
+    Monomials of degree ≤ 3 in the `correction_variables`, times min(1, queries / keys).
     """
-    spans = zip((queries, batch * heads, heads / kv_heads), CORRECTED, strict=True)
-    logarithms = [scaled(np.log2(value), span) for value, span in spans]
-    variables = [*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM)]
+    variables = correction_variables(batch, queries, heads, kv_heads, head_dim)
     fading = np.minimum(1.0, queries / keys)
     return [fading * one for one in monomials(variables, CORRECTION_DEGREE)]

@@ -15,7 +15,14 @@ from typing import Annotated, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from roofline.device.laws.smooth import monomials, norm4, scaled, weighted, within_cache
+from roofline.device.laws.smooth import (
+    SHARPER,
+    monomials,
+    norm4,
+    polynomial,
+    scaled,
+    within_cache,
+)
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import (
@@ -33,15 +40,13 @@ HEAD_DIM = 128.0
 """head_dim at which a law's numbers are stated."""
 TENSOR_ROWS = 16.0
 """Query heads that a tensor core takes together."""
-CACHE_EDGE = 8
-"""How sharply the cache ends: keys and values are read once in a row, so that twice its size finds
-next to nothing of them."""
 CORRECTION_DEGREE = 3
 CORRECTED = ((-7.0, 7.0), (-8.0, 7.0), (0.0, 5.0))
 """Ranges of log₂ of blocks a unit, µs of traffic and heads / kv_heads; corrections hold beyond.
 Larger traffic is DRAM's alone."""
 CORRECTED_HEAD_DIM = (64.0, 128.0)
-CORRECTIONS = comb(len(CORRECTED) + 3, 3) + comb(len(CORRECTED) + 2, 2)
+_PLAIN = comb(len(CORRECTED) + CORRECTION_DEGREE, CORRECTION_DEGREE)
+CORRECTIONS = _PLAIN + comb(len(CORRECTED) + CORRECTION_DEGREE - 1, CORRECTION_DEGREE - 1)
 """Functions in `correction_basis`."""
 MOST_CORRECTION = 0.7
 """Largest correction of the logarithm of time, so that it never runs away."""
@@ -123,8 +128,11 @@ def decode_attention_seconds(
     shape = (batch, keys, heads, kv_heads, head_dim)
     seconds = physical_seconds(law, roof, *shape, traffic=traffic)
     if law.corrections:
-        basis = correction_basis(roof, batch, heads, kv_heads, head_dim, traffic)
-        added = weighted(basis, law.corrections)
+        variables, width = correction_variables(roof, batch, heads, kv_heads, head_dim, traffic)
+        added = polynomial(variables, CORRECTION_DEGREE, law.corrections[:_PLAIN])
+        added = added + width * polynomial(
+            variables, CORRECTION_DEGREE - 1, law.corrections[_PLAIN:]
+        )
         seconds = seconds * np.exp(np.clip(added, -MOST_CORRECTION, MOST_CORRECTION))
     return np.maximum(seconds, roof.seconds(4 * batch * heads * keys * head_dim, traffic))
 
@@ -167,7 +175,8 @@ def physical_seconds(
     steps = keys * (unsplit + split * np.maximum(filled, 1 / splits))
     key_s = law.key_ns * NANO * width
     key_s = key_s * (1 + law.group_share * (np.ceil(group / TENSOR_ROWS) - 1))
-    cached = within_cache(traffic, law.cached_share * roof.cache_bytes, CACHE_EDGE)
+    # keys and values are read once in a row: of twice the cache next to nothing is found
+    cached = within_cache(traffic, law.cached_share * roof.cache_bytes, SHARPER)
     slowdown = 1 - cached * (1 - 1 / law.cached_bandwidth_ratio)
     moving = norm4(traffic * slowdown / (roof.bytes_per_s * law.bandwidth_fraction), key_s * steps)
     block = law.block_us * MICRO * width**law.block_head_dim_power * waves
@@ -181,17 +190,25 @@ def physical_seconds(
     return seconds
 
 
+def correction_variables(
+    roof: Roof, batch: Array, heads: Array, kv_heads: Array, head_dim: Array, traffic: Array
+) -> tuple[list[Array], Array]:
+    """What the correction is a polynomial in, each in [−1, 1]: log₂ of batch·kv_heads / units, of
+    the traffic's µs at DRAM's peak and of heads / kv_heads; and head_dim, linear.
+    """
+    values = (batch * kv_heads / roof.units, traffic / roof.bytes_per_s / MICRO, heads / kv_heads)
+    spans = zip(values, CORRECTED, strict=True)
+    logarithms = [scaled(np.log2(value), span) for value, span in spans]
+    return logarithms, scaled(head_dim, CORRECTED_HEAD_DIM)
+
+
 def correction_basis(
     roof: Roof, batch: Array, heads: Array, kv_heads: Array, head_dim: Array, traffic: Array
 ) -> list[Array]:
     """Values of the basis functions φ, in the order of `corrections`; their shapes broadcast.
 
-    Monomials of degree ≤ 3 in log₂ of batch·kv_heads / units, of the traffic's µs at DRAM's peak
-    and of heads / kv_heads; then those of degree ≤ 2, times head_dim.
+    Monomials of degree ≤ 3 in the `correction_variables`, then those of degree ≤ 2, times head_dim.
     """
-    values = (batch * kv_heads / roof.units, traffic / roof.bytes_per_s / MICRO, heads / kv_heads)
-    spans = zip(values, CORRECTED, strict=True)
-    variables = [scaled(np.log2(value), span) for value, span in spans]
-    width = scaled(head_dim, CORRECTED_HEAD_DIM)
+    variables, width = correction_variables(roof, batch, heads, kv_heads, head_dim, traffic)
     functions = monomials(variables, CORRECTION_DEGREE)
     return functions + [width * one for one in monomials(variables, CORRECTION_DEGREE - 1)]

@@ -15,7 +15,7 @@ from roofline.device.laws.attention import (
     corrected,
     physical_seconds,
 )
-from roofline.device.laws.smooth import monomials, scaled
+from roofline.device.laws.smooth import monomials, polynomial, scaled
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import check_corrections, register_laws
@@ -65,10 +65,23 @@ def encoder_attention_seconds(
     shape = (batch, tokens, tokens, heads, heads, head_dim)
     seconds = physical_seconds(law, roof, *shape, causal=False, traffic=traffic)
     if law.corrections:
-        basis = correction_basis(law, roof, batch, tokens, heads, head_dim)
-        seconds = corrected(law, seconds, basis)
+        variables = correction_variables(law, roof, batch, tokens, heads, head_dim)
+        seconds = corrected(seconds, polynomial(variables, CORRECTION_DEGREE, law.corrections))
     flops = attention_flops(batch, tokens, tokens, heads, head_dim, causal=False)
     return np.maximum(seconds, roof.seconds(flops, traffic))
+
+
+def correction_variables(
+    law: EncoderAttentionLaw, roof: Roof, batch: Array, tokens: Array, heads: Array, head_dim: Array
+) -> list[Array]:
+    """What the correction is a polynomial in, each in [−1, 1]: log₂ tokens, log₂ of waves
+    (batch·heads·tokens / (block_queries·units)) and head_dim.
+    """
+    waves = batch * heads * tokens / (law.block_queries * roof.units)
+    logarithms = [
+        scaled(np.log2(value), span) for value, span in zip((tokens, waves), CORRECTED, strict=True)
+    ]
+    return [*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM)]
 
 
 def correction_basis(
@@ -76,12 +89,7 @@ def correction_basis(
 ) -> list[Array]:
     """Values of the basis functions φ, in the order of `corrections`; their shapes broadcast.
 
-    Monomials of degree ≤ 3 in log₂ tokens, in log₂ of waves (batch·heads·tokens / (block_queries ·
-    units)) and in head_dim.
+    Monomials of degree ≤ 3 in the `correction_variables`.
     """
-    waves = batch * heads * tokens / (law.block_queries * roof.units)
-    logarithms = [
-        scaled(np.log2(value), span) for value, span in zip((tokens, waves), CORRECTED, strict=True)
-    ]
-    variables = [*logarithms, scaled(head_dim, CORRECTED_HEAD_DIM)]
+    variables = correction_variables(law, roof, batch, tokens, heads, head_dim)
     return monomials(variables, CORRECTION_DEGREE)

@@ -26,7 +26,7 @@ from roofline.records import published
 from roofline.records.measurement import spec_hashes
 from roofline.specs.catalog import distinct, load_hardware, load_model, load_quantization
 from roofline.specs.models import Lmm, Model
-from roofline.specs.runtimes import Runtime
+from roofline.specs.runtimes import find_runtime
 
 Prompt: TypeAlias = tuple[int | None, str | None]
 """Visual tokens and reducer, each left to the other or to the model where it is None."""
@@ -43,14 +43,13 @@ def study(
     records: Sequence[MeasuredRun] = (),
     with_accuracy: bool = False,
     attention: str | None = None,
-    runtime: str | Runtime | None = None,
     kernels: str | None = None,
     **axes: Any,
 ) -> Study:
     """Price every combination; what the model's images give unreduced comes beside it.
 
     Axes are those of `analyze`, each a value or a sequence of values: model, hardware, quant,
-    visual_tokens, reducer, text_tokens, batch, output_tokens; of attention, runtime and kernels one
+    visual_tokens, reducer, text_tokens, batch, output_tokens, runtime; of attention and kernels one
     for all.
 
     visual_tokens: of a sequence; left out, each reducer's default.
@@ -65,9 +64,8 @@ def study(
     have, a reducer beside a model that is no LMM.
     Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
     """
-    one_for_all = {"attention": attention, "runtime": runtime, "kernels": kernels}
-    several = [axis for axis in VARIED if axis.name not in one_for_all]
-    given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in several}
+    one_for_all = {"attention": attention, "kernels": kernels}
+    given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
     if axes:
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
     lacking = [BY_NAME[name] for name in ("model", "hardware") if not given[name]]
@@ -76,7 +74,7 @@ def study(
         what = " and ".join(f"no {axis.name}" for axis in lacking)
         raise InputError(f"nothing to report on: {what} is named; give {options}")
     lengths = tuple(sorted(given.pop("output_tokens") or [ANSWER_TOKENS]))
-    for axis in several:
+    for axis in VARIED:
         if axis.name in given and axis.default is not None:
             given[axis.name] = given[axis.name] or [axis.default]
     for length in lengths:
@@ -94,6 +92,9 @@ def study(
     given["model"] = distinct(load_model(name) for name in given["model"])
     given["hardware"] = distinct(load_hardware(name) for name in given["hardware"])
     given["quant"] = distinct(load_quantization(name) for name in given["quant"])
+    given["runtime"] = [
+        find_runtime(one) if isinstance(one, str) else one for one in given["runtime"]
+    ]
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
@@ -248,7 +249,9 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
     rows = list({id(one): one for one in (*before, *found.values())}.values())
     most = max(prompt.visual_tokens for prompt in rows)
     curve = request.estimate(np.arange(1, most + 1), None) if most and has_llm else None
-    names = {name: getattr(value, "name", value) for name, value in request.axes.items()}
+    names = {"runtime": None} | {
+        name: getattr(value, "name", value) for name, value in request.axes.items()
+    }
     del names["attention"], names["kernels"]
     return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 

@@ -70,7 +70,7 @@ def _tables(estimates: Sequence[Counts], rows: Sequence[TableRow], style: Style)
 def _titled(title: str, rows: Sequence[TableRow], style: Style) -> Iterator[str]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if title:
-        yield title
+        yield filled(title)
     yield grid([[row.get(c, "-") for c in columns] for row in rows], columns, style, words=WORDS)
 
 

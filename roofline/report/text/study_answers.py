@@ -47,12 +47,19 @@ def answer(study: Study) -> list[DocumentBlock]:
 def name(deployment: Deployment, study: Study) -> str:
     """What tells a deployment from others."""
     where = f"{deployment.model} on {deployment.hardware}"
-    return ", ".join([where, deployment.quant, *_counts_that_vary(deployment.inputs, study)])
+    runtime = [in_words("runtime", deployment.inputs["runtime"])] if _runtimes(study) else []
+    varying = _counts_that_vary(deployment.inputs, study)
+    return ", ".join([where, deployment.quant, *runtime, *varying])
+
+
+def _runtimes(study: Study) -> bool:
+    """Whether the deployments of a study are run by several."""
+    return len({one.inputs["runtime"] for one in study.deployments}) > 1
 
 
 def short_name(deployment: Deployment, study: Study) -> str:
     """Only what differs among the deployments of a study: `h200, batch 8`."""
-    given = ("model", "hardware", "quant")
+    given = ("model", "hardware", "quant", "runtime")
     differs = [
         str(deployment.inputs[axis])
         for axis in given

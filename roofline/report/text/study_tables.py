@@ -38,7 +38,7 @@ _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 def costs(study: Study) -> tuple[Table, ...]:
     """What each prompt costs, all components together."""
     attainable = _has_laws(study)
-    title = "Attainable" if study.inputs["runtime"] is None else "Elapsed"
+    title = "Elapsed" if study.inputs["runtime"] else "Attainable"
     compared = any(c.speedup is not None for c in study.prompts)
     rows = []
     for c, who in _identified(study):
@@ -65,7 +65,8 @@ def costs(study: Study) -> tuple[Table, ...]:
                 else {}
             )
         )
-    caption = f"Prefill end to end, {BY_NAME['runtime'].in_words(study.inputs['runtime'])}."
+    ways = [BY_NAME["runtime"].in_words(way) for way in study.inputs["runtime"] or [None]]
+    caption = f"Prefill end to end, {', '.join(ways)}."
     if compared:
         caption += FASTER
     if attainable:
@@ -89,6 +90,7 @@ def parts(study: Study) -> tuple[Table, ...]:
             row[_PARTS[part]] = _part(c.estimate.components.get(part), c.estimate.end_to_end)
         rows.append(row)
     kind = "Attainable" if _has_laws(study) else "Roofline"
+    kind = "Elapsed" if study.inputs["runtime"] else kind
     caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
     return _named(caption, rows)
 
@@ -277,6 +279,7 @@ _DEPLOYMENT: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
+    "Runtime": lambda s: str(s.inputs["runtime"]),
     **{
         axis.title: _input(axis.name)
         for axis in COUNTS
@@ -287,6 +290,7 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
+    "Runtime": lambda c: str(c.estimate.inputs["runtime"]),
     **{
         axis.title: _input_of(axis.name)
         for axis in COUNTS
