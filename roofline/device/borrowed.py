@@ -19,6 +19,7 @@ from roofline.device.sustained import Sustained, sustained
 from roofline.device.typical_vector import typical_vector_laws
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
+from roofline.specs.correction import Correction
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative, Origin
 from roofline.specs.reading import DATA, build, read_json
@@ -30,6 +31,9 @@ GPUs."""
 
 LENT = ("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective")
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
+
+BESIDE_MODELS = ("collective", "host")
+"""Families that no model on one device says anything of."""
 
 BORROWING_ERRORS_FILE = DATA / "borrowing_errors.json"
 
@@ -93,14 +97,20 @@ def with_own_laws(hardware: Hardware) -> Hardware:
         hardware,
         kernel_laws=replace(laws, source=key),
         laws_from=None,
+        correction=_of_host(hardware.correction),
         sources={**sources, key: laws.source},
     )
+
+
+def _of_host(correction: Correction | None) -> Correction | None:
+    """What is left of one whose factors are in the laws."""
+    return correction and replace(correction, rate=1.0, bandwidth=1.0, kernel_us=0.0)
 
 
 def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | None:
     """The same; borrowers: names of the devices that borrow from this one, one from the other."""
     if hardware.laws_from is None:
-        return _own_laws(hardware)
+        return _corrected(hardware, _own_laws(hardware))
     source = referred(where(hardware), "laws_from", load_hardware, hardware.laws_from)
     lent = None
     if source.name not in (*borrowers, hardware.name):
@@ -110,7 +120,38 @@ def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | Non
             where(hardware),
             [("laws_from", f"{source.name} has no laws of its own: name a device that has")],
         )
-    return _with_borrowed(hardware, source, lent)
+    return _corrected(hardware, _with_borrowed(hardware, source, lent))
+
+
+def _corrected(hardware: Hardware, laws: KernelLaws | None) -> KernelLaws | None:
+    """With what whole models say of them."""
+    if laws is None or hardware.correction is None:
+        return laws
+    return _with_correction(laws, hardware.correction)
+
+
+@lru_cache(maxsize=128)
+def _with_correction(laws: KernelLaws, correction: Correction) -> KernelLaws:
+    families = {
+        family: {kernel: _law_with(law, correction) for kernel, law in kernels.items()}
+        for family, kernels in laws.families.items()
+        if family not in BESIDE_MODELS
+    }
+    return laws.updated(**families)
+
+
+def _law_with(law: AnyLaw, correction: Correction) -> AnyLaw:
+    """rate and bandwidth as factors, kernel_us with the launch."""
+    if not isinstance(law, Law):
+        return law
+    changes = {
+        "rate_ratio": law.rate_ratio * correction.rate,
+        "bandwidth_ratio": law.bandwidth_ratio * correction.bandwidth,
+    }
+    launch: float = getattr(law, "launch_us", 0.0)
+    if hasattr(law, "launch_us") and correction.kernel_us:
+        changes["launch_us"] = launch + correction.kernel_us
+    return replace(law, **changes)
 
 
 @lru_cache(maxsize=128)

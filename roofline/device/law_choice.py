@@ -53,6 +53,19 @@ class LawChoice:
             return law
         return replace(law, origin=self.kernel_laws.origin)
 
+    def error(self, op: CountedOp) -> float:
+        """What nine in ten kernels are off their law at most, as a share; of whole models that the
+        device's laws were corrected by, what nine in ten of those are.
+        """
+        law, correction = self.law(op), self.peaks.hardware.correction
+        if law is None:
+            return 0.0
+        if correction is not None and correction.p90_error_percent is not None:
+            kinds = {"tower"} if self.counts.component == "vision" else {op.phase, "answer"}
+            if kinds & set(correction.stages):
+                return correction.p90_error_percent / 100
+        return law.p90_error_percent / 100
+
     def seconds(self, op: CountedOp) -> TimeFormula | None:
         """Time of one occurrence of an op; None where no law goes for it.
 

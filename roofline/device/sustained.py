@@ -9,6 +9,7 @@ rate, all else that a kernel does takes as long as it did beside fewer multiplic
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import log2
 
 import numpy as np
 from msgspec import Struct
@@ -62,7 +63,7 @@ def sustained(borrower: Hardware, lender: Hardware, kernel: str) -> Sustained:
     more = 1.0
     rates = [_flops_per_clock(device, kernel) for device in (borrower, lender)]
     if rates[0] and rates[1]:
-        more = max(1.0, rates[1] / rates[0])
+        more = 2.0 ** max(0, round(log2(rates[1] / rates[0])))  # clocks aside, a power of two
     powers = [_power_per_clock(device, kernel) for device in (borrower, lender)]
     if powers[0] is None or powers[1] is None:
         return Sustained(1.0, more)

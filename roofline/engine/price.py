@@ -129,13 +129,12 @@ class PricePlan:
         roofs: dict[Bound, list[Polynomial]] = {bound: [] for bound in self.bounds}
         for name, seconds in self.resource_times(op).items():
             roofs[RESOURCES.find(name).bound].append(seconds)
-        law = self.laws.law(op) if self.laws else None
         return KernelGroup(
             op.phase,
             op.count,
             tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values()),
             self._attainable(op),
-            law.p90_error_percent / 100 if law else 0.0,
+            self.laws.error(op) if self.laws else 0.0,
         )
 
     def _attainable(self, op: CountedOp) -> TimeFormula | None:
