@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from roofline.device.collective_time import collective_time
     from roofline.device.kernel_times import attention_time, matmul_time
     from roofline.device.moe_time import moe_time
-    from roofline.engine.analysis import analyze, count
+    from roofline.engine.analysis import analyze, count, launch_bound_tokens
     from roofline.engine.estimate import Counts, Estimate, load
-    from roofline.engine.launch_bound import launch_bound_tokens
     from roofline.errors import RooflineError
     from roofline.explore.grid import grid
     from roofline.explore.listings import hardware, models, quantization
@@ -67,7 +66,7 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
-    "launch_bound_tokens": "roofline.engine.launch_bound",
+    "launch_bound_tokens": "roofline.engine.analysis",
     "grid": "roofline.explore.grid",
     "hardware": "roofline.explore.listings",
     "models": "roofline.explore.listings",

@@ -130,7 +130,7 @@ def tokens(
 
 def _launch_bound(model: str, hardware: str, runtime: str) -> str:
     """From what count on fewer tokens make the prefill no faster."""
-    from roofline.engine.launch_bound import launch_bound_tokens
+    from roofline.engine.analysis import launch_bound_tokens
     from roofline.report.text.estimate_words import launch_bound
 
     tokens = launch_bound_tokens(model, hardware, runtime=runtime)

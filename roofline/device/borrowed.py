@@ -35,6 +35,10 @@ LENT = ("matmul", "attention", "decode_attention", "encoder_attention", "moe", "
 BESIDE_MODELS = ("collective", "host")
 """Families that no model on one device says anything of."""
 
+SAME_CAPABILITY_ONLY = {("moe", "fp8")}
+"""Kernels that libraries write for each capability anew: vLLM's fp8 experts on Hopper take four
+times as long as the law of another says."""
+
 BORROWING_ERRORS_FILE = DATA / "borrowing_errors.json"
 
 _FittedLaw = TypeVar("_FittedLaw", bound=Law)
@@ -215,13 +219,15 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
     errors = known.same_capability if same else known.other_capability
     lent: dict[str, dict[str, AnyLaw]] = {}
     for family in LENT:
+        if family == "collective" and (hardware.link != source.link or hardware.link is None):
+            continue  # of another kind of link they are off by more than they say
         lent[family] = {
             kernel: _typical(
                 _adapted(law, sustained(hardware, source, kernel)),
                 known.quantized_matmul if quantizes(kernel) else errors[family],
             )
             for kernel, law in laws.families.get(family, {}).items()
-            if isinstance(law, Law)
+            if isinstance(law, Law) and (same or (family, kernel) not in SAME_CAPABILITY_ONLY)
         }
     matmuls = laws.of(MatmulLaw)
     half = next((name for name in ("bf16", "fp16") if name in matmuls), None)

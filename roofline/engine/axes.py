@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 Stage = Literal["prefill", "decode", "generate"]
 STAGES: tuple[Stage, ...] = ("prefill", "decode", "generate")
 ATTENTIONS = ("flash", "eager")
-Kernels = Literal["unfused", "fused", "autocast"]
-KERNELS: tuple[Kernels, ...] = ("unfused", "fused", "autocast")
+Kernels = Literal["unfused", "fused", "autocast", "compiled"]
+KERNELS: tuple[Kernels, ...] = ("unfused", "fused", "autocast", "compiled")
 RUNTIMES = ("eager", "compile", "cuda-graph", "vllm", "trt-llm")
 """Ways of running, restated, so that `--help` reads nothing; a test holds them to the data."""
 
@@ -130,9 +130,18 @@ AXES = (
         "kernels",
         "Kernels",
         "fused: one matmul for q, k and v, one for gate and up, norm with add; autocast: PyTorch's, "
-        "with casts and norms in fp32. Default: those of the runtime, unfused without.",
+        "with casts and norms in fp32; compiled: the same by torch.compile. Default: those of the "
+        "runtime, unfused without.",
         phrase="{} kernels",
         choices=KERNELS,
+        varied=False,
+    ),
+    Axis(
+        "library",
+        "Library",
+        "Library whose kernels run, such as vllm: laws that were fitted to it state its own band. "
+        "Default: that of the runtime, or any, with the wider band.",
+        phrase="kernels of {}",
         varied=False,
     ),
     Axis(

@@ -281,7 +281,9 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
         """
         from roofline.engine.launch_bound import waits_for_host
 
-        return waits_for_host(self)
+        if "llm" not in self.components:
+            return None
+        return waits_for_host(self.scenario, self.unreduced_visual_tokens)
 
     def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
         """The JSON document."""

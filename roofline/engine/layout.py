@@ -20,7 +20,7 @@ from roofline.model.architectures import (
     AttentionKind,
     kind_of,
 )
-from roofline.model.autocast import autocast
+from roofline.model.autocast import autocast, compiled
 from roofline.model.block import Block, LayerGroup
 from roofline.model.counted import Phase
 from roofline.model.fused import fused
@@ -170,6 +170,7 @@ _RUN_AS: Mapping[Kernels, Callable[[Sequence[Block]], tuple[Block, ...]]] = {
     "unfused": tuple,
     "fused": fused,
     "autocast": autocast,
+    "compiled": compiled,
 }
 """Blocks as kernels of that form run them."""
 

@@ -35,7 +35,7 @@ from roofline.model.architectures import AttentionKind
 from roofline.model.counted import AMOUNTS, ComponentCounts, CountedOp
 from roofline.model.polynomial import Array, Derived, Point, Polynomial
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import KernelLaws
+from roofline.specs.kernel_laws import KernelLaws, is_of
 from roofline.specs.quantization import Quantization
 from roofline.specs.runtimes import Runtime
 from roofline.units import TERA
@@ -146,7 +146,11 @@ class Run:
                 self._known[key] = CountPlan(counts)
             else:
                 laws = laws_of(hardware) if self.accounting.has_laws else None
-                run_by = scenario.runtime, scenario.attention or "flash"
+                if scenario.library is not None:
+                    _check_library(scenario.library, hardware, laws)
+                runtime = scenario.runtime
+                library = scenario.library or (runtime and runtime.library)
+                run_by = runtime, scenario.attention or "flash", library
                 self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived, *run_by)
         return self._known[key]
 
@@ -216,6 +220,14 @@ _WORD = f"U{max(map(len, BOUNDS))}"
 _Q = TypeVar("_Q", bound=Quantities)
 
 
+def _check_library(library: str, hardware: Hardware, laws: KernelLaws | None) -> None:
+    """Raise ScenarioError for one that none of the device's laws was fitted to."""
+    known = laws.libraries if laws else ()
+    if not any(is_of(library, name) for name in known):
+        they = f"they are of {', '.join(known)}" if known else "it has none with a library"
+        raise ScenarioError(f"no law of {hardware.name} is of the library {library!r}: {they}")
+
+
 @lru_cache(maxsize=64)
 def _plan(
     hardware: Hardware,
@@ -225,9 +237,10 @@ def _plan(
     derived: tuple[Derived, ...],
     runtime: Runtime | None,
     attention: AttentionKind,
+    library: str | None,
 ) -> PricePlan:
     peaks = component_peaks(hardware, counts, mode.name)
-    choice = LawChoice(laws, counts, peaks) if laws else None
+    choice = LawChoice(laws, counts, peaks, library) if laws else None
     host = Host.of(runtime, hardware, laws, attention)
     return PricePlan(counts, peaks, choice, derived, host)
 

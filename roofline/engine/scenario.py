@@ -53,6 +53,7 @@ class Axes(TypedDict, total=False):
     kernels: Kernels | None
     attention: AttentionKind | None
     accounting: str
+    library: str | None
     vision_layers: Layers | None
     llm_layers: Layers | None
 
@@ -75,6 +76,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
     kernels: Kernels | None = None
     """None where the runtime decides."""
     accounting: str
+    library: str | None = None
+    """None where the runtime decides."""
     vision_layers: Layers | None = None
     llm_layers: Layers | None = None
 
@@ -91,6 +94,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         runtime: str | Runtime | None = None,
         kernels: Kernels | None = None,
         accounting: str = "exact",
+        library: str | None = None,
         vision_layers: Layers | None = None,
         llm_layers: Layers | None = None,
         **counts: ArrayLike | None,
@@ -111,6 +115,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "runtime": runtime,
             "kernels": kernels,
             "accounting": accounting,
+            "library": library,
         }
         for name, named in names.items():
             if isinstance(named, Iterable) and not isinstance(named, str):
@@ -143,6 +148,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             runtime=find_runtime(runtime) if isinstance(runtime, str) else runtime,
             kernels=kernels,
             accounting=accounting,
+            library=library,
             vision_layers=vision_layers,
             llm_layers=llm_layers,
         )
@@ -176,6 +182,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "runtime": self.runtime and self.runtime.name,
             "kernels": self.kernels,
             "accounting": self.accounting,
+            "library": self.library,
         }
         values |= {name: plain(array) for name, array in self.counts.items()}
         return {axis.name: values.get(axis.name) for axis in AXES}

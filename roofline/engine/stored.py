@@ -60,6 +60,7 @@ class _StoredScenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     runtime: dict[str, Any] | None
     kernels: str | None
     accounting: str
+    library: str | None
     vision_layers: list[tuple[int | float, ...]] | None
     llm_layers: list[tuple[int | float, ...]] | None
 
@@ -116,6 +117,7 @@ def document(fields: dict[str, Any]) -> dict[str, Any]:
             "runtime": scenario.runtime and msgspec.to_builtins(scenario.runtime),
             "kernels": scenario.kernels,
             "accounting": scenario.accounting,
+            "library": scenario.library,
             "vision_layers": _layers(scenario.vision_layers),
             "llm_layers": _layers(scenario.llm_layers),
         },
@@ -211,6 +213,7 @@ def _scenario(stored: _StoredScenario) -> Scenario:
         else build(Runtime, stored.runtime, "scenario.runtime"),
         kernels=stored.kernels,  # type: ignore[arg-type]
         accounting=stored.accounting,
+        library=stored.library,
         vision_layers=stored.vision_layers,  # type: ignore[arg-type]
         llm_layers=stored.llm_layers,  # type: ignore[arg-type]
         **{name: _array(value, f"scenario.counts.{name}") for name, value in stored.counts.items()},

@@ -54,6 +54,7 @@ def grid(
     runtime: str | None = None,
     kernels: Kernels | None = None,
     accounting: str = "exact",
+    library: str | None = None,
 ) -> pd.DataFrame:
     """Price every combination, prompt and answer apart: one row each, sorted as given.
 
@@ -62,7 +63,7 @@ def grid(
     visual_tokens: one or several counts; left out, what each reducer keeps by default, and all of
         them without one.
     output_tokens: lengths of the answer.
-    runtime, kernels: as of `analyze`.
+    runtime, kernels, library: as of `analyze`.
 
     Columns are the axes, then, end to end and by predicted time (elapsed under a runtime, else
     attainable where the device has laws, else the roofline, which stands beside it):
@@ -105,6 +106,7 @@ def grid(
             runtime=runtime,
             kernels=kernels,
             accounting=accounting,
+            library=library,
         )
         priced, impossible = _priced(scenario)
         tables += [_rows(prefill, lengths) for prefill in priced]
@@ -201,6 +203,7 @@ def _rows(prefill: Estimate, lengths: Array) -> Columns:
         **{axis.name: counts[axis.name].astype(int) for axis in COUNTS},
         **{name: prefill.inputs[name] or "none" for name in ("attention", "runtime", "kernels")},
         "accounting": prefill.inputs["accounting"],
+        "library": prefill.inputs["library"] or "any",
         **_first_token(prefill),
         **_answer(prefill.end_to_end, whole.end_to_end, counts, answered=answered),
         **_memory(whole.end_to_end),

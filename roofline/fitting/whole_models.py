@@ -45,7 +45,7 @@ MODELS_PER_NUMBER = 2
 WORTH = 0.9
 """A further number has to bring the error of models left out below that share."""
 RATES = np.exp([-1.6, -0.8, -0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4, 0.8])
-BANDWIDTHS = np.exp([-0.8, -0.3, 0.0, 0.3])
+BANDWIDTHS = np.exp([-0.8, -0.3, -0.1, 0.0, 0.12])
 """Factors at which the analysis is asked; between them logarithms of time are linear."""
 _STEPS = 30
 

@@ -1,6 +1,6 @@
-"""Kernels of PyTorch under autocast, one by one: a cast for each matmul, norms and stream in fp32.
+"""Kernels of PyTorch under autocast, one by one or compiled: casts, norms and stream in fp32.
 
-A transformation of blocks whose widths are 16 bits; what is in 32 counts twice the elements. FLOPs
+Transformations of blocks whose widths are 16 bits; what is in 32 counts twice the elements. FLOPs
 stay. Parameters are held in 32 bits, and each pass makes a copy in 16.
 """
 
@@ -22,6 +22,24 @@ SIGMOID_KERNELS = ("scale", "sigmoid", "multiply")
 """Kernels of x·σ(1.702·x) in PyTorch: the last one reads two operands."""
 
 
+CONVOLUTION = "convolution"
+"""Function of the patch embedding where it is a convolution of three channels, as PyTorch has it:
+its kernels make little use of tensor cores."""
+_CONVOLVED = "patch_embedding"
+
+
+def compiled(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """The same blocks as `torch.compile` runs them under autocast.
+
+    Casts and adds are fused into norms: what moves is about what 16-bit kernels move one by one.
+    """
+    return tuple(replace(block, ops=tuple(map(_convolved, block.ops))) for block in fused(blocks))
+
+
+def _convolved(op: Op) -> Op:
+    return replace(op, function=CONVOLUTION) if op.name == _CONVOLVED else op
+
+
 def autocast(blocks: Sequence[Block]) -> tuple[Block, ...]:
     """The same blocks as `torch.autocast` runs models whose q, k and v are one matmul, as timm's.
 
@@ -30,7 +48,7 @@ def autocast(blocks: Sequence[Block]) -> tuple[Block, ...]:
     matmul is behind a cast of its input, if a norm gives that, and of its weights.
     https://docs.pytorch.org/docs/stable/amp.html, "CUDA Ops that can autocast to float32".
     """
-    blocks = fused(blocks)
+    blocks = compiled(blocks)
     adds = [op for block in blocks for op in block.ops if op.kind == "residual"]
     stream = {name for op in adds for name in op.writes}
     normed = {

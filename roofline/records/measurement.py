@@ -177,7 +177,7 @@ def priced_attention(kernels: str) -> AttentionKind:
     return "eager" if kernels == "eager" else "flash"
 
 
-ANALYSIS = ("accounting", "runtime", "kernels")
+ANALYSIS = ("accounting", "runtime", "kernels", "library")
 """Axes that are of the analysis alone: a run has its `mode`."""
 
 _INPUT_TYPES: dict[str, tuple[type, ...]] = {
@@ -215,7 +215,8 @@ class Record(Struct, frozen=True, kw_only=True):
     ops: list[Achieved] = []
     """Time per op of the analysis, on request."""
     estimate: dict[str, Any] | None = None
-    """`roofline analyze` of the same scenario; None without a spec of the device."""
+    """`roofline analyze` of the same scenario, run by its mode (a graph: kernels alone). None
+    without a spec of the device."""
     warnings: list[str] = []
     """What spoils the figures."""
     notes: list[str] = []

@@ -145,6 +145,13 @@ class KernelLaws(Spec, frozen=True):
         laws: dict[str, Any] = self.families.get(law_type.family, {})
         return laws
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Whose kernels laws were fitted to, each once."""
+        laws = (law for kernels in self.families.values() for law in kernels.values())
+        named = (law.library for law in laws if isinstance(law, Law) and law.library)
+        return tuple(dict.fromkeys(named))
+
     def updated(self, **families: Mapping[str, AnyLaw]) -> "KernelLaws":
         """With other laws of the families named, each as a whole."""
         laws = self.families | {name: dict(kernels) for name, kernels in families.items()}

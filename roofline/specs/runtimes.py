@@ -99,6 +99,8 @@ class Runtime(Spec, frozen=True):
     """Kernels of a pass where they are more than the analysis has ops."""
     steps: tuple[ServerStep, ...] = ()
     """What a server's step adds."""
+    library: str | None = None
+    """Whose kernels run, where it has its own: as tables of measurements call it."""
     source: str = ""
     """What its figures rest on, spelled out; of a file's runtime empty."""
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from roofline.engine.estimate import Estimate
-from roofline.engine.launch_bound import tokens_of_curve
+from roofline.engine.launch_bound import waiting_tokens
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.model.polynomial import Array
 
@@ -99,7 +99,9 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
 
         None without a curve, or a runtime whose host works ahead of the device.
         """
-        return None if self.curve is None else tokens_of_curve(self.curve)
+        if self.curve is None:
+            return None
+        return waiting_tokens(self.curve.scenario.runtime, self.curve.llm, self.curve.end_to_end)
 
 
 def floor_tokens(tokens: NDArray[np.float64], predicted_time_s: Array) -> int:

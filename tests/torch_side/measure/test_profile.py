@@ -142,6 +142,7 @@ def test_flops_of_spans_are_those_of_the_analysis(case: str, records: Records) -
         "bf16",
         visual_tokens=found.inputs["visual_tokens"],
         reducer=axes.get("reducer"),
+        runtime="eager",
         **scenario,
     )
 
