@@ -7,7 +7,7 @@ their error down. Every number is drawn towards the law as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ def predicted_seconds(hardware: Hardware, rows: Sequence[WholeModelTime]) -> Arr
     """What the tool says of each row on a device, [rows] in s: elapsed time under the row's
     runtime, else that of kernels alone.
     """
-    return _totals(hardware, rows, lambda totals: totals.predicted_time_s)
+    return np.array([float(one.predicted_time_s) for one in totals_of(hardware, rows)])
 
 
 def fit_whole_models(
@@ -81,7 +81,7 @@ def fit_whole_models(
     if plain.kernel_laws is None and plain.laws_from is None:
         raise FitError(f"{hardware.name} has no laws to correct: name a device with --like")
     measured = np.array([row.seconds for row in rows])
-    bound = _totals(plain, rows, lambda totals: totals.roofline_time_s)
+    bound = np.array([float(one.roofline_time_s) for one in totals_of(plain, rows)])
     for row, least in zip(rows, bound, strict=True):
         if row.seconds * FASTER_THAN_ROOF < least:
             raise FitError(
@@ -257,26 +257,33 @@ def _belongs(component: str, row: WholeModelTime) -> bool:
     return component == "llm" or row.stage == "answer"
 
 
-def _totals(
-    hardware: Hardware, rows: Sequence[WholeModelTime], of: Callable[[Totals], Any]
-) -> Array:
-    """A quantity of each row's model, those of one model and stage together."""
+def totals_of(hardware: Hardware, rows: Sequence[WholeModelTime]) -> list[Totals]:
+    """The figures of what each row has measured, those of one model and stage as one estimate."""
     groups: dict[Any, list[int]] = {}
     for i, row in enumerate(rows):
         groups.setdefault(row.key, []).append(i)
-    found = np.empty(len(rows))
+    found: list[Totals | None] = [None] * len(rows)
     for key, members in groups.items():
         batches = tuple(rows[i].axes["batch"] for i in members)
         estimate = _estimate(hardware, key, batches)
-        row = rows[members[0]]
-        if row.stage == "tower":
-            totals = estimate.components["vision"]
-        elif row.stage == "answer":
-            totals = estimate.end_to_end
-        else:
-            totals = estimate.components["llm"]
-        found[members] = of(totals)
-    return found
+        part = {"tower": "vision", "answer": ""}.get(rows[members[0]].stage, "llm")
+        totals = estimate.components[part] if part else estimate.end_to_end
+        for place, i in enumerate(members):
+            found[i] = _one(totals, place)
+    return [one for one in found if one is not None]
+
+
+def _one(totals: Totals, index: int) -> Totals:
+    """One configuration of several."""
+    fields: dict[str, Any] = {}
+    for name in totals.__struct_fields__:
+        value = getattr(totals, name)
+        if isinstance(value, Mapping):
+            value = {word: np.atleast_1d(seconds)[index] for word, seconds in value.items()}
+        elif isinstance(value, np.ndarray) and value.ndim:
+            value = value[index]
+        fields[name] = value
+    return Totals(**fields)
 
 
 @lru_cache(maxsize=256)

@@ -31,6 +31,7 @@ from roofline.fitting.rows import WHERE, FitError
 from roofline.specs.catalog import load_model, load_quantization
 from roofline.specs.correction import Measured
 from roofline.specs.models import LanguageModel, Lmm, Model, VisionEncoder
+from roofline.specs.quantization import Quantization
 from roofline.specs.reading import build
 from roofline.units import MILLI
 
@@ -52,7 +53,7 @@ class WholeModelTime(Struct, frozen=True):
     """The model, as the table calls it."""
     model: Model
     stage: Measured
-    quant: str
+    quant: str | Quantization
     axes: Mapping[str, Any]
     """Keywords of the analysis: counts, runtime, kernels, stage."""
     seconds: float

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from roofline.model.block import Block
-from roofline.model.fused import fused
+from roofline.model.fused import wide_matmuls
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
 
@@ -33,7 +33,9 @@ def compiled(blocks: Sequence[Block]) -> tuple[Block, ...]:
 
     Casts and adds are fused into norms: what moves is about what 16-bit kernels move one by one.
     """
-    return tuple(replace(block, ops=tuple(map(_convolved, block.ops))) for block in fused(blocks))
+    return tuple(
+        replace(block, ops=tuple(map(_convolved, block.ops))) for block in wide_matmuls(blocks)
+    )
 
 
 def _convolved(op: Op) -> Op:
