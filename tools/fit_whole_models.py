@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 from whole_models import vit_table
 
-from roofline.fitting.whole_models import fit_whole_models
+from roofline.fitting.whole_models import KEY, fit_whole_models
 from roofline.fitting.whole_rows import whole_model_times
 from roofline.specs.catalog import load_hardware
 from roofline.specs.correction import Correction
-from roofline.specs.hardware import Hardware
 from roofline.specs.writing import as_plain
 from roofline.specs.yaml_text import dump
 
 ROOT = Path(__file__).resolve().parents[1]
-KEY = "models"
-"""Of the source, in a device's file."""
 SOURCE = (
     "timm results/ (huggingface/pytorch-image-models, Apache-2.0), inference of vision transformers "
     "under autocast, PyTorch 2.4, CUDA 12.4; fitted numbers"
@@ -35,10 +33,10 @@ def with_correction(text: str, correction: Correction) -> str:
     """A device's file with that correction in it, all else as it stands."""
     section = dump({"correction": as_plain(correction)})
     text = re.sub(r"^correction:\n(?:[ ]+.*\n)+\n?", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^  models: >-\n(?:    .*\n)+", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^  {KEY}:.*\n(?:    .*\n)*", "", text, flags=re.MULTILINE)
     before, _, sources = text.partition("\nsources:\n")
-    cited = dump({"sources": {KEY: SOURCE}}).partition("\n")[2]
-    return f"{before.rstrip()}\n\n{section}\nsources:\n{cited}{sources}"
+    cited = textwrap.fill(SOURCE, 100, initial_indent=" " * 4, subsequent_indent=" " * 4)
+    return f"{before.rstrip()}\n\n{section}\nsources:\n  {KEY}: >-\n{cited}\n{sources}"
 
 
 def main() -> None:
@@ -50,7 +48,7 @@ def main() -> None:
     for name in given.devices or dict.fromkeys(table["hardware"]):
         started = time.process_time()
         rows = whole_model_times(table[table["hardware"] == name].drop(columns="gmacs"))
-        found = fit_whole_models(_bare(name), rows, source=KEY)
+        found = fit_whole_models(load_hardware(name), rows, source=SOURCE)
         correction = found.hardware.correction
         assert correction is not None
         file = ROOT / "hardware" / f"{name}.yaml"
@@ -62,12 +60,6 @@ def main() -> None:
             f"{name}: mean error of models left out {off.mean():.1f} %, "
             f"{time.process_time() - started:.0f} s; {correction}"
         )
-
-
-def _bare(name: str) -> Hardware:
-    from msgspec.structs import replace
-
-    return replace(load_hardware(name), correction=None)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ GMACS_OFF = 0.03
 """A model whose multiply-accumulates are further from the table's was not built right."""
 EDGE_DEVICES = {
     "Jetson AGX Thor": "jetson-thor",
-    "Jetson Orin Nano (8GB)": "jetson-orin-nano-super",
+    "Jetson Orin Nano (8GB)": "jetson-orin-nano",
 }
 NVFP4 = Quantization(
     name="nvfp4",

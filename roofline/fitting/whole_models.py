@@ -25,6 +25,8 @@ from roofline.specs.correction import Correction
 from roofline.specs.hardware import Hardware
 from roofline.units import MICRO
 
+KEY = "models"
+"""Of the measurements among the sources of a corrected spec."""
 NOISE = 0.05
 """What two measurements of one model differ by: where errors begin to count linearly."""
 SPREADS = {"rate": 0.3, "bandwidth": 0.15, "kernel_us": 3.0, "step_us": 1000.0}
@@ -74,7 +76,7 @@ def fit_whole_models(
 ) -> WholeModelFit:
     """The device corrected by the rows. A correction that it has is replaced.
 
-    source: key of the file's `sources` that the correction cites. Raises FitError for times that
+    source: who measured, for the file's `sources`. Raises FitError for times that
     beat the roofline, UnsupportedModeError for a precision that the device does not have.
     """
     plain = replace(hardware, correction=None)
@@ -101,7 +103,7 @@ def fit_whole_models(
     before = float(np.median(100 * np.abs(uncorrected / measured - 1)))
     factors = np.exp(numbers[:2]).tolist()
     correction = Correction(
-        source=source,
+        source=KEY,
         stages=tuple(dict.fromkeys(row.stage for row in rows)),
         rows=len(rows),
         models=len(set(labels)),
@@ -112,7 +114,8 @@ def fit_whole_models(
         uncorrected_median_error_percent=round(before, 2),
         **errors,
     )
-    corrected = replace(plain, correction=correction)
+    sources = {**plain.sources, KEY: source}
+    corrected = replace(plain, correction=correction, sources=sources)
     return WholeModelFit(corrected, surface.seconds(numbers), left_out, uncorrected)
 
 
