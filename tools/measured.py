@@ -96,7 +96,8 @@ def _collective(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> Ker
 
 def _mixed(second: NDArray[np.bool_], one: KernelTime, other: KernelTime) -> KernelTime:
     """The times of one kernel, of the second where that is marked."""
-    assert one.attainable_time_s is not None and other.attainable_time_s is not None
+    assert one.attainable_time_s is not None
+    assert other.attainable_time_s is not None
     return replace(
         one,
         roofline_time_s=np.where(second, other.roofline_time_s, one.roofline_time_s),

@@ -66,7 +66,9 @@ class BorrowingErrors(Spec, frozen=True):
     quantized_matmul: Errors
     """Of w8a8, w8a16 and w4a16 on any other device: libraries differ more in these than devices."""
     other_type: dict[str, Errors]
-    """For another data type on the same device."""
+    """For another data type on the same device, both of 16 bits or more."""
+    narrow_type: dict[str, Errors]
+    """The same where one of them has fewer."""
     other_phase: dict[str, Errors]
     """Of laws of prefill attention, for kernels of another family."""
     other_library: dict[str, Errors]

@@ -79,7 +79,7 @@ def matmul_time(
 ) -> KernelTime:
     """One matmul [m, k] @ [k, n]: m rows (tokens), n out features, k in features; arrays broadcast.
 
-    dtype: fp32, bf16, fp16, fp8, fp4 (nvfp4), w8a8 (int8), w8a16 or w4a16.
+    dtype: fp32, tf32, bf16, fp16, fp8, fp4 (nvfp4), w8a8 (int8), w8a16 or w4a16.
 
     Raises UnknownNameError, SpecError, UnsupportedModeError for a type that the device has no
     peak for, ScenarioError for sizes that are not above zero and for other types.

@@ -12,7 +12,7 @@ from roofline.errors import UnsupportedModeError
 from roofline.specs.hardware import DataType, Hardware
 
 KernelType = Literal[
-    "fp32", "fp16", "bf16", "fp8", "fp4", "nvfp4", "w8a8", "int8", "w8a16", "w4a16"
+    "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "nvfp4", "w8a8", "int8", "w8a16", "w4a16"
 ]
 """What a caller may name: `MATMUL_KERNELS`, and their other names."""
 
@@ -30,6 +30,7 @@ class OperandBytes(msgspec.Struct, frozen=True):
 
 MATMUL_KERNELS: dict[str, OperandBytes] = {
     "fp32": OperandBytes(4, 4, 4),
+    "tf32": OperandBytes(4, 4, 4),
     "fp16": OperandBytes(2, 2, 2),
     "bf16": OperandBytes(2, 2, 2),
     "fp8": OperandBytes(1, 1, 2),

@@ -29,6 +29,8 @@ SAME_KERNELS: Mapping[str, tuple[str, ...]] = {
 """Data types that tensor cores take at one rate, in kernels of one form, and names of one kernel: a
 law of the one is a law of the other."""
 
+WIDE = frozenset({"fp32", "tf32", "fp16", "bf16"})
+"""Data types of 16 bits or more: laws of one are nearer to those of another than to narrow ones."""
 _LIKEST: Mapping[str, tuple[str, ...]] = {"int8": ("fp8",), "fp8": ("w8a8",)}
 _WIDESPREAD = ("bf16", "fp16", "fp32")
 
@@ -71,8 +73,10 @@ def _found(laws: Mapping[str, _FittedLaw], kernels: Sequence[str]) -> _FittedLaw
     for name in (name for kernel in kernels for name in (kernel, *SAME_KERNELS.get(kernel, ()))):
         if name in laws:
             return laws[name]
-    likest = (*_LIKEST.get(kernels[-1], ()), *_WIDESPREAD)
-    law = next((laws[name] for name in likest if name in laws), next(iter(laws.values())))
-    # a law of tensor cores for what may run elsewhere: no more of the peak than there
-    law = replace(law, rate_ratio=min(1.0, law.rate_ratio), lender_rate=1.0)
-    return outside(law, borrowing_errors().other_type[law.family])
+    likest = (*_LIKEST.get(kernels[-1], ()), *_WIDESPREAD, *laws)
+    name = next(name for name in likest if name in laws)
+    known, family = borrowing_errors(), laws[name].family
+    measured = known.other_type if {name, kernels[0]} <= WIDE else known.narrow_type
+    # of tensor cores, it may be, for what runs elsewhere: no more of the peak than there
+    law = replace(laws[name], rate_ratio=min(1.0, laws[name].rate_ratio), lender_rate=1.0)
+    return outside(law, measured.get(family, known.other_capability[family]))

@@ -223,9 +223,15 @@ def checked_count(name: str, values: ArrayLike | None) -> Array | None:
     return array
 
 
+_EXACT = 2.0**53
+"""Below it every whole number is a float64."""
+
+
 def plain(value: Any) -> Any:
     """NumPy → JSON: arrays to lists, whole floats to ints, what is not finite to null."""
     if isinstance(value, np.ndarray) and value.ndim:
+        if value.dtype.kind == "f" and (np.abs(value) < _EXACT).all() and not (value % 1).any():
+            return value.astype(np.int64).tolist()  # counts, of which there may be millions
         return [plain(item) for item in value]
     item = value.item() if isinstance(value, np.generic | np.ndarray) else value
     if isinstance(item, str):

@@ -133,8 +133,9 @@ class KernelLaws(Spec, frozen=True):
     """Software, threads, mode: what the measurement ran on."""
     families: dict[str, dict[str, AnyLaw]]
     """Family → kernel → law. The kernels of a matmul are fp32, bf16, fp16, fp8, fp4, w8a8, w8a16
-    and w4a16; of attention, data types; of pointwise, kinds of op (norm, rotary, …) and `default`;
-    of host, components (vision, reducer, connector, llm) and `decode`."""
+    and w4a16; of attention, data types, with that of the cache if it is another (bf16-fp8kv); of
+    pointwise, kinds of op (norm, rotary, …) and `default`; of host, components (vision, reducer,
+    connector, llm) and `decode`."""
 
     def __hash__(self) -> int:
         """As that of the device: mappings have none."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from roofline.device.laws.attention import (
+    AttentionForm,
     AttentionLaw,
     attention_flops,
     corrected,
@@ -33,6 +34,8 @@ class EncoderAttentionLaw(AttentionLaw, frozen=True):
     """Numbers of `encoder_attention_seconds`, for fused kernels of one data type."""
 
     family: ClassVar[str] = "encoder_attention"
+    forms: tuple[AttentionForm, ...] = ("encoder",)
+    """What attended to what in the kernels that it was fitted to."""
 
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)

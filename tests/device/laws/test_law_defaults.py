@@ -11,6 +11,8 @@ from example_laws import COLLECTIVE, MOE, experts_seconds
 from roofline.device.laws import Roof, attention_seconds, matmul_seconds, pointwise_seconds
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.collective import CollectiveLaw
+from roofline.device.laws.decode_attention import DecodeAttentionLaw, decode_attention_seconds
+from roofline.device.laws.encoder_attention import EncoderAttentionLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile
 from roofline.device.laws.moe import MoeLaw
 from roofline.device.laws.pointwise import PointwiseLaw
@@ -42,6 +44,16 @@ def test_a_law_of_attention_needs_seven_numbers() -> None:
     shape = (1, 8, 8, 4, 4, 64)
     assert np.isfinite(attention_seconds(law, ROOF, *shape, causal=True, traffic_bytes=16384))
     check(AttentionLaw)
+
+
+def test_a_law_of_decode_needs_ten_numbers() -> None:
+    names = ("launch_us", "block_us", "block_head_dim_power", "key_ns", "group_share", "split_us")
+    more = ("split_ns", "split_keys", "split_waves", "bandwidth_fraction")
+    some: dict[str, Any] = dict.fromkeys((*names, *more), 0.5)
+    law = DecodeAttentionLaw(**FIT, **some)
+    assert np.isfinite(decode_attention_seconds(law, ROOF, 1, 8, 4, 4, 64, traffic_bytes=16384))
+    check(DecodeAttentionLaw)
+    check(EncoderAttentionLaw)
 
 
 def test_a_law_of_vector_ops_needs_a_launch_and_a_bandwidth() -> None:
