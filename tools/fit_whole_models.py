@@ -1,7 +1,7 @@
 """Correct laws by whole models: `python tools/fit_whole_models.py FOLDER [DEVICE …]`.
 
-FOLDER holds `vit_throughput.csv`, times of timm's vision transformers. The correction of each of its
-devices goes to the device's file, `hardware/NAME.yaml`: fitted numbers, no rows.
+FOLDER holds `vit_throughput.csv`, times of timm's vision transformers. The correction of each of
+its devices goes to the device's file, `hardware/NAME.yaml`: fitted numbers, no rows.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from roofline.specs.yaml_text import dump
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = (
-    "timm results/ (huggingface/pytorch-image-models, Apache-2.0), inference of vision transformers "
-    "under autocast, PyTorch 2.4, CUDA 12.4; fitted numbers"
+    "timm results/ (huggingface/pytorch-image-models, Apache-2.0), inference of vision "
+    "transformers under autocast, PyTorch 2.4, CUDA 12.4; fitted numbers"
 )
 
 

@@ -1,6 +1,6 @@
 """What the tool says of whole models that others measured: towers and edge boards, row by row.
 
-`towers(FOLDER)` and `edge(FOLDER)` give a frame with a row for each measured time that the catalog's
+`towers(FOLDER)` and `edge(FOLDER)` give a frame with a row for each measured time that the
 formulas express: group, device, framework, model, batch, size, measured_s, predicted_s,
 roofline_s, low_s, high_s.
 """
@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import timm_models
 
-from roofline.engine.result import Totals
 from roofline.fitting.rows import WHERE
 from roofline.fitting.tables import read_table
 from roofline.fitting.whole_models import totals_of
@@ -71,7 +70,7 @@ Qwen's repositories on Hugging Face; heads of 128, a vocabulary of 151,936."""
 
 
 def vit_table(folder: Path) -> pd.DataFrame:
-    """timm's rows that can be expressed, as `roofline fit` takes them."""
+    """Rows of timm that can be expressed, as `roofline fit` takes them."""
     found = []
     for i, row in read_table(folder / VIT).iterrows():
         if timm_models.why_left_out(row["model"]):
@@ -92,7 +91,7 @@ def vit_table(folder: Path) -> pd.DataFrame:
 
 
 def left_out(folder: Path) -> dict[str, str]:
-    """timm's models that cannot, and what the formulas lack."""
+    """Models of timm that cannot, and what the formulas lack."""
     names = dict.fromkeys(read_table(folder / VIT)["model"])
     reasons = {name: timm_models.why_left_out(name) for name in names}
     return {name: reason for name, reason in reasons.items() if reason}
@@ -178,13 +177,21 @@ def _frame(
     found = []
     totals = totals_of(hardware, times)
     for row, one, framework in zip(times, totals, frameworks, strict=True):
-        low, high = one.attainable_time_low_s, one.attainable_time_high_s
+        ends = one.attainable_time_low_s, one.attainable_time_high_s
         if one.elapsed_time_s is not None:
-            low, high = one.elapsed_time_low_s, one.elapsed_time_high_s
+            ends = one.elapsed_time_low_s, one.elapsed_time_high_s
         size = getattr(row.model, "image_size_px", row.axes.get("text_tokens", np.nan))
-        figures = (row.seconds, one.predicted_time_s, one.roofline_time_s, low, high)
+        figures = (row.seconds, one.predicted_time_s, one.roofline_time_s, *ends)
         named = (group, hardware.name, framework, row.label, row.axes["batch"], size)
-        found.append(dict(zip(COLUMNS, (*named, *map(float, figures)), strict=True)))
+        found.append(
+            dict(
+                zip(
+                    COLUMNS,
+                    (*named, *(np.nan if f is None else float(f) for f in figures)),
+                    strict=True,
+                )
+            )
+        )
     return pd.DataFrame(found, columns=list(COLUMNS))
 
 

@@ -147,7 +147,7 @@ def _with_correction(laws: KernelLaws, correction: Correction) -> KernelLaws:
 
 
 def _law_with(law: AnyLaw, correction: Correction) -> AnyLaw:
-    """rate and bandwidth as factors, kernel_us with the launch."""
+    """Rate and bandwidth as factors, kernel_us with the launch."""
     if not isinstance(law, Law):
         return law
     changes = {

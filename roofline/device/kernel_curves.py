@@ -162,10 +162,12 @@ def matmul_curve(
 
     def seconds(m: Array) -> Array:
         moved = row_bytes * m + fixed_bytes
-        moving = {"weight_bytes": weight_bytes, "activation_bytes": moved}
-        return paced(
-            law, roof, 2 * m * n * k, lambda seen: matmul_seconds(law, seen, m, n, k, **moving)
-        )
+
+        def under(roof: Roof) -> Array:
+            sizes = (law, roof, m, n, k)
+            return matmul_seconds(*sizes, weight_bytes=weight_bytes, activation_bytes=moved)
+
+        return paced(law, roof, 2 * m * n * k, under)
 
     def bound(m: Array) -> Array:
         return roof.seconds(2 * m * n * k, weight_bytes + row_bytes * m + fixed_bytes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+import numpy as np
 from msgspec.structs import replace
 
 from roofline.device import nearest
@@ -34,8 +35,8 @@ TimeFormula: TypeAlias = Callable[[Point], Array]
 
 
 CONVOLUTION_SHARE = 0.25
-"""Rate of PyTorch's convolution of three channels, over the peak of the vector units in fp32, before
-a matmul's own losses: what the patch embeddings of vision transformers leave over on an RTX 3090
+"""Rate of PyTorch's convolution of three channels, over the vector units' peak in fp32, before a
+matmul's own losses: what the patch embeddings of vision transformers leave over on an RTX 3090
 (0.2) and 4090 (0.3), by patches of 32, 16 and 14 pixels (timm `results/`, Apache-2.0)."""
 
 
@@ -173,7 +174,8 @@ def _batched(law: MatmulLaw, roof: Roof, flops: Array, traffic: Array) -> Array:
     seconds = paced(
         law, roof, flops, lambda seen: batched_matmul_seconds(law, seen, flops, traffic)
     )
-    return np.maximum(seconds, roof.seconds(flops, traffic))
+    least: Array = np.maximum(seconds, roof.seconds(flops, traffic))
+    return least
 
 
 def attention_form(shape: AttentionShape) -> AttentionForm:

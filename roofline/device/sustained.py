@@ -72,9 +72,7 @@ def sustained(borrower: Hardware, lender: Hardware, kernel: str) -> Sustained:
     return Sustained(ratio if more > 1 else min(1.0, ratio), more)
 
 
-def paced(
-    law: Law, roof: Roof, flops: FloatOrArray, seconds: Callable[[Roof], Array]
-) -> Array:
+def paced(law: Law, roof: Roof, flops: FloatOrArray, seconds: Callable[[Roof], Array]) -> Array:
     """`seconds` of a law under the roofs of a device that sustains more or less than its own did.
 
     t = seconds(P·rate_ratio·lender_rate, B·bandwidth_ratio) + F / (P·rate_ratio)·(1 −

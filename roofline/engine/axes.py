@@ -129,9 +129,9 @@ AXES = (
     Axis(
         "kernels",
         "Kernels",
-        "fused: one matmul for q, k and v, one for gate and up, norm with add; autocast: PyTorch's, "
-        "with casts and norms in fp32; compiled: the same by torch.compile. Default: those of the "
-        "runtime, unfused without.",
+        "fused: one matmul for q, k and v, one for gate and up, norm with add; autocast: "
+        "PyTorch's, with casts and norms in fp32; compiled: the same by torch.compile. Default: "
+        "those of the runtime, unfused without.",
         phrase="{} kernels",
         choices=KERNELS,
         varied=False,

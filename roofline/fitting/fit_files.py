@@ -37,8 +37,10 @@ def fitted(
     date: str,
     origin: Origin = "fitted",
 ) -> Fitted:
-    """The device with laws of every kernel in the files; laws of kernels not in them are kept. Tables
-    with a column `model`, of whole models, correct all of these (`whole_rows` has their columns).
+    """The device with laws of every kernel in the files; laws of kernels not in them are kept.
+
+    Tables with a column `model`, of whole models, correct all of these; `whole_rows` has their
+    columns.
 
     measured_as: name of the device in the column `hardware`; left out, that of `base` or one of its
     aliases. laws_from: device whose laws go for kernels without rows; left out, that of `base`.

@@ -23,6 +23,7 @@ from roofline.fitting.whole_rows import WholeModelTime
 from roofline.model.polynomial import Array
 from roofline.specs.correction import Correction
 from roofline.specs.hardware import Hardware
+from roofline.specs.runtimes import find_runtime
 from roofline.units import MICRO
 
 KEY = "models"
@@ -165,7 +166,7 @@ def _fit(
     numbers: Sequence[str],
     mask: NDArray[np.bool_],
 ) -> Array:
-    """ln rate, ln bandwidth, kernel_us, step_us; 0 of those that are not in `numbers`.
+    """Ln rate, ln bandwidth, kernel_us, step_us; 0 of those that are not in `numbers`.
 
     Minimises Σ w·2(√(1 + e²) − 1) + Σ (x / spread)², e = ln(predicted / measured) / `NOISE`, by
     Gauss-Newton steps that the weights 1/√(1 + e²) of a robust loss keep.
@@ -239,17 +240,21 @@ def _position(value: float, knots: Array) -> tuple[float, int]:
 
 
 def _launches(hardware: Hardware, rows: Sequence[WholeModelTime]) -> tuple[Array, Array]:
-    """Kernels that each row runs, and passes of its runtime; those of an answer added up."""
+    """Kernels that each row runs, and passes whose host waits for no device; those of an answer
+    added up.
+    """
     kernels, passes = np.empty(len(rows)), np.empty(len(rows))
     for i, row in enumerate(rows):
         steps = float(row.axes.get("output_tokens", 0.0))
         counted: dict[str, float] = {}
         for op in _estimate(hardware, row.key, (row.axes["batch"],)).ops:
             if _belongs(op.component, row):
-                counted[op.phase] = counted.get(op.phase, 0.0) + op.count * op.launches
+                counted[op.phase] = counted.get(op.phase, 0.0) + float(op.count * op.launches)
         decode = steps if row.stage == "answer" else 1.0
         kernels[i] = counted.get("prefill", 0.0) + decode * counted.get("decode", 0.0)
-        passes[i] = (1.0 + steps if row.stage == "answer" else 1.0) * ("runtime" in row.axes)
+        runtime = row.axes.get("runtime")
+        waits = runtime is not None and not find_runtime(runtime).overlaps
+        passes[i] = (1.0 + steps if row.stage == "answer" else 1.0) * waits
     return kernels, passes
 
 
@@ -271,8 +276,8 @@ def totals_of(hardware: Hardware, rows: Sequence[WholeModelTime]) -> list[Totals
         estimate = _estimate(hardware, key, batches)
         part = {"tower": "vision", "answer": ""}.get(rows[members[0]].stage, "llm")
         totals = estimate.components[part] if part else estimate.end_to_end
-        for place, i in enumerate(members):
-            found[i] = _one(totals, place)
+        for position, i in enumerate(members):
+            found[i] = _one(totals, position)
     return [one for one in found if one is not None]
 
 

@@ -109,7 +109,12 @@ def _row(row: Mapping[str, Any], where: str) -> WholeModelTime:
         axes["stage"] = {"answer": "generate"}.get(stage, stage)
     if stage == "answer":
         outputs = axes["output_tokens"] = _count(row, "output_tokens", where)
-    per_row = {"tower": batch, "prefill": batch * tokens, "decode": batch, "answer": batch * outputs}
+    per_row = {
+        "tower": batch,
+        "prefill": batch * tokens,
+        "decode": batch,
+        "answer": batch * outputs,
+    }
     seconds = _seconds(row, stage, per_row[stage], where)
     return WholeModelTime(where, label, model, stage, precision, axes, seconds)
 
@@ -182,9 +187,7 @@ def _seconds(row: Mapping[str, Any], stage: Measured, amount: float, where: str)
     return {"time_ms": value * MILLI, "time_s": value}.get(name, amount / value)
 
 
-def _count(
-    row: Mapping[str, Any], name: str, where: str, default: float | None = None
-) -> float:
+def _count(row: Mapping[str, Any], name: str, where: str, default: float | None = None) -> float:
     if name not in row and default is not None:
         return float(default)
     if name not in row:

@@ -99,7 +99,9 @@ class Hardware(Spec, frozen=True):
         if self.correction and self.correction.source not in self.sources:
             raise ValueError(f"`sources` lacks what `correction` cites: {self.correction.source!r}")
         if self.correction and not (self.kernel_laws or self.laws_from):
-            raise ValueError("`correction` needs laws to correct: give `kernel_laws` or `laws_from`")
+            raise ValueError(
+                "`correction` needs laws to correct: give `kernel_laws` or `laws_from`"
+            )
         if self.kernel_laws and not self.laws_from:
             for family in ESSENTIAL_FAMILIES:
                 if not self.kernel_laws.families.get(family):
