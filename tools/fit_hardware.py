@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import FAMILIES, MeasuredKernel, measured_kernels, of_hardware, with_law
+from measured import FAMILIES, LIBRARIES, MeasuredKernel, measured_kernels, of_hardware, with_law
 from msgspec.structs import replace
 
 from roofline.device.borrowed import BORROWING_ERRORS_FILE, quantizes
+from roofline.device.laws.energy import EnergyLaw
 from roofline.device.nearest import WIDE
 from roofline.fitting.device import fit_device
 from roofline.specs.catalog import load_hardware
@@ -69,6 +70,7 @@ def refit(name: str, folder: Path, families: Sequence[str]) -> None:
         measured,
         source=SOURCE,
         date=DATES[name],
+        libraries=LIBRARIES.get(name, {}),
         progress=lambda kernel: print(f"{name}: {kernel}", flush=True),
     )
     known = {} if not file.exists() else read_json(file)
@@ -134,9 +136,14 @@ def borrowing_errors(folder: Path) -> dict[str, Any]:
                     borrower = with_law(device, one.kernel, replace(law, origin="typical"))
                     relation.add(one.family, borrower, one)
     quantized_errors = quantized.means()["matmul"]
+    known = read_json(BORROWING_ERRORS_FILE)  # energies are of other tables: tools/fit_energy.py
+    energy = {
+        relation: {name: off for name, off in known[relation].items() if name == EnergyLaw.family}
+        for relation in ("same_capability", "other_capability")
+    }
     return {
-        "same_capability": same.means(),
-        "other_capability": other.means(),
+        "same_capability": same.means() | energy["same_capability"],
+        "other_capability": other.means() | energy["other_capability"],
         "quantized_matmul": quantized_errors,
         **_other_type(devices, measured),
         "other_phase": _other_phase(devices, measured).means(),

@@ -35,6 +35,11 @@ ONE_IN = 4
 """One shape in so many is held out."""
 
 
+LIBRARIES = {"a100-80gb": {"decode_attention": "vllm"}}
+"""Libraries that laws are fitted to, where that is not a table's first: vLLM has most rows of
+an A100's decode, and serves most models there."""
+
+
 class Family(NamedTuple):
     """Kernels of one family of laws, and where they were measured."""
 
@@ -218,6 +223,8 @@ def measured_kernels(
     """The rows that each law of the device is fitted to, and those of other libraries."""
     for family, rows in of_hardware(folder, hardware).items():
         for kernel, some in FITTERS.find(family).kernels(hardware, rows).items():
-            own, others = by_library({str(name): some[name].to_numpy() for name in some})
+            preferred = LIBRARIES.get(hardware.name, {}).get(family, "")
+            arrays = {str(name): some[name].to_numpy() for name in some}
+            own, others = by_library(arrays, preferred)
             rest = None if others is None else MeasuredKernel(family, kernel, pd.DataFrame(others))
             yield MeasuredKernel(family, kernel, pd.DataFrame(own)), rest

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import timm_models
+from msgspec.structs import replace
 
 from roofline.fitting.rows import WHERE
 from roofline.fitting.tables import read_table
@@ -106,6 +107,13 @@ def towers(folder: Path, devices: Mapping[str, Hardware] | None = None) -> pd.Da
         modes = rows["mode"].tolist()
         parts.append(_frame("towers", hardware, times, [f"timm {mode}" for mode in modes]))
     return pd.concat(parts, ignore_index=True)
+
+
+def uncorrected_towers(folder: Path) -> pd.DataFrame:
+    """The same by laws as they are lent, which know nothing of these rows."""
+    names = dict.fromkeys(vit_table(folder)["hardware"])
+    devices = {name: replace(load_hardware(name), correction=None) for name in names}
+    return towers(folder, devices).assign(group="towers, uncorrected")
 
 
 def edge(folder: Path, devices: Mapping[str, Hardware] | None = None) -> pd.DataFrame:
@@ -216,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    for frame in (towers(folder), edge(folder)):
+    for frame in (towers(folder), uncorrected_towers(folder), edge(folder)):
         print(summary(frame).round(1).to_string())
     for model, reason in left_out(folder).items():
         print(f"left out {model}: {reason}")

@@ -29,10 +29,13 @@ LAUNCH_US = 4.0
 """Launch of a device whose file has none, in µs: between the 3 of data-centre and the 8 of old
 GPUs."""
 
-LENT = ("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective")
+LENT = (
+    *("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective"),
+    "energy",
+)
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
 
-BESIDE_MODELS = ("collective", "host")
+BESIDE_MODELS = ("collective", "host", "energy")
 """Families that no model on one device says anything of."""
 
 SAME_CAPABILITY_ONLY = {("moe", "fp8")}

@@ -128,7 +128,7 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
     def explain(self, subject: str) -> Explanation:
         """A figure's formula with its numbers and their sources, in a record that prints itself.
 
-        subject: time, memory, flops, kv, a component, or an op: `q_proj`, `vision.fc1`.
+        subject: time, energy, memory, flops, kv, a component, or an op: `q_proj`, `vision.fc1`.
         Raises UnknownNameError, and ScenarioError for several configurations.
         """
         from roofline.engine.explain import explain

@@ -20,6 +20,7 @@ from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
+from roofline.engine.energy import FROM_ENERGY, phase_energies
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
 from roofline.model.polynomial import Array, Derived, Point, Polynomial, upper_envelope
 
@@ -103,6 +104,8 @@ class PricePlan:
         self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
         """Variables that differ from one decode step to the next."""
         self.count_plan = CountPlan(counts)
+        self.energies = phase_energies(peaks, laws.kernel_laws if laws else None, counts.ops)
+        """By phase; None where no law is known."""
         used = {RESOURCES.find(name).bound for op in counts.ops for name in op.amounts_at}
         self.bounds = tuple(b for b in BOUNDS if b in used or b in ("compute", "memory"))
         """What its ops may be bound by, memory last."""
@@ -114,6 +117,7 @@ class PricePlan:
             *bound_times,
             *FROM_LAWS,
             *hosted,
+            *(FROM_ENERGY if self.energies is not None else ()),
         )
 
     def resource_times(self, op: CountedOp) -> dict[str, Polynomial]:
@@ -168,34 +172,37 @@ class PricePlan:
 
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `outputs` at a point."""
-        roofline, attainable, error = np.zeros(()), np.zeros(()), np.zeros(())
-        bound = [np.zeros(()) for _ in self.bounds[:-1]]
+        nothing = np.zeros(())
+        bound = [nothing for _ in self.bounds[:-1]]
         phases: dict[Phase, tuple[Array, Array, Array]] = {}
         for kernel in self._kernels:
             times = kernel.time(point)
-            roofline = roofline + times.roofline
             bound = [sum_ + more for sum_, more in zip(bound, times.bound, strict=True)]
+            bare, known, wrong = phases.get(kernel.phase, (nothing,) * 3)
             off = kernel.error * times.attainable
-            attainable, error = attainable + times.attainable, error + off
-            if self.host is not None:
-                bare, known, wrong = phases.get(kernel.phase, (np.zeros(()),) * 3)
-                more = (bare + times.roofline, known + times.attainable, wrong + off)
-                phases[kernel.phase] = more
-        counted = self.count_plan.evaluate(point)
-        if self.host is None:
-            return (*counted, roofline, *bound, attainable, error)
-        hosted, elapsed = np.zeros(()), NOTHING
+            more = (bare + times.roofline, known + times.attainable, wrong + off)
+            phases[kernel.phase] = more
+        hosted, elapsed, energy = [nothing, nothing], NOTHING, [nothing, nothing]
         for phase, sums in phases.items():
-            host = self.host.seconds(self.counts, phase, point)
-            elapsed = elapsed + self.host.together(self._band(*sums), host)
-            if self.host.in_kernels:  # what computes also issues: one waits for the other
-                attainable = attainable + host.value
-            else:
-                hosted = hosted + host.value
-        values = (*counted, roofline, *bound, attainable, error, hosted)
-        if self.host.runtime is None:
-            return values
-        return (*values, elapsed.value, elapsed.low, elapsed.high)
+            took = sums[1]
+            if self.host is not None:
+                host = self.host.seconds(self.counts, phase, point)
+                # what computes also issues: one waits for the other
+                hosted[self.host.in_kernels] = hosted[self.host.in_kernels] + host.value
+                together = self.host.together(self._band(*sums), host)
+                elapsed = elapsed + together
+                took = took if self.host.runtime is None else together.value
+            if self.energies is not None:
+                joules = self.energies[phase].joules(point, *sums[1:], took)
+                energy = [sum_ + more for sum_, more in zip(energy, joules, strict=True)]
+        summed = [sum(each, nothing) for each in zip(*phases.values(), strict=True)]
+        roofline, attainable, error = summed or (nothing,) * 3
+        values = [*self.count_plan.evaluate(point), roofline, *bound, attainable + hosted[1], error]
+        if self.host is not None:
+            values.append(hosted[0])
+            if self.host.runtime is not None:
+                values += [elapsed.value, elapsed.low, elapsed.high]
+        return (*values, *(energy if self.energies is not None else ()))
 
     def _band(self, roofline: Array, attainable: Array, error: Array) -> Interval:
         """Attainable with its error, never below the roofline; that itself without laws."""

@@ -44,7 +44,7 @@ class Quantities(Struct, frozen=True, eq=False, kw_only=True):
     @property
     def arithmetic_intensity(self) -> Array:
         """FLOPs per byte of DRAM traffic; 0 where nothing runs."""
-        return per_byte(self.flops, self.memory_access_bytes)
+        return quotient(self.flops, self.memory_access_bytes)
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -96,7 +96,25 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     """The same from the low ends of both."""
     elapsed_time_high_s: Array | None = None
     """The same from the high ends of both."""
+    energy_j: Array | None = None
+    """What the device draws in the predicted time, by its law of energy; None without one."""
+    energy_error_j: Array | None = None
+    """What nine in ten models are off that at most, and the error of the time at idle power."""
     device_memory_bytes: float
+    device_tdp_w: float | None = None
+    """Thermal design power; None where nobody states it."""
+
+    @property
+    def power_w(self) -> Array | None:
+        """Average power over the predicted time; 0 where nothing runs."""
+        if self.energy_j is None:
+            return None
+        return quotient(self.energy_j, self.predicted_time_s)
+
+    @property
+    def energy_bound_j(self) -> Array | None:
+        """TDP × predicted time: what the device draws at most, if the time is right."""
+        return None if self.device_tdp_w is None else self.predicted_time_s * self.device_tdp_w
 
     @property
     def attainable_time_low_s(self) -> Array | None:
@@ -193,6 +211,10 @@ _PRICED = (
     "elapsed_time_s",
     "elapsed_time_low_s",
     "elapsed_time_high_s",
+    "energy_j",
+    "energy_error_j",
+    "power_w",
+    "energy_bound_j",
     "bound",
     "fits",
 )
@@ -229,7 +251,7 @@ class OpQuantities(Struct, frozen=True, eq=False, kw_only=True):
     @property
     def arithmetic_intensity(self) -> Array:
         """FLOP/B."""
-        return per_byte(self.flops, self.memory_access_bytes)
+        return quotient(self.flops, self.memory_access_bytes)
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -305,8 +327,8 @@ class ReducerFacts(Struct, frozen=True):
     """Whether its options say how many are left here, whatever is usual."""
 
 
-def per_byte(flops: Array, moved: Array) -> Array:
-    """FLOP/B; 0 where nothing is moved."""
-    flops, moved = np.broadcast_arrays(flops, moved)
-    intensity: Array = np.zeros(moved.shape)
-    return np.divide(flops, moved, out=intensity, where=moved > 0)[()]
+def quotient(amount: Array, divisor: Array) -> Array:
+    """Amount / divisor; 0 where there is nothing to divide by."""
+    amount, divisor = np.broadcast_arrays(amount, divisor)
+    result: Array = np.zeros(divisor.shape)
+    return np.divide(amount, divisor, out=result, where=divisor > 0)[()]

@@ -20,6 +20,7 @@ from roofline.device.resources import BOUNDS
 from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
+from roofline.engine.energy import FROM_ENERGY, energy_law
 from roofline.engine.layout import Layout, lay_out
 from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS, PricePlan, evaluate
 from roofline.engine.result import (
@@ -79,7 +80,9 @@ class Run:
         """The same on the scenario's hardware, and the facts of the device."""
         hardware = self.scenario.hardware
         assert hardware is not None
-        parts, whole = self._parts(Totals, {"device_memory_bytes": hardware.memory_bytes})
+        tdp_w = None if hardware.tdp_w is None else hardware.tdp_w.value
+        facts = {"device_memory_bytes": hardware.memory_bytes, "device_tdp_w": tdp_w}
+        parts, whole = self._parts(Totals, facts)
         plans = [plan for plan in self.cases[0].plans if isinstance(plan, PricePlan)]
         return parts, whole, _device(hardware, plans)
 
@@ -175,6 +178,8 @@ class Run:
             unknown += FROM_HOST
         elif self.scenario.runtime is None:
             unknown += ELAPSED
+        if not any(plan.energies is not None for plan in priced):
+            unknown += FROM_ENERGY
         parts = {
             component: _figures(kind, values, shape, unknown) | facts
             for component, values in outputs.items()
@@ -300,7 +305,7 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
         elif name == "bound_times_s":
             words = dict.fromkeys(word for times in values for word in times)
             whole[name] = {w: sum(t[w] for t in values if w in t) for w in words}
-        elif name == "device_memory_bytes" or first is None:
+        elif name.startswith("device_") or first is None:
             whole[name] = first
         else:
             whole[name] = sum(values[1:], first)
@@ -330,6 +335,7 @@ def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
         },
         "kernel_laws": _whose_laws(plans),
         "host": _whose_host(plans),
+        "energy": _whose_energy(plans),
     }
 
 
@@ -353,6 +359,16 @@ def _whose_host(plans: Sequence[PricePlan]) -> dict[str, str] | None:
     if host is None or host.origin is None:
         return None
     return {"origin": host.origin, "source": host.source}
+
+
+def _whose_energy(plans: Sequence[PricePlan]) -> dict[str, str] | None:
+    """What the energy rests on; None where no law is known."""
+    choice = plans[0].laws
+    laws = choice.kernel_laws if choice else None
+    law = energy_law(plans[0].peaks.hardware, laws)
+    if laws is None or law is None:
+        return None
+    return {"origin": law.origin or laws.origin, "law": law.terms}
 
 
 def _reducer_facts(layout: Layout) -> ReducerFacts | None:

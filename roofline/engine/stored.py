@@ -20,6 +20,7 @@ from roofline.device.borrowed import laws_of, with_own_laws
 from roofline.device.resources import BOUNDS
 from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import BY_NAME
+from roofline.engine.energy import FROM_ENERGY, energy_law
 from roofline.engine.layout import COMPONENTS, LMM_PARTS, in_full
 from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS
 from roofline.engine.result import Quantities, ReducerFacts, Totals
@@ -76,6 +77,7 @@ class _StoredDevice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     peaks: dict[str, dict[str, str | float]]
     kernel_laws: dict[str, str] | None
     host: dict[str, str] | None
+    energy: dict[str, str] | None
 
 
 class _StoredEstimate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -289,9 +291,9 @@ def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where
             if not isinstance(value, dict) or not {known[0]} <= value.keys() <= set(known):
                 raise InputError(f"`{path}` must be seconds by {' and '.join(known)}")
             fields[name] = {word: figure(time, f"{path}.{word}") for word, time in value.items()}
-        elif value is None and name in _MAY_BE_UNKNOWN:
+        elif value is None and name in (*_MAY_BE_UNKNOWN, "device_tdp_w"):
             fields[name] = None
-        elif name == "device_memory_bytes":
+        elif name.startswith("device_"):
             fields[name] = float(figure(value, path, ()))
         else:
             fields[name] = figure(value, path)
@@ -312,6 +314,7 @@ def _check_unknown(fields: dict[str, Any]) -> None:
     if scenario.hardware is None:
         return
     has_laws = ACCOUNTINGS.find(scenario.accounting).has_laws and laws_of(scenario.hardware)
+    has_energy = energy_law(scenario.hardware, laws_of(scenario.hardware)) is not None
     parts = {f"components.{name}": part for name, part in fields["components"].items()}
     parts["end_to_end"] = fields["end_to_end"]
     for name in _MAY_BE_UNKNOWN:
@@ -321,13 +324,15 @@ def _check_unknown(fields: dict[str, Any]) -> None:
             expected = scenario.runtime is None
         elif name == "host_time_s":
             expected = scenario.runtime is None and (not has_laws or unknown["end_to_end"])
+        elif name in FROM_ENERGY:
+            expected = not has_laws or not has_energy
         for part, is_unknown in unknown.items():
             if is_unknown != expected:
                 known = "null" if is_unknown else "known"
                 raise InputError(f"`{part}.{name}` is {known}, which does not go with the rest")
 
 
-_MAY_BE_UNKNOWN = (*FROM_LAWS, *FROM_HOST)
+_MAY_BE_UNKNOWN = (*FROM_LAWS, *FROM_HOST, *FROM_ENERGY)
 
 
 def _plain(value: Any) -> Any:

@@ -71,6 +71,7 @@ def grid(
     ttft_s: until the first token, the whole prefill; and of that `vision_time_s`, …, `llm_time_s`.
     time_per_output_token_s: mean over the answer; output_tokens_per_s: of all sequences together.
     answer_time_s: prompt and answer.
+    prefill_energy_j, answer_energy_j: empty where the device has no law of energy.
     …_low_s, …_high_s: between which nine in ten kernels leave it.
     prefill_bound, decode_bound: what the larger share of roofline time waits for.
     kv_cache_bytes, peak_memory_bytes, fits: when all has been written.
@@ -227,6 +228,7 @@ def _first_token(prefill: Estimate) -> dict[str, Any]:
         "ttft_low_s": whole.predicted_time_low_s,
         "ttft_high_s": whole.predicted_time_high_s,
         "ttft_roofline_s": whole.roofline_time_s,
+        "prefill_energy_j": whole.energy_j,
         **{
             f"{name}_time_s": parts[name].predicted_time_s if name in parts else 0.0
             for name in COMPONENTS
@@ -263,6 +265,7 @@ def _answer(
         whole.predicted_time_low_s,
         whole.predicted_time_high_s,
         whole.roofline_time_s,
+        whole.energy_j,
     )
     return dict(zip(_ANSWER, values, strict=True))
 
@@ -276,6 +279,7 @@ _ANSWER = (
     "answer_time_low_s",
     "answer_time_high_s",
     "answer_time_roofline_s",
+    "answer_energy_j",
 )
 
 

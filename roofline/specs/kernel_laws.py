@@ -88,7 +88,8 @@ class LawFamily(NamedTuple):
     law_type: type[AnyLaw]
     """The numbers of a law of the family."""
     seconds: Callable[..., Any]
-    """`seconds(law, …)` of a kernel; further arguments are those of the family."""
+    """`seconds(law, …)` of a kernel, of energy its joules; further arguments are those of the
+    family."""
 
 
 LAW_FAMILIES: Registry[LawFamily] = Registry("family of laws", package="roofline.device.laws")
@@ -111,7 +112,9 @@ _Seconds = TypeVar("_Seconds", bound=Callable[..., Any])
 
 
 def register_laws(law_type: type[AnyLaw]) -> Callable[[_Seconds], _Seconds]:
-    """Decorate the function that turns laws of `law_type` into seconds: registers the family."""
+    """Decorate the function that turns laws of `law_type` into seconds, or joules: registers the
+    family.
+    """
 
     def register(seconds: _Seconds) -> _Seconds:
         LAW_FAMILIES.register(law_type.family, LawFamily(law_type, seconds))
@@ -135,7 +138,7 @@ class KernelLaws(Spec, frozen=True):
     """Family → kernel → law. The kernels of a matmul are fp32, bf16, fp16, fp8, fp4, w8a8, w8a16
     and w4a16; of attention, data types, with that of the cache if it is another (bf16-fp8kv); of
     pointwise, kinds of op (norm, rotary, …) and `default`; of host, components (vision, reducer,
-    connector, llm) and `decode`."""
+    connector, llm) and `decode`; of energy, kinds of models."""
 
     def __hash__(self) -> int:
         """As that of the device: mappings have none."""

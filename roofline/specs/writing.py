@@ -22,8 +22,10 @@ def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     return "".join(f"# {line}\n" for line in comment.splitlines()) + dump(as_plain(hardware))
 
 
-def laws_json(laws: KernelLaws) -> str:
-    """A file of laws, which a device's file names in `kernel_laws`, likewise."""
+def laws_json(laws: KernelLaws | dict[str, Any]) -> str:
+    """A file of laws, which a device's file names in `kernel_laws`, likewise; or of what such a
+    file holds.
+    """
     return _json(as_plain(laws), depth=0) + "\n"
 
 

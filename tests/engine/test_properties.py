@@ -31,7 +31,7 @@ QUANTITIES = (
     *("kv_cache_bytes", "peak_activation_bytes", "peak_memory_bytes", "arithmetic_intensity"),
     *("roofline_time_s", "attainable_time_s", "attainable_time_low_s", "attainable_time_high_s"),
     *("host_time_s", "elapsed_time_s", "elapsed_time_low_s", "elapsed_time_high_s"),
-    *("bound", "fits"),
+    *("energy_j", "energy_error_j", "power_w", "energy_bound_j", "bound", "fits"),
 )
 AMOUNTS = (
     *("flops", "vector_flops", "memory_access_bytes", "activation_store_bytes", "weight_bytes"),
@@ -331,8 +331,10 @@ def test_the_json_of_a_sweep_nests_like_its_axes() -> None:
     documented = {**document["components"], "end_to_end": document["end_to_end"]}
     for part, figures in documented.items():
         single = cell["components"].get(part, cell["end_to_end"])
-        unknown = {name for name in QUANTITIES if name.startswith(("host", "elapsed"))}
-        assert all(figures[name] is single[name] is None for name in unknown)  # kernels alone
+        # kernels alone, and a device without a law of energy
+        unknown = {name for name in QUANTITIES if name.startswith(("host", "elapsed", "energy"))}
+        unknown = (unknown | {"power_w"}) - {"energy_bound_j"}
+        assert all(figures[name] is single[name] is None for name in unknown)
         for name in set(QUANTITIES) - unknown:
             assert np.shape(figures[name]) == (2, 3)
             assert figures[name][1][2] == single[name]

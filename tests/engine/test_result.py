@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from toy import ops, toy
 
-from roofline.engine.result import OpQuantities, Quantities, Totals, per_byte
+from roofline.engine.result import OpQuantities, Quantities, Totals, quotient
 
 NEEDED = {name: np.float64(0.0) for name in Quantities.__struct_fields__}
 
@@ -98,8 +98,8 @@ def test_what_binds_is_told_configuration_by_configuration() -> None:
 def test_flops_for_each_byte() -> None:
     flops, moved = np.asarray([[6.0], [9.0]]), np.asarray([0.0, 0.5, 3.0])
 
-    np.testing.assert_array_equal(per_byte(flops, moved), [[0, 12, 2], [0, 18, 3]])
-    assert per_byte(np.asarray(6.0), np.asarray(4.0)) == 1.5
+    np.testing.assert_array_equal(quotient(flops, moved), [[0, 12, 2], [0, 18, 3]])
+    assert quotient(np.asarray(6.0), np.asarray(4.0)) == 1.5
     part = totals(flops=np.float64(6.0), memory_access_bytes=np.float64(4.0))
     assert part.arithmetic_intensity == 1.5
 

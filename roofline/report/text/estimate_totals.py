@@ -15,6 +15,7 @@ from roofline.report.text.estimate_words import (
     band,
     by_origin,
     by_time,
+    energy,
     error_share,
     has_laws,
     launch_bound,
@@ -145,6 +146,8 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
         lines.append(("Attainable", _laws(estimate)))
     if whole.elapsed_time_s is not None and whole.roofline_time_s:
         lines += [("Elapsed", _elapsed(estimate)), *_launch_bound(estimate)]
+    if whole.energy_j:
+        lines.append(("Energy", energy(whole, estimate.device["energy"]["origin"])))
     if estimate.reducer is not None and (reducing := _reducing(estimate)):
         lines.append(("Reducer", reducing))
     if whole.roofline_time_s:

@@ -28,6 +28,13 @@ HOST_ORIGINS = {
 }
 """Where the host's time comes from, in words."""
 
+ENERGY_ORIGINS = {
+    "measured": "measured on this machine",
+    "fitted": "fitted to served models",
+    "typical": "by the law of a relative",
+}
+"""Where laws of energy come from, in words."""
+
 TOO_LARGE = "!"
 """Marks a memory that the device does not have."""
 FULL_TOO_LARGE = "*"
@@ -82,6 +89,16 @@ def predicted_title(estimate: Counts) -> list[str]:
     if estimate.end_to_end.elapsed_time_s is not None:
         return ["Elapsed"]
     return ["Attainable"] if has_laws(estimate) else []
+
+
+def energy(part: Totals, origin: str) -> str:
+    """`10.9 J, 683 W on average (±11 %, fitted to served models)`"""
+    assert part.energy_j is not None
+    assert part.energy_error_j is not None
+    assert part.power_w is not None
+    watts = si(part.power_w, "W")
+    off = 100 * float(part.energy_error_j) / float(part.energy_j)
+    return f"{si(part.energy_j, 'J')}, {watts} on average (±{off:.0f} %, {ENERGY_ORIGINS[origin]})"
 
 
 def launch_bound(tokens: int) -> str:

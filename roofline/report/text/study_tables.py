@@ -221,8 +221,7 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
         )
     caption = (
         "The cheapest method within one point of the best, by prefill time and by KV cache; of "
-        "those that fit into the device's memory. By energy at TDP, which is time × power, it is "
-        "the one by time."
+        "those that fit into the device's memory."
     )
     return table(caption, rows, words=("Best", *(f"By {short}" for short in _SHORT.values())))
 
@@ -239,7 +238,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
             "Tokens": str(one.prompt.visual_tokens),
             "Score": one.score.printed,
             "Prefill": si(one.prompt.predicted_time_s, "s"),
-            "Energy at TDP": _energy(one.prompt),
+            "Energy": _energy(one.prompt),
             "KV cache": si(one.cost("kv_cache_bytes"), "B"),
             "Memory": si(one.prompt.estimate.end_to_end.peak_memory_bytes, "B"),
             "Fits": "yes" if one.prompt.fits else "no",
@@ -366,8 +365,11 @@ def _part(part: Totals | None, whole: Totals) -> str:
 
 
 def _energy(prompt: PricedPrompt) -> str:
-    energy_j = prompt.energy_at_tdp_j
-    return "-" if energy_j is None else f"{significant(energy_j)} J"
+    """By the device's law, or no more than TDP allows."""
+    known, bound = prompt.energy_j, prompt.energy_bound_j
+    if known is not None:
+        return si(known, "J")
+    return "-" if bound is None else f"≤ {si(bound, 'J')}"
 
 
 def _pick(candidate: Candidate | None) -> str:
