@@ -30,11 +30,13 @@ KEY = "models"
 """Of the measurements among the sources of a corrected spec."""
 NOISE = 0.05
 """What two measurements of one model differ by: where errors begin to count linearly."""
-SPREADS = {"rate": 0.3, "bandwidth": 0.15, "kernel_us": 3.0, "step_us": 1000.0}
+SPREADS = {"rate": 0.3, "bandwidth": 0.15, "kernel_us": 3.0, "step_us": 3000.0}
 """Prior standard deviations: of logarithms, or in µs."""
 NUMBERS = (
     ("rate",),
     ("bandwidth",),
+    ("step_us",),
+    ("kernel_us",),
     ("rate", "bandwidth"),
     ("rate", "kernel_us"),
     ("rate", "step_us"),
@@ -44,7 +46,8 @@ NUMBERS = (
 )
 """Sets of numbers that are tried, the fewest first."""
 MODELS_PER_NUMBER = 2
-"""Of so many models one number more is fitted; of one, the one that moves its time most."""
+"""Of so many models one number more is fitted; of one model, the bandwidth if it was measured
+decoding or answering, else the rate."""
 WORTH = 0.9
 """A further number has to bring the error of models left out below that share."""
 RATES = np.exp([-1.6, -0.8, -0.4, -0.2, -0.1, 0.0, 0.1, 0.2, 0.4, 0.8])
@@ -93,7 +96,9 @@ def fit_whole_models(
             )
     surface = _Surface(plain, rows)
     labels = np.array([row.label for row in rows])
-    chosen, left_out = _chosen(surface, measured, labels)
+    stages = tuple(dict.fromkeys(row.stage for row in rows))
+    alone = "bandwidth" if {"decode", "answer"} & set(stages) else "rate"
+    chosen, left_out = _chosen(surface, measured, labels, alone)
     numbers = _fit(surface, measured, labels, chosen, np.ones(len(rows), dtype=bool))
     uncorrected = surface.seconds(np.zeros(4))
     errors: dict[str, float] = {}
@@ -105,7 +110,7 @@ def fit_whole_models(
     factors = np.exp(numbers[:2]).tolist()
     correction = Correction(
         source=KEY,
-        stages=tuple(dict.fromkeys(row.stage for row in rows)),
+        stages=stages,
         rows=len(rows),
         models=len(set(labels)),
         rate=round(factors[0], 3),
@@ -121,16 +126,15 @@ def fit_whole_models(
 
 
 def _chosen(
-    surface: _Surface, measured: Array, labels: NDArray[np.str_]
+    surface: _Surface, measured: Array, labels: NDArray[np.str_], alone: str
 ) -> tuple[tuple[str, ...], Array]:
-    """The numbers that are worth fitting, and each row by a fit without its model."""
+    """The numbers that are worth fitting, `alone` of a single model, and each row by a fit without
+    its model.
+    """
     everything = np.ones(measured.size, dtype=bool)
     models = list(dict.fromkeys(labels.tolist()))
     if len(models) == 1:
-        moved = [surface.slope(np.zeros(4), i).mean() for i in (0, 1)]
-        return (("rate",) if abs(moved[0]) >= abs(moved[1]) else ("bandwidth",)), np.full(
-            measured.size, np.nan
-        )
+        return (alone,), np.full(measured.size, np.nan)
     best: tuple[str, ...] = ()
     best_s = surface.seconds(np.zeros(4))
     best_error = _mean_error(best_s, measured, labels)
@@ -175,6 +179,8 @@ def _fit(
     spread = np.array(list(SPREADS.values()))
     weights = np.where(mask, _weights(labels), 0.0)
     x = np.zeros(4)
+    if not free:
+        return x
     for _ in range(_STEPS):
         residual = np.log(surface.seconds(x) / measured) / NOISE
         robust = weights / np.sqrt(1 + residual**2)
