@@ -286,18 +286,19 @@ def picture(folder: Path) -> None:
             predicted = one.times(device).attainable_time_s
             assert predicted is not None
             found[TITLES[one.family]].append((predicted, one.seconds))
-    panels = {
-        title: Points(*(np.concatenate(values) for values in zip(*pairs, strict=True)))
-        for title, pairs in found.items()
-    }
+    panels = {}
+    for title, pairs in found.items():
+        predicted_s, measured_s = (np.concatenate(values) for values in zip(*pairs, strict=True))
+        panels[title] = Points(predicted_s, measured_s)
     for title, rows in (
         ("Whole answers", answers.answers(folder)),
         ("Vision transformers, edge boards", pd.concat([towers(folder), edge(folder)])),
     ):
         panels[title] = Points(rows["predicted_s"].to_numpy(), rows["measured_s"].to_numpy())
     joules = energies(folder)
-    pair = joules["predicted_j"].to_numpy(), joules["measured_j"].to_numpy()
-    panels["Energy of a token"] = Points(*pair, unit="J")
+    panels["Energy of a token"] = Points(
+        joules["predicted_j"].to_numpy(), joules["measured_j"].to_numpy(), "J"
+    )
     accuracy_picture.draw(panels, PICTURE)
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from roofline.device.borrowed import borrowing_errors, outside
 from roofline.device.kernel_curves import AnyAttentionLaw
-from roofline.device.kernel_types import attention_kernel
+from roofline.device.kernel_types import WIDE, attention_kernel
 from roofline.device.laws.attention import AttentionForm, AttentionLaw
 from roofline.device.laws.decode_attention import DecodeAttentionLaw
 from roofline.device.laws.encoder_attention import EncoderAttentionLaw
@@ -29,8 +29,6 @@ SAME_KERNELS: Mapping[str, tuple[str, ...]] = {
 """Data types that tensor cores take at one rate, in kernels of one form, and names of one kernel: a
 law of the one is a law of the other."""
 
-WIDE = frozenset({"fp32", "tf32", "fp16", "bf16"})
-"""Data types of 16 bits or more: laws of one are nearer to those of another than to narrow ones."""
 _LIKEST: Mapping[str, tuple[str, ...]] = {"int8": ("fp8",), "fp8": ("w8a8",)}
 _WIDESPREAD = ("bf16", "fp16", "fp32")
 
