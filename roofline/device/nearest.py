@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from roofline.device.borrowed import borrowing_errors, outside
 from roofline.device.kernel_curves import AnyAttentionLaw
 from roofline.device.kernel_types import WIDE, attention_kernel
@@ -76,7 +78,9 @@ def _found(laws: Mapping[str, _FittedLaw], kernels: Sequence[str]) -> _FittedLaw
     name = next(name for name in likest if name in laws)
     known, family = borrowing_errors(), laws[name].family
     measured = known.other_type if {name, own} <= WIDE else known.narrow_type
-    return outside(laws[name], measured.get(family, known.other_capability[family]))
+    # of tensor cores, it may be, for what runs elsewhere: no more of the peak than there
+    law = replace(laws[name], rate_ratio=min(1.0, laws[name].rate_ratio), lender_rate=1.0)
+    return outside(law, measured.get(family, known.other_capability[family]))
 
 
 def _names(kernel: str) -> tuple[str, ...]:
