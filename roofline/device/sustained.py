@@ -46,6 +46,8 @@ class Sustained(Struct, frozen=True):
     """Share of the peak that it sustains, over the lender's."""
     lender_rate: float
     """FLOPs of an SM in a clock at the lender's peak, over this one's; at least 1."""
+    feed_ratio: float = 1.0
+    """What SMs can read from the last-level cache, over the DRAM bandwidth, over the lender's."""
 
 
 def sustained(borrower: Hardware, lender: Hardware, kernel: str) -> Sustained:
@@ -59,36 +61,40 @@ def sustained(borrower: Hardware, lender: Hardware, kernel: str) -> Sustained:
     where matmuls attain 0.93 (Bekman, ml-engineering: 0.81 against 0.87 of the peak). At most 1
     unless the borrower's tensor cores do less in a clock than the lender's: those wait for no
     power. 1 where a file lacks one of the figures.
+
+    feed_ratio = (SMs · clock / B) / (SMs · clock / B of the lender), B the DRAM bandwidth: an SM
+    reads as many bytes in a clock on either.
     """
     more = 1.0
     rates = [_flops_per_clock(device, kernel) for device in (borrower, lender)]
     if rates[0] and rates[1]:
         more = 2.0 ** max(0, round(log2(rates[1] / rates[0])))  # clocks aside, a power of two
+    feeds = [_clocks_per_byte(device) for device in (borrower, lender)]
+    feed = feeds[0] / feeds[1] if feeds[0] and feeds[1] else 1.0
     powers = [_power_per_clock(device, kernel) for device in (borrower, lender)]
     if powers[0] is None or powers[1] is None:
-        return Sustained(1.0, more)
+        return Sustained(1.0, more, feed)
     clocks = [min(w ** (1 / 3), w) for w in (p / LOWEST_VOLTAGE_W_PER_GHZ for p in powers if p)]
     ratio = clocks[0] / clocks[1]
-    return Sustained(ratio if more > 1 else min(1.0, ratio), more)
+    return Sustained(ratio if more > 1 else min(1.0, ratio), more, feed)
 
 
 def paced(law: Law, roof: Roof, flops: FloatOrArray, seconds: Callable[[Roof], Array]) -> Array:
     """`seconds` of a law under the roofs of a device that sustains more or less than its own did.
 
-    t = seconds(P·rate_ratio·lender_rate, B·bandwidth_ratio) + F / (P·rate_ratio)·(1 −
-    1/lender_rate), in s, with F `flops`, the peak P in FLOP/s and the DRAM bandwidth B in B/s of
-    `roof`: the kernel that ran on the lender, whose multiplications take `lender_rate` as long.
+    t = min(s(P'), s(P'·q) + F / P'·(1 − 1/q)), in s, of s(P) = seconds(P, B·bandwidth_ratio), P' =
+    P·rate_ratio and q = `lender_rate`, with F `flops`, the peak P in FLOP/s and the DRAM bandwidth
+    B in B/s of `roof`: the kernel that ran on the lender, whose multiplications take q times as
+    long, or, where traffic hides them, one of the same share of the peak.
     """
     peak = roof.flops_per_s * law.rate_ratio
-    seen = replace(
-        roof,
-        flops_per_s=peak * law.lender_rate,
-        bytes_per_s=roof.bytes_per_s * law.bandwidth_ratio,
-    )
+    bandwidth = roof.bytes_per_s * law.bandwidth_ratio
+    same_share = seconds(replace(roof, flops_per_s=peak, bytes_per_s=bandwidth))
     if law.lender_rate == 1:
-        return seconds(seen)
+        return same_share
+    wider = replace(roof, flops_per_s=peak * law.lender_rate, bytes_per_s=bandwidth)
     further = np.asarray(flops, dtype=np.float64) / peak * (1 - 1 / law.lender_rate)
-    return np.asarray(seconds(seen) + further)
+    return np.minimum(same_share, seconds(wider) + further)
 
 
 def _peak_flops(device: Hardware, kernel: str) -> float | None:
@@ -108,6 +114,14 @@ def _flops_per_clock(device: Hardware, kernel: str) -> float | None:
     if peak is None or units is None or clock is None:
         return None
     return peak / (units.value * clock.value * MEGA)
+
+
+def _clocks_per_byte(device: Hardware) -> float | None:
+    """Clocks of all SMs in the time of a byte from DRAM."""
+    units, clock = device.sm_count, device.boost_clock_mhz
+    if units is None or clock is None:
+        return None
+    return units.value * clock.value * MEGA / device.memory_bytes_per_s
 
 
 def _power_per_clock(device: Hardware, kernel: str) -> float | None:
