@@ -20,7 +20,7 @@ import vidur
 from accuracy_picture import Points
 from energy import energies
 from errors import COLUMNS, PLAIN, WITHIN, ErrorSummary, percent, table, within
-from measured import FAMILIES, MeasuredKernel, measured_kernels, with_law
+from measured import FAMILIES, MeasuredKernel, measured_kernels, plain, with_law
 from whole_models import edge, towers
 
 from roofline.device.borrowed import borrowing_errors
@@ -91,12 +91,11 @@ def kernels(folder: Path) -> Iterator[str]:
     fits, others = [], []
     for device in devices():
         for one, rest in measured_kernels(folder, device):
-            law, kernel = own_law(device, one), one.times(device)
+            law, predicted = own_law(device, one), one.times(device).attainable_time_s
             names = [device.name, one.family, one.kernel]
-            errors = ErrorSummary.of(kernel.attainable_time_s, one.seconds)
-            plain = percent(ErrorSummary.of(kernel.roofline_time_s, one.seconds).mean)
+            errors = ErrorSummary.of(predicted, one.seconds)
             stated = map(percent, (law.median_error_percent, law.p90_error_percent))
-            fits.append([*names, law.library, *errors.cells(), plain, *stated])
+            fits.append([*names, law.library, *errors.cells(), _plain(one, device), *stated])
             if rest is None:
                 continue
             band = law.error_percent()
@@ -136,10 +135,8 @@ def encoders(folder: Path) -> str:
                 continue
             tokens, heads, size = map(one.column, ("tokens", "num_heads", "head_dim"))
             clip = one.where((tokens >= 400) & (tokens <= 600) & (heads == 16) & (size == 64))
-            kernel = clip.times(device)
-            plain = ErrorSummary.of(kernel.roofline_time_s, clip.seconds).mean
-            errors = ErrorSummary.of(kernel.attainable_time_s, clip.seconds)
-            lines.append([device.name, *errors.cells(), percent(plain)])
+            errors = ErrorSummary.of(clip.times(device).attainable_time_s, clip.seconds)
+            lines.append([device.name, *errors.cells(), _plain(clip, device)])
     return "\n".join(
         [
             "## Attention of a CLIP tower",
@@ -159,10 +156,10 @@ def whole_models(folder: Path) -> str:
         for names, rows in frame.groupby(["group", "device", "framework"], sort=False):
             measured = rows["measured_s"].to_numpy()
             inside = rows["measured_s"].between(rows["low_s"], rows["high_s"])
-            plain = percent(ErrorSummary.of(rows["roofline_s"].to_numpy(), measured).mean)
+            bound = percent(ErrorSummary.of(rows["roofline_s"].to_numpy(), measured).mean)
             cells = ErrorSummary.of(rows["predicted_s"].to_numpy(), measured).cells()
             share = f"{100 * float(np.mean(inside)):.0f} %"
-            lines.append([*map(str, names), *cells, plain, share])
+            lines.append([*map(str, names), *cells, bound, share])
     return "\n".join(
         [
             "## Whole vision transformers, and edge boards",
@@ -265,9 +262,13 @@ def refitted(folder: Path) -> str:
 
 
 def _on(rows: MeasuredKernel, device: Hardware) -> list[str]:
-    kernel = rows.times(device)
-    plain = ErrorSummary.of(kernel.roofline_time_s, rows.seconds).mean
-    return [*ErrorSummary.of(kernel.attainable_time_s, rows.seconds).cells(), percent(plain)]
+    errors = ErrorSummary.of(rows.times(device).attainable_time_s, rows.seconds)
+    return [*errors.cells(), _plain(rows, device)]
+
+
+def _plain(rows: MeasuredKernel, device: Hardware) -> str:
+    """Mean error of the data sheet's roofline."""
+    return percent(ErrorSummary.of(rows.times(plain(device)).roofline_time_s, rows.seconds).mean)
 
 
 def _sized(rows: MeasuredKernel) -> Iterator[tuple[str, MeasuredKernel]]:
@@ -286,18 +287,19 @@ def picture(folder: Path) -> None:
             predicted = one.times(device).attainable_time_s
             assert predicted is not None
             found[TITLES[one.family]].append((predicted, one.seconds))
-    panels = {
-        title: Points(*(np.concatenate(values) for values in zip(*pairs, strict=True)))
-        for title, pairs in found.items()
-    }
+    panels = {}
+    for title, pairs in found.items():
+        predicted_s, measured_s = (np.concatenate(values) for values in zip(*pairs, strict=True))
+        panels[title] = Points(predicted_s, measured_s)
     for title, rows in (
         ("Whole answers", answers.answers(folder)),
         ("Vision transformers, edge boards", pd.concat([towers(folder), edge(folder)])),
     ):
         panels[title] = Points(rows["predicted_s"].to_numpy(), rows["measured_s"].to_numpy())
     joules = energies(folder)
-    pair = joules["predicted_j"].to_numpy(), joules["measured_j"].to_numpy()
-    panels["Energy of a token"] = Points(*pair, unit="J")
+    panels["Energy of a token"] = Points(
+        joules["predicted_j"].to_numpy(), joules["measured_j"].to_numpy(), "J"
+    )
     accuracy_picture.draw(panels, PICTURE)
 
 

@@ -25,12 +25,17 @@ def answers(folder: Path) -> pd.DataFrame:
     parts = []
     for (device, model, framework), some in rows.groupby(["hardware", "model", "framework"]):
         hardware, llm = load_hardware(DEVICES[str(device)]), load_model(MODELS[str(model)])
-        runtime = RUNTIMES[str(framework)]
-        lengths = some["length"].to_numpy()
-        counts = {"text_tokens": lengths, "output_tokens": lengths}
-        counts["batch"] = some["batch_size"].to_numpy()
+        lengths, batch = some["length"].to_numpy(), some["batch_size"].to_numpy()
         found = analyze(
-            llm, hardware, "fp16", 0, stage="generate", runtime=runtime, **counts
+            llm,
+            hardware,
+            "fp16",
+            0,
+            text_tokens=lengths,
+            output_tokens=lengths,
+            batch=batch,
+            stage="generate",
+            runtime=RUNTIMES[str(framework)],
         ).end_to_end
         part = pd.DataFrame(
             {
@@ -38,7 +43,7 @@ def answers(folder: Path) -> pd.DataFrame:
                 "framework": str(framework),
                 "model": llm.name,
                 "length": lengths,
-                "batch": counts["batch"],
+                "batch": batch,
                 "measured_s": some["latency_s"].to_numpy(),
                 "predicted_s": found.elapsed_time_s,
                 "kernels_s": found.attainable_time_s,

@@ -27,6 +27,10 @@ from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
 
+VIDUR = "llama2_7b_layer_a100_80gb.csv"
+"""A layer of Llama-2-7B on an A100, op by op."""
+HIDDEN, INNER = 4096, 11008
+"""Its widths."""
 UNGATED = (1856, 2688)
 """`inter_size` of experts without a gate in the table, which does not say: at three matrices each
 they would beat the DRAM's bandwidth by a third, at two they do not."""
@@ -112,7 +116,7 @@ def _mixed(second: NDArray[np.bool_], one: KernelTime, other: KernelTime) -> Ker
 
 FAMILIES: dict[str, Family] = {
     "matmul": Family(
-        ("gemm.parquet", "gemm_more.parquet", "gemm_v100_t4.csv"), ("n", "k"), "m", _matmul
+        ("gemm.parquet", "gemm_more.parquet", VIDUR, "gemm_v100_t4.csv"), ("n", "k"), "m", _matmul
     ),
     "attention": Family(
         ("attention_prefill.parquet", "attention_prefill_more.parquet"),
@@ -183,6 +187,11 @@ def with_law(hardware: Hardware, kernel: str, law: Law) -> Hardware:
     return replace(hardware, kernel_laws=changed)
 
 
+def plain(hardware: Hardware) -> Hardware:
+    """The device as the plain roofline knows it: two peaks of the data sheet, no laws, no cache."""
+    return replace(hardware, kernel_laws=None, laws_from=None, l2_cache_mib=None)
+
+
 def _hash(shape: tuple[float, ...]) -> int:
     words = "asked " + " ".join(f"{size:g}" for size in shape)
     return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4])
@@ -192,6 +201,8 @@ def _hash(shape: tuple[float, ...]) -> int:
 def table(folder: Path, file: str) -> pd.DataFrame:
     """A table of the folder; attention without types is bf16, messages get an element's width."""
     rows = read_table(folder / file)
+    if file == VIDUR:
+        return _vidur_matmuls(rows)
     if file == "attention_prefill.parquet":
         rows = rows.assign(dtype="bf16", kv_dtype="bf16")
     if file == "moe.parquet":
@@ -199,6 +210,23 @@ def table(folder: Path, file: str) -> pd.DataFrame:
     if file == "collectives.parquet":
         rows = rows.assign(element_bytes=rows["dtype"].map(ELEMENT_BYTES))
     return rows
+
+
+def _vidur_matmuls(layer: pd.DataFrame) -> pd.DataFrame:
+    """The linear ops of Vidur's layer, as a table of matmuls has them."""
+    ways = layer["num_tensor_parallel_workers"]
+    shapes = {
+        "attn_pre_proj": (3 * HIDDEN / ways, HIDDEN),
+        "attn_post_proj": (HIDDEN, HIDDEN / ways),
+        "mlp_up_proj": (2 * INNER / ways, HIDDEN),
+        "mlp_down_proj": (HIDDEN, INNER / ways),
+    }
+    common = {"m": layer["num_tokens"], "hardware": "a100-sxm-80gb", "dtype": "bf16"}
+    parts = (
+        pd.DataFrame({**common, "n": n, "k": k, "time_ms": layer[f"{op}_ms"]}, index=layer.index)
+        for op, (n, k) in shapes.items()
+    )
+    return pd.concat(parts, ignore_index=True).assign(source="vidur (cuBLAS, 2024)")
 
 
 def of_hardware(folder: Path, hardware: Hardware) -> dict[str, pd.DataFrame]:

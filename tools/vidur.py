@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from errors import COLUMNS, ErrorSummary, table, within
+from measured import HIDDEN, INNER, VIDUR, plain
 
 from roofline import matmul_time
 from roofline.device.borrowed import laws_of
@@ -18,15 +19,12 @@ from roofline.device.roof import FloatOrArray
 from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 
-FILE = "llama2_7b_layer_a100_80gb.csv"
-HIDDEN, INNER = 4096, 11008
-
 
 def section(folder: Path) -> str:
     """Errors by part of the layer; `add` is counted once, as there, and the embedding belongs to
     no layer.
     """
-    rows = pd.read_csv(folder / FILE)
+    rows = pd.read_csv(folder / VIDUR)
     tokens, ways = (
         rows[name].to_numpy(dtype=np.float64)
         for name in ("num_tokens", "num_tensor_parallel_workers")
@@ -59,7 +57,9 @@ def section(folder: Path) -> str:
     linear = _sum(kernel.attainable_time_s for kernel in kernels.values())
     measured_linear = _sum(seconds[op] for op in shapes)
     predicted, measured = linear + _sum(vector.values()), _sum(seconds.values())
-    bound = _sum(kernel.roofline_time_s for kernel in kernels.values()) + _sum(
+    sheet = plain(a100)
+    bounds = [matmul_time(sheet, tokens, n, k, "fp16") for n, k in shapes.values()]
+    bound = _sum(kernel.roofline_time_s for kernel in bounds) + _sum(
         roof.seconds(0.0, 2 * tokens * size) for _, size in moved.values()
     )
     band = max(kernel.p90_other_library_error_percent or 0.0 for kernel in kernels.values())

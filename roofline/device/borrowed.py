@@ -13,29 +13,31 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from roofline.device.kernel_types import WIDE
+from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
+from roofline.device.sustained import Sustained, sustained
 from roofline.device.typical_vector import typical_vector_laws
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
+from roofline.specs.correction import Correction
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, NonNegative, Origin
 from roofline.specs.reading import DATA, build, read_json
 from roofline.specs.sourced import Spec
-from roofline.units import KILO
 
 LAUNCH_US = 4.0
 """Launch of a device whose file has none, in µs: between the 3 of data-centre and the 8 of old
 GPUs."""
-
-LOWEST_VOLTAGE_W_PER_GHZ = 1.0
-"""Power of an SM for each GHz below which a chip of these generations cannot lower its voltage: an
-assumption between the L40S, 0.98, and the 72 W of an L4, 0.61, which is held to half its clock."""
 
 LENT = (
     *("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective"),
     "energy",
 )
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
+
+BESIDE_MODELS = ("collective", "host", "energy")
+"""Families that no model on one device says anything of."""
 
 SAME_CAPABILITY_ONLY = {("moe", "fp8")}
 """Kernels that libraries write for each capability anew: vLLM's fp8 experts on Hopper take four
@@ -74,7 +76,9 @@ class BorrowingErrors(Spec, frozen=True):
     other_phase: dict[str, Errors]
     """Of laws of prefill attention, for kernels of another family."""
     other_library: dict[str, Errors]
-    """On kernels of another library on the same device."""
+    """On kernels of another library on the same device, of 16 bits or more."""
+    narrow_other_library: dict[str, Errors]
+    """The same of fewer."""
 
 
 @lru_cache(maxsize=1)
@@ -105,14 +109,20 @@ def with_own_laws(hardware: Hardware) -> Hardware:
         hardware,
         kernel_laws=replace(laws, source=key),
         laws_from=None,
+        correction=_of_host(hardware.correction),
         sources={**sources, key: laws.source},
     )
+
+
+def _of_host(correction: Correction | None) -> Correction | None:
+    """What is left of one whose factors are in the laws."""
+    return correction and replace(correction, rate=1.0, bandwidth=1.0, kernel_us=0.0)
 
 
 def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | None:
     """The same; borrowers: names of the devices that borrow from this one, one from the other."""
     if hardware.laws_from is None:
-        return _own_laws(hardware)
+        return _corrected(hardware, _own_laws(hardware))
     source = referred(where(hardware), "laws_from", load_hardware, hardware.laws_from)
     lent = None
     if source.name not in (*borrowers, hardware.name):
@@ -122,7 +132,38 @@ def _laws_of(hardware: Hardware, borrowers: tuple[str, ...]) -> KernelLaws | Non
             where(hardware),
             [("laws_from", f"{source.name} has no laws of its own: name a device that has")],
         )
-    return _with_borrowed(hardware, source, lent)
+    return _corrected(hardware, _with_borrowed(hardware, source, lent))
+
+
+def _corrected(hardware: Hardware, laws: KernelLaws | None) -> KernelLaws | None:
+    """With what whole models say of them."""
+    if laws is None or hardware.correction is None:
+        return laws
+    return _with_correction(laws, hardware.correction)
+
+
+@lru_cache(maxsize=128)
+def _with_correction(laws: KernelLaws, correction: Correction) -> KernelLaws:
+    families = {
+        family: {kernel: _law_with(law, correction) for kernel, law in kernels.items()}
+        for family, kernels in laws.families.items()
+        if family not in BESIDE_MODELS
+    }
+    return laws.updated(**families)
+
+
+def _law_with(law: AnyLaw, correction: Correction) -> AnyLaw:
+    """Rate and bandwidth as factors, kernel_us with the launch."""
+    if not isinstance(law, Law):
+        return law
+    changes = {
+        "rate_ratio": law.rate_ratio * correction.rate,
+        "bandwidth_ratio": law.bandwidth_ratio * correction.bandwidth,
+    }
+    launch: float = getattr(law, "launch_us", 0.0)
+    if hasattr(law, "launch_us") and correction.kernel_us:
+        changes["launch_us"] = launch + correction.kernel_us
+    return replace(law, **changes)
 
 
 @lru_cache(maxsize=128)
@@ -132,16 +173,16 @@ def _own_laws(hardware: Hardware) -> KernelLaws | None:
     if laws is None:
         return None
     laws = replace(laws, source=hardware.sources[laws.source])
-    known = borrowing_errors().other_library
-    families = {
-        family: {
-            kernel: _for_other_libraries(law, known.get(family), law.origin or laws.origin)
-            if isinstance(law, Law)
-            else law
-            for kernel, law in kernels.items()
-        }
-        for family, kernels in laws.families.items()
-    }
+    known = borrowing_errors()
+    families: dict[str, dict[str, AnyLaw]] = {}
+    for family, kernels in laws.families.items():
+        found = families[family] = dict(kernels)
+        for kernel, law in kernels.items():
+            if isinstance(law, Law):
+                wide = kernel in WIDE or family == "collective"
+                errors = known.other_library if wide else known.narrow_other_library
+                origin = law.origin or laws.origin
+                found[kernel] = _for_other_libraries(law, errors.get(family), origin)
     return _with_vector_law(hardware, laws.updated(**families))
 
 
@@ -184,45 +225,34 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
     same = hardware.compute_capability == source.compute_capability is not None
     known = borrowing_errors()
     errors = known.same_capability if same else known.other_capability
-    share = sustained_share(hardware, source)
     lent: dict[str, dict[str, AnyLaw]] = {}
     for family in LENT:
         if family == "collective" and (hardware.link != source.link or hardware.link is None):
             continue  # of another kind of link they are off by more than they say
         lent[family] = {
             kernel: _typical(
-                law.at_rate(share), known.quantized_matmul if quantizes(kernel) else errors[family]
+                _adapted(law, sustained(hardware, source, kernel)),
+                known.quantized_matmul if quantizes(kernel) else errors[family],
             )
             for kernel, law in laws.families.get(family, {}).items()
             if isinstance(law, Law) and (same or (family, kernel) not in SAME_CAPABILITY_ONLY)
         }
+    matmuls = laws.of(MatmulLaw)
+    half = next((name for name in ("bf16", "fp16") if name in matmuls), None)
+    if half and "fp32" not in matmuls:
+        here = sustained(hardware, source, "fp32")
+        law = outside(_adapted(matmuls[half], here), known.other_type[MatmulLaw.family])
+        lent[MatmulLaw.family]["fp32"] = law
     return replace(laws, origin="typical", families=lent)
 
 
-def sustained_share(borrower: Hardware, lender: Hardware) -> float:
-    """How much of its peak a device sustains, over how much the lender does; at most 1.
-
-    g(w) / g(w_lender), with w = TDP / (SMs · boost clock) in W/GHz: where a card has less power for
-    each SM and clock than the lender, its clock falls under load. Dynamic power goes with the cube
-    of the clock as long as voltage follows it, g = w^⅓, and with the clock where voltage is as low
-    as it gets, g = w below `LOWEST_VOLTAGE_W_PER_GHZ`. The cube root gives an A100 PCIe 0.91 of the
-    SXM's share, where matmuls attain 0.93 (Bekman, ml-engineering: 0.81 against 0.87 of the peak).
-    1 where a file lacks one of the figures.
-    """
-    powers = [_power_per_clock(device) for device in (borrower, lender)]
-    if powers[0] is None or powers[1] is None:
-        return 1.0
-    clocks = [min(w ** (1 / 3), w) for w in (p / LOWEST_VOLTAGE_W_PER_GHZ for p in powers if p)]
-    return float(min(1.0, clocks[0] / clocks[1]))
-
-
-def _power_per_clock(hardware: Hardware) -> float | None:
-    """W for each SM and GHz."""
-    figures = hardware.tdp_w, hardware.sm_count, hardware.boost_clock_mhz
-    if None in figures:
-        return None
-    tdp, units, clock = (figure.value for figure in figures if figure is not None)
-    return tdp * KILO / (units * clock)  # the clock is in MHz
+def _adapted(law: _FittedLaw, here: Sustained) -> _FittedLaw:
+    """A law of the source device as this one sustains it."""
+    return replace(
+        law,
+        rate_ratio=law.rate_ratio * here.rate_ratio,
+        lender_rate=law.lender_rate * here.lender_rate,
+    )
 
 
 def _typical(law: Law, errors: Errors) -> Law:

@@ -64,6 +64,8 @@ class Host(Struct, frozen=True):
     serial: bool
     """Whether kernels run on what issues them: a CPU."""
     attention: Literal["flash", "eager"]
+    further_us: float = 0.0
+    """More of each pass under a runtime, by whole models on the device."""
 
     @classmethod
     def of(
@@ -78,7 +80,8 @@ class Host(Struct, frozen=True):
         eager = runtime is None or runtime.name == "eager" or (serial and not runtime.steps)
         measured = laws.of(HostLaw) if laws and eager else {}
         step = server_step(runtime, hardware) if runtime else None
-        return cls(runtime, measured, step, serial, attention)
+        further = hardware.correction.step_us if hardware.correction else 0.0
+        return cls(runtime, measured, step, serial, attention, further)
 
     @property
     def known(self) -> bool:
@@ -112,9 +115,10 @@ class Host(Struct, frozen=True):
         if self.runtime is None or self.laws:
             law = self.laws.get("decode" if phase == "decode" else counts.component)
             return interval(host_seconds(law, counts.layers)) * runs if law else NOTHING
+        further = interval(self.further_us * MICRO if counts.layers else 0.0)
         if self.runtime.steps:
-            return self._step(counts, point) * runs
-        return self._launching(self.runtime, counts, phase) * runs
+            return (self._step(counts, point) + further) * runs
+        return (self._launching(self.runtime, counts, phase) + further) * runs
 
     def together(self, kernels: Interval, host: Interval) -> Interval:
         """What a phase takes from begin to end."""

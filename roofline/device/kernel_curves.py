@@ -21,6 +21,7 @@ from roofline.device.laws.encoder_attention import EncoderAttentionLaw, encoder_
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
 from roofline.device.laws.moe import MoeLaw, moe_flops, moe_seconds, touched_experts
 from roofline.device.roof import Roof
+from roofline.device.sustained import paced
 from roofline.model.polynomial import Array
 
 ROWS = Axis(octaves=16)
@@ -79,14 +80,19 @@ def attention_curve(
     def seconds(*counts: Array) -> Array:
         batch, queries, keys = counted(*counts)
         traffic = moved(batch, queries, keys)
-        if isinstance(law, DecodeAttentionLaw):
-            shape = (batch, keys, heads, kv_heads, head_dim)
-            return decode_attention_seconds(law, roof, *shape, traffic_bytes=traffic)
-        if isinstance(law, EncoderAttentionLaw):
-            encoded = (batch, queries, heads, head_dim)
-            return encoder_attention_seconds(law, roof, *encoded, traffic_bytes=traffic)
-        all_sizes = (batch, queries, keys, heads, kv_heads, head_dim)
-        return attention_seconds(law, roof, *all_sizes, causal=causal, traffic_bytes=traffic)
+        flops = attention_flops(batch, queries, keys, heads, head_dim, causal=causal)
+
+        def under(roof: Roof) -> Array:
+            if isinstance(law, DecodeAttentionLaw):
+                shape = (batch, keys, heads, kv_heads, head_dim)
+                return decode_attention_seconds(law, roof, *shape, traffic_bytes=traffic)
+            if isinstance(law, EncoderAttentionLaw):
+                encoded = (batch, queries, heads, head_dim)
+                return encoder_attention_seconds(law, roof, *encoded, traffic_bytes=traffic)
+            all_sizes = (batch, queries, keys, heads, kv_heads, head_dim)
+            return attention_seconds(law, roof, *all_sizes, causal=causal, traffic_bytes=traffic)
+
+        return paced(law, roof, flops, under)
 
     def bound(*counts: Array) -> Array:
         batch, queries, keys = counted(*counts)
@@ -118,7 +124,12 @@ def moe_curve(
         weights, activations = moved(tokens)
         sizes = (tokens, hidden, intermediate, experts, top_k)
         bytes_ = {"weight_bytes": weights, "activation_bytes": activations}
-        return moe_seconds(law, roof, *sizes, **bytes_, gated=gated)
+        return paced(
+            law,
+            roof,
+            moe_flops(*sizes, gated=gated),
+            lambda seen: moe_seconds(law, seen, *sizes, **bytes_, gated=gated),
+        )
 
     def bound(tokens: Array) -> Array:
         flops = moe_flops(tokens, hidden, intermediate, experts, top_k, gated=gated)
@@ -154,8 +165,12 @@ def matmul_curve(
 
     def seconds(m: Array) -> Array:
         moved = row_bytes * m + fixed_bytes
-        sizes = (law, roof, m, n, k)
-        return matmul_seconds(*sizes, weight_bytes=weight_bytes, activation_bytes=moved)
+
+        def under(roof: Roof) -> Array:
+            sizes = (law, roof, m, n, k)
+            return matmul_seconds(*sizes, weight_bytes=weight_bytes, activation_bytes=moved)
+
+        return paced(law, roof, 2 * m * n * k, under)
 
     def bound(m: Array) -> Array:
         return roof.seconds(2 * m * n * k, weight_bytes + row_bytes * m + fixed_bytes)

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from roofline.device.borrowed import borrowing_errors, outside
 from roofline.device.kernel_curves import AnyAttentionLaw
-from roofline.device.kernel_types import attention_kernel
+from roofline.device.kernel_types import WIDE, attention_kernel
 from roofline.device.laws.attention import AttentionForm, AttentionLaw
 from roofline.device.laws.decode_attention import DecodeAttentionLaw
 from roofline.device.laws.encoder_attention import EncoderAttentionLaw
@@ -28,8 +30,6 @@ SAME_KERNELS: Mapping[str, tuple[str, ...]] = {
 """Data types that tensor cores take at one rate, in kernels of one form, and names of one kernel: a
 law of the one is a law of the other."""
 
-WIDE = frozenset({"fp32", "tf32", "fp16", "bf16"})
-"""Data types of 16 bits or more: laws of one are nearer to those of another than to narrow ones."""
 _LIKEST: Mapping[str, tuple[str, ...]] = {"int8": ("fp8",), "fp8": ("w8a8",)}
 _WIDESPREAD = ("bf16", "fp16", "fp32")
 
@@ -78,7 +78,9 @@ def _found(laws: Mapping[str, _FittedLaw], kernels: Sequence[str]) -> _FittedLaw
     name = next(name for name in likest if name in laws)
     known, family = borrowing_errors(), laws[name].family
     measured = known.other_type if {name, own} <= WIDE else known.narrow_type
-    return outside(laws[name], measured.get(family, known.other_capability[family]))
+    # of tensor cores, it may be, for what runs elsewhere: no more of the peak than there
+    law = replace(laws[name], rate_ratio=min(1.0, laws[name].rate_ratio), lender_rate=1.0)
+    return outside(law, measured.get(family, known.other_capability[family]))
 
 
 def _names(kernel: str) -> tuple[str, ...]:

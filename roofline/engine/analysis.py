@@ -31,7 +31,8 @@ def analyze(
     attention: `flash` or `eager`; left out, what the accounting is defined for.
     runtime: what runs it, whose host's time joins the kernels': `eager`, `compile`, `cuda-graph`,
         `vllm` or `trt-llm`; left out, kernels alone.
-    kernels: `fused` as servers have them, or `unfused`; left out, those of the runtime.
+    kernels: `fused` as servers have them, `autocast` or `compiled` as PyTorch has them under
+        autocast, or `unfused`; left out, those of the runtime.
     accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
     library: whose kernels run, such as `vllm`: laws that were fitted to it state their own band;
         left out, that of the runtime, or any, with the wider band.

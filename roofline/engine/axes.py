@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 Stage = Literal["prefill", "decode", "generate"]
 STAGES: tuple[Stage, ...] = ("prefill", "decode", "generate")
 ATTENTIONS = ("flash", "eager")
-Kernels = Literal["unfused", "fused"]
-KERNELS: tuple[Kernels, ...] = ("unfused", "fused")
+Kernels = Literal["unfused", "fused", "autocast", "compiled"]
+KERNELS: tuple[Kernels, ...] = ("unfused", "fused", "autocast", "compiled")
 RUNTIMES = ("eager", "compile", "cuda-graph", "vllm", "trt-llm")
 """Ways of running, restated, so that `--help` reads nothing; a test holds them to the data."""
 
@@ -129,8 +129,9 @@ AXES = (
     Axis(
         "kernels",
         "Kernels",
-        "fused: one matmul for q, k and v, one for gate and up, norm with add. Default: those of "
-        "the runtime, unfused without.",
+        "fused: one matmul for q, k and v, one for gate and up, norm with add; autocast: "
+        "PyTorch's, with casts and norms in fp32; compiled: the same by torch.compile. Default: "
+        "those of the runtime, unfused without.",
         phrase="{} kernels",
         choices=KERNELS,
         varied=False,

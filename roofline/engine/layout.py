@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
@@ -20,6 +20,7 @@ from roofline.model.architectures import (
     AttentionKind,
     kind_of,
 )
+from roofline.model.autocast import autocast, compiled
 from roofline.model.block import Block, LayerGroup
 from roofline.model.counted import Phase
 from roofline.model.fused import fused
@@ -95,7 +96,7 @@ class Layout(Struct, frozen=True):
     task: ReductionTask | None = None
     """What the reducer is to do."""
     kernels: Kernels = "unfused"
-    """Whether matmuls and norms of servers take several ops at once."""
+    """Whether matmuls and norms of servers take several ops at once, or autocast adds casts."""
     has_images: bool = True
     """Whether the prompt has any; one of text alone runs neither tower nor connector."""
 
@@ -165,6 +166,15 @@ class Layout(Struct, frozen=True):
 # reducer's own work.
 
 
+_RUN_AS: Mapping[Kernels, Callable[[Sequence[Block]], tuple[Block, ...]]] = {
+    "unfused": tuple,
+    "fused": fused,
+    "autocast": autocast,
+    "compiled": compiled,
+}
+"""Blocks as kernels of that form run them."""
+
+
 @lru_cache(maxsize=_MEMO_SIZE)
 def _vision(
     encoder: VisionEncoder,
@@ -176,8 +186,7 @@ def _vision(
 ) -> Component:
     encode = VISION_ENCODERS.find(kind_of(encoder))
     blocks = encode(encoder, groups, images=IMAGES, attention=attention)
-    if kernels == "fused":
-        blocks = fused(blocks)
+    blocks = _RUN_AS[kernels](blocks)
     return Component(
         "vision",
         {"prefill": blocks} if seen else {},
@@ -207,7 +216,7 @@ def _llm(
     kernels: Kernels,
 ) -> Component:
     architecture = LANGUAGE_MODELS.find(kind_of(llm))
-    run = fused if kernels == "fused" else tuple
+    run = _RUN_AS[kernels]
     prompt = run(
         architecture.prefill(llm, groups, batch=BATCH, text_tokens=TEXT, attention=attention)
     )

@@ -27,7 +27,12 @@ def fused(blocks: Sequence[Block]) -> tuple[Block, ...]:
     starts with. Of n layers n such norms have an add before them; the first layer's has none, and
     stands for the one behind the last layer, which has.
     """
-    return tuple(replace(block, ops=_with_adds(_with_wide_matmuls(block.ops))) for block in blocks)
+    return tuple(replace(block, ops=_with_adds(block.ops)) for block in wide_matmuls(blocks))
+
+
+def wide_matmuls(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Of that the matmuls alone."""
+    return tuple(replace(block, ops=_with_wide_matmuls(block.ops)) for block in blocks)
 
 
 def _with_wide_matmuls(ops: Sequence[Op]) -> tuple[Op, ...]:

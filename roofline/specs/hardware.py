@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from roofline.specs.correction import Correction
 from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, KernelLaws
 from roofline.specs.sourced import (
     Name,
@@ -78,6 +79,8 @@ class Hardware(Spec, frozen=True):
     JSON file that holds them, relative to itself."""
     laws_from: str | None = None
     """Another device, whose laws go for the kernels that were not measured on this one."""
+    correction: Correction | None = None
+    """What whole models say of those laws and the file's own."""
 
     def __hash__(self) -> int:
         """By name: sources and laws are mappings, which have no hash.
@@ -92,6 +95,12 @@ class Hardware(Spec, frozen=True):
         if self.kernel_laws and self.kernel_laws.source not in self.sources:
             raise ValueError(
                 f"`sources` lacks what `kernel_laws` cites: {self.kernel_laws.source!r}"
+            )
+        if self.correction and self.correction.source not in self.sources:
+            raise ValueError(f"`sources` lacks what `correction` cites: {self.correction.source!r}")
+        if self.correction and not (self.kernel_laws or self.laws_from):
+            raise ValueError(
+                "`correction` needs laws to correct: give `kernel_laws` or `laws_from`"
             )
         if self.kernel_laws and not self.laws_from:
             for family in ESSENTIAL_FAMILIES:

@@ -10,14 +10,14 @@ the device.
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import GenericAlias
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from roofline.registry import Registry
 from roofline.specs.reading import build
-from roofline.specs.sourced import Spec
+from roofline.specs.sourced import Positive, Spec
 
 Fraction = Annotated[float, msgspec.Meta(ge=1e-9, le=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -59,12 +59,12 @@ class Law(AnyLaw, frozen=True, kw_only=True):
     """90th percentile of the same errors."""
     origin: Origin | None = None
     """Where the law comes from, if from elsewhere than the device's other laws."""
-
-    def at_rate(self, share: float) -> Self:
-        """For a device that sustains only that share of the rate that the law's did, where the law
-        knows of a rate.
-        """
-        return self
+    rate_ratio: Positive = 1.0
+    """Share of the peak that the device sustains, over what the law's own device does."""
+    bandwidth_ratio: Positive = 1.0
+    """The same of the DRAM bandwidth."""
+    lender_rate: Annotated[float, msgspec.Meta(ge=1, le=1e3)] = 1.0
+    """FLOPs of an SM in a clock at the peak of the law's own device, over this one's."""
 
     def error_percent(self, library: str | None = None) -> float:
         """What nine in ten kernels are off it at most: of `library`, by its name with or without

@@ -217,3 +217,42 @@ def test_it_does_not_replace_a_file(call: Call) -> None:
     assert result.code == 2
     assert "--force" in result.err
     assert Path("mine.yaml").read_text(encoding="utf-8") == "precious"
+
+
+TOWER = {
+    "model": "vit_base_patch16_224",
+    "precision": "amp",
+    "mode": "compile",
+    "hidden_size": 768,
+    "layers": 12,
+    "heads": 12,
+    "patch_size": 16,
+    "image_size": 224,
+    "batch": 256,
+}
+
+
+def test_one_published_throughput_corrects_a_device(call: Call) -> None:
+    """An A40 that runs a tower at 700 images a second, less than its laws say."""
+    file = saved(pd.DataFrame([{"device": "a40", **TOWER, "images_per_s": 700.0}]), "models.csv")
+    result = fit(call, file, hw="a40")
+    assert "Corrected by 1 row of 1 model: rate: " in result.out
+    assert "says nothing of others" in result.out
+
+    data = yaml.safe_load(Path("mine.yaml").read_text())
+    assert data["correction"]["rate"] < 1
+    assert data["sources"]["models"] == "models.csv"
+    slow, fast = (
+        roofline.analyze("clip-vit-l-336", name, batch=64).end_to_end.attainable_time_s
+        for name in ("mine.yaml", "a40")
+    )
+    assert slow is not None
+    assert fast is not None
+    assert slow > fast
+
+
+def test_a_fault_in_a_row_of_a_whole_model_is_one_line(call: Call) -> None:
+    file = saved(pd.DataFrame([{**TOWER, "images_per_s": 1e6}]), "models.csv")
+    result = fit(call, file, hw="a40")
+    assert result.code == 2
+    assert re.search(r"models\.csv, row 1: vit_base_patch16_224 in .* roofline", result.err)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from roofline.device.typical_vector import typical_vector_laws
+from roofline.device.typical_vector import ELEMENTWISE, typical_vector_laws
 from roofline.specs.catalog import load_hardware
 
 
 def test_shares_are_of_the_devices_own_figures() -> None:
     a100, h100 = (typical_vector_laws(load_hardware(name), 4.0) for name in ("a100", "h100"))
 
-    assert set(a100) == {"default", "residual"}
+    assert set(a100) == {"default", *ELEMENTWISE}
     for name, law in a100.items():
         assert law.origin == "typical"
         assert h100[name].bandwidth_gb_per_s / law.bandwidth_gb_per_s == 3350 / 2039

@@ -61,6 +61,8 @@ def test_every_figure_cites_a_source_and_every_source_is_cited(file: Path) -> No
     if "kernel_laws" in data:
         laws = json.loads((file.parent / data["kernel_laws"]).read_text(encoding="utf-8"))
         cited.add(laws["source"])
+    if "correction" in data:
+        cited.add(data["correction"]["source"])
 
     assert cited == set(data["sources"])
     assert all(text.strip() for text in data["sources"].values())

@@ -11,11 +11,10 @@ Blocks and waves of queries: Dao, FlashAttention-2, arXiv:2307.08691, section 3.
 """
 
 from math import comb
-from typing import Annotated, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from msgspec import Meta
-from msgspec.structs import replace
 
 from roofline.device.laws.smooth import monomials, polynomial, scaled, within_cache
 from roofline.device.roof import FloatOrArray, Roof
@@ -104,10 +103,6 @@ class AttentionLaw(Law, frozen=True):
 
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)
-
-    def at_rate(self, share: float) -> Self:
-        """Its kernels, that much less efficient."""
-        return replace(self, efficiency=self.efficiency * share)
 
     @property
     def terms(self) -> str:

@@ -16,11 +16,10 @@ Wave quantization and tile efficiency: NVIDIA, "Matrix multiplication background
 
 from functools import lru_cache
 from math import comb
-from typing import Annotated, ClassVar, NamedTuple, Self
+from typing import Annotated, ClassVar, NamedTuple
 
 import numpy as np
 from msgspec import Meta
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from roofline.device.laws.smooth import hats, monomials, norm4, scaled, within_cache
@@ -148,11 +147,6 @@ class MatmulLaw(Law, frozen=True):
 
     def __post_init__(self) -> None:
         check_corrections(self.corrections, CORRECTIONS)
-
-    def at_rate(self, share: float) -> Self:
-        """Its tiles, that much less efficient."""
-        tiles = tuple(replace(tile, efficiency=tile.efficiency * share) for tile in self.tiles)
-        return replace(self, tiles=tiles)
 
     @property
     def terms(self) -> str:
