@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import FAMILIES, MeasuredKernel, measured_kernels, of_hardware, with_law
+from measured import FAMILIES, LIBRARIES, MeasuredKernel, measured_kernels, of_hardware, with_law
 from msgspec.structs import replace
 
 from roofline.device.borrowed import BORROWING_ERRORS_FILE, quantizes
+from roofline.device.kernel_types import WIDE
 from roofline.device.laws.energy import EnergyLaw
-from roofline.device.nearest import WIDE
 from roofline.fitting.device import fit_device
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
@@ -70,6 +70,7 @@ def refit(name: str, folder: Path, families: Sequence[str]) -> None:
         measured,
         source=SOURCE,
         date=DATES[name],
+        libraries=LIBRARIES.get(name, {}),
         progress=lambda kernel: print(f"{name}: {kernel}", flush=True),
     )
     known = {} if not file.exists() else read_json(file)
@@ -146,7 +147,8 @@ def borrowing_errors(folder: Path) -> dict[str, Any]:
         "quantized_matmul": quantized_errors,
         **_other_type(devices, measured),
         "other_phase": _other_phase(devices, measured).means(),
-        "other_library": _other_library(devices.values()),
+        "other_library": _other_library(devices.values(), narrow=False),
+        "narrow_other_library": _other_library(devices.values(), narrow=True),
     }
 
 
@@ -195,14 +197,17 @@ def _other_phase(
     return relation
 
 
-def _other_library(devices: Iterable[Hardware]) -> dict[str, Any]:
-    """Means over all laws of which it was measured."""
+def _other_library(devices: Iterable[Hardware], *, narrow: bool) -> dict[str, Any]:
+    """Means over all laws of which it was measured, of 16 bits and more or of fewer."""
     found: dict[str, list[tuple[float, float]]] = {}
     for device in devices:
         assert device.kernel_laws is not None
         for family, laws in device.kernel_laws.families.items():
-            for law in laws.values():
-                if isinstance(law, Law) and law.p90_other_library_error_percent is not None:
+            for kernel, law in laws.items():
+                wide = kernel in WIDE or family == "collective"
+                if wide == narrow or not isinstance(law, Law):
+                    continue
+                if law.p90_other_library_error_percent is not None:
                     median = law.median_other_library_error_percent or 0.0
                     pair = (median, law.p90_other_library_error_percent)
                     found.setdefault(family, []).append(pair)

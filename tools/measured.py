@@ -27,12 +27,21 @@ from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
 
+VIDUR = "llama2_7b_layer_a100_80gb.csv"
+"""A layer of Llama-2-7B on an A100, op by op."""
+HIDDEN, INNER = 4096, 11008
+"""Its widths."""
 UNGATED = (1856, 2688)
 """`inter_size` of experts without a gate in the table, which does not say: at three matrices each
 they would beat the DRAM's bandwidth by a third, at two they do not."""
 
 ONE_IN = 4
 """One shape in so many is held out."""
+
+
+LIBRARIES = {"a100-80gb": {"decode_attention": "vllm"}}
+"""Libraries that laws are fitted to, where that is not a table's first: vLLM has most rows of
+an A100's decode, and serves most models there."""
 
 
 class Family(NamedTuple):
@@ -107,7 +116,7 @@ def _mixed(second: NDArray[np.bool_], one: KernelTime, other: KernelTime) -> Ker
 
 FAMILIES: dict[str, Family] = {
     "matmul": Family(
-        ("gemm.parquet", "gemm_more.parquet", "gemm_v100_t4.csv"), ("n", "k"), "m", _matmul
+        ("gemm.parquet", "gemm_more.parquet", VIDUR, "gemm_v100_t4.csv"), ("n", "k"), "m", _matmul
     ),
     "attention": Family(
         ("attention_prefill.parquet", "attention_prefill_more.parquet"),
@@ -187,6 +196,8 @@ def _hash(shape: tuple[float, ...]) -> int:
 def table(folder: Path, file: str) -> pd.DataFrame:
     """A table of the folder; attention without types is bf16, messages get an element's width."""
     rows = read_table(folder / file)
+    if file == VIDUR:
+        return _vidur_matmuls(rows)
     if file == "attention_prefill.parquet":
         rows = rows.assign(dtype="bf16", kv_dtype="bf16")
     if file == "moe.parquet":
@@ -194,6 +205,23 @@ def table(folder: Path, file: str) -> pd.DataFrame:
     if file == "collectives.parquet":
         rows = rows.assign(element_bytes=rows["dtype"].map(ELEMENT_BYTES))
     return rows
+
+
+def _vidur_matmuls(layer: pd.DataFrame) -> pd.DataFrame:
+    """The linear ops of Vidur's layer, as a table of matmuls has them."""
+    ways = layer["num_tensor_parallel_workers"]
+    shapes = {
+        "attn_pre_proj": (3 * HIDDEN / ways, HIDDEN),
+        "attn_post_proj": (HIDDEN, HIDDEN / ways),
+        "mlp_up_proj": (2 * INNER / ways, HIDDEN),
+        "mlp_down_proj": (HIDDEN, INNER / ways),
+    }
+    common = {"m": layer["num_tokens"], "hardware": "a100-sxm-80gb", "dtype": "bf16"}
+    parts = (
+        pd.DataFrame({**common, "n": n, "k": k, "time_ms": layer[f"{op}_ms"]}, index=layer.index)
+        for op, (n, k) in shapes.items()
+    )
+    return pd.concat(parts, ignore_index=True).assign(source="vidur (cuBLAS, 2024)")
 
 
 def of_hardware(folder: Path, hardware: Hardware) -> dict[str, pd.DataFrame]:
@@ -218,6 +246,8 @@ def measured_kernels(
     """The rows that each law of the device is fitted to, and those of other libraries."""
     for family, rows in of_hardware(folder, hardware).items():
         for kernel, some in FITTERS.find(family).kernels(hardware, rows).items():
-            own, others = by_library({str(name): some[name].to_numpy() for name in some})
+            preferred = LIBRARIES.get(hardware.name, {}).get(family, "")
+            arrays = {str(name): some[name].to_numpy() for name in some}
+            own, others = by_library(arrays, preferred)
             rest = None if others is None else MeasuredKernel(family, kernel, pd.DataFrame(others))
             yield MeasuredKernel(family, kernel, pd.DataFrame(own)), rest

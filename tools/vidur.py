@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from errors import COLUMNS, ErrorSummary, table, within
+from measured import HIDDEN, INNER, VIDUR
 
 from roofline import matmul_time
 from roofline.device.borrowed import laws_of
@@ -18,15 +19,12 @@ from roofline.device.roof import FloatOrArray
 from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware
 
-FILE = "llama2_7b_layer_a100_80gb.csv"
-HIDDEN, INNER = 4096, 11008
-
 
 def section(folder: Path) -> str:
     """Errors by part of the layer; `add` is counted once, as there, and the embedding belongs to
     no layer.
     """
-    rows = pd.read_csv(folder / FILE)
+    rows = pd.read_csv(folder / VIDUR)
     tokens, ways = (
         rows[name].to_numpy(dtype=np.float64)
         for name in ("num_tokens", "num_tensor_parallel_workers")

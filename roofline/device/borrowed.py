@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from roofline.device.kernel_types import WIDE
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.device.typical_vector import typical_vector_laws
 from roofline.errors import SpecError
@@ -74,7 +75,9 @@ class BorrowingErrors(Spec, frozen=True):
     other_phase: dict[str, Errors]
     """Of laws of prefill attention, for kernels of another family."""
     other_library: dict[str, Errors]
-    """On kernels of another library on the same device."""
+    """On kernels of another library on the same device, of 16 bits or more."""
+    narrow_other_library: dict[str, Errors]
+    """The same of fewer."""
 
 
 @lru_cache(maxsize=1)
@@ -132,16 +135,16 @@ def _own_laws(hardware: Hardware) -> KernelLaws | None:
     if laws is None:
         return None
     laws = replace(laws, source=hardware.sources[laws.source])
-    known = borrowing_errors().other_library
-    families = {
-        family: {
-            kernel: _for_other_libraries(law, known.get(family), law.origin or laws.origin)
-            if isinstance(law, Law)
-            else law
-            for kernel, law in kernels.items()
-        }
-        for family, kernels in laws.families.items()
-    }
+    known = borrowing_errors()
+    families: dict[str, dict[str, AnyLaw]] = {}
+    for family, kernels in laws.families.items():
+        found = families[family] = dict(kernels)
+        for kernel, law in kernels.items():
+            if isinstance(law, Law):
+                wide = kernel in WIDE or family == "collective"
+                errors = known.other_library if wide else known.narrow_other_library
+                origin = law.origin or laws.origin
+                found[kernel] = _for_other_libraries(law, errors.get(family), origin)
     return _with_vector_law(hardware, laws.updated(**families))
 
 

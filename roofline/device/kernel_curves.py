@@ -67,7 +67,11 @@ def attention_curve(
     An `AttentionLaw` goes for every form, the others for their own.
     """
     heads, kv_heads, head_dim, causal, query_bytes, key_bytes = sizes
-    counted = _COUNTS[form]
+
+    def counted(*counts: Array) -> tuple[Array, Array, Array]:
+        batch, queries, keys = _COUNTS[form](*counts)
+        # a prompt's tokens are among its keys: a table has a place for fewer all the same
+        return batch, queries, np.maximum(queries, keys) if causal else keys
 
     def moved(batch: Array, queries: Array, keys: Array) -> Array:
         return batch * (queries * query_bytes + keys * key_bytes)
@@ -128,8 +132,7 @@ _COUNTS: dict[AttentionForm, _Counted] = {
     "decode": lambda batch, keys: (batch, np.ones(()), keys),
     "encoder": lambda batch, tokens: (batch, tokens, tokens),
     "prefill": lambda batch, tokens: (batch, tokens, tokens),
-    # there are no fewer keys than queries: a table has a place for it all the same
-    "extension": lambda batch, queries, keys: (batch, queries, np.maximum(queries, keys)),
+    "extension": lambda batch, queries, keys: (batch, queries, keys),
 }
 """Sequences, queries and keys of each, from the counts of the axes."""
 

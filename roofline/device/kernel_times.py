@@ -144,7 +144,8 @@ def attention_time(
             f"no attention of {dtype} queries to {cache!r} keys: leave kv_dtype out, or choose fp8 "
             "beside bf16 or fp16"
         )
-    given_keys = keys
+    whole: AttentionForm = "prefill" if causal else "encoder"
+    from_cache = keys is not None
     sizes = {"batch": batch, "tokens": tokens, "keys": tokens if keys is None else keys}
     heads_and_size = {"heads": heads, "kv_heads": kv_heads, "head_dim": head_dim}
     batch, tokens, keys, heads, kv_heads, head_dim = sizes_of(**sizes, **heads_and_size)
@@ -160,19 +161,23 @@ def attention_time(
     laws = laws_of(device)
     if laws is None:
         return KernelTime(bound[()])
-    kernels = _AttentionKernels(laws, roof, dtype, cache, causal)
+    kernels = _AttentionKernels(laws, roof, dtype, cache, whole)
     fixed = (heads, kv_heads, head_dim, query_bytes, key_bytes)
     seconds = np.empty(bound.shape)
-    one = (tokens == 1) & (given_keys is not None)
+    one = (tokens == 1) & from_cache
     masks: dict[AttentionForm, NDArray[np.bool_]] = {
         "decode": one,
-        "prefill" if causal else "encoder": (tokens == keys) & ~one,
+        whole: (tokens == keys) & ~one,
         "extension": (tokens != keys) & ~one,
     }
     forms = [form for form, mask in masks.items() if mask.any()]
     for form in forms:
         sizes_ = [array[masks[form]] for array in (batch, tokens, keys, *fixed)]
-        seconds[masks[form]] = kernels.seconds(form, *sizes_)
+        # of several queries to keys in a cache, however many: no less than of one
+        if from_cache and form != "decode":
+            seconds[masks[form]] = kernels.extension_seconds(*sizes_)
+        else:
+            seconds[masks[form]] = kernels.seconds(form, *sizes_)
     law = max((kernels.law(form) for form in forms), key=lambda law: law.error_percent())
     return kernel_time(bound, seconds, law, laws)
 
@@ -184,7 +189,8 @@ class _AttentionKernels(NamedTuple):
     roof: Roof
     data_type: str
     cache_type: str
-    causal: bool
+    whole: AttentionForm
+    """Of as many queries as keys."""
 
     def law(self, form: AttentionForm) -> AnyAttentionLaw:
         return attention_law(self.laws, form, self.data_type, self.cache_type)
@@ -192,20 +198,29 @@ class _AttentionKernels(NamedTuple):
     def seconds(self, form: AttentionForm, batch: Array, *sizes: Array) -> Array:
         """Of arrays of tokens, keys, heads, kv_heads, head_dim, and bytes of a query and a key."""
         tokens, keys, *fixed = sizes
-        if form != "extension":
-            counts = (batch, keys if form == "decode" else tokens)
-            return by_sizes(partial(self._curve, form), counts, fixed)
-        # more than for one of its queries, less than for as many queries as keys
-        extension = partial(self._curve, form)
-        found = by_sizes(extension, (batch, tokens, keys), fixed)
-        least = self.seconds("decode", batch, *sizes)
-        whole: AttentionForm = "prefill" if self.causal else "encoder"
-        most = self.seconds(whole, batch, keys, keys, *fixed)
-        return np.clip(found, least, np.maximum(least, most))
+        counts = {"decode": (batch, keys), "extension": (batch, tokens, keys)}
+        return by_sizes(partial(self._curve, form), counts.get(form, (batch, tokens)), fixed)
+
+    def extension_seconds(self, batch: Array, *sizes: Array) -> Array:
+        """The same of several queries to keys in a cache.
+
+        No less than of one of the queries, nor than of as many keys as queries or as many queries
+        as keys, whichever are fewer; no more than of whichever are more. So laws of three kinds of
+        kernels give times that fall neither as tokens rise nor as keys do.
+        """
+        tokens, keys, *fixed = sizes
+        fewer, more = np.minimum(tokens, keys), np.maximum(tokens, keys)
+        one = self.seconds("decode", batch, *sizes)
+        least, most = (
+            np.maximum(one, self.seconds(self.whole, batch, count, count, *fixed))
+            for count in (fewer, more)
+        )
+        return np.clip(self.seconds("extension", batch, *sizes), least, most)
 
     def _curve(self, form: AttentionForm, *counts_and_sizes: Any) -> Array:
         *counts, heads, kv_heads, head_dim, query_bytes, key_bytes = counts_and_sizes
-        sizes = AttentionSizes(heads, kv_heads, head_dim, self.causal, query_bytes, key_bytes)
+        causal = self.whole == "prefill"
+        sizes = AttentionSizes(heads, kv_heads, head_dim, causal, query_bytes, key_bytes)
         return attention_curve(form, self.law(form), self.roof, sizes)(*counts)
 
 

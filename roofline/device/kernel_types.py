@@ -51,6 +51,10 @@ COMPUTES_IN: Mapping[str, tuple[DataType, ...]] = {
 }
 """Data types whose peak a kernel runs at, the first that the device has; others at their own."""
 
+WIDE = frozenset({"fp32", "tf32", "fp16", "bf16"})
+"""Kernels whose operands all have 16 bits or more: their laws are more like one another's than like
+those of narrow ones, and libraries differ less in them."""
+
 DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
 
 ATTENTION_BYTES: Mapping[str, float] = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1}

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from roofline.device.borrowed import borrowing_errors, outside
 from roofline.device.kernel_curves import AnyAttentionLaw
-from roofline.device.kernel_types import attention_kernel
+from roofline.device.kernel_types import WIDE, attention_kernel
 from roofline.device.laws.attention import AttentionForm, AttentionLaw
 from roofline.device.laws.decode_attention import DecodeAttentionLaw
 from roofline.device.laws.encoder_attention import EncoderAttentionLaw
@@ -23,12 +23,11 @@ SAME_KERNELS: Mapping[str, tuple[str, ...]] = {
     "fp16": ("bf16",),
     "bf16": ("fp16",),
     "int8": ("w8a8",),
+    "fp16-fp8kv": ("bf16-fp8kv",),
 }
 """Data types that tensor cores take at one rate, in kernels of one form, and names of one kernel: a
 law of the one is a law of the other."""
 
-WIDE = frozenset({"fp32", "tf32", "fp16", "bf16"})
-"""Data types of 16 bits or more: laws of one are nearer to those of another than to narrow ones."""
 _LIKEST: Mapping[str, tuple[str, ...]] = {"int8": ("fp8",), "fp8": ("w8a8",)}
 _WIDESPREAD = ("bf16", "fp16", "fp32")
 
@@ -36,12 +35,12 @@ _FittedLaw = TypeVar("_FittedLaw", bound=Law)
 
 
 def matmul_law(laws: KernelLaws, *kernels: str) -> MatmulLaw:
-    """By kernels that the matmul may be called, the most special first: (w4a16, bf16)."""
+    """By its kernel and those that are nearest to it, if nobody measured that: (w4a16, bf16)."""
     return _found(laws.of(MatmulLaw), kernels)
 
 
 def moe_law(laws: KernelLaws, *kernels: str) -> MoeLaw:
-    """By what its matmuls may be called."""
+    """By the kernel of its matmuls, likewise."""
     return _found(laws.of(MoeLaw), kernels)
 
 
@@ -67,12 +66,19 @@ def attention_law(
 
 
 def _found(laws: Mapping[str, _FittedLaw], kernels: Sequence[str]) -> _FittedLaw:
-    """The law of the first kernel that has one, else of one that is like the last."""
-    for name in (name for kernel in kernels for name in (kernel, *SAME_KERNELS.get(kernel, ()))):
+    """The law of the first kernel, else that of another, which stands in for it."""
+    own, *others = kernels
+    for name in _names(own):
         if name in laws:
             return laws[name]
-    likest = (*_LIKEST.get(kernels[-1], ()), *_WIDESPREAD, *laws)
+    named = (name for kernel in others for name in _names(kernel))
+    likest = (*named, *_LIKEST.get(kernels[-1], ()), *_WIDESPREAD, *laws)
     name = next(name for name in likest if name in laws)
     known, family = borrowing_errors(), laws[name].family
-    measured = known.other_type if {name, kernels[0]} <= WIDE else known.narrow_type
+    measured = known.other_type if {name, own} <= WIDE else known.narrow_type
     return outside(laws[name], measured.get(family, known.other_capability[family]))
+
+
+def _names(kernel: str) -> tuple[str, ...]:
+    """Kernels that have one law with it."""
+    return (kernel, *SAME_KERNELS.get(kernel, ()))

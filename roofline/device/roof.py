@@ -33,6 +33,8 @@ class Roof(msgspec.Struct, frozen=True):
     """Last-level cache; 0 where the file gives none."""
     cache_bytes_per_s: float = 0.0
     """Bandwidth of what lies there; 0 counts all traffic as the DRAM's."""
+    all_from_dram: bool = False
+    """Whether nothing lies there."""
 
     @classmethod
     def of(cls, hardware: Hardware, data_type: str) -> Roof:
@@ -57,7 +59,12 @@ class Roof(msgspec.Struct, frozen=True):
     @property
     def of_dram(self) -> Roof:
         """The same for operands that no earlier kernel has left in the cache."""
-        return msgspec.structs.replace(self, cache_bytes_per_s=0.0)
+        return msgspec.structs.replace(self, all_from_dram=True)
+
+    @property
+    def of_one_kernel(self) -> Roof:
+        """The same for a kernel that runs again and again, as those that laws were fitted to."""
+        return msgspec.structs.replace(self, all_from_dram=False)
 
     def seconds(self, flops: FloatOrArray, traffic_bytes: FloatOrArray) -> Array:
         """The bound: the slower of computing and traffic, each at its peak.
@@ -67,7 +74,7 @@ class Roof(msgspec.Struct, frozen=True):
         """
         traffic = np.asarray(traffic_bytes, dtype=np.float64)
         moving = traffic / self.bytes_per_s
-        if self.cache_bytes_per_s > self.bytes_per_s:
+        if self.cache_bytes_per_s > self.bytes_per_s and not self.all_from_dram:
             saved = 1 / self.bytes_per_s - 1 / self.cache_bytes_per_s
             moving = moving - np.minimum(traffic, self.cache_bytes) * saved
         return np.maximum(np.asarray(flops, dtype=np.float64) / self.flops_per_s, moving)

@@ -308,14 +308,19 @@ def _find(folder: Folder, name: str) -> Path:
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
     usual = _shipped(folder) / f"{wanted}.yaml"
-    if usual.stem == wanted and _is_there(usual) and not _user_folders():
-        return usual
+    if not _user_folders():
+        if usual.stem == wanted and _is_there(usual):
+            return usual
+        known = _known_aliases.get((folder, wanted))
+        if known is not None and _is_there(known[0]) and modified_ns(known[0]) == known[1]:
+            return known[0]
     for files in _files_by_root(folder):
         for file in files:
             if file.stem.lower() == wanted:
                 return file
         for file in files:  # a file that does not even contain the name need not be parsed
             if wanted in _text(file) and wanted in _names(file):
+                _known_aliases[folder, wanted] = file, modified_ns(file)
                 return file
     named = [names for file in _files(folder) if (names := _names(file))]
     raise UnknownNameError(
@@ -325,6 +330,10 @@ def _find(folder: Folder, name: str) -> Path:
         f"or give a YAML file of your own, or a folder of them in {SEARCH_PATH_VARIABLE}",
         aliases={alias for _, *others in named for alias in others},
     )
+
+
+_known_aliases: dict[tuple[Folder, str], tuple[Path, int]] = {}
+"""Files that ship by the aliases that led to them, and when they were changed last."""
 
 
 def _is_file(name: str) -> bool:

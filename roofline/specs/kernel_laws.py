@@ -1,6 +1,6 @@
 """What good kernels attain on a device: fitted laws of kernel time, and who measured what.
 
-A law holds a few dozen numbers. Its family (matmul, attention, …) is a module of
+A law holds a few hundred numbers at most. Its family (matmul, attention, …) is a module of
 `roofline.device.laws`, which declares the numbers and turns them into seconds, and is found by name
 in `LAW_FAMILIES`: a new family is a new module, there or in a plugin. Fractions and ratios are of
 the device's own dense peak, DRAM bandwidth or cache, so that a law carries over to a relative of
@@ -168,7 +168,8 @@ def read_kernel_laws(section: Any, file: object) -> KernelLaws:
     Raises SpecError with every fault, a family that nobody registered among them.
     """
     content = build(section_type(), section, file)
-    families = {name: getattr(content, name) for name in LAW_FAMILIES.names()}
+    # in their order there, so that a file is written as it was read
+    families = {name: getattr(content, name) for name in section if name in LAW_FAMILIES}
     return KernelLaws(
         origin=content.origin,
         source=content.source,

@@ -30,7 +30,8 @@ def test_laws_go_by_op_and_say_what_they_are_off() -> None:
     assert device.kernel_laws is not None
     own = replace(COLLECTIVE, latency_us=2.0, p90_other_library_error_percent=30.0)
     laws = {"all_reduce": COLLECTIVE, "all_reduce-custom": own}
-    device = replace(device, kernel_laws=device.kernel_laws.updated(collective=laws))
+    lending = replace(device, kernel_laws=device.kernel_laws.updated(collective=laws))
+    device = replace(lending, laws_from=None)
     nccl, custom, gather = (
         roofline.collective_time(device, op, 8, [1e3, 1e8]) for op in (*laws, "all_gather")
     )
@@ -41,8 +42,14 @@ def test_laws_go_by_op_and_say_what_they_are_off() -> None:
     assert custom.p90_other_library_error_percent == 30.0
     assert custom.origin == "fitted"
     assert (nccl.attainable_time_s >= nccl.roofline_time_s).all()
-    # one that nobody measured has its bound
+    # one that nobody measured has its bound, unless a relative with the same link lends its law
     assert gather.attainable_time_s is None
+    lent = roofline.collective_time(lending, "all_gather", 8, [1e3, 1e8])
+    assert load_hardware(str(lending.laws_from)).link == lending.link
+    assert lent.attainable_time_s is not None
+    assert lent.origin == "typical"
+    other_link = replace(lending, link="pcie")
+    assert roofline.collective_time(other_link, "all_gather", 8, 1e8).attainable_time_s is None
 
     narrow = roofline.collective_time(device, "all_reduce", 8, 1e8, dtype="int8").attainable_time_s
     assert narrow is not None

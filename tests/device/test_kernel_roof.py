@@ -110,8 +110,10 @@ def test_the_bound_is_the_slower_of_computing_and_moving() -> None:
 
 def test_what_the_cache_holds_may_come_from_there() -> None:
     roof = Roof(100.0, 10.0, units=1, cache_bytes=20.0, cache_bytes_per_s=40.0)
-    assert roof.seconds(0.0, np.array([8.0, 20.0, 50.0])).tolist() == [0.2, 0.5, 3.5]
+    times = roof.seconds(0.0, np.array([8.0, 20.0, 50.0]))
+    assert times.tolist() == pytest.approx([0.2, 0.5, 3.5], rel=1e-12)
     assert roof.of_dram.seconds(0.0, np.array([8.0, 50.0])).tolist() == [0.8, 5.0]
+    assert roof.of_dram.of_one_kernel == roof
     slow = replace(roof, cache_bytes_per_s=5.0)  # slower than what it caches it bounds nothing
     assert slow.seconds(0.0, np.array([8.0])).tolist() == [0.8]
 

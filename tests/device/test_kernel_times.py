@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -186,6 +186,7 @@ def test_no_decode_step_gets_faster_with_more_keys_or_sequences(
 
 @few
 @given(st.sampled_from(DEVICES), st.integers(2, 9000), st.integers(1, 9), heads)
+@example("l4", 2, 1, (32, 8))  # decode of a few keys takes longer than their prefill
 def test_more_of_a_prompt_to_the_same_keys_is_never_faster(
     device: str, keys: int, batch: int, of: tuple[int, int]
 ) -> None:
@@ -194,6 +195,43 @@ def test_more_of_a_prompt_to_the_same_keys_is_never_faster(
         device, batch, tokens, *of, 128, keys=keys, dtype=SIXTEEN_BIT[device]
     )
     assert_never_falls(kernel)
+
+
+@few
+@given(st.sampled_from(DEVICES), st.integers(2, 3000), counts, head_dims, st.booleans())
+def test_no_attention_to_keys_in_a_cache_gets_faster_with_more_of_them(
+    device: str, tokens: int, keys: list[int], size: int, causal: bool
+) -> None:
+    """As many as queries among them and, where nothing is masked, fewer."""
+    all_keys = np.sort([*keys, tokens, tokens + 1, 1, tokens // 2])
+    all_keys = np.maximum(all_keys, tokens if causal else 1)
+    shape = {"heads": 16, "kv_heads": 16, "head_dim": size, "causal": causal}
+    for queries in (tokens, np.array([1, 2, tokens])[:, None]):
+        kernel = roofline.attention_time(
+            device, 2, queries, **shape, keys=all_keys, dtype=SIXTEEN_BIT[device]
+        )
+        assert_never_falls(kernel, axis=-1)
+    assert_never_falls(kernel, axis=0)
+
+
+@pytest.mark.parametrize("device", ["a100-80gb", "a40", "t4"])
+def test_a_prompt_is_timed_with_its_keys_as_without_where_one_query_takes_less(device: str) -> None:
+    prompt = {"tokens": 4096, "heads": 32, "kv_heads": 32, "head_dim": 128}
+    dtype = SIXTEEN_BIT[device]
+    alone = roofline.attention_time(device, 1, **prompt, dtype=dtype)
+    given_keys = roofline.attention_time(device, 1, **prompt, keys=4096, dtype=dtype)
+    assert given_keys.attainable_time_s == alone.attainable_time_s
+
+
+def test_many_queries_to_few_keys_take_as_long_as_their_own_number_says() -> None:
+    """Nothing is masked between a picture and a text: there may be fewer keys than queries."""
+    shape = {"heads": 16, "kv_heads": 16, "head_dim": 128, "causal": False}
+    few, many = (
+        roofline.attention_time("h100", 8, n, **shape, keys=16).attainable_time_s
+        for n in (16, 8192)
+    )
+    square = roofline.attention_time("h100", 8, 8192, **shape).attainable_time_s
+    assert 5 * few < many < square / 5
 
 
 def assert_never_falls(kernel: KernelTime, axis: int = 0) -> None:
@@ -227,7 +265,7 @@ def test_it_says_whose_law_it_is() -> None:
         (lambda: roofline.matmul_time("a100", [4, 0], 1, 1), "m must be finite and above zero"),
         (lambda: roofline.matmul_time("a100", 1, 1, "x"), "k must be a number"),
         (lambda: roofline.matmul_time("a100", [1, 2], [1, 2, 3], 1), "do not broadcast"),
-        (lambda: roofline.matmul_time("a100", 1, 1, 1, "int3"), "choose one of fp32, fp16"),
+        (lambda: roofline.matmul_time("a100", 1, 1, 1, "int3"), "choose one of fp32, tf32, fp16"),
         (lambda: roofline.matmul_time("v100", 1, 1, 1), "v100 has no bf16 .* fp32, fp16, int8"),
         (lambda: roofline.matmul_time("a1000", 1, 1, 1), "did you mean"),
         (lambda: roofline.attention_time("a100", 1, 8, 32, 5, 128), "multiple of kv_heads"),

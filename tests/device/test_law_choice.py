@@ -10,7 +10,7 @@ from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
-from roofline.device.law_choice import LawChoice, for_type
+from roofline.device.law_choice import LawChoice
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
@@ -332,26 +332,6 @@ def test_each_law_says_where_it_is_from_or_else_all_of_them_do() -> None:
     assert op(found, "up_proj").attainable_origin == "typical"
     assert op(found, "input_layernorm").attainable_origin == "measured"
     assert op(found, "attention").attainable_origin == "measured"
-
-
-@pytest.mark.parametrize(
-    ("known", "data_type", "expected"),
-    [
-        (("fp16", "bf16", "fp32"), "fp16", "fp16"),
-        (("fp32", "bf16"), "fp16", "bf16"),  # tensor cores take both at one rate
-        (("fp32", "fp16"), "bf16", "fp16"),
-        (("bf16", "fp8", "w8a8"), "int8", "w8a8"),  # one kernel by two names
-        (("bf16", "fp8"), "int8", "fp8"),
-        (("bf16", "w8a8"), "fp8", "w8a8"),
-        (("w8a8", "fp32", "fp16", "bf16"), "int4", "bf16"),  # what everybody measures
-        (("w8a8", "fp32"), "int4", "fp32"),
-        (("w8a16", "w4a16"), "int4", "w8a16"),  # else the first
-    ],
-)
-def test_the_likest_law_is_of_one_rate_or_else_a_widespread_one(
-    known: tuple[str, ...], data_type: str, expected: str
-) -> None:
-    assert for_type({name: name for name in known}, data_type) == expected
 
 
 def test_matmuls_of_attention_go_by_the_type_of_attention() -> None:

@@ -10,6 +10,7 @@ from example_laws import MOE
 from msgspec.structs import replace
 
 import roofline
+from roofline.device.borrowed import borrowing_errors
 from roofline.device.laws.moe import MoeLaw
 from roofline.errors import InputError
 from roofline.specs.catalog import load_hardware
@@ -26,8 +27,10 @@ def with_laws(**laws: MoeLaw) -> Hardware:
 
 def test_the_bound_counts_weights_of_touched_experts_and_flops() -> None:
     one, many = roofline.moe_time("h100", [1, 16384], **QWEN).roofline_time_s
-    # 8 experts of 3 matrices of 2048 x 768 in 2 bytes, and a token in and out
-    np.testing.assert_allclose(one, (8 * 3 * 2048 * 768 * 2 + 4 * 2048) / 3350e9, rtol=1e-12)
+    # 8 experts of 3 matrices of 2048 x 768 in 2 bytes, and a token in and out: 75 MB, of which
+    # 50 MiB may lie in the cache from an earlier run
+    moved, cached = 8 * 3 * 2048 * 768 * 2 + 4 * 2048, 50 * 2**20
+    np.testing.assert_allclose(one, (moved - cached) / 3350e9 + cached / 9770e9, rtol=1e-12)
     np.testing.assert_allclose(many, 6 * 16384 * 8 * 2048 * 768 / 989e12, rtol=1e-12)
 
 
@@ -40,8 +43,10 @@ def test_without_gate_two_matrices_are_left() -> None:
 
 
 def test_narrow_weights_take_fewer_bytes() -> None:
+    """Half as many, of a device whose cache holds none."""
+    device = replace(load_hardware("h100"), l2_cache_mib=None)
     times = [
-        roofline.moe_time("h100", 16, **QWEN, dtype=t).roofline_time_s for t in ("bf16", "fp8")
+        roofline.moe_time(device, 16, **QWEN, dtype=t).roofline_time_s for t in ("bf16", "fp8")
     ]
     assert times[0] / times[1] == pytest.approx(2, rel=0.01)
 
@@ -57,7 +62,7 @@ def test_laws_of_the_type_go_before_those_of_others() -> None:
     assert bf16.attainable_time_s == fp16.attainable_time_s
     assert [kernel.origin for kernel in (bf16, fp16, fp8, w8a16)] == [*["fitted"] * 3, "typical"]
     assert bf16.p90_error_percent == 0.0
-    assert w8a16.p90_error_percent == 64.0
+    assert w8a16.p90_error_percent == borrowing_errors().narrow_type["moe"].p90_percent > 50
     for kernel in (bf16, fp16, fp8, w8a16):
         assert kernel.attainable_time_s is not None
         assert kernel.attainable_time_s >= kernel.roofline_time_s

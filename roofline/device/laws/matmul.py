@@ -229,12 +229,14 @@ def _seconds(
     before = fixed_seconds(law, roof, m, k, weights)
     chosen, _ = chosen_seconds(law, kernels, m, n)
     logarithm = np.log(chosen + before)
-    bound = roof.seconds(2 * m * n * k, weights + activations)
+    flops, traffic = 2 * m * n * k, weights + activations
     if law.corrections:
-        basis = correction_basis(roof, m, n, k, bound)
+        # a shape is corrected alike wherever its operands lie
+        as_fitted = roof.of_one_kernel.seconds(flops, traffic)
+        basis = correction_basis(roof, m, n, k, as_fitted)
         added = (basis * np.array(law.corrections)).sum(axis=-1)
         logarithm += np.clip(added, -MOST_CORRECTION, MOST_CORRECTION)
-    return np.maximum(np.exp(logarithm), bound)
+    return np.maximum(np.exp(logarithm), roof.seconds(flops, traffic))
 
 
 class _Numbers(NamedTuple):
