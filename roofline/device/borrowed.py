@@ -248,8 +248,6 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
 
 def _adapted(law: _FittedLaw, here: Sustained) -> _FittedLaw:
     """A law of the source device as this one sustains it."""
-    if isinstance(law, MatmulLaw) and law.feed_bandwidth_ratio is not None:
-        law = replace(law, feed_bandwidth_ratio=law.feed_bandwidth_ratio * here.feed_ratio)
     return replace(
         law,
         rate_ratio=law.rate_ratio * here.rate_ratio,

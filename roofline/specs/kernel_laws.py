@@ -77,8 +77,8 @@ class Law(AnyLaw, frozen=True, kw_only=True):
 
 
 def is_of(name: str, library: str) -> bool:
-    """Whether a library such as `vllm 0.24.0` is meant by a name such as `vLLM`."""
-    wanted, known = name.lower().split(), library.lower().split()
+    """Whether a library such as `vllm 0.24.0` or `vLLM, by Vidur` is meant by a name: `vLLM`."""
+    wanted, known = (text.lower().replace(",", " ").split() for text in (name, library))
     return bool(wanted) and known[: len(wanted)] == wanted
 
 

@@ -73,7 +73,7 @@ def test_what_a_device_measured_goes_before_what_it_could_borrow() -> None:
     assert shapes(matmuls["fp8"]) == shapes(hopper.of(MatmulLaw)["fp8"])
     assert matmuls["fp8"].corrections == hopper.of(MatmulLaw)["fp8"].corrections
     assert (found.origin, found.date) == (both.origin, both.date)
-    # of attention it has none at all, and borrows every kernel; had it one, it would borrow the rest
+    # of attention it has none, and borrows all; had it one kernel, it would borrow the rest
     assert {name: law.block_us for name, law in found.of(AttentionLaw).items()} == {
         name: law.block_us for name, law in hopper.of(AttentionLaw).items()
     }

@@ -334,6 +334,21 @@ def test_each_law_says_where_it_is_from_or_else_all_of_them_do() -> None:
     assert op(found, "attention").attainable_origin == "measured"
 
 
+@pytest.mark.parametrize(
+    ("library", "expected"), [("one", 0.1), ("one 1.0", 0.1), ("other", 0.4), (None, 0.4)]
+)
+def test_an_op_is_off_what_its_law_is_on_kernels_of_the_library(
+    library: str | None, expected: float
+) -> None:
+    laws, _ = choice()
+    of_one = {"library": "one 1.0", "p90_error_percent": 10.0}
+    law = replace(matmul_law(2.0), **of_one, p90_other_library_error_percent=40.0)
+    known = LawChoice(LAWS.updated(matmul={"bf16": law}), laws.counts, laws.peaks, library)
+    (up,) = [op for op in laws.counts.ops if op.name == "up_proj"]
+    assert known.error(up) == expected
+    assert known.error(replace(up, shape=None)) == 0  # no law, no error
+
+
 def test_matmuls_of_attention_go_by_the_type_of_attention() -> None:
     """Of a mode whose eager scores and values are in 16 bits, and whose linear layers are in 8."""
     laws = LAWS.updated(matmul={"bf16": matmul_law(2.0), "w8a8": matmul_law(50.0)})

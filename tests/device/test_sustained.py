@@ -70,18 +70,3 @@ def test_a_tower_on_a_card_that_borrows(card: str, measured_s: float) -> None:
     for one in (device, replace(device, correction=None)):
         tower = roofline.analyze("clip-vit-l-336", one, "fp16", batch=256).end_to_end
         assert tower.attainable_time_s == pytest.approx(measured_s, rel=0.1)
-
-
-def test_the_cache_feeds_sms_by_their_number_and_clock() -> None:
-    """84 · 1.74 GHz to 696 GB/s on an A40, 108 · 1.41 GHz to 2039 GB/s on an A100."""
-    found = sustained(load_hardware("a40"), load_hardware("a100-80gb"), "bf16")
-    assert found.feed_ratio == pytest.approx((84 * 1.74 / 696) / (108 * 1.41 / 2039), rel=1e-3)
-
-
-def test_traffic_hides_multiplications_that_take_longer() -> None:
-    """A kernel that waits for 10 s of traffic waits no longer at half the rate."""
-    laws = load_hardware("l40s").kernel_laws
-    assert laws is not None
-    law = replace(laws.families["matmul"]["bf16"], lender_rate=2.0)  # type: ignore[arg-type]
-    roof = Roof(flops_per_s=1.0, bytes_per_s=1.0, units=1.0, cache_bytes=0.0)
-    assert paced(law, roof, 4.0, lambda seen: np.asarray(max(4.0 / seen.flops_per_s, 10.0))) == 10.0

@@ -12,7 +12,6 @@ from example_laws import COLLECTIVE, LINK
 from roofline.device.laws.collective import CollectiveLaw, collective_seconds
 from roofline.fitting import FitError, fit_collective
 from roofline.fitting.device import fit_device
-from roofline.fitting.other_libraries import fitted_library
 from roofline.fitting.tables import by_family
 from roofline.specs.catalog import load_hardware
 
@@ -71,13 +70,6 @@ def test_ops_and_frameworks_own_kernels_are_laws_of_their_own() -> None:
     assert other < 1
     assert laws["alltoall"].p90_other_library_error_percent is None
     assert laws["all_reduce-custom"].latency_us == pytest.approx(9.0, rel=0.05)
-
-
-def test_most_rows_go_before_names_and_names_before_versions() -> None:
-    assert fitted_library({"source": ["a 9", "b 1", "a 9"]}) == "a 9"
-    assert fitted_library({"source": ["a 9", "b 1"]}) == "b 1"
-    assert fitted_library({"source": ["b 2.9", "b 2.27"]}) == "b 2.27"
-    assert fitted_library({}) == ""
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from example_laws import CURVED_MOE, ROOF, experts_seconds
+from made_up import device, figure, peaks
 
 from roofline.device.kernel_types import MATMUL_KERNELS
+from roofline.device.laws.moe import MoeLaw
 from roofline.fitting import FitError, fit_moe, moe
+from roofline.fitting.device import fit_device
 
 BF16 = MATMUL_KERNELS["bf16"]
 
@@ -60,7 +64,15 @@ def test_a_fit_predicts_what_its_law_says() -> None:
 
 def test_the_library_with_most_rows_counts_and_the_others_tell_an_error() -> None:
     few = {name: column[::2] for name, column in table(1.5, source="other 9.0").items()}
-    law = fit_moe(joined(table(source="mine 1.0"), few), ROOF, BF16)
+    rows = pd.DataFrame(joined(few, table(source="mine 1.0"))).assign(dtype="bf16")
+    # of `ROOF`
+    hardware = device(
+        matmul_peaks=peaks(bf16_tflops=100),
+        memory_bandwidth_gb_per_s=figure(1000),
+        sm_count=figure(100),
+        l2_cache_mib=figure(4e7 / 2**20),
+    )
+    law = fit_device(hardware, {"moe": rows}, source="test", date="2026-01-01").of(MoeLaw)["bf16"]
 
     assert law.library == "mine 1.0"
     assert law.rows == 96

@@ -13,10 +13,12 @@ from roofline.fitting.numbers import FRACTIONS, bound, free
 from roofline.fitting.rows import (
     FEW_SHAPES,
     FitError,
+    by_library,
     check_physics,
     columns,
     errors_percent,
     held_out,
+    library_name,
     of_one_source,
     rounded,
 )
@@ -138,6 +140,52 @@ def test_rows_of_the_source_with_most_of_them_are_kept() -> None:
     # names of sources may be numbers; of two the larger, whichever comes first
     assert list(of_one_source({"source": [7, 8, 8], "m": [1, 2, 3]})["m"]) == [2, 3]
     assert list(of_one_source({"source": [7, 7, 8], "m": [1, 2, 3]})["m"]) == [1, 2]
+
+
+def of(**counts: int) -> list[str]:
+    """A column `source`: `a_9` is "a 9"."""
+    return [name.replace("_", " ") for name, count in counts.items() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "preferred", "expected"),
+    [
+        (of(a_9=2, b_1=1), "", "a 9"),
+        (of(a_9=1, b_1=2), "", "b 1"),
+        # of as many rows, or nearly, the one that the table has first
+        (of(b_1=1, a_9=1), "", "b 1"),
+        (of(b_1=17, a_9=20), "", "b 1"),
+        (of(b_1=16, a_9=20), "", "a 9"),
+        # in its newest version, whose numbers are compared as such; fewer rows are no version
+        (["b 2.9", "b 2.27", "a 1"], "", "b 2.27"),
+        (["b 2.9", "b 2.9", "b 2.27"], "", "b 2.9"),
+        # whoever is named goes before
+        (of(a_9=9, b_1=1), "b", "b 1"),
+        (["a 9", "a 9", "b 2.9", "b 2.27", "b 2.9"], "b", "b 2.9"),
+        (["a 9", "a 9", "b 2.9", "b 2.27"], "b 2.9", "b 2.9"),
+        (of(a_9=2, b_1=1), "c", "a 9"),  # if it is there
+        ([], "", ""),
+    ],
+)
+def test_rows_are_split_into_those_of_one_library_and_those_of_others(
+    sources: list[str], preferred: str, expected: str
+) -> None:
+    table = {"source": np.array(sources, dtype=object), "m": np.arange(len(sources))}
+    own, others = by_library(table, preferred)
+
+    assert library_name(own) == expected
+    assert set(own["source"]) <= {expected}
+    rest = [] if others is None else list(others["m"])
+    assert sorted([*own["m"], *rest]) == list(table["m"])
+    if others is not None:
+        assert expected not in others["source"]
+    else:
+        assert len(set(sources)) < 2
+
+
+def test_a_table_of_no_library_has_no_others() -> None:
+    assert by_library({"m": [1, 2]}) == ({"m": [1, 2]}, None)
+    assert library_name({"m": [1, 2]}) == ""
 
 
 def test_up_to_a_dozen_shapes_are_each_held_out_and_of_more_some() -> None:

@@ -65,6 +65,7 @@ def study_of(estimate: Estimate, *, each_prompt: bool = True) -> Study:
         attention=scenario.attention,
         runtime=scenario.runtime,
         kernels=scenario.kernels,
+        library=scenario.library,
         output_tokens=lengths or None,
         **given,
     )

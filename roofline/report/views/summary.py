@@ -77,8 +77,9 @@ def question(estimate: Counts) -> str:
     text += f", batch {_counts(counts['batch'])}"
     if estimate.shape:
         text += f"; {' × '.join(map(str, estimate.shape))} configurations"
-    ways = {"attention": "flash", "runtime": None, "kernels": "unfused", "accounting": "exact"}
-    unusual = [BY_NAME[w].in_words(inputs[w]) for w, usual in ways.items() if inputs[w] != usual]
+    usual = {"attention": "flash", "kernels": "unfused", "accounting": "exact"}
+    ways = ("attention", "runtime", "kernels", "library", "accounting")
+    unusual = [BY_NAME[way].in_words(inputs[way]) for way in ways if inputs[way] != usual.get(way)]
     return cut("; ".join([text, *unusual]))
 
 
