@@ -67,7 +67,8 @@ def grid(
 def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> str:
     """One line for each label and its text, any text; on a terminal of 80 columns, in a block.
 
-    A name with hyphens stays in one piece.
+    A name with hyphens stays in one piece. An address that does not fit beside its label stands
+    below it.
     """
     if style == "github":
         return "\n".join(f"- {markdown(label)}: {markdown(text)}" for label, text in pairs)
@@ -75,7 +76,14 @@ def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> st
         return ""
     pairs = [(one_line(label), one_line(text)) for label, text in pairs]
     width = max(len(label) for label, _ in pairs) + 2
-    return "\n".join(filled(_whole_names(t), f"{n:<{width}}", " " * width) for n, t in pairs)
+    return "\n".join(_defined(label, _whole_names(text), width) for label, text in pairs)
+
+
+def _defined(label: str, text: str, width: int) -> str:
+    beside = filled(text, f"{label:<{width}}", " " * width)
+    if max(map(len, beside.splitlines()), default=0) <= WIDTH:
+        return beside
+    return f"{label}\n{filled(text, '  ', '  ')}"
 
 
 def paragraph(text: str, style: Style = "simple") -> str:

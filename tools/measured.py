@@ -44,7 +44,7 @@ LIBRARIES = {"a100-80gb": {"decode_attention": "vllm"}}
 an A100's decode, and serves most models there."""
 
 
-class Family(NamedTuple):
+class MeasuredKernels(NamedTuple):
     """Kernels of one family of laws, and where they were measured."""
 
     files: tuple[str, ...]
@@ -114,29 +114,29 @@ def _mixed(second: NDArray[np.bool_], one: KernelTime, other: KernelTime) -> Ker
     )
 
 
-FAMILIES: dict[str, Family] = {
-    "matmul": Family(
+FAMILIES: dict[str, MeasuredKernels] = {
+    "matmul": MeasuredKernels(
         ("gemm.parquet", "gemm_more.parquet", VIDUR, "gemm_v100_t4.csv"), ("n", "k"), "m", _matmul
     ),
-    "attention": Family(
+    "attention": MeasuredKernels(
         ("attention_prefill.parquet", "attention_prefill_more.parquet"),
         ("tokens", "num_heads"),
         "tokens",
         _attention,
     ),
-    "decode_attention": Family(
+    "decode_attention": MeasuredKernels(
         ("attention_decode.parquet",), ("keys", "num_heads"), "keys", _decode
     ),
-    "encoder_attention": Family(
+    "encoder_attention": MeasuredKernels(
         ("attention_encoder.parquet",), ("tokens", "num_heads"), "tokens", _encoder
     ),
-    "moe": Family(
+    "moe": MeasuredKernels(
         ("moe.parquet",),
         ("hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size"),
         "num_tokens",
         _moe,
     ),
-    "collective": Family(
+    "collective": MeasuredKernels(
         ("collectives.parquet",), ("num_gpus", "message_size"), "message_size", _collective
     ),
 }

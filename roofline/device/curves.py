@@ -25,7 +25,7 @@ SMOOTHED_KNOTS = 4
 """Knots to either side that the time of a borrowed law is averaged over: an octave."""
 
 
-class Axis(NamedTuple):
+class CountAxis(NamedTuple):
     """A count that varies, and where a table has its values."""
 
     octaves: int
@@ -68,7 +68,7 @@ class Places(NamedTuple):
 class Curve:
     """Seconds over one count, or several: `values` at the knots, [knots of each axis]."""
 
-    def __init__(self, axes: Sequence[Axis], values: Array) -> None:
+    def __init__(self, axes: Sequence[CountAxis], values: Array) -> None:
         self.axes = tuple(axes)
         self._corners = _corners(values)
 
@@ -117,7 +117,7 @@ def _interpolated(
 
 
 def tabulated(
-    axes: Sequence[Axis],
+    axes: Sequence[CountAxis],
     law: Callable[..., Array],
     bound: Callable[..., Array],
     *,

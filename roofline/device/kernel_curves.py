@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from roofline.device.curves import Axis, Curve, tabulated
+from roofline.device.curves import CountAxis, Curve, tabulated
 from roofline.device.kernel_types import OperandBytes
 from roofline.device.laws.attention import (
     AttentionForm,
@@ -24,21 +24,21 @@ from roofline.device.roof import Roof
 from roofline.device.sustained import paced
 from roofline.model.polynomial import Array
 
-ROWS = Axis(octaves=16)
+ROWS = CountAxis(octaves=16)
 """Rows of a matmul."""
-SEQUENCES = Axis(octaves=11, per_octave=2)
+SEQUENCES = CountAxis(octaves=11, per_octave=2)
 """Of attention: its time depends on them nearly linearly."""
-TOKENS = Axis(octaves=17, power=2)
+TOKENS = CountAxis(octaves=17, power=2)
 """Of a prompt."""
-PATCHES = Axis(octaves=16, per_octave=8, power=2)
+PATCHES = CountAxis(octaves=16, per_octave=8, power=2)
 """Of an image: tables have them where encoders do, at 576, say."""
-KEYS = Axis(octaves=20, per_octave=2)
+KEYS = CountAxis(octaves=20, per_octave=2)
 """In the cache of a sequence that one query attends to."""
-QUERIES = Axis(octaves=17, per_octave=2, power=2)
+QUERIES = CountAxis(octaves=17, per_octave=2, power=2)
 """Of a sequence, to keys of another number."""
 
 AnyAttentionLaw: TypeAlias = AttentionLaw | DecodeAttentionLaw | EncoderAttentionLaw
-ATTENTION_AXES: dict[AttentionForm, tuple[Axis, ...]] = {
+ATTENTION_AXES: dict[AttentionForm, tuple[CountAxis, ...]] = {
     "decode": (SEQUENCES, KEYS),
     "encoder": (SEQUENCES, PATCHES),
     "prefill": (SEQUENCES, TOKENS),

@@ -148,7 +148,7 @@ class LawChoice:
 
     def _matmul_law(self, op: CountedOp) -> MatmulLaw:
         data_type = self.peaks.attention_type if op.unit == "attention" else self.peaks.matmul_type
-        kernels = (op.kernel, data_type) if op.kernel else (data_type,)
+        kernels = (data_type,) if op.kernel in ("", CONVOLUTION) else (op.kernel, data_type)
         law = nearest.matmul_law(self.kernel_laws, *kernels)
         if isinstance(op.shape, MatmulShape) and _sizes(op, op.shape) is None:
             return outside(law, borrowing_errors().other_capability[law.family])

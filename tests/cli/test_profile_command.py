@@ -85,6 +85,7 @@ def test_without_a_file_the_record_is_only_shown(
         "attention": "eager",
         "runtime": None,
         "kernels": None,
+        "library": None,
         "accounting": "exact",
     }
 

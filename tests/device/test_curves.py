@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roofline.device.curves import Axis, Curve, tabulated
+from roofline.device.curves import CountAxis, Curve, tabulated
 from roofline.model.polynomial import Array
 
-ROWS = Axis(octaves=8)
-BOTH = (Axis(octaves=4, per_octave=2), Axis(octaves=6, power=2))
+ROWS = CountAxis(octaves=8)
+BOTH = (CountAxis(octaves=4, per_octave=2), CountAxis(octaves=6, power=2))
 
 
 def nothing(*counts: Array) -> Array:
     return np.full(np.broadcast_shapes(*(count.shape for count in counts)), 1e-12)
 
 
-def table(function: Callable[..., Array], *axes: Axis, smooth: bool = False) -> Curve:
+def table(function: Callable[..., Array], *axes: CountAxis, smooth: bool = False) -> Curve:
     return tabulated(axes, function, nothing, smooth=smooth)
 
 
@@ -28,7 +28,7 @@ def test_knots_are_quarters_of_an_octave() -> None:
     knots = ROWS.knots
     assert knots[:9].tolist() == [1, 1.25, 1.5, 1.75, 2, 2.5, 3, 3.5, 4]
     assert knots[-2:].tolist() == [224, 256]
-    assert Axis(octaves=2, per_octave=1).knots.tolist() == [1, 2, 4]
+    assert CountAxis(octaves=2, per_octave=1).knots.tolist() == [1, 2, 4]
 
 
 def test_a_law_that_is_linear_in_a_count_is_read_off_exactly() -> None:

@@ -10,7 +10,8 @@ from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
-from roofline.device.law_choice import LawChoice
+from roofline.device.borrowed import borrowing_errors
+from roofline.device.law_choice import CONVOLUTION_SHARE, LawChoice
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
@@ -23,6 +24,7 @@ from roofline.engine.layout import lay_out
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals
 from roofline.errors import UnsupportedModeError
+from roofline.model.autocast import CONVOLUTION
 from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_hardware, load_quantization
 from roofline.specs.hardware import Hardware
@@ -382,3 +384,21 @@ def test_a_mode_without_a_peak_is_refused_with_those_that_have_one() -> None:
     assert str(caught.value).split("serves ")[1].split(", ") == [
         *("fp32", "fp16", "int8", "int4", "w8a16", "w4a16")
     ]
+
+
+def test_a_convolution_of_three_channels_is_a_matmul_at_what_vector_units_do() -> None:
+    """Of its own type: it errs as another wide type does, not as one that is narrow."""
+    counts = exact.count(lay_out("llava-1.5-7b", kernels="autocast"), load_quantization("bf16"))[0]
+    peaks = component_peaks(device(), counts, "bf16")
+    laws = LawChoice(LAWS, counts, peaks)
+    (patches,) = [op for op in counts.ops if op.kernel == CONVOLUTION]
+    law = laws.law(patches)
+
+    assert isinstance(law, MatmulLaw)
+    assert law.rate_ratio == pytest.approx(CONVOLUTION_SHARE * 19.5 / 312)
+    assert law.origin == "typical"
+    errors = borrowing_errors().other_type["matmul"]
+    assert (law.median_error_percent, law.p90_error_percent) == (
+        errors.median_percent,
+        errors.p90_percent,
+    )

@@ -44,6 +44,7 @@ EXPECTED = {
     "attention": ("--attention", None),
     "runtime": ("--runtime", None),
     "kernels": ("--kernels", None),
+    "library": ("--library", None),
     "accounting": ("--accounting", "exact"),
 }
 LAYERS = {"vision_layers", "llm_layers"}
@@ -62,7 +63,7 @@ def test_the_table() -> None:
         *("visual_tokens", "text_tokens", "batch", "output_tokens")
     }
     assert {axis.name for axis in VARIED} == set(EXPECTED) - {
-        *("stage", "attention", "kernels", "accounting")
+        *("stage", "attention", "kernels", "library", "accounting")
     }
     for axis in AXES:
         assert axis.title
@@ -103,11 +104,11 @@ def test_options_of_the_commands() -> None:
     flags = {name: flag for name, (flag, _) in EXPECTED.items()}
 
     assert options(analyze_command) == flags
-    priced = ("attention", "runtime", "kernels", "accounting")
+    priced = ("attention", "runtime", "kernels", "library", "accounting")
     without = {name: flags[name] for name in flags if name not in priced}
     assert {n: f for n, f in options(profile_command).items() if n != "attention"} == without
     studied = {axis.name: axis.option for axis in VARIED}
-    studied |= {"attention": "--attention", "kernels": "--kernels"}
+    studied |= {name: flags[name] for name in ("attention", "kernels", "library")}
     assert options(report_command) == studied
 
 

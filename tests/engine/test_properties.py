@@ -44,7 +44,7 @@ SUMMED = (
 )
 INPUTS = (
     *("model", "hardware", "quant", "reducer", "visual_tokens", "text_tokens", "batch"),
-    *("output_tokens", "stage", "attention", "runtime", "kernels", "accounting"),
+    *("output_tokens", "stage", "attention", "runtime", "kernels", "library", "accounting"),
 )
 SAVED = ("flops_saving", "memory_access_saving", "peak_memory_saving")
 TRAFFIC = (
@@ -101,9 +101,10 @@ def requests(draw: st.DrawFn, *, least_output: int = 0) -> dict[str, Any]:
         is_llm = isinstance(
             next(m for m in all_models() if m.name == request["model"]), LanguageModel
         )
-        in_fp16 = load_hardware(hardware).matmul_peak("fp16") is not None
-        # that convention computes what is not quantized in fp16 and nothing else
-        if is_llm and in_fp16 and request["attention"] == "eager" and draw(st.booleans()):
+        device = load_hardware(hardware)
+        # that convention computes what is not quantized in fp16, the rest in int8
+        viewed = is_llm and device.matmul_peak("fp16") and device.matmul_peak("int8")
+        if viewed and request["attention"] == "eager" and draw(st.booleans()):
             request["accounting"] = "llm-viewer"
     return request
 

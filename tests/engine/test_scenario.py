@@ -51,6 +51,7 @@ def test_defaults_are_filled_in() -> None:
         "attention": "flash",
         "runtime": None,
         "kernels": "unfused",
+        "library": None,
         "accounting": "exact",
     }
     viewer = analyze("vicuna-7b", "v100", accounting="llm-viewer")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.attention import AttentionForm, AttentionLaw
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile
 from roofline.device.laws.pointwise import PointwiseLaw
@@ -138,6 +138,7 @@ def toy_laws(
                     longest_share=0.0,
                     fill_keys=0.0,
                     bandwidth_fraction=0.5,
+                    forms=get_args(AttentionForm),
                 )
             },
             "pointwise": {

@@ -137,7 +137,10 @@ def study(
             "output_tokens": list(lengths),
             "visual_tokens": _distinct_values(count for count, _ in prompts),
             "reducer": _distinct_values(reducer for _, reducer in prompts),
-            **{name: deployments[0].prompts[0].estimate.inputs[name] for name in one_for_all},
+            **{
+                name: _distinct_values(one.prompts[0].estimate.inputs[name] for one in deployments)
+                for name in one_for_all
+            },
         },
         specs=spec_hashes(
             [*(part for spec in given["model"] for part in _parts(spec)), *given["hardware"]]
