@@ -105,13 +105,12 @@ def _collective(hardware: Hardware, kernel: str, sizes: dict[str, Array]) -> Ker
 
 def _mixed(second: NDArray[np.bool_], one: KernelTime, other: KernelTime) -> KernelTime:
     """The times of one kernel, of the second where that is marked."""
-    assert one.attainable_time_s is not None
-    assert other.attainable_time_s is not None
-    return replace(
-        one,
-        roofline_time_s=np.where(second, other.roofline_time_s, one.roofline_time_s),
-        attainable_time_s=np.where(second, other.attainable_time_s, one.attainable_time_s),
-    )
+    attainable = one.attainable_time_s, other.attainable_time_s
+    mixed = None
+    if attainable[0] is not None and attainable[1] is not None:
+        mixed = np.where(second, attainable[1], attainable[0])
+    bound = np.where(second, other.roofline_time_s, one.roofline_time_s)
+    return replace(one, roofline_time_s=bound, attainable_time_s=mixed)
 
 
 FAMILIES: dict[str, MeasuredKernels] = {
