@@ -21,7 +21,9 @@ from roofline.specs.kernel_laws import KernelLaws, Law
 
 TOY = toy_laws("bf16", tile=64, vector_gb_per_s=900.0)
 MATMUL: MatmulLaw = TOY.of(MatmulLaw)["bf16"]
-PROMPTS: AttentionLaw = TOY.of(AttentionLaw)["bf16"]
+PROMPTS: AttentionLaw = replace(
+    TOY.of(AttentionLaw)["bf16"], forms=("prefill", "extension"), corrections=()
+)
 ENCODER = EncoderAttentionLaw(
     **{
         name: value

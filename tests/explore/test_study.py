@@ -370,9 +370,11 @@ def test_defaults_stand_among_the_inputs() -> None:
         "text_tokens": [40],
         "batch": [1],
         "output_tokens": [128],
-        "attention": "flash",
         "runtime": [],
-        "kernels": "unfused",
+        # one for all, or one for each runtime that implies it
+        "attention": ["flash"],
+        "kernels": ["unfused"],
+        "library": [],
     }
     assert found.deployments[0].inputs == {
         "model": "llava-1.5-7b",
