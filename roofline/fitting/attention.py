@@ -119,9 +119,10 @@ def fit_attention(
 ) -> AttentionLaw:
     """A law from columns `batch_size`, `tokens` (queries), `num_heads`, `num_key_value_heads`,
     `head_dim`, `time_ms`, one kernel a row, and two that may be left out: `keys` (as many as
-    tokens) and `causal` (1 or 0; 1). Its `forms` are those that the rows have. `kernel` is a key of `ATTENTION_KERNELS`, which has the widths
-    of its operands. A CPU gets no corrections. The error is that of first fits on sets of
-    (tokens, keys, num_heads) held out from them. Raises FitError.
+    tokens) and `causal` (1 or 0; 1). Its `forms` are those that the rows have. `kernel` is a key
+    of `ATTENTION_KERNELS`, which has the widths of its operands. A CPU gets no corrections. The
+    error is that of first fits on sets of (tokens, keys, num_heads) held out from them. Raises
+    FitError.
     """
     rows = of_one_source(rows)
     data = _times(rows, roof, kernel)
