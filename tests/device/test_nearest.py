@@ -21,9 +21,7 @@ from roofline.specs.kernel_laws import KernelLaws, Law
 
 TOY = toy_laws("bf16", tile=64, vector_gb_per_s=900.0)
 MATMUL: MatmulLaw = TOY.of(MatmulLaw)["bf16"]
-PROMPTS: AttentionLaw = replace(
-    TOY.of(AttentionLaw)["bf16"], forms=("prefill", "extension"), corrections=()
-)
+PROMPTS: AttentionLaw = replace(TOY.of(AttentionLaw)["bf16"], forms=("prefill",), corrections=())
 ENCODER = EncoderAttentionLaw(
     **{
         name: value
@@ -160,7 +158,6 @@ EVERY_ATTENTION = laws(
         ("decode", "decode_attention"),
         ("encoder", "encoder_attention"),
         ("prefill", "attention"),
-        ("extension", "attention"),  # nobody's rows: it takes the law of prompts
     ],
 )
 def test_attention_goes_by_what_attends_to_what(form: AttentionForm, family: str) -> None:
@@ -186,6 +183,13 @@ def test_attention_goes_by_the_types_of_queries_and_of_the_cache(
 ) -> None:
     found = attention_law(EVERY_ATTENTION, form, data_type, cache_type)
     assert (found.library, found.origin) == (library, origin)
+
+
+def test_a_prompt_that_goes_on_takes_the_law_of_prompts_and_says_so() -> None:
+    """No table has rows of it: its band is what prompts' laws are off on decode."""
+    found = attention_law(EVERY_ATTENTION, "extension", "bf16", "bf16")
+    assert (found.family, found.library, found.origin) == ("attention", "bf16", "typical")
+    assert errors_of(found) == borrowing_errors().other_phase["decode_attention"]
 
 
 @pytest.mark.parametrize("form", ["decode", "encoder"])
