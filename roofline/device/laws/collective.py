@@ -78,9 +78,8 @@ def collective_seconds(
     slowdown = 1 + law.narrow_slowdown * np.asarray(narrow) if op in ADDS else 1.0
     pace = slowdown * TRAVERSALS[op] / 2 / (link_bytes_per_s * law.bandwidth_fraction)
     latency = law.latency_us + law.doubling_us * (np.log2(devices) - 1)
-    least = law.half_speed_bytes * max(law.half_speed_power - 1, 0.0) ** (
-        1 / max(law.half_speed_power, 1.0)
-    )
+    power = max(law.half_speed_power, 1.0)
+    least: float = law.half_speed_bytes * (power - 1) ** (1 / power)
     padded = np.maximum(size, least)
     small = (law.half_speed_bytes / padded) ** law.half_speed_power
     seconds = latency * MICRO + padded * pace * (devices / 2) ** law.devices_power * (1 + small)
