@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from roofline.report.text.fit import law_table
+from roofline.report.text.fit import correction_lines, law_table
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 from roofline.specs.sourced import sourced_figures
@@ -70,7 +70,9 @@ def hardware_sheet(device: Hardware) -> str:
 
 
 def _laws(device: Hardware) -> list[str]:
-    """Errors of its laws of attainable time, and whose go for what was not measured."""
+    """Errors of its laws of attainable time, whose go for what was not measured, and what whole
+    models say of both.
+    """
     laws, lines = device.kernel_laws, []
     if laws is not None:
         head = f"Laws, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
@@ -78,6 +80,9 @@ def _laws(device: Hardware) -> list[str]:
     if device.laws_from is not None:
         others = "Other kernels" if laws else "Kernels"
         lines += [f"{others} as typical for the architecture: those of {device.laws_from}", ""]
+    if device.correction is not None:
+        by = f"[{device.correction.source}]"
+        lines += [*wrap(" ".join([*correction_lines(device.correction), by]), 80), ""]
     return lines
 
 

@@ -16,6 +16,7 @@ from roofline.report.text.calibration import render_ceilings
 from roofline.report.text.fit import law_table, render_fit
 from roofline.report.text.specs import hardware_list, hardware_sheet, model_list, model_sheet
 from roofline.specs.catalog import all_models
+from roofline.specs.correction import Correction
 from roofline.specs.hardware import Hardware, MatmulPeaks
 
 
@@ -104,6 +105,13 @@ class TestHardware:
         assert all(words in text for words in expected)
         assert unsaid not in text
         assert ("Median error" in text) is laws
+
+    def test_what_whole_models_say_is_told_with_its_source(self) -> None:
+        correction = Correction(source="test", stages=("tower",), rows=2, models=1, rate=0.8)
+        text = hardware_sheet(replace(device(), laws_from="b200", correction=correction))
+        said = " ".join(text.split())
+        assert "Corrected by 2 rows of 1 model: rate: 0.8 of what the laws say." in said
+        assert "the laws' errors stand. [test]" in said
 
     def test_a_long_description_of_laws_wraps_at_a_terminals_width(self) -> None:
         """38 columns before it, 1 behind."""
