@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.scenario import Axes, Scenario
+from roofline.errors import ScenarioError
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
@@ -72,7 +73,10 @@ def launch_bound_tokens(
     End to end, of fewer tokens without anybody's work. `runtime` is `eager` by default; other
     keywords are those of `analyze`. 0 if even a single token keeps the device busy for longer;
     None for a runtime that adds to the kernels or a model that does not tell how many visual
-    tokens its images give. Raises as `analyze`.
+    tokens its images give. Raises as `analyze`, and ScenarioError for arrays of counts.
     """
     axes.setdefault("runtime", "eager")
-    return Estimate.of(Scenario.of(model, hardware, quant, **axes)).launch_bound_tokens
+    scenario = Scenario.of(model, hardware, quant, **axes)
+    if scenario.shape:
+        raise ScenarioError("launch_bound_tokens takes single counts: call once for each")
+    return Estimate.of(scenario).launch_bound_tokens

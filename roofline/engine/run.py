@@ -227,9 +227,11 @@ _Q = TypeVar("_Q", bound=Quantities)
 
 def _check_library(library: str, hardware: Hardware, laws: KernelLaws | None) -> None:
     """Raise ScenarioError for one that none of the device's laws was fitted to."""
-    known = laws.libraries if laws else ()
+    if laws is None:
+        raise ScenarioError(f"{hardware.name} has no laws, and so none of the library {library!r}")
+    known = laws.libraries
     if not any(is_of(library, name) for name in known):
-        they = f"they are of {', '.join(known)}" if known else "it has none with a library"
+        they = f"they are of {', '.join(known)}" if known else "theirs is not stated"
         raise ScenarioError(f"no law of {hardware.name} is of the library {library!r}: {they}")
 
 

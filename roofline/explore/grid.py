@@ -51,10 +51,10 @@ def grid(
     batch: ArrayLike | None = None,
     output_tokens: ArrayLike = ANSWER_TOKENS,
     attention: AttentionKind | None = None,
-    runtime: str | None = None,
-    kernels: Kernels | None = None,
+    runtime: OneOrMore[str | None] = None,
+    kernels: OneOrMore[Kernels | None] = None,
     accounting: str = "exact",
-    library: str | None = None,
+    library: OneOrMore[str | None] = None,
 ) -> pd.DataFrame:
     """Price every combination, prompt and answer apart: one row each, sorted as given.
 
@@ -63,7 +63,7 @@ def grid(
     visual_tokens: one or several counts; left out, what each reducer keeps by default, and all of
         them without one.
     output_tokens: lengths of the answer.
-    runtime, kernels, library: as of `analyze`.
+    runtime, kernels, library: as of `analyze`, one or several; None is its default.
 
     Columns are the axes, then, end to end and by predicted time (elapsed under a runtime, else
     attainable where the device has laws, else the roofline, which stands beside it):
@@ -86,6 +86,9 @@ def grid(
         "hardware": _named(hardware, load_hardware, "devices"),
         "quant": _named(quant, load_quantization, "precisions"),
         "reducer": _reducers(reducer),
+        "runtime": _each(runtime),
+        "kernels": _each(kernels),
+        "library": _each(library),
     }
     empty = next((name for name, values in names.items() if not values), None)
     if empty is not None:
@@ -104,10 +107,7 @@ def grid(
             **combination,
             **prompts,
             attention=attention,
-            runtime=runtime,
-            kernels=kernels,
             accounting=accounting,
-            library=library,
         )
         priced, impossible = _priced(scenario)
         tables += [_rows(prefill, lengths) for prefill in priced]
@@ -134,6 +134,11 @@ def _listed(values: Any) -> list[Any]:
     """One value or several, as a list."""
     single = values is None or isinstance(values, str | Struct) or not isinstance(values, Iterable)
     return [values] if single else list(values)
+
+
+def _each(values: Any) -> list[Any]:
+    """One value or several, each once."""
+    return list(dict.fromkeys(_listed(values)))
 
 
 def _named(values: Any, load: Callable[[Any], Any], what: str) -> list[Any]:

@@ -18,7 +18,7 @@ from roofline.fitting.rows import (
     library_name,
 )
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import AnyLaw, KernelLaws, Law, Origin
+from roofline.specs.kernel_laws import UNSTATED, AnyLaw, KernelLaws, Law, Origin
 
 StepReporter = Callable[[str], None]
 
@@ -63,7 +63,7 @@ def fit_device(
         origin=origin,
         source=source,
         date=date,
-        conditions=", ".join(filter(None, software)) or "not stated",
+        conditions=", ".join(filter(None, software)) or UNSTATED,
         families=families,
     )
 

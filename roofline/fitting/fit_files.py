@@ -83,8 +83,11 @@ def _with_laws(
     """The device with laws of the kernels in tables by family."""
     tables = {family: pd.concat(parts, ignore_index=True) for family, parts in measured.items()}
     laws = fit_device(base, tables, source=SOURCE, date=date, origin=origin)
-    if base.kernel_laws is not None:
-        laws = _added(laws, base.kernel_laws)
+    if (old := base.kernel_laws) is not None:
+        measured_anew, laws = laws, _added(laws, old)
+        if _kernels(laws) - _kernels(measured_anew):  # laws of other rows stay, and their source
+            source = f"{source}; other kernels: {base.sources[old.source]}"
+            laws = replace(laws, date=f"{laws.date}; other kernels: {old.date}")
     laws_from = laws_from or base.laws_from
     lacking = [family for family in ESSENTIAL_FAMILIES if not laws.families.get(family)]
     if lacking and laws_from is None:
@@ -93,6 +96,11 @@ def _with_laws(
         )
     sources = {**base.sources, SOURCE: source}
     return replace(base, kernel_laws=laws, laws_from=laws_from, sources=sources)
+
+
+def _kernels(laws: KernelLaws) -> set[tuple[str, str]]:
+    """Family and kernel of each law."""
+    return {(family, kernel) for family, known in laws.families.items() for kernel in known}
 
 
 def _added(new: KernelLaws, old: KernelLaws) -> KernelLaws:

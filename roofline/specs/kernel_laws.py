@@ -24,6 +24,9 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Logarithm = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 
+UNSTATED = "not stated"
+"""Conditions of a measurement that says nothing of them."""
+
 Origin = Literal["measured", "fitted", "typical"]
 """Measured on this machine, fitted from public measurements, or typical for the architecture."""
 
@@ -77,8 +80,12 @@ class Law(AnyLaw, frozen=True, kw_only=True):
 
 
 def is_of(name: str, library: str) -> bool:
-    """Whether a library such as `vllm 0.24.0` or `vLLM, by Vidur` is meant by a name: `vLLM`."""
-    wanted, known = (text.lower().replace(",", " ").split() for text in (name, library))
+    """Whether a library such as `vllm 0.24.0` or `vLLM, by Vidur` is meant by a name: `vLLM`.
+
+    Hyphens do not count: `trt-llm`, the runtime, runs kernels of `trtllm`.
+    """
+    plain = str.maketrans({",": " ", "-": None})
+    wanted, known = (text.lower().translate(plain).split() for text in (name, library))
     return bool(wanted) and known[: len(wanted)] == wanted
 
 

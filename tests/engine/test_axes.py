@@ -131,6 +131,21 @@ def test_inputs_of_a_study() -> None:
     }
 
 
+def test_a_study_of_several_runtimes_names_the_kernels_of_each() -> None:
+    """The same library for all, and kernels as each runtime implies."""
+    found = study(
+        model="llava-tiny", hardware="h200", runtime=["eager", "vllm"], library="vllm 0.24.0"
+    )
+
+    assert found.inputs["kernels"] == ["unfused", "fused"]
+    assert found.inputs["library"] == ["vllm 0.24.0"]
+    asked = [one.prompts[0].estimate.inputs for one in found.deployments]
+    assert [(one["runtime"], one["kernels"], one["library"]) for one in asked] == [
+        ("eager", "unfused", "vllm 0.24.0"),
+        ("vllm", "fused", "vllm 0.24.0"),
+    ]
+
+
 def test_combinations_are_every_value_with_every_other() -> None:
     given = {"batch": (1, 2), "model": ("a", "b"), "quant": (), "visual_tokens": (7,)}
     found = list(combinations(given))

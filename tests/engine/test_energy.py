@@ -142,6 +142,9 @@ def test_frames_have_it() -> None:
 
 def test_it_is_explained() -> None:
     explained = str(analyze(MODEL, "h100-sxm").explain("energy"))
+    assert "TDP (fitted)\n" in explained
+    assert "\n700 W  NVIDIA H100" in explained.partition("Sources")[2]
+    assert "TDP (typical)\n" in str(analyze(MODEL, "h200").explain("energy"))
     assert "of TDP idle" in explained
     assert "700 W TDP ×" in explained
     assert "of TDP idle" not in str(analyze(MODEL, "v100").explain("energy"))

@@ -9,6 +9,7 @@ import pytest
 
 import roofline
 from roofline.engine.estimate import Estimate
+from roofline.errors import ScenarioError
 
 
 def curve(**given: Any) -> Estimate:
@@ -70,3 +71,8 @@ def test_nor_without_a_runtime_images_or_one_configuration() -> None:
     assert roofline.analyze("llama-3-8b", "h100-sxm", **eager).launch_bound_tokens is None
     assert roofline.analyze("clip-vit-l-336", "h100-sxm", **eager).launch_bound_tokens is None
     assert curve(**eager).launch_bound_tokens is None
+
+
+def test_arrays_of_counts_are_refused() -> None:
+    with pytest.raises(ScenarioError, match="takes single counts"):
+        roofline.launch_bound_tokens("llava-1.5-7b", "h100-sxm", batch=[1, 8])

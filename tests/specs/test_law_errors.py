@@ -39,6 +39,7 @@ def law(own: float, other: float | None, library: str = "vllm 0.24.0") -> Pointw
         ("sglang", "vllm 0.24.0", False),
         ("sglang", "sglang 0.5.14 custom", True),
         ("vllm 0.24.0", "vllm", False),  # which version it was nobody knows
+        ("trt-llm", "trtllm 1.2.0rc5", True),  # as the runtime is called
         ("", "vllm 0.24.0", False),
         ("vllm", "", False),
         ("", "", False),

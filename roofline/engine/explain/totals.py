@@ -82,14 +82,16 @@ def explain_energy(workings: Workings) -> Explanation:
     if not isinstance(whole, Totals):
         raise ScenarioError("nothing takes energy on no device: give hardware (--hw)")
     lines: list[Line] = []
+    cited: dict[str, str] = {}
     if whole.energy_j is not None and whole.energy_error_j is not None:
         plan = workings.plans[0]
         assert isinstance(plan, PricePlan)
-        law = energy_law(plan.peaks.hardware, plan.laws.kernel_laws if plan.laws else None)
-        assert law is not None  # or there were no energy
+        assert plan.laws is not None  # or there were no energy
+        law = energy_law(plan.peaks.hardware, plan.laws.kernel_laws)
+        assert law is not None
         lines = [
             ("Energy", _sum(workings, "energy_j", "J")),
-            ("  law", law.terms),
+            ("  law", f"{law.terms} ({law.origin or plan.laws.kernel_laws.origin})"),
             (
                 "  band",
                 f"±{si(whole.energy_error_j, 'J')}: what nine in ten models are off at most",
@@ -99,9 +101,12 @@ def explain_energy(workings: Workings) -> Explanation:
     if whole.energy_bound_j is not None and whole.device_tdp_w is not None:
         watts, seconds = si(whole.device_tdp_w, "W"), si(whole.predicted_time_s, "s")
         lines.append(("Bound", f"{watts} TDP × {seconds} = {si(whole.energy_bound_j, 'J')}"))
+        assert workings.hardware is not None
+        assert workings.hardware.tdp_w is not None
+        cited[watts] = workings.cited(workings.hardware.tdp_w)
     if not lines:
         raise ScenarioError(f"nobody knows the energy of {workings.estimate.inputs['hardware']}")
-    return _explanation(workings, "Energy", [Lines.of(lines)], ())
+    return _explanation(workings, "Energy", [Lines.of(lines)], cited.items())
 
 
 def explain_memory(workings: Workings) -> Explanation:

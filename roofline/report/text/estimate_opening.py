@@ -8,7 +8,7 @@ from roofline.engine.axes import ANSWER_TOKENS
 from roofline.engine.compare import Comparison, Saving
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Totals
-from roofline.report.text.estimate_words import band, times
+from roofline.report.text.estimate_words import at_least, band, elapsed, times
 from roofline.units import si, si_apart
 
 _WHAT = {
@@ -16,6 +16,7 @@ _WHAT = {
     "decode": "One decode step takes",
     "generate": "The prompt and an answer of {} tokens take",
 }
+_NO_LAWS = "kernels at the roofline, which is all that is known of this device"
 
 
 def opening(estimate: Counts) -> str:
@@ -80,8 +81,9 @@ def _time(whole: Totals) -> str:
     roofline = si(whole.roofline_time_s, "s")
     if whole.elapsed_time_s is not None and whole.host_time_s is not None:
         parts = f"kernels {si(whole.kernel_time_s, 's')}, host {si(whole.host_time_s, 's')}"
-        elapsed = f"{si(whole.elapsed_time_s, 's')} {band(whole)} elapsed"
-        return f"{elapsed} ({parts}; {roofline} at the roofline)"
+        if at_least(whole):
+            return f"at least {si(whole.elapsed_time_s, 's')} elapsed ({parts}; {_NO_LAWS})"
+        return f"{elapsed(whole)} elapsed ({parts}; {roofline} at the roofline)"
     if whole.attainable_time_s is None:
         return f"{roofline} at the roofline"
     return f"{si(whole.attainable_time_s, 's')} {band(whole)} ({roofline} at the roofline)"

@@ -12,9 +12,9 @@ from roofline.report.text.estimate_words import (
     TOO_LARGE,
     WORDS,
     attainable_band,
-    band,
     by_origin,
     described,
+    elapsed,
     headline,
     launch_bound_line,
     peaks,
@@ -123,8 +123,7 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     if "Attainable" in titles:
         row["Attainable"] = _attainable(whole)
     if "Elapsed" in titles:
-        known = whole.elapsed_time_s
-        row["Elapsed"] = "-" if known is None else f"{si(known, 's')} {band(whole)}".strip()
+        row["Elapsed"] = "-" if whole.elapsed_time_s is None else elapsed(whole)
     row["Bound"] = str(whole.bound) if whole.roofline_time_s else "-"
     row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
     if not compared:

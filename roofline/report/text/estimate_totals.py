@@ -11,6 +11,7 @@ from roofline.report.text.estimate_words import (
     OWN_WORK,
     STAGE_TIMES,
     WORDS,
+    at_least,
     attainable_band,
     band,
     by_origin,
@@ -176,8 +177,12 @@ def _elapsed(estimate: Estimate) -> str:
     ends = (whole.elapsed_time_low_s, whole.elapsed_time_high_s)
     span = " to ".join(si(end, "s") for end in ends if end is not None)
     host_s = 0.0 if whole.host_time_s is None else whole.host_time_s
-    parts = f"kernels {si(whole.kernel_time_s, 's')}, host {si(host_s, 's')}"
-    return f"{span} ({band(whole)}): {parts}, {HOST_ORIGINS[host['origin']]}"
+    kernels, hosts = f"kernels {si(whole.kernel_time_s, 's')}", f"host {si(host_s, 's')}"
+    rests_on = HOST_ORIGINS[host["origin"]]
+    if at_least(whole):
+        least = f"at least {si(whole.predicted_time_s, 's')}"
+        return f"{least}: {kernels} at the roofline, {hosts}, {rests_on}"
+    return f"{span} ({band(whole)}): {kernels}, {hosts}, {rests_on}"
 
 
 def _reducing(estimate: Estimate) -> str:

@@ -104,7 +104,7 @@ def energy(part: Totals, origin: str) -> str:
 def launch_bound(tokens: int) -> str:
     """What `launch_bound_tokens` says."""
     if not tokens:
-        return "no prefill of visual tokens waits for the host"
+        return "never: whatever the number of visual tokens, the device takes longer"
     return f"below {tokens} visual tokens the LLM waits for the host: prefill gets no faster"
 
 
@@ -143,10 +143,21 @@ def ratio(value: SupportsFloat) -> str:
 
 
 def error_share(part: Totals) -> float:
-    """Error of the predicted time, as a share of it; 0 where it is the roofline."""
-    if not part.predicted_time_s or part.predicted_error_s is None:
+    """Error of the predicted time, as a share of it; 0 where kernels are at the roofline."""
+    if not part.predicted_time_s or part.predicted_error_s is None or at_least(part):
         return 0.0
     return float(part.predicted_error_s) / float(part.predicted_time_s)
+
+
+def at_least(part: Totals) -> bool:
+    """Whether an elapsed time is of kernels at the roofline, so that nobody knows its upper end."""
+    return part.elapsed_time_s is not None and part.attainable_time_s is None
+
+
+def elapsed(part: Totals) -> str:
+    """`16.2 ms ±21 %`, or `≥ 7.40 ms` where kernels are at the roofline."""
+    seconds = si(part.predicted_time_s, "s")
+    return f"≥ {seconds}" if at_least(part) else f"{seconds} {band(part)}".strip()
 
 
 def band(part: Totals) -> str:

@@ -135,6 +135,8 @@ def _heading(estimates: Sequence[Counts], style: Style) -> str:
         axis.in_words(first[axis.name])
         for axis in AXES
         if axis.name not in (*_IN_TITLE, *_TOKENS, *differ, *_as_usual(first))
+        # kernels follow the runtime, without a column of their own
+        and all(e.inputs[axis.name] == first[axis.name] for e in estimates)
     ]
     return f"{paragraph(title, style)}\n{paragraph(', '.join(tokens), style)}"
 

@@ -7,7 +7,14 @@ from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
 from roofline.tables import grid
 
-_WORDS = ("Kernel",)
+_WORDS = ("Kernel", "Library")
+
+ERRORS = (
+    "Errors in %, absolute: median and 90th percentile, on whole shapes kept out of a\n"
+    "first fit of each. Others: 90th percentile on other libraries' kernels of the\n"
+    "device, where somebody measured some."
+)
+"""What the columns of `law_table` are."""
 
 
 def correction_lines(correction: Correction) -> list[str]:
@@ -43,22 +50,28 @@ def plural(count: int, one: str, many: str) -> str:
 
 
 def law_table(hardware: Hardware) -> str:
-    """One line per law of a device's own: its rows, and its error on shapes it did not see."""
+    """One line per law of a device's own: its library and rows, its error on shapes it did not see,
+    and what nine in ten kernels of other libraries are off it.
+    """
     laws = hardware.kernel_laws
     assert laws is not None
     rows = [
         [
             family,
             kernel,
+            law.library or "-",
             law.rows,
-            f"{law.median_error_percent:.1f} %",
-            f"{law.p90_error_percent:.1f} %",
+            f"{law.median_error_percent:.1f}",
+            f"{law.p90_error_percent:.1f}",
+            "-" if other is None else f"{other:.1f}",
         ]
         for family, fitted in laws.families.items()
         for kernel, law in fitted.items()
         if isinstance(law, Law)
+        for other in [law.p90_other_library_error_percent]
     ]
-    return grid(rows, ["Op", "Kernel", "Rows", "Median error", "90th percentile"], words=_WORDS)
+    headers = ["Op", "Kernel", "Library", "Rows", "Median", "90th", "Others"]
+    return grid(rows, headers, words=_WORDS, widths=[None, None, 14, None, None, None, None])
 
 
 def render_fit(hardware: Hardware, *, left_out: int) -> str:
@@ -68,7 +81,7 @@ def render_fit(hardware: Hardware, *, left_out: int) -> str:
         lines += [
             law_table(hardware),
             "",
-            "Errors are absolute, on whole shapes kept out of a first fit of each.",
+            ERRORS,
         ]
     if hardware.correction is not None:
         lines += correction_lines(hardware.correction)

@@ -280,6 +280,12 @@ class TestHeading:
             "100 visual + 40 text tokens, batch 1, flash attention, kernels alone",
         ]
 
+    def test_it_names_a_library_and_other_ways_than_the_usual_where_somebody_did(self) -> None:
+        ways = {"kernels": "fused", "library": "vllm", "runtime": "vllm"}
+        assert " ".join(heading(estimated(totals(0.1), **ways))[1:]).endswith(
+            "flash attention, run by vllm, fused kernels, kernels of vllm"
+        )
+
     @pytest.mark.parametrize(
         ("given", "title"),
         [
