@@ -180,9 +180,11 @@ def _own_laws(hardware: Hardware) -> KernelLaws | None:
         for kernel, law in kernels.items():
             if isinstance(law, Law):
                 wide = kernel in WIDE or family == "collective"
-                errors = known.other_library if wide else known.narrow_other_library
+                # nobody measured another library's decode from a narrow cache: at least as far off
+                errors = None if wide else known.narrow_other_library.get(family)
+                errors = errors or known.other_library.get(family)
                 origin = law.origin or laws.origin
-                found[kernel] = _for_other_libraries(law, errors.get(family), origin)
+                found[kernel] = _for_other_libraries(law, errors, origin)
     return _with_vector_law(hardware, laws.updated(**families))
 
 

@@ -173,7 +173,8 @@ def _fit(
     """Ln rate, ln bandwidth, kernel_us, step_us; 0 of those that are not in `numbers`.
 
     Minimises Σ w·2(√(1 + e²) − 1) + Σ (x / spread)², e = ln(predicted / measured) / `NOISE`, by
-    Gauss-Newton steps that the weights 1/√(1 + e²) of a robust loss keep.
+    Gauss-Newton steps that the weights 1/√(1 + e²) of a robust loss keep. Of a single row, which no
+    other can call an outlier, e² + Σ (x / spread)².
     """
     free = [i for i, name in enumerate(SPREADS) if name in numbers]
     spread = np.array(list(SPREADS.values()))
@@ -183,7 +184,7 @@ def _fit(
         return x
     for _ in range(_STEPS):
         residual = np.log(surface.seconds(x) / measured) / NOISE
-        robust = weights / np.sqrt(1 + residual**2)
+        robust = weights if mask.sum() == 1 else weights / np.sqrt(1 + residual**2)
         slopes = np.stack([surface.slope(x, i) for i in free], axis=-1) / NOISE
         prior = np.diag(1 / spread[free] ** 2)
         curvature = slopes.T @ (slopes * robust[:, None]) + prior

@@ -84,6 +84,12 @@ def test_one_row_gives_one_number_and_no_error() -> None:
     assert bandwidth.rate == 1.0
 
 
+def test_a_row_far_from_the_laws_is_believed_if_it_is_the_only_one() -> None:
+    """Nothing calls it an outlier, as other rows may."""
+    found, _ = fit(corrected(bandwidth=0.55), decodes().iloc[:1])
+    assert found.predicted_s == pytest.approx(found.uncorrected_s / 0.55, rel=0.15)
+
+
 def test_one_published_throughput_helps_with_other_models() -> None:
     slow = corrected(rate=0.6)
     one, _ = fit(slow, towers((768,)).iloc[:1])

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from roofline.device.borrowed import LAUNCH_US, borrowing_errors, laws_of
 from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.decode_attention import DecodeAttentionLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.device.typical_vector import typical_vector_laws
@@ -155,6 +156,15 @@ def test_what_a_fitted_device_lacks_is_borrowed_and_what_it_has_is_its_own() -> 
     )
     assert found.of(MatmulLaw)["fp16"].origin is None  # that of the section: fitted
     assert found.of(AttentionLaw)["bf16"].origin == t4.of(AttentionLaw)["bf16"].origin == "typical"
+
+
+def test_what_other_libraries_do_with_a_narrow_cache_is_taken_from_a_wide_one() -> None:
+    """Nobody timed two libraries decoding from 8 bits."""
+    elsewhere = borrowing_errors().other_library["decode_attention"]
+    law = laws("h100-sxm").of(DecodeAttentionLaw)["bf16-fp8kv"]
+
+    assert "decode_attention" not in borrowing_errors().narrow_other_library
+    assert law.p90_other_library_error_percent == elsewhere.p90_percent
 
 
 def test_a_law_borrowed_twice_keeps_the_larger_error() -> None:

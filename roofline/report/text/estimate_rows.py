@@ -16,6 +16,7 @@ from roofline.report.text.estimate_words import (
     described,
     elapsed,
     headline,
+    launch_bound_line,
     peaks,
     predicted_title,
     times,
@@ -142,10 +143,17 @@ def _attainable(whole: Totals) -> str:
 
 
 def _device(estimate: Estimate, estimates: Sequence[Counts]) -> list[tuple[str, str]]:
-    """Its name where the heading does not say it, its peaks, and what its laws rest on."""
+    """Its name where the heading does not say it, its peaks, what its laws rest on, and, where that
+    is one number, below how many visual tokens its host is waited for.
+    """
     device, lines = estimate.device, peaks(estimate)
     if "hardware" in varying(estimates):
         lines = [("Device", f"{device['name']} ({device['title']})"), *lines]
     if estimate.end_to_end.attainable_time_s:
         lines.append(("Attainable", ", ".join(sorted(by_origin(estimate)))))
-    return lines
+    same = [e for e in estimates if isinstance(e, Estimate) and _deployed(e) == _deployed(estimate)]
+    return lines + launch_bound_line(same)
+
+
+def _deployed(estimate: Estimate) -> tuple[object, object]:
+    return estimate.inputs["hardware"], estimate.inputs["quant"]

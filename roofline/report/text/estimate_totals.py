@@ -19,7 +19,7 @@ from roofline.report.text.estimate_words import (
     energy,
     error_share,
     has_laws,
-    launch_bound,
+    launch_bound_line,
     peaks,
     predicted_title,
     times,
@@ -146,7 +146,7 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     if whole.attainable_time_s:
         lines.append(("Attainable", _laws(estimate)))
     if whole.elapsed_time_s is not None and whole.roofline_time_s:
-        lines += [("Elapsed", _elapsed(estimate)), *_launch_bound(estimate)]
+        lines += [("Elapsed", _elapsed(estimate)), *launch_bound_line([estimate])]
     if whole.energy_j:
         lines.append(("Energy", energy(whole, estimate.device["energy"]["origin"])))
     if estimate.reducer is not None and (reducing := _reducing(estimate)):
@@ -183,12 +183,6 @@ def _elapsed(estimate: Estimate) -> str:
         least = f"at least {si(whole.predicted_time_s, 's')}"
         return f"{least}: {kernels} at the roofline, {hosts}, {rests_on}"
     return f"{span} ({band(whole)}): {kernels}, {hosts}, {rests_on}"
-
-
-def _launch_bound(estimate: Estimate) -> list[tuple[str, str]]:
-    """Up to how many visual tokens the host is what a prefill waits for."""
-    tokens = estimate.launch_bound_tokens if estimate.inputs["stage"] == "prefill" else None
-    return [] if tokens is None else [("Launch-bound", launch_bound(tokens))]
 
 
 def _reducing(estimate: Estimate) -> str:

@@ -108,6 +108,13 @@ def launch_bound(tokens: int) -> str:
     return f"below {tokens} visual tokens the LLM waits for the host: prefill gets no faster"
 
 
+def launch_bound_line(estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
+    """Up to how many visual tokens the host is what a prefill waits for, where all have one."""
+    prefills = all(estimate.inputs["stage"] == "prefill" for estimate in estimates)
+    tokens = {estimate.launch_bound_tokens for estimate in estimates} if prefills else set()
+    return [("Launch-bound", launch_bound(n)) for n in tokens if n is not None and len(tokens) == 1]
+
+
 def headline(saving: Saving | None, *, bracketed: bool, full_fits: bool) -> str:
     """`2.1x (2.8x)`: of predicted time and, in brackets, roofline; `tie` inside the error band.
 

@@ -171,6 +171,20 @@ class TestRows:
         assert "Device" not in alone
         assert "Attainable" not in alone
 
+    def test_each_device_says_where_its_host_is_waited_for_if_that_is_one_number(self) -> None:
+        def said(batches: Sequence[int], **options: Any) -> list[str]:
+            several = [
+                analyze("llava-1.5-7b", device, visual_tokens=40, batch=batch, **options)
+                for device in ("a100-80gb", "h100-sxm")
+                for batch in batches
+            ]
+            return re.findall(r"Launch-bound: (below|no prefill)", render(several, "md"))
+
+        assert said([1], runtime="eager") == ["no prefill", "below"]
+        assert said([1, 4], runtime="eager") == ["no prefill"]  # the H100 has two numbers
+        assert said([1], runtime="eager", stage="decode") == []
+        assert said([1]) == []
+
 
 class TestCaption:
     @pytest.mark.parametrize(
