@@ -51,7 +51,8 @@ def attention_law(
 ) -> AnyAttentionLaw:
     """By what attends to what, and the types of queries and of keys and values.
 
-    An extension of a prompt is nobody's rows: it takes the law of prompts.
+    An extension of a prompt is nobody's rows: it takes the law of prompts, with what that is off
+    on a step of decode, the shortest extension.
     """
     kernels = [attention_kernel(data_type, cache_type)]
     if cache_type != data_type:

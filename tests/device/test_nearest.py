@@ -21,9 +21,7 @@ from roofline.specs.kernel_laws import KernelLaws, Law
 
 TOY = toy_laws("bf16", tile=64, vector_gb_per_s=900.0)
 MATMUL: MatmulLaw = TOY.of(MatmulLaw)["bf16"]
-PROMPTS: AttentionLaw = replace(
-    TOY.of(AttentionLaw)["bf16"], forms=("prefill", "extension"), corrections=()
-)
+PROMPTS: AttentionLaw = replace(TOY.of(AttentionLaw)["bf16"], forms=("prefill",), corrections=())
 ENCODER = EncoderAttentionLaw(
     **{
         name: value
@@ -160,7 +158,6 @@ EVERY_ATTENTION = laws(
         ("decode", "decode_attention"),
         ("encoder", "encoder_attention"),
         ("prefill", "attention"),
-        ("extension", "attention"),  # nobody's rows: it takes the law of prompts
     ],
 )
 def test_attention_goes_by_what_attends_to_what(form: AttentionForm, family: str) -> None:
@@ -200,6 +197,16 @@ def test_a_law_of_prompts_stands_in_for_other_forms(form: AttentionForm) -> None
     assert other.p90_error_percent == max(
         known.narrow_type["attention"].p90_percent, found.p90_error_percent
     )
+
+
+def test_a_prompt_that_goes_on_is_nobodys_rows() -> None:
+    """The law of prompts stands in, and says so."""
+    found = attention_law(EVERY_ATTENTION, "extension", "bf16", "bf16")
+    assert (found.family, found.origin) == ("attention", "typical")
+    assert errors_of(found) == borrowing_errors().other_phase["decode_attention"]
+    for kernel in ("bf16", "fp8"):
+        going_on = roofline.attention_time("h100-sxm", 1, 64, 32, 8, 128, keys=512, dtype=kernel)
+        assert going_on.origin == "typical"
 
 
 def test_a_law_that_was_fitted_to_all_forms_goes_for_each() -> None:

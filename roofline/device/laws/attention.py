@@ -68,7 +68,7 @@ class AttentionLaw(Law, frozen=True):
     """Keys' worth of time to fill and drain the longest block's pipeline."""
     bandwidth_fraction: Fraction
     """Share of the DRAM bandwidth that the traffic attains."""
-    forms: tuple[AttentionForm, ...] = ("prefill", "extension")
+    forms: tuple[AttentionForm, ...] = ("prefill",)
     """What attended to what in the kernels that it was fitted to."""
     block_queries: PositiveInt = 128
     """Queries, of all heads that share keys, in a block."""
