@@ -74,8 +74,8 @@ def refit(name: str, folder: Path, families: Sequence[str]) -> None:
         progress=lambda kernel: print(f"{name}: {kernel}", flush=True),
     )
     known = {} if not file.exists() else read_json(file)
-    kept = {family: known[family] for family in LAW_FAMILIES.names() if family in known}
-    kept = {family: known[family] for family in kept.keys() - measured.keys()}
+    families_kept = [name for name in known if name in LAW_FAMILIES and name not in measured]
+    kept = {family: known[family] for family in families_kept}
     if kept:
         header = {key: getattr(laws, key) for key in ("origin", "source", "date", "conditions")}
         laws = laws.updated(**read_kernel_laws({**header, **kept}, file).families)

@@ -188,7 +188,7 @@ def with_law(hardware: Hardware, kernel: str, law: Law) -> Hardware:
 
 def plain(hardware: Hardware) -> Hardware:
     """The device as the plain roofline knows it: two peaks of the data sheet, no laws, no cache."""
-    return replace(hardware, kernel_laws=None, laws_from=None, l2_cache_mib=None)
+    return replace(hardware, kernel_laws=None, laws_from=None, l2_cache_mib=None, correction=None)
 
 
 def _hash(shape: tuple[float, ...]) -> int:

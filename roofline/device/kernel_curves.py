@@ -59,7 +59,6 @@ class AttentionSizes(NamedTuple):
     """Keys and values, for each key of a sequence."""
 
 
-@lru_cache(maxsize=1024)
 def attention_curve(
     form: AttentionForm, law: AnyAttentionLaw, roof: Roof, sizes: AttentionSizes
 ) -> Curve:
@@ -67,6 +66,13 @@ def attention_curve(
 
     An `AttentionLaw` goes for every form, the others for their own.
     """
+    of_counts = _of_two_counts if len(ATTENTION_AXES[form]) == 2 else _of_three_counts
+    return of_counts(form, law, roof, sizes)
+
+
+def _attention_curve(
+    form: AttentionForm, law: AnyAttentionLaw, roof: Roof, sizes: AttentionSizes
+) -> Curve:
     heads, kv_heads, head_dim, causal, query_bytes, key_bytes = sizes
 
     def counted(*counts: Array) -> tuple[Array, Array, Array]:
@@ -100,6 +106,12 @@ def attention_curve(
         return roof.seconds(flops, moved(batch, queries, keys))
 
     return tabulated(ATTENTION_AXES[form], seconds, bound, smooth=law.origin == "typical")
+
+
+_of_two_counts = lru_cache(maxsize=1024)(_attention_curve)
+"""Of up to 90 kB each."""
+_of_three_counts = lru_cache(maxsize=32)(_attention_curve)
+"""Of 2 MB each."""
 
 
 @lru_cache(maxsize=512)

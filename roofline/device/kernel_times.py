@@ -61,7 +61,8 @@ class KernelTime(Struct, frozen=True, eq=False):
     p90_error_percent: float | None = None
     """90th percentile of the same errors."""
     p90_other_library_error_percent: float | None = None
-    """90th percentile of the law's absolute errors on kernels of other libraries."""
+    """90th percentile of the law's absolute errors on kernels of other libraries; that of its own
+    where it is wider, or where nobody knows of others."""
     library: str | None = None
     """The library that the law was fitted to; empty where nobody measured any."""
     origin: Origin | None = None
@@ -170,7 +171,8 @@ def attention_time(
         whole: (tokens == keys) & ~one,
         "extension": (tokens != keys) & ~one,
     }
-    forms = [form for form, mask in masks.items() if mask.any()]
+    # of no kernels at all what the law of those in question would say
+    forms = [form for form, mask in masks.items() if mask.any()] or [whole]
     for form in forms:
         sizes_ = [array[masks[form]] for array in (batch, tokens, keys, *fixed)]
         # of several queries to keys in a cache, however many: no less than of one
@@ -228,14 +230,15 @@ def by_sizes(
     seconds: Callable[..., Array], counts: Sequence[Array], sizes: Sequence[Array]
 ) -> Array:
     """`seconds(*counts, *sizes)` where it takes arrays of counts, but one number for each size."""
-    found = np.empty(counts[0].shape)
+    flat = [np.ravel(count) for count in counts]
+    found = np.empty(flat[0].size)
     table = np.stack([np.ravel(size) for size in sizes], axis=-1)
-    different, which = np.unique(table, axis=0, return_inverse=True)
-    which = which.reshape(found.shape)
-    for i, row in enumerate(different.tolist()):
-        mask = which == i
-        found[mask] = seconds(*(count[mask] for count in counts), *row)
-    return found
+    different, which, kernels = np.unique(table, axis=0, return_inverse=True, return_counts=True)
+    # sorted once: a mask for each would take as long as all of them squared
+    groups = np.split(np.argsort(which.ravel(), kind="stable"), np.cumsum(kernels)[:-1])
+    for group, row in zip(groups, different.tolist(), strict=False):
+        found[group] = seconds(*(count[group] for count in flat), *row)
+    return found.reshape(counts[0].shape)
 
 
 def kernel_time(bound: Array, seconds: Array, law: Law, laws: KernelLaws) -> KernelTime:

@@ -162,11 +162,19 @@ class LawChoice:
         return outside(slow, borrowing_errors().other_type[law.family])
 
     def _attention_law(self, shape: AttentionShape) -> AnyAttentionLaw:
-        data_type = self.peaks.attention_type
-        cached = self.counts.mode.kv_bits == 8 and data_type in ("bf16", "fp16")
-        cache_type = "fp8" if cached else data_type
-        form = attention_form(shape)
-        return nearest.attention_law(self.kernel_laws, form, data_type, cache_type)
+        data_type, form = self.peaks.attention_type, attention_form(shape)
+        # an encoder has no cache: its keys are activations
+        bits = 16 if form == "encoder" else self.counts.mode.kv_bits
+        return nearest.attention_law(
+            self.kernel_laws, form, data_type, _cache_type(data_type, bits)
+        )
+
+
+def _cache_type(data_type: str, bits: int) -> str:
+    """Of keys and values of so many bits beside queries of a type; eight are taken for fp8."""
+    if data_type not in ("bf16", "fp16") or bits >= 16:
+        return data_type
+    return "fp8" if bits == 8 else f"int{bits}"
 
 
 def _batched(law: MatmulLaw, roof: Roof, flops: Array, traffic: Array) -> Array:

@@ -51,8 +51,8 @@ def attention_law(
 ) -> AnyAttentionLaw:
     """By what attends to what, and the types of queries and of keys and values.
 
-    An extension of a prompt is nobody's rows: it takes the law of prompts, with what that is off
-    on a step of decode, the shortest extension.
+    An extension of a prompt is in no public table: it takes the law of prompts, and what that is
+    off on decode, whose keys are as many more than its queries.
     """
     kernels = [attention_kernel(data_type, cache_type)]
     if cache_type != data_type:

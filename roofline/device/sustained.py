@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.device.kernel_types import COMPUTES_IN
+from roofline.device.kernel_types import COMPUTES_IN, DATA_TYPES
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
@@ -97,10 +97,7 @@ def paced(law: Law, roof: Roof, flops: FloatOrArray, seconds: Callable[[Roof], A
 
 def _peak_flops(device: Hardware, kernel: str) -> float | None:
     for data_type in COMPUTES_IN.get(kernel, (kernel.partition("-")[0],)):
-        if hasattr(device.matmul_peaks, f"{data_type}_tflops"):
-            peak = device.matmul_peak(data_type)
-        else:
-            peak = device.matmul_peak(data_type) if data_type.startswith("int") else None
+        peak = device.matmul_peak(data_type) if data_type in DATA_TYPES else None
         if peak is not None:
             return peak.value * TERA
     return None

@@ -15,6 +15,10 @@ FLAT = 0.01
 """What a prefill may take longer than with a single visual token and still be no slower: all but
 the LLM, such as the connector, grows a little."""
 
+FIRST_TRIED = 4096
+"""Visual tokens that are tried at first: where a prefill still waits for its host, four times as
+many."""
+
 
 def waits_for_host(scenario: Scenario, per_sample: int | None) -> int | None:
     """Below how many visual tokens the prefill of a scenario's model waits for its host.
@@ -28,12 +32,17 @@ def waits_for_host(scenario: Scenario, per_sample: int | None) -> int | None:
         return None
     seen, reduced = scenario.counts["visual_tokens"], scenario.reducer is not None
     most = int(all_visual_tokens(np.maximum(seen, 1.0), per_sample, reduced=reduced))
-    counts = {**scenario.counts, "visual_tokens": np.arange(1.0, most + 1)}
     plain_prompt = replace(
-        scenario, counts=counts, reducer=None, vision_layers=None, llm_layers=None, stage="prefill"
+        scenario, reducer=None, vision_layers=None, llm_layers=None, stage="prefill"
     )
-    parts, whole, _ = Run(plain_prompt).priced()
-    return waiting_tokens(runtime, parts["llm"], whole)
+    some = FIRST_TRIED
+    while True:
+        counts = {**scenario.counts, "visual_tokens": np.arange(1.0, min(some, most) + 1)}
+        parts, whole, _ = Run(replace(plain_prompt, counts=counts)).priced()
+        waiting = waiting_tokens(runtime, parts["llm"], whole)
+        if waiting is None or waiting < some or some >= most:
+            return waiting
+        some *= 4
 
 
 def waiting_tokens(runtime: Runtime | None, llm: Totals, whole: Totals) -> int | None:

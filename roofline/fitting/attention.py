@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from roofline.device.kernel_types import ATTENTION_KERNELS, AttentionBytes, kernel_roof
 from roofline.device.laws.attention import (
     MOST_CORRECTION,
+    AttentionForm,
     AttentionLaw,
     attention_flops,
     attention_seconds,
@@ -118,9 +119,10 @@ def fit_attention(
 ) -> AttentionLaw:
     """A law from columns `batch_size`, `tokens` (queries), `num_heads`, `num_key_value_heads`,
     `head_dim`, `time_ms`, one kernel a row, and two that may be left out: `keys` (as many as
-    tokens) and `causal` (1 or 0; 1). `kernel` is a key of `ATTENTION_KERNELS`, which has the widths
-    of its operands. A CPU gets no corrections. The error is that of first fits on sets of
-    (tokens, keys, num_heads) held out from them. Raises FitError.
+    tokens) and `causal` (1 or 0; 1). Its `forms` are those that the rows have. `kernel` is a key
+    of `ATTENTION_KERNELS`, which has the widths of its operands. A CPU gets no corrections. The
+    error is that of first fits on sets of (tokens, keys, num_heads) held out from them. Raises
+    FitError.
     """
     rows = of_one_source(rows)
     data = _times(rows, roof, kernel)
@@ -128,7 +130,19 @@ def fit_attention(
     _, queries, keys, heads, *_ = data.shape
     tests = held_out(queries, keys, heads)
     law: AttentionLaw = fitted_law(data, GPU_STARTS if kind == "gpu" else (CPU,), tests)
-    return law
+    return msgspec.structs.replace(law, forms=_forms(queries, keys, data.causal))
+
+
+def _forms(queries: Array, keys: Array, causal: NDArray[np.bool_]) -> tuple[AttentionForm, ...]:
+    """What attends to what in any of the rows."""
+    whole = queries == keys
+    rows: dict[AttentionForm, NDArray[np.bool_]] = {
+        "decode": ~whole & (queries == 1),
+        "encoder": whole & ~causal,
+        "prefill": whole & causal,
+        "extension": ~whole & (queries != 1),
+    }
+    return tuple(form for form, mask in rows.items() if mask.any())
 
 
 def fitted_law(

@@ -38,7 +38,13 @@ generations, FlashAttention-3 on Hopper (its `tile_size.h`), FlashAttention-4 on
 def _start(law: AttentionLaw, **numbers: Any) -> EncoderAttentionLaw:
     """The start of a prompt's law, without its cache."""
     return EncoderAttentionLaw(
-        **{**msgspec.structs.asdict(law), "kv_write_passes": 0.0, "key_block": 1, **numbers}
+        **{
+            **msgspec.structs.asdict(law),
+            "forms": ("encoder",),
+            "kv_write_passes": 0.0,
+            "key_block": 1,
+            **numbers,
+        }
     )
 
 

@@ -26,6 +26,7 @@ import pandas as pd
 from msgspec import Struct
 
 from roofline.engine.axes import RUNTIMES
+from roofline.engine.layout import lay_out
 from roofline.errors import InputError, shortened
 from roofline.fitting.rows import WHERE, FitError
 from roofline.specs.catalog import load_model, load_quantization
@@ -131,8 +132,6 @@ def _prompt(model: Model, tokens: float, where: str) -> dict[str, float]:
 
 def row_visual(model: Model) -> int:
     """Visual tokens that a prompt of the model has by default."""
-    from roofline.engine.layout import lay_out
-
     return lay_out(model).default_visual_tokens
 
 

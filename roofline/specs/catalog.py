@@ -320,7 +320,8 @@ def _find(folder: Folder, name: str) -> Path:
                 return file
         for file in files:  # a file that does not even contain the name need not be parsed
             if wanted in _text(file) and wanted in _names(file):
-                _known_aliases[folder, wanted] = file, modified_ns(file)
+                if file.parent == _shipped(folder):
+                    _known_aliases[folder, wanted] = file, modified_ns(file)
                 return file
     named = [names for file in _files(folder) if (names := _names(file))]
     raise UnknownNameError(

@@ -100,6 +100,16 @@ def test_arrays_broadcast_to_float64() -> None:
     assert tokens.attainable_time_s.shape == (2,)
 
 
+@pytest.mark.parametrize("keys", [None, 512], ids=["prompt", "from a cache"])
+def test_no_sizes_have_no_times(keys: int | None) -> None:
+    none = roofline.attention_time("a100", [], 16, 32, 32, 128, keys=keys)
+    assert none.attainable_time_s.shape == none.roofline_time_s.shape == (0,)
+    assert roofline.matmul_time("a100", np.ones((3, 0)), 4096, 4096).attainable_time_s.shape == (
+        3,
+        0,
+    )
+
+
 @pytest.mark.parametrize("quant", ["fp16", "w4a16"])
 def test_a_model_is_made_of_the_same_kernels(quant: str) -> None:
     # gate_proj of Vicuna-7B: [80, 4096] @ [4096, 11008], 32 times

@@ -23,6 +23,7 @@ from roofline.engine.estimate import Estimate
 from roofline.engine.layout import lay_out
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals
+from roofline.engine.run import Run
 from roofline.errors import UnsupportedModeError
 from roofline.model.autocast import CONVOLUTION
 from roofline.model.polynomial import Point, Polynomial
@@ -402,3 +403,25 @@ def test_a_convolution_of_three_channels_is_a_matmul_at_what_vector_units_do() -
         errors.median_percent,
         errors.p90_percent,
     )
+
+
+@pytest.mark.parametrize(
+    ("quant", "component", "origin"),
+    [
+        ("w16a16kv8", "llm", "fitted"),
+        ("w16a16kv4", "llm", "typical"),  # which no table has
+        ("w16a16kv8", "vision", "fitted"),  # an encoder has no cache
+    ],
+)
+def test_a_cache_that_nobody_measured_has_the_law_of_another(
+    quant: str, component: str, origin: str
+) -> None:
+    found = roofline.analyze("llava-1.5-7b", "h100-sxm", quant, stage="generate", output_tokens=1)
+    plans = {
+        plan.counts.component: plan for case in Run(found.scenario).cases for plan in case.plans
+    }
+    plan = plans[component]
+    assert isinstance(plan, PricePlan)
+    assert plan.laws is not None
+    laws = [plan.laws.law(op) for op in plan.counts.ops if op.unit == "attention"]
+    assert {law.origin for law in laws if law} == {origin}

@@ -185,6 +185,13 @@ def test_attention_goes_by_the_types_of_queries_and_of_the_cache(
     assert (found.library, found.origin) == (library, origin)
 
 
+def test_a_prompt_that_goes_on_takes_the_law_of_prompts_and_says_so() -> None:
+    """No table has rows of it: its band is what prompts' laws are off on decode."""
+    found = attention_law(EVERY_ATTENTION, "extension", "bf16", "bf16")
+    assert (found.family, found.library, found.origin) == ("attention", "bf16", "typical")
+    assert errors_of(found) == borrowing_errors().other_phase["decode_attention"]
+
+
 @pytest.mark.parametrize("form", ["decode", "encoder"])
 def test_a_law_of_prompts_stands_in_for_other_forms(form: AttentionForm) -> None:
     prompts_alone = laws(attention=measured(PROMPTS, "bf16"))

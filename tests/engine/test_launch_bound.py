@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -76,3 +77,22 @@ def test_nor_without_a_runtime_images_or_one_configuration() -> None:
 def test_arrays_of_counts_are_refused() -> None:
     with pytest.raises(ScenarioError, match="takes single counts"):
         roofline.launch_bound_tokens("llava-1.5-7b", "h100-sxm", batch=[1, 8])
+
+
+def test_a_prompt_of_a_million_tokens_is_not_priced_at_each() -> None:
+    """The first that keeps the device busy is near, and the host's time does not go with tokens."""
+    started = time.process_time()
+    few, many = (
+        roofline.analyze("llava-1.5-7b", "b200", runtime="eager", visual_tokens=most)
+        for most in (8192, 5_000_000)
+    )
+    assert few.launch_bound_tokens is not None
+    assert 576 < few.launch_bound_tokens < 4096
+    assert many.launch_bound_tokens == few.launch_bound_tokens
+    assert time.process_time() - started < 5
+
+
+def test_where_it_waits_for_long_more_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = roofline.launch_bound_tokens("llava-1.5-7b", "h100-sxm")
+    monkeypatch.setattr("roofline.engine.launch_bound.FIRST_TRIED", 2)
+    assert roofline.launch_bound_tokens("llava-1.5-7b", "h100-sxm") == expected

@@ -88,6 +88,7 @@ def test_a_decode_law_counts_a_cache_of_one_byte_as_such() -> None:
 @pytest.mark.parametrize("start", GPU_STARTS[1:], ids=lambda start: str(start.block_queries))
 def test_finds_the_blocks_of_an_encoder_again(start: EncoderAttentionLaw) -> None:
     law = fit_encoder_attention(encoder_table(start), ROOF)
+    assert law.forms == ("encoder",)
 
     blocks = ("block_queries", "key_block", "wide_key_block")
     assert [getattr(law, name) for name in blocks] == [getattr(start, name) for name in blocks]

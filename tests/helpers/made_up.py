@@ -86,14 +86,15 @@ def device(**changes: Any) -> Hardware:
 
 def bare(name: str) -> Hardware:
     """A device of which nothing but the peaks is known, so that times are the bound."""
-    return replace(load_hardware(name), kernel_laws=None, laws_from=None)
+    return replace(load_hardware(name), kernel_laws=None, laws_from=None, correction=None)
 
 
 def lawful(name: str, laws: KernelLaws, **changes: Any) -> Hardware:
     """A device with these laws and no others."""
     known = load_hardware(name)
     sources = {**known.sources, laws.source: "made up"}
-    return replace(known, kernel_laws=laws, laws_from=None, sources=sources, **changes)
+    own = {"kernel_laws": laws, "laws_from": None, "correction": None, "sources": sources}
+    return replace(known, **own, **changes)
 
 
 def toy_laws(

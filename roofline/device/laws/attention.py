@@ -134,9 +134,9 @@ def attention_seconds(
     `traffic_bytes` is what Q, K, V and the output move. Causal attention to as many keys computes
     half of the scores; one query (decode) computes all of its row.
 
-    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), F / P, traffic_bytes / B), in s, with
-    `physical_seconds`, `corrections` c and `correction_basis` φ, F `attention_flops`, the peak P in
-    FLOP/s and the DRAM bandwidth B in B/s.
+    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), t_roof), in s, with `physical_seconds`,
+    `corrections` c and `correction_basis` φ; t_roof is `Roof.seconds` of `attention_flops` and
+    `traffic_bytes`.
     """
     batch, queries, keys, heads, kv_heads, head_dim, traffic = (
         np.asarray(value, dtype=np.float64)

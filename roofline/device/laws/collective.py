@@ -70,15 +70,19 @@ def collective_seconds(
     t = max(l + d·(log₂n − 1) + S·p·(n/2)^e·(1 + (h/S)^q), `bus_seconds`), in s, with n devices, S
     `message_bytes`, p = traversals / 2 / (B·bandwidth_fraction), times 1 + narrow_slowdown where
     narrow elements are added up, and of the law l `latency_us`, d `doubling_us`, e `devices_power`,
-    h `half_speed_bytes`, q `half_speed_power`; B the link's bandwidth in B/s, one direction.
+    h `half_speed_bytes`, q `half_speed_power`; B the link's bandwidth in B/s, one direction. Where
+    q > 1, S·(1 + (h/S)^q) is least at S = h·(q − 1)^(1/q): smaller messages take as long as that.
     """
     devices = np.asarray(devices, dtype=np.float64)
     size = np.asarray(message_bytes, dtype=np.float64)
     slowdown = 1 + law.narrow_slowdown * np.asarray(narrow) if op in ADDS else 1.0
     pace = slowdown * TRAVERSALS[op] / 2 / (link_bytes_per_s * law.bandwidth_fraction)
     latency = law.latency_us + law.doubling_us * (np.log2(devices) - 1)
-    small = (law.half_speed_bytes / size) ** law.half_speed_power
-    seconds = latency * MICRO + size * pace * (devices / 2) ** law.devices_power * (1 + small)
+    power = max(law.half_speed_power, 1.0)
+    least: float = law.half_speed_bytes * (power - 1) ** (1 / power)
+    padded = np.maximum(size, least)
+    small = (law.half_speed_bytes / padded) ** law.half_speed_power
+    seconds = latency * MICRO + padded * pace * (devices / 2) ** law.devices_power * (1 + small)
     return np.maximum(seconds, bus_seconds(op, devices, size, link_bytes_per_s=link_bytes_per_s))
 
 

@@ -117,9 +117,9 @@ def decode_attention_seconds(
 
     `traffic_bytes` is what queries, the keys and values of the cache, and the output move.
 
-    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), F / P, traffic_bytes / B), in s, with
-    `physical_seconds`, `corrections` c and `correction_basis` φ, F = 4·batch·heads·keys·head_dim
-    FLOPs, the peak P in FLOP/s and the DRAM bandwidth B in B/s.
+    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), t_roof), in s, with `physical_seconds`,
+    `corrections` c and `correction_basis` φ; t_roof is `Roof.seconds` of
+    4·batch·heads·keys·head_dim FLOPs and `traffic_bytes`.
     """
     batch, keys, heads, kv_heads, head_dim, traffic = (
         np.asarray(value, dtype=np.float64)

@@ -57,9 +57,9 @@ def encoder_attention_seconds(
 
     `traffic_bytes` is what Q, K, V and the output move.
 
-    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), F / P, traffic_bytes / B), in s, with
-    `roofline.device.laws.attention.physical_seconds`, `corrections` c and `correction_basis` φ,
-    F = 4·batch·heads·tokens²·head_dim FLOPs, the peak P in FLOP/s and the DRAM bandwidth B in B/s.
+    t = max(t_physical·exp(min(max(c·φ, −0.7), 0.7)), t_roof), in s, with
+    `roofline.device.laws.attention.physical_seconds`, `corrections` c and `correction_basis` φ;
+    t_roof is `Roof.seconds` of 4·batch·heads·tokens²·head_dim FLOPs and `traffic_bytes`.
     """
     batch, tokens, heads, head_dim, traffic = (
         np.asarray(value, dtype=np.float64)

@@ -184,8 +184,7 @@ def matmul_seconds(
     - t_before, in s, is the launch and the passes over operands before the product
       (`fixed_seconds`);
     - c are `corrections`, φ is `correction_basis`, both without unit;
-    - t_roof = max(2·m·n·k / P, (weight_bytes + activation_bytes) / B), in s, with the peak P in
-      FLOP/s and the DRAM bandwidth B in B/s.
+    - t_roof, in s, is `Roof.seconds` of 2·m·n·k FLOPs and all bytes.
 
     Waves and tiles: NVIDIA, "Matrix multiplication background user's guide". Odds of a choice
     with an error of its own: McFadden, "Conditional logit analysis of qualitative choice

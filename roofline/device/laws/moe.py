@@ -125,9 +125,8 @@ def moe_seconds(
     hidden]; under tensor parallelism `intermediate` is the share of one device. `weight_bytes` are
     those of the experts touched, `activation_bytes` what tokens bring and take away.
 
-    t = max(t_physical·exp(c), F / P, (weight_bytes + activation_bytes) / B), in s, with
-    `physical_seconds`, the correction c of `correction`, F `moe_flops`, the peak P in FLOP/s and
-    the DRAM bandwidth B in B/s.
+    t = max(t_physical·exp(c), t_roof), in s, with `physical_seconds` and the correction c of
+    `correction`; t_roof is `Roof.seconds` of `moe_flops` and all bytes.
     """
     tokens, hidden, intermediate, experts, top_k, weights = (
         np.asarray(value, dtype=np.float64)

@@ -12,7 +12,14 @@ from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Bullets, DocumentBlock, Paragraph
-from roofline.report.text.estimate_words import HOST_ORIGINS, ORIGINS, error_share, in_words, ratio
+from roofline.report.text.estimate_words import (
+    HOST_ORIGINS,
+    ORIGINS,
+    at_least,
+    error_share,
+    in_words,
+    ratio,
+)
 from roofline.units import percent, si
 
 MOST_IN_FULL, MOST_BRIEF = 6, 24
@@ -107,12 +114,13 @@ def brief(deployment: Deployment) -> str:
 
 
 def duration(prompt: PricedPrompt) -> str:
-    """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where only the bound is known."""
+    """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where kernels are at the roofline."""
     return _at_least(prompt, prompt.predicted_time_s)
 
 
 def _at_least(prompt: PricedPrompt, seconds: float) -> str:
-    return si(seconds, "s") if prompt.has_laws else f"at least {si(seconds, 's')}"
+    known = prompt.has_laws and not at_least(prompt.estimate.end_to_end)
+    return si(seconds, "s") if known else f"at least {si(seconds, 's')}"
 
 
 def faster(saving: Saving | None) -> str:
@@ -170,7 +178,11 @@ def _basis(prompt: PricedPrompt) -> str:
 
 
 def band(part: Totals) -> str:
-    """From where to where the predicted time may lie: `88.1 ms to 104 ms`."""
+    """From where to where the predicted time may lie: `88.1 ms to 104 ms`; a lower end alone where
+    kernels are at the roofline.
+    """
+    if at_least(part):
+        return f"≥ {si(part.predicted_time_s, 's')}"
     low, high = part.predicted_time_low_s, part.predicted_time_high_s
     return "-" if low is None or high is None else f"{si(low, 's')} to {si(high, 's')}"
 

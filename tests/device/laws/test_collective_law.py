@@ -9,6 +9,7 @@ import pytest
 from example_laws import COLLECTIVE, LINK
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from roofline.device.laws import collective_seconds
 from roofline.device.laws.collective import TRAVERSALS, bus_seconds, op_of
@@ -43,15 +44,22 @@ def test_the_bound_is_bus_bandwidth_as_nccl_tests_count_it() -> None:
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.sampled_from(sorted(TRAVERSALS)), st.integers(2, 512), st.floats(1, 1e12))
+@given(
+    st.sampled_from(sorted(TRAVERSALS)),
+    st.integers(2, 512),
+    st.floats(1, 1e12),
+    st.sampled_from([0.0, 0.6, 1.0, 1.086, 2.5]),
+)
 def test_never_falls_with_bytes_or_devices_and_never_beats_the_bound(
-    op: str, devices: int, size: float
+    op: str, devices: int, size: float, power: float
 ) -> None:
+    law = replace(COLLECTIVE, half_speed_power=power)
     sizes = size * np.array([1, 1.1, 2, 100])
     counts = devices * np.array([1, 1.5, 2, 16])
-    for times in (seconds(op, devices, sizes), seconds(op, counts, size)):
-        assert (np.diff(times) >= 0).all()
-    times = seconds(op, devices, sizes)
+    times = collective_seconds(law, op, devices, sizes, link_bytes_per_s=LINK)
+    of_more = collective_seconds(law, op, counts, size, link_bytes_per_s=LINK)
+    for each in (times, of_more):
+        assert (np.diff(each) >= -1e-12 * each[1:]).all()
     assert (times >= bus_seconds(op, devices, sizes, link_bytes_per_s=LINK)).all()
 
 
