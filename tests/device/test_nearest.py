@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from example_laws import FIT, MOE
@@ -204,6 +204,12 @@ def test_a_law_of_prompts_stands_in_for_other_forms(form: AttentionForm) -> None
     assert other.p90_error_percent == max(
         known.narrow_type["attention"].p90_percent, found.p90_error_percent
     )
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp8"])
+def test_a_device_that_ships_says_so_of_prompts_that_go_on(dtype: Literal["bf16", "fp8"]) -> None:
+    kernel = roofline.attention_time("h100-sxm", 1, 64, 32, 8, 128, keys=512, dtype=dtype)
+    assert kernel.origin == "typical"
 
 
 def test_a_law_that_was_fitted_to_all_forms_goes_for_each() -> None:
