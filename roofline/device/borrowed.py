@@ -268,15 +268,17 @@ def _typical(law: Law, errors: Errors) -> Law:
 
 def outside(law: _FittedLaw, errors: Errors) -> _FittedLaw:
     """A law for kernels that it was not fitted to, with the errors that this was measured to
-    make; whichever library they are from.
+    make. It is no nearer to other libraries' kernels than it was where it was fitted.
     """
+    others_median = law.median_other_library_error_percent or 0.0
+    others_p90 = law.p90_other_library_error_percent or 0.0
     return replace(
         law,
         origin="typical",
         median_error_percent=max(law.median_error_percent, errors.median_percent),
         p90_error_percent=max(law.p90_error_percent, errors.p90_percent),
-        median_other_library_error_percent=None,
-        p90_other_library_error_percent=None,
+        median_other_library_error_percent=max(others_median, errors.median_percent),
+        p90_other_library_error_percent=max(others_p90, errors.p90_percent),
     )
 
 
