@@ -29,7 +29,7 @@ _SAYS_WHERE = (
     "reducer",
     "stage",
     "knows LLMs only",
-    "is of the library",
+    "of the library",
 )
 """Errors about what was asked of a spec that is sound, not about its file."""
 
