@@ -38,7 +38,8 @@ class KernelTimes(Struct, frozen=True):
     roofline: Array
     bound: tuple[Array, ...]
     """Of those, in kernels that each bound of the plan holds, but for the last one."""
-    attainable: Array
+    attainable: Array | None
+    """By the device's law; None without one."""
 
 
 class KernelGroup(Struct, frozen=True):
@@ -62,22 +63,25 @@ class KernelGroup(Struct, frozen=True):
 
         def each(every: Point) -> list[Array]:
             times = self._times(every, self.count)
-            return [times.roofline, *times.bound, times.attainable]
+            known = () if times.attainable is None else (times.attainable,)
+            return [times.roofline, *times.bound, *known]
 
-        roofline, *bound, attainable = summed_over_steps(point, each)
-        return KernelTimes(roofline, tuple(bound), attainable)
+        roofline, *sums = summed_over_steps(point, each)
+        attainable = None if self.attainable is None else sums.pop()
+        return KernelTimes(roofline, tuple(sums), attainable)
 
     def _times(self, point: Point, weight: Array | float) -> KernelTimes:
         roofs = [reduce(np.maximum, map(point, seconds)) for seconds in self.roofs]
-        time = reduce(np.maximum, roofs) * weight
-        bound = []
-        for i in range(len(roofs) - 1):
-            lower = [roofs[i] > before for before in roofs[:i]]
-            holds = [roofs[i] >= behind for behind in roofs[i + 1 :]]
-            bound.append(time * reduce(np.logical_and, [*lower, *holds]))
-        if self.attainable is None:
-            return KernelTimes(time, tuple(bound), np.full(np.shape(time), np.nan))
-        return KernelTimes(time, tuple(bound), self.attainable(point) * weight)
+        slowest = reduce(np.maximum, roofs)
+        time = slowest * weight
+        bound, held = [], None
+        for roof in roofs[:-1]:  # of roofs that are equally high the first counts
+            holds = roof >= slowest
+            first = holds if held is None else holds & ~held
+            held = holds if held is None else held | holds
+            bound.append(time * first)
+        known = None if self.attainable is None else self.attainable(point) * weight
+        return KernelTimes(time, tuple(bound), known)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -173,15 +177,16 @@ class PricePlan:
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `outputs` at a point."""
         nothing = np.zeros(())
+        unknown = nothing if self.laws else np.full((), np.nan)
         bound = [nothing for _ in self.bounds[:-1]]
         phases: dict[Phase, tuple[Array, Array, Array]] = {}
         for kernel in self._kernels:
             times = kernel.time(point)
             bound = [sum_ + more for sum_, more in zip(bound, times.bound, strict=True)]
-            bare, known, wrong = phases.get(kernel.phase, (nothing,) * 3)
-            off = kernel.error * times.attainable
-            more = (bare + times.roofline, known + times.attainable, wrong + off)
-            phases[kernel.phase] = more
+            bare, known, wrong = phases.get(kernel.phase, (nothing, unknown, unknown))
+            if times.attainable is not None:
+                known, wrong = known + times.attainable, wrong + kernel.error * times.attainable
+            phases[kernel.phase] = bare + times.roofline, known, wrong
         hosted, elapsed, energy = [nothing, nothing], NOTHING, [nothing, nothing]
         for phase, sums in phases.items():
             took = sums[1]

@@ -307,8 +307,8 @@ def _find(folder: Folder, name: str) -> Path:
         raise InputError(f"{name} is no spec: name a regular file that ends in .yaml")
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
-    usual = _shipped(folder) / f"{wanted}.yaml"
     if not _user_folders():
+        usual = _usual(folder, wanted)
         if usual.stem == wanted and _is_there(usual):
             return usual
         known = _known_aliases.get((folder, wanted))
@@ -340,6 +340,12 @@ _known_aliases: dict[tuple[Folder, str], tuple[Path, int]] = {}
 def _is_file(name: str) -> bool:
     """Whether a user means a file, by its ending."""
     return name.endswith((".yaml", ".yml"))
+
+
+@lru_cache(maxsize=256)
+def _usual(folder: Folder, wanted: str) -> Path:
+    """Where a spec of that name would be that ships."""
+    return _shipped(folder) / f"{wanted}.yaml"
 
 
 def _is_there(file: Path) -> bool:
@@ -401,6 +407,7 @@ def _user_folders() -> list[Path]:
     return folders
 
 
+@lru_cache(maxsize=2)
 def _shipped(folder: Folder) -> Path:
     """In a wheel the folders lie inside the package; in a checkout, beside it."""
     packaged = DATA / folder

@@ -119,3 +119,11 @@ def test_no_time_falls_along_either_of_two_counts(seed: int) -> None:
     times = curve(np.linspace(1, 40, 50)[:, None], np.linspace(1, 90, 60))
     assert (np.diff(times, axis=0) >= -1e-12 * times[1:]).all()
     assert (np.diff(times, axis=1) >= -1e-12 * times[:, 1:]).all()
+
+
+@pytest.mark.parametrize("count", [0.0, 1.0, 1.3, 7.0, 240.0, 256.0, 257.0, 1e6])
+def test_a_single_count_is_read_as_one_of_many(count: float) -> None:
+    curve = table(lambda b, t: b * (3 + t) ** 2, *BOTH)
+    many = curve(np.array([count, 2.0]), np.array([2.0, count]))
+    assert float(curve(np.asarray(count), np.asarray(2.0))) == many[0]
+    assert float(curve(np.asarray(2.0), np.asarray(count))) == many[1]
