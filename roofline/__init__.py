@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from roofline.version import __version__
 
 if TYPE_CHECKING:
+    from roofline.device.collective_time import collective_time
     from roofline.device.kernel_times import attention_time, matmul_time
-    from roofline.engine.analysis import analyze, count
+    from roofline.device.moe_time import moe_time
+    from roofline.engine.analysis import analyze, count, launch_bound_tokens
     from roofline.engine.estimate import Counts, Estimate, load
     from roofline.errors import RooflineError
     from roofline.explore.grid import grid
@@ -38,10 +40,12 @@ __all__ = [
     "analyze",
     "attach",
     "attention_time",
+    "collective_time",
     "count",
     "detach",
     "grid",
     "hardware",
+    "launch_bound_tokens",
     "load",
     "load_hardware",
     "load_model",
@@ -49,6 +53,7 @@ __all__ = [
     "load_quantization",
     "matmul_time",
     "models",
+    "moe_time",
     "quantization",
     "reduce_tokens",
     "reducers",
@@ -61,6 +66,7 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
+    "launch_bound_tokens": "roofline.engine.analysis",
     "grid": "roofline.explore.grid",
     "hardware": "roofline.explore.listings",
     "models": "roofline.explore.listings",
@@ -74,6 +80,8 @@ _HOMES = {
     "RooflineError": "roofline.errors",
     "matmul_time": "roofline.device.kernel_times",
     "attention_time": "roofline.device.kernel_times",
+    "moe_time": "roofline.device.moe_time",
+    "collective_time": "roofline.device.collective_time",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
     "register_quantization": "roofline.specs.quantization",

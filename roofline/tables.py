@@ -18,6 +18,7 @@ WIDTH = 80
 """Columns of a terminal."""
 _BEHIND_A_NUMBER = re.compile(r"(?<=\d) (?=\S)")
 _HELD = "\N{NO-BREAK SPACE}"
+_HELD_HYPHEN = "\N{NON-BREAKING HYPHEN}"
 
 
 def grid(
@@ -64,14 +65,25 @@ def grid(
 
 
 def definitions(pairs: Sequence[tuple[str, str]], style: Style = "simple") -> str:
-    """One line for each label and its text, any text; on a terminal of 80 columns, in a block."""
+    """One line for each label and its text, any text; on a terminal of 80 columns, in a block.
+
+    A name with hyphens stays in one piece. An address that does not fit beside its label stands
+    below it.
+    """
     if style == "github":
         return "\n".join(f"- {markdown(label)}: {markdown(text)}" for label, text in pairs)
     if not pairs:
         return ""
     pairs = [(one_line(label), one_line(text)) for label, text in pairs]
     width = max(len(label) for label, _ in pairs) + 2
-    return "\n".join(filled(text, f"{label:<{width}}", " " * width) for label, text in pairs)
+    return "\n".join(_defined(label, _whole_names(text), width) for label, text in pairs)
+
+
+def _defined(label: str, text: str, width: int) -> str:
+    beside = filled(text, f"{label:<{width}}", " " * width)
+    if max(map(len, beside.splitlines()), default=0) <= WIDTH:
+        return beside
+    return f"{label}\n{filled(text, '  ', '  ')}"
 
 
 def paragraph(text: str, style: Style = "simple") -> str:
@@ -87,8 +99,20 @@ def filled(text: str, first: str = "", further: str = "") -> str:
     No number ends a line that what it counts would follow.
     """
     held = _BEHIND_A_NUMBER.sub(_HELD, text)
-    lines = fill(held, WIDTH, initial_indent=first, subsequent_indent=further)
-    return lines.replace(_HELD, " ")
+    lines = fill(
+        held,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=further,
+        break_long_words=False,  # a name stays whole
+    )
+    return lines.replace(_HELD, " ").replace(_HELD_HYPHEN, "-")
+
+
+def _whole_names(text: str) -> str:
+    """The same with hyphens that end no line, but in words too long for one, such as addresses."""
+    words = text.split(" ")
+    return " ".join(w.replace("-", _HELD_HYPHEN) if len(w) < WIDTH // 2 else w for w in words)
 
 
 def _lines(text: str, limit: int | None) -> list[str]:

@@ -53,6 +53,13 @@ def test_labels_stand_before_a_block_of_text() -> None:
     assert lines[2].startswith(" " * 8 + "x")
     assert len(lines[1]) == 79  # 36 words of one letter behind eight columns
     assert definitions([("A", "one"), ("B", "two")], "github") == "- A: one\n- B: two"
+    assert definitions([("A", ""), ("B", "two")]).endswith("B  two")
+
+
+def test_an_address_that_is_too_long_beside_its_label_stands_below_it() -> None:
+    just, more = "https://" + "x" * 64, "https://" + "x" * 65
+    assert definitions([("Longer", just)]) == f"Longer  {just}"
+    assert definitions([("Longer", more), ("A", "one")]) == f"Longer\n  {more}\nA       one"
 
 
 @pytest.mark.parametrize(

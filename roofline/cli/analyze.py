@@ -34,7 +34,7 @@ FORMATS = ("table", "json", "csv", "md")
     "--explain",
     metavar="FIGURE",
     help="Instead of the table a figure's formula, its numbers and their sources: time, memory, "
-    "flops, kv, a component, or an op such as q_proj or vision.fc1.",
+    "energy, flops, kv, a component, or an op such as q_proj or vision.fc1.",
 )
 @plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write there instead of to the terminal.")

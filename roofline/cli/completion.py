@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from roofline.engine.axes import BY_NAME
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -25,7 +27,7 @@ def offered(axis: str) -> Completer:
         before, comma, last = incomplete.rpartition(",")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of broken files: there is no line for them here
-            names = _NAMES[axis]() if axis in _NAMES else ()
+            names = _NAMES[axis]() if axis in _NAMES else BY_NAME[axis].choices
         fitting = [name for name in names if name.startswith(last)]
         if not fitting:
             return [CompletionItem(incomplete, type="file")]

@@ -31,6 +31,8 @@ def fit(
     MEASUREMENTS are Parquet or CSV tables, one kernel a row, with time_ms or time_s: matmuls with
     dtype, m, n, k; attention with batch_size, tokens, num_heads, num_key_value_heads, head_dim;
     vector ops with function and bytes. `roofline calibrate --measurements` writes such a table.
+    Tables with a column `model` hold whole models (batch, tokens or image_size, precision, mode,
+    stage) with time_ms, time_s, images_per_s or tokens_per_s, and correct the device's laws.
     """
     from datetime import UTC, datetime
     from pathlib import Path

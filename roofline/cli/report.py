@@ -76,9 +76,9 @@ def report(
     stems = [Path(file).stem for file in records]
     names = stems if len(set(stems)) == len(stems) else records
     if runs:
-        prompts = ("visual_tokens", "reducer", "output_tokens")  # the study's own to choose
+        own = ("visual_tokens", "reducer", "output_tokens", "runtime", "kernels", "library")
         for axis in AXES:
-            if axis.name in given and axis.name not in prompts:
+            if axis.name in given and axis.name not in own:
                 given[axis.name] = given[axis.name] or _of_all(
                     axis, {f: r[axis.name] for f, r in zip(records, runs, strict=True)}
                 )

@@ -12,6 +12,8 @@ from roofline.engine.axes import AXES
 
 NEEDS = ("torch", "transformers", "PIL", "matplotlib")
 SUFFIXES = (".png", ".svg", ".pdf")
+_OPTIONS = ("model", "hardware", "reducer", "visual_tokens", "runtime")
+"""Axes that have one."""
 
 
 @click.command()
@@ -24,8 +26,11 @@ SUFFIXES = (".png", ".svg", ".pdf")
 )
 @scenario_options(
     several=("reducer",),
-    omit=[axis.name for axis in AXES if axis.name not in ("model", "reducer", "visual_tokens")],
+    omit=[axis.name for axis in AXES if axis.name not in _OPTIONS],
     helps={
+        "hardware": "Say below how many visual tokens a prefill on this device waits for its host; "
+        "see `roofline hardware`.",
+        "runtime": "What runs it on that device. Default: eager.",
         "model": "LMM by name or YAML file; see `roofline models`. Default: llava-1.5-7b.",
         "reducer": "Token reducer that acts before the LLM, such as prumerge or tome. Default: "
         "prumerge and prumerge+.",
@@ -68,6 +73,8 @@ def tokens(
     model: str | None,
     reducer: tuple[str, ...],
     visual_tokens: int | None,
+    hardware: str | None,
+    runtime: str | None,
     kept_only: bool,
     background: Literal["light", "dark"],
     figure_width: str,
@@ -78,7 +85,8 @@ def tokens(
 
     Of one picture reducers stand side by side: kept patches in colour and outlined, what is merged,
     and the class token's attention with the fence that outliers are above. Of several, kept patches
-    alone, a row for each picture. Counts go to the terminal.
+    alone, a row for each picture. Counts go to the terminal, and with --hw the count below which a
+    prefill waits for the host.
     """
     from roofline.cli.measuring import require
     from roofline.cli.output import check, write, write_bytes
@@ -115,4 +123,18 @@ def tokens(
         for one in inspection.kept:
             note = f"  ({one.note})" if one.note else ""
             lines.append(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
+    if hardware is not None:
+        lines += ["", _launch_bound(model or "llava-1.5-7b", hardware, runtime or "eager")]
     write("".join(f"{line}\n" for line in lines), None)
+
+
+def _launch_bound(model: str, hardware: str, runtime: str) -> str:
+    """From what count on fewer tokens make the prefill no faster."""
+    from roofline.engine.analysis import launch_bound_tokens
+    from roofline.report.text.estimate_words import launch_bound
+
+    tokens = launch_bound_tokens(model, hardware, runtime=runtime)
+    where = f"{model} on {hardware}, run by {runtime}"
+    if tokens is None:
+        return f"{where}: its host's time adds to the kernels', whatever the tokens"
+    return f"{where}: {launch_bound(tokens)}"

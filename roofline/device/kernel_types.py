@@ -12,7 +12,7 @@ from roofline.errors import UnsupportedModeError
 from roofline.specs.hardware import DataType, Hardware
 
 KernelType = Literal[
-    "fp32", "fp16", "bf16", "fp8", "fp4", "nvfp4", "w8a8", "int8", "w8a16", "w4a16"
+    "fp32", "tf32", "fp16", "bf16", "fp8", "fp4", "nvfp4", "w8a8", "int8", "w8a16", "w4a16"
 ]
 """What a caller may name: `MATMUL_KERNELS`, and their other names."""
 
@@ -30,6 +30,7 @@ class OperandBytes(msgspec.Struct, frozen=True):
 
 MATMUL_KERNELS: dict[str, OperandBytes] = {
     "fp32": OperandBytes(4, 4, 4),
+    "tf32": OperandBytes(4, 4, 4),
     "fp16": OperandBytes(2, 2, 2),
     "bf16": OperandBytes(2, 2, 2),
     "fp8": OperandBytes(1, 1, 2),
@@ -46,13 +47,39 @@ COMPUTES_IN: Mapping[str, tuple[DataType, ...]] = {
     "w8a16": ("bf16", "fp16"),
     "w4a16": ("bf16", "fp16"),
     "w8a8": ("int8", "fp8"),
+    "bf16-fp8kv": ("bf16", "fp16"),
 }
 """Data types whose peak a kernel runs at, the first that the device has; others at their own."""
+
+WIDE = frozenset({"fp32", "tf32", "fp16", "bf16"})
+"""Kernels whose operands all have 16 bits or more: their laws are more like one another's than like
+those of narrow ones, and libraries differ less in them."""
 
 DATA_TYPES: tuple[DataType, ...] = get_args(DataType)
 
 ATTENTION_BYTES: Mapping[str, float] = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8": 1}
 """Bytes per element of Q, K, V and the output of attention in a data type."""
+
+
+class AttentionBytes(msgspec.Struct, frozen=True):
+    """Bytes per element of attention's operands."""
+
+    query: float
+    """Of queries and output."""
+    cache: float
+    """Of keys and values."""
+
+
+ATTENTION_KERNELS: dict[str, AttentionBytes] = {
+    **{name: AttentionBytes(width, width) for name, width in ATTENTION_BYTES.items()},
+    "bf16-fp8kv": AttentionBytes(2, 1),
+}
+"""Operand widths of attention by kernel: a data type, or one of queries and one of the cache."""
+
+
+def attention_kernel(data_type: str, cache_type: str) -> str:
+    """Name of the kernel for queries of one type and a cache of another."""
+    return data_type if cache_type == data_type else f"{data_type}-{cache_type}kv"
 
 
 def kernel_roof(hardware: Hardware, kernel: str) -> Roof:

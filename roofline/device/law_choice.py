@@ -2,46 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import AttentionLaw, attention_seconds
-from roofline.device.laws.host import HostLaw, host_seconds
-from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
+from roofline.device import nearest
+from roofline.device.borrowed import borrowing_errors, outside
+from roofline.device.kernel_curves import (
+    ATTENTION_AXES,
+    ROWS,
+    AnyAttentionLaw,
+    AttentionSizes,
+    attention_curve,
+    matmul_curve,
+)
+from roofline.device.laws.attention import AttentionForm
+from roofline.device.laws.matmul import MatmulLaw, batched_matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import ComponentPeaks
-from roofline.device.roof import FloatOrArray, Roof
+from roofline.device.roof import Roof
+from roofline.device.sustained import paced
+from roofline.model.autocast import CONVOLUTION
 from roofline.model.counted import ComponentCounts, CountedOp
 from roofline.model.op import AttentionShape, MatmulShape
-from roofline.model.polynomial import Array, Point, Polynomial, all_equal
+from roofline.model.polynomial import Array, Point, Polynomial
 from roofline.specs.kernel_laws import KernelLaws, Law
 from roofline.units import MICRO
 
 TimeFormula: TypeAlias = Callable[[Point], Array]
-_Law = TypeVar("_Law")
 
-_SIMILAR_TYPES = {"fp16": ("bf16",), "bf16": ("fp16",), "int8": ("w8a8", "fp8"), "fp8": ("w8a8",)}
-"""Types that tensor cores take at one rate, and names of one kernel."""
-_WIDESPREAD = ("bf16", "fp16", "fp32")
-_MOST_KNOWN = 4096
-"""Matmuls of one shape that are remembered at a time."""
+
+CONVOLUTION_SHARE = 0.25
+"""Rate of PyTorch's convolution of three channels, over the vector units' peak in fp32, before a
+matmul's own losses: what the patch embeddings of vision transformers leave over on an RTX 3090
+(0.2) and 4090 (0.3), by patches of 32, 16 and 14 pixels (timm `results/`, Apache-2.0)."""
 
 
 class LawChoice:
     """The laws of a device, as they go for one component."""
 
     def __init__(
-        self, kernel_laws: KernelLaws, counts: ComponentCounts, peaks: ComponentPeaks
+        self,
+        kernel_laws: KernelLaws,
+        counts: ComponentCounts,
+        peaks: ComponentPeaks,
+        library: str | None = None,
     ) -> None:
         self.kernel_laws, self.counts, self.peaks = kernel_laws, counts, peaks
-        self.serial = peaks.hardware.kind == "cpu"
-        """Whether kernels run on what issues them."""
-        self._known: dict[Any, float] = {}
-        """Times of matmuls of one shape: totals, a table of ops and every decode step ask for the
-        same ones."""
+        self.library = library
+        """Whose kernels run; None where nobody knows."""
 
     def law(self, op: CountedOp) -> Law | None:
         """The law that goes for an op, with its origin; None where there is none."""
@@ -50,11 +61,24 @@ class LawChoice:
             law = self._vector_law(op)
         elif isinstance(op.shape, MatmulShape):
             law = self._matmul_law(op)
-        elif isinstance(op.shape, AttentionShape):
-            law = self._attention_law()
+        elif isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
+            law = self._attention_law(op.shape)
         if law is None or law.origin is not None:
             return law
         return replace(law, origin=self.kernel_laws.origin)
+
+    def error(self, op: CountedOp) -> float:
+        """What nine in ten kernels of the library are off an op's law at most, as a share of it; of
+        whole models that the device's laws were corrected by, what nine in ten of those are.
+        """
+        law, correction = self.law(op), self.peaks.hardware.correction
+        if law is None:
+            return 0.0
+        if correction is not None and correction.p90_error_percent is not None:
+            kinds = {"tower"} if self.counts.component == "vision" else {op.phase, "answer"}
+            if kinds & set(correction.stages):
+                return correction.p90_error_percent / 100
+        return law.error_percent(self.library) / 100
 
     def seconds(self, op: CountedOp) -> TimeFormula | None:
         """Time of one occurrence of an op; None where no law goes for it.
@@ -74,30 +98,15 @@ class LawChoice:
 
     def _once(self, op: CountedOp) -> TimeFormula | None:
         """The same for an op of one kernel."""
-        roof = Roof.under(self.peaks.hardware, self.peaks.flops_per_s(op.unit))
+        # a model's weights and cache go through DRAM: other layers' have driven them from the cache
+        roof = Roof.under(self.peaks.hardware, self.peaks.flops_per_s(op.unit)).of_dram
         if op.unit == "vector":
             return self._vector(op, roof)
         if isinstance(op.shape, MatmulShape):
             return self._matmul(op, op.shape, roof)
-        if isinstance(op.shape, AttentionShape):
+        if isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
             return self._attention(op, op.shape, roof)
         return None
-
-    @property
-    def knows_host(self) -> bool:
-        """Whether what the host takes beside the kernels was measured, or is none."""
-        return self.serial or bool(self.kernel_laws.of(HostLaw))
-
-    def host_seconds(self, point: Point) -> Array:
-        """What the host takes beside the kernels, over the whole stage."""
-        hosts = self.kernel_laws.of(HostLaw)
-        seconds: Array = np.zeros(())
-        phases = {op.phase for op in self.counts.ops}
-        for phase, runs in (("prefill", np.ones(())), ("decode", point["steps"])):
-            law = hosts.get("decode" if phase == "decode" else self.counts.component)
-            if phase in phases and law:
-                seconds = seconds + runs * host_seconds(law, self.counts.layers)
-        return seconds
 
     def _vector(self, op: CountedOp, roof: Roof) -> TimeFormula:
         law = self._vector_law(op)
@@ -107,62 +116,118 @@ class LawChoice:
         )
 
     def _matmul(self, op: CountedOp, shape: MatmulShape, roof: Roof) -> TimeFormula:
-        law = self._matmul_law(op)
-        m, k, n = map(Polynomial.of, (shape.rows, shape.in_features, shape.out_features))
-        weights = op.amounts.weight_read_bytes
-        arguments = (m, n, k, weights, op.traffic - weights)
-
-        def seconds(numbers: Sequence[FloatOrArray]) -> Array:
-            m, n, k, weight_bytes, activation_bytes = numbers
-            bytes_moved = {"weight_bytes": weight_bytes, "activation_bytes": activation_bytes}
-            return matmul_seconds(law, roof, m, n, k, **bytes_moved)
-
-        def memoized(point: Point) -> Array:
-            numbers = [np.asarray(point(argument)) for argument in arguments]
-            if not all(map(all_equal, numbers)):
-                return seconds(numbers)
-            one = [number.flat[0] for number in numbers]
-            key = (law, *one)
-            known = self._known.get(key)
-            if known is None:
-                if len(self._known) >= _MOST_KNOWN:
-                    self._known.clear()
-                known = self._known[key] = float(seconds(one))
-            return np.broadcast_to(known, np.broadcast_shapes(*map(np.shape, numbers)))
-
-        return memoized
+        law, sizes = self._matmul_law(op), _sizes(op, shape)
+        if sizes is None:
+            flops, traffic = op.amounts.flops, op.traffic
+            return lambda point: _batched(law, roof, point(flops), point(traffic))
+        curve, rows = matmul_curve(law, roof, *sizes), Polynomial.of(shape.rows)
+        return lambda point: curve.at(point.mapped(ROWS.places, rows))
 
     def _attention(self, op: CountedOp, shape: AttentionShape, roof: Roof) -> TimeFormula:
-        law = self._attention_law()
+        form, sizes = attention_form(shape), _attention_sizes(op, shape)
+        assert sizes is not None  # as `law` has it
+        curve = attention_curve(form, self._attention_law(shape), roof, sizes)
         batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
-        traffic = op.traffic
-        return lambda point: attention_seconds(
-            law,
-            roof,
-            point(batch),
-            point(queries),
-            point(keys),
-            shape.heads,
-            shape.kv_heads,
-            shape.head_dim,
-            causal=shape.causal,
-            traffic_bytes=point(traffic),
-        )
+        counts = {
+            "decode": (batch, keys),
+            "encoder": (batch, queries),
+            "prefill": (batch, queries),
+            "extension": (batch, queries, keys),
+        }[form]
+        axes = ATTENTION_AXES[form]
+
+        def seconds(point: Point) -> Array:
+            places = (point.mapped(a.places, n) for a, n in zip(axes, counts, strict=True))
+            return curve.at(*places)
+
+        return seconds
 
     def _vector_law(self, op: CountedOp) -> PointwiseLaw:
         laws = self.kernel_laws.of(PointwiseLaw)
         return laws.get(op.kernel) or laws.get(op.kind) or laws["default"]
 
     def _matmul_law(self, op: CountedOp) -> MatmulLaw:
-        laws = self.kernel_laws.of(MatmulLaw)
         data_type = self.peaks.attention_type if op.unit == "attention" else self.peaks.matmul_type
-        return laws.get(op.kernel) or for_type(laws, data_type)
+        kernels = (data_type,) if op.kernel in ("", CONVOLUTION) else (op.kernel, data_type)
+        law = nearest.matmul_law(self.kernel_laws, *kernels)
+        if isinstance(op.shape, MatmulShape) and _sizes(op, op.shape) is None:
+            return outside(law, borrowing_errors().other_capability[law.family])
+        return self._of_convolution(law, op) if op.kernel == CONVOLUTION else law
 
-    def _attention_law(self) -> AttentionLaw:
-        return for_type(self.kernel_laws.of(AttentionLaw), self.peaks.attention_type)
+    def _of_convolution(self, law: MatmulLaw, op: CountedOp) -> MatmulLaw:
+        """The law of a matmul for a convolution of few channels, at what vector units do."""
+        rate = CONVOLUTION_SHARE * self.peaks.hardware.vector_flops_per_s
+        ratio = min(1.0, rate / self.peaks.flops_per_s(op.unit))
+        slow = replace(law, rate_ratio=law.rate_ratio * ratio, lender_rate=1.0)
+        return outside(slow, borrowing_errors().other_type[law.family])
+
+    def _attention_law(self, shape: AttentionShape) -> AnyAttentionLaw:
+        data_type, form = self.peaks.attention_type, attention_form(shape)
+        # an encoder has no cache: its keys are activations
+        bits = 16 if form == "encoder" else self.counts.mode.kv_bits
+        return nearest.attention_law(
+            self.kernel_laws, form, data_type, _cache_type(data_type, bits)
+        )
 
 
-def for_type(laws: Mapping[str, _Law], data_type: str) -> _Law:
-    """The law of a data type, else that of the likest: efficiencies are shares of its own peak."""
-    names = (data_type, *_SIMILAR_TYPES.get(data_type, ()), *_WIDESPREAD)
-    return next((laws[name] for name in names if name in laws), next(iter(laws.values())))
+def _cache_type(data_type: str, bits: int) -> str:
+    """Of keys and values of so many bits beside queries of a type; eight are taken for fp8."""
+    if data_type not in ("bf16", "fp16") or bits >= 16:
+        return data_type
+    return "fp8" if bits == 8 else f"int{bits}"
+
+
+def _batched(law: MatmulLaw, roof: Roof, flops: Array, traffic: Array) -> Array:
+    """Never below the roofline."""
+    seconds = paced(
+        law, roof, flops, lambda seen: batched_matmul_seconds(law, seen, flops, traffic)
+    )
+    least: Array = np.maximum(seconds, roof.seconds(flops, traffic))
+    return least
+
+
+def attention_form(shape: AttentionShape) -> AttentionForm:
+    """Which tables of measurements the kernel would be in."""
+    queries, keys = Polynomial.of(shape.queries), Polynomial.of(shape.keys)
+    if queries == keys:
+        return "prefill" if shape.causal else "encoder"
+    return "decode" if queries.constant == 1 else "extension"
+
+
+def _attention_sizes(op: CountedOp, shape: AttentionShape) -> AttentionSizes | None:
+    """None where the op moves other bytes than those of queries and keys, of whatever widths."""
+    batch, queries, keys = map(Polynomial.of, (shape.batch, shape.queries, shape.keys))
+    if queries == keys:
+        moved = op.traffic.in_terms_of(batch * queries)
+        by_query, by_key = (moved[0], 0.0) if moved else (None, None)
+    else:
+        by_key, by_query = op.traffic.in_terms_of(batch * keys, batch * queries) or (None, None)
+    if by_query is None or by_key is None:
+        return None
+    sizes = (shape.heads, shape.kv_heads, shape.head_dim, shape.causal)
+    return AttentionSizes(*sizes, by_query, by_key)
+
+
+class MatmulSizes(NamedTuple):
+    """What does not vary of a matmul, as `matmul_curve` takes it."""
+
+    n: float
+    k: float
+    weight_bytes: float
+    row_bytes: float
+    fixed_bytes: float
+
+
+def _sizes(op: CountedOp, shape: MatmulShape) -> MatmulSizes | None:
+    """None where more varies than rows: matmuls of attention, kernel by kernel."""
+    rows, n, k = map(Polynomial.of, (shape.rows, shape.out_features, shape.in_features))
+    weights = op.amounts.weight_read_bytes
+    fixed = n.constant, k.constant, weights.constant
+    activations = op.traffic - weights
+    one = Polynomial({(): 1.0})
+    if rows.constant is not None:
+        by_rows = (0.0, *(activations.in_terms_of(one) or ()))
+    else:
+        by_rows = activations.in_terms_of(rows, one) or ()
+    numbers = [number for number in (*fixed, *by_rows) if number is not None]
+    return MatmulSizes(*numbers) if len(numbers) == len(MatmulSizes._fields) else None

@@ -98,7 +98,7 @@ def _first_peak(hardware: Hardware, types: Iterable[DataType], mode: str) -> tup
         for name, known in quantization_modes().items()
         if any(hardware.matmul_peak(t) for t in known.compute)
     ]
-    raise UnsupportedModeError(
-        f"{hardware.name} has no {' or '.join(types)} peak, which {mode} computes in; "
-        f"it serves {', '.join(served)}"
-    )
+    lacking = f"{hardware.name} has no {' or '.join(types)} peak, which"
+    if mode in served:  # the exact accounting would have found a wider type
+        raise UnsupportedModeError(f"{lacking} this accounting computes {mode} in")
+    raise UnsupportedModeError(f"{lacking} {mode} computes in; it serves {', '.join(served)}")

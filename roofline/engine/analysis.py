@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.scenario import Axes, Scenario
+from roofline.errors import ScenarioError
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
@@ -29,7 +30,13 @@ def analyze(
         be arrays that broadcast; every figure of the estimate then has the broadcast shape.
     stage: `prefill`, `decode` (one token more) or `generate` (prefill and `output_tokens` steps).
     attention: `flash` or `eager`; left out, what the accounting is defined for.
+    runtime: what runs it, whose host's time joins the kernels': `eager`, `compile`, `cuda-graph`,
+        `vllm` or `trt-llm`; left out, kernels alone.
+    kernels: `fused` as servers have them, `autocast` or `compiled` as PyTorch has them under
+        autocast, or `unfused`; left out, those of the runtime.
     accounting: `exact`, or a convention of published numbers such as `llm-viewer`.
+    library: whose kernels run, such as `vllm`: laws that were fitted to it state their own band;
+        left out, that of the runtime, or any, with the wider band.
     reducer: a method by name, with options as in `fastv:k=3`, whose own work is a component of its
         own. It leaves `visual_tokens`, left out, its default; for a method inside
         the LLM these are what its later layers see.
@@ -53,3 +60,23 @@ def count(
     Raises UnknownNameError, SpecError, ScenarioError.
     """
     return Counts.of(Scenario.of(model, None, quant, visual_tokens=visual_tokens, **axes))
+
+
+def launch_bound_tokens(
+    model: str | Model,
+    hardware: str | Hardware,
+    quant: str | Quantization = "fp16",
+    **axes: Unpack[Axes],
+) -> int | None:
+    """Below how many visual tokens a prefill gets no faster, since it waits for the host.
+
+    End to end, of fewer tokens without anybody's work. `runtime` is `eager` by default; other
+    keywords are those of `analyze`. 0 if even a single token keeps the device busy for longer;
+    None for a runtime that adds to the kernels or a model that does not tell how many visual
+    tokens its images give. Raises as `analyze`, and ScenarioError for arrays of counts.
+    """
+    axes.setdefault("runtime", "eager")
+    scenario = Scenario.of(model, hardware, quant, **axes)
+    if scenario.shape:
+        raise ScenarioError("launch_bound_tokens takes single counts: call once for each")
+    return Estimate.of(scenario).launch_bound_tokens

@@ -12,6 +12,10 @@ from typing import Any, Literal, NamedTuple
 Stage = Literal["prefill", "decode", "generate"]
 STAGES: tuple[Stage, ...] = ("prefill", "decode", "generate")
 ATTENTIONS = ("flash", "eager")
+Kernels = Literal["unfused", "fused", "autocast", "compiled"]
+KERNELS: tuple[Kernels, ...] = ("unfused", "fused", "autocast", "compiled")
+RUNTIMES = ("eager", "compile", "cuda-graph", "vllm", "trt-llm")
+"""Ways of running, restated, so that `--help` reads nothing; a test holds them to the data."""
 
 DEFAULT_TEXT_TOKENS = 40
 """The text prompt of the LLaVA-PruMerge paper's efficiency analysis (section 4.2)."""
@@ -37,6 +41,8 @@ class Axis(NamedTuple):
     """The smallest count; None for what is no count."""
     phrase: str = "{}"
     """How a value is said."""
+    none: str = ""
+    """How it is said that there is no value; empty: `no` and the words of the axis."""
     choices: tuple[str, ...] = ()
     """All values that there are, where few are."""
     varied: bool = True
@@ -50,6 +56,10 @@ class Axis(NamedTuple):
     def words(self) -> str:
         """In messages."""
         return self.name.replace("_", " ")
+
+    def in_words(self, value: object) -> str:
+        """A value in words: `h200`, `batch 8`, `no reducer`."""
+        return (self.none or f"no {self.words}") if value is None else self.phrase.format(value)
 
     @property
     def is_count(self) -> bool:
@@ -106,6 +116,32 @@ AXES = (
         "Default: flash, or what the accounting is defined for.",
         phrase="{} attention",
         choices=ATTENTIONS,
+        varied=False,
+    ),
+    Axis(
+        "runtime",
+        "Runtime",
+        "What runs it: its host's time joins the kernels'. Default: kernels alone.",
+        phrase="run by {}",
+        none="kernels alone",
+        choices=RUNTIMES,
+    ),
+    Axis(
+        "kernels",
+        "Kernels",
+        "fused: one matmul for q, k and v, one for gate and up, norm with add; autocast: "
+        "PyTorch's, with casts and norms in fp32; compiled: the same by torch.compile. Default: "
+        "those of the runtime, unfused without.",
+        phrase="{} kernels",
+        choices=KERNELS,
+        varied=False,
+    ),
+    Axis(
+        "library",
+        "Library",
+        "Library whose kernels run, such as vllm: laws that were fitted to it state its own band. "
+        "Default: that of the runtime, or any, with the wider band.",
+        phrase="kernels of {}",
         varied=False,
     ),
     Axis(

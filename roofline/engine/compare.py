@@ -25,15 +25,19 @@ class Saving(Struct, frozen=True, eq=False):
     """Ratio of roofline times; None of counts on no device."""
     attainable_speedup: Array | None
     """Ratio of attainable times; None for a device without laws."""
+    elapsed_speedup: Array | None
+    """Ratio of elapsed times; None without a runtime."""
     tie: NDArray[np.bool_] | None
     """Whether the difference of both times is inside the error band: no larger than the larger of
     their errors. None where no error is known."""
 
     @property
     def speedup(self) -> Array | None:
-        """The headline: of attainable times where there are laws, else of roofline times."""
-        known = self.attainable_speedup
-        return self.roofline_speedup if known is None else known
+        """The headline: of elapsed times under a runtime, else of attainable times where there are
+        laws, else of roofline times.
+        """
+        times = (self.elapsed_speedup, self.attainable_speedup, self.roofline_speedup)
+        return next((known for known in times if known is not None), None)
 
     def at(self, index: int) -> Saving:
         """Of one configuration, by its place among all."""
@@ -143,11 +147,13 @@ def compare(visual_tokens: Array, full: Parts, reduced: Parts) -> Comparison:
 
 def saving(full: Quantities, reduced: Quantities) -> Saving:
     """Full / reduced; 1 where neither has anything."""
-    roofline = attainable = tie = None
+    roofline = attainable = elapsed = tie = None
     if isinstance(full, Totals) and isinstance(reduced, Totals):
         roofline = ratio(full.roofline_time_s, reduced.roofline_time_s)
         if full.attainable_time_s is not None and reduced.attainable_time_s is not None:
             attainable = ratio(full.attainable_time_s, reduced.attainable_time_s)
+        if full.elapsed_time_s is not None and reduced.elapsed_time_s is not None:
+            elapsed = ratio(full.elapsed_time_s, reduced.elapsed_time_s)
         tie = tied(full, reduced)
     return Saving(
         ratio(full.flops, reduced.flops),
@@ -155,6 +161,7 @@ def saving(full: Quantities, reduced: Quantities) -> Saving:
         ratio(full.peak_memory_bytes, reduced.peak_memory_bytes),
         roofline,
         attainable,
+        elapsed,
         tie,
     )
 
@@ -167,13 +174,16 @@ def ratio(one: Array, other: Array) -> Array:
 
 
 def tied(one: Totals, other: Totals) -> NDArray[np.bool_] | None:
-    """Whether two attainable times differ by no more than the larger of their errors."""
+    """Whether two predicted times differ by no more than the larger of their kernels' errors: their
+    host is the same, and errs to the same side.
+    """
     if one.attainable_time_s is None or other.attainable_time_s is None:
         return None
-    if one.attainable_error_s is None or other.attainable_error_s is None:
+    error, other_error = one.attainable_error_s, other.attainable_error_s
+    if error is None or other_error is None:
         return None
-    apart = np.abs(one.attainable_time_s - other.attainable_time_s)
-    close: NDArray[np.bool_] = apart <= np.maximum(one.attainable_error_s, other.attainable_error_s)
+    apart = np.abs(one.predicted_time_s - other.predicted_time_s)
+    close: NDArray[np.bool_] = apart <= np.maximum(error, other_error)
     return close
 
 

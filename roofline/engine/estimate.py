@@ -128,7 +128,7 @@ class Counts(Struct, frozen=True, eq=False, kw_only=True, dict=True):
     def explain(self, subject: str) -> Explanation:
         """A figure's formula with its numbers and their sources, in a record that prints itself.
 
-        subject: time, memory, flops, kv, a component, or an op: `q_proj`, `vision.fc1`.
+        subject: time, energy, memory, flops, kv, a component, or an op: `q_proj`, `vision.fc1`.
         Raises UnknownNameError, and ScenarioError for several configurations.
         """
         from roofline.engine.explain import explain
@@ -272,10 +272,24 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
         """Every distinct op, computed when first asked for."""
         return Run(self.scenario).priced_ops()
 
+    @cached_property
+    def launch_bound_tokens(self) -> int | None:
+        """Below how many visual tokens its prefill waits for the host, and gets no faster.
+
+        None without a runtime whose host works ahead of the device, of several configurations,
+        and where the model does not tell how many visual tokens its images give.
+        """
+        from roofline.engine.launch_bound import waits_for_host
+
+        if "llm" not in self.components:
+            return None
+        return waits_for_host(self.scenario, self.unreduced_visual_tokens)
+
     def to_dict(self, *, per_op: bool = False) -> dict[str, Any]:
         """The JSON document."""
         document = super().to_dict(per_op=per_op)
-        return {"inputs": document.pop("inputs"), "device": self.device, **document}
+        first = {"inputs": document.pop("inputs"), "device": self.device}
+        return {**first, **document, "launch_bound_tokens": self.launch_bound_tokens}
 
 
 def _fields(struct: Struct) -> dict[str, Any]:

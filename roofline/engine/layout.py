@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from numbers import Real
 from typing import Any, TypeAlias
@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.axes import Stage
+from roofline.engine.axes import Kernels, Stage
 from roofline.errors import ScenarioError, SpecError
 from roofline.model.architectures import (
     CONNECTORS,
@@ -20,8 +20,10 @@ from roofline.model.architectures import (
     AttentionKind,
     kind_of,
 )
+from roofline.model.autocast import autocast, compiled
 from roofline.model.block import Block, LayerGroup
 from roofline.model.counted import Phase
+from roofline.model.fused import fused
 from roofline.model.polynomial import Array, Derived, Number, Polynomial, total
 from roofline.model.variables import (
     BATCH,
@@ -69,6 +71,8 @@ class Component(Struct, frozen=True, eq=False):
     """In the KV cache when the stage ends."""
     layers: int = 0
     """Transformer layers that one pass runs through."""
+    architecture: str = ""
+    """`kind` of its spec; empty of a reducer."""
     in_llm: bool = False
     """Whether it takes the LLM's widths, where a mode has others outside."""
 
@@ -91,6 +95,8 @@ class Layout(Struct, frozen=True):
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do."""
+    kernels: Kernels = "unfused"
+    """Whether matmuls and norms of servers take several ops at once, or autocast adds casts."""
     has_images: bool = True
     """Whether the prompt has any; one of text alone runs neither tower nor connector."""
 
@@ -140,9 +146,8 @@ class Layout(Struct, frozen=True):
         seen = self.stage != "decode" and self.has_images
         parts: list[Component] = []
         if self.vision:
-            parts.append(
-                _vision(self.vision, self.vision_groups, self.attention, self.vision_towers, seen)
-            )
+            tower = self.vision, self.vision_groups, self.attention
+            parts.append(_vision(*tower, self.vision_towers, seen, self.kernels))
         if self.reducer:
             assert self.task
             phases: dict[Phase, Sequence[Block]] = {}
@@ -153,12 +158,21 @@ class Layout(Struct, frozen=True):
             widths = self.vision.hidden_size, self.llm.hidden_size
             parts.append(_connector(self.connector, self.connected, *widths, seen))
         if self.llm:
-            parts.append(_llm(self.llm, self.llm_groups, self.attention, self.stage))
+            parts.append(_llm(self.llm, self.llm_groups, self.attention, self.stage, self.kernels))
         return tuple(parts)
 
 
 # Laid out once: configurations that differ in visual tokens share all blocks but those of the
 # reducer's own work.
+
+
+_RUN_AS: Mapping[Kernels, Callable[[Sequence[Block]], tuple[Block, ...]]] = {
+    "unfused": tuple,
+    "fused": fused,
+    "autocast": autocast,
+    "compiled": compiled,
+}
+"""Blocks as kernels of that form run them."""
 
 
 @lru_cache(maxsize=_MEMO_SIZE)
@@ -168,15 +182,18 @@ def _vision(
     attention: AttentionKind,
     towers: int,
     seen: bool,
+    kernels: Kernels,
 ) -> Component:
     encode = VISION_ENCODERS.find(kind_of(encoder))
     blocks = encode(encoder, groups, images=IMAGES, attention=attention)
+    blocks = _RUN_AS[kernels](blocks)
     return Component(
         "vision",
         {"prefill": blocks} if seen else {},
         loaded=blocks,
         copies=towers,
         layers=sum(group.layers for group in groups),
+        architecture=kind_of(encoder),
     )
 
 
@@ -186,21 +203,29 @@ def _connector(
 ) -> Component:
     connect = CONNECTORS.find(kind_of(connector))
     blocks = connect(connector, rows=rows, in_features=in_features, out_features=out_features)
-    return Component("connector", {"prefill": blocks} if seen else {}, loaded=blocks)
+    phases: dict[Phase, Sequence[Block]] = {"prefill": blocks} if seen else {}
+    return Component("connector", phases, loaded=blocks, architecture=kind_of(connector))
 
 
 @lru_cache(maxsize=_MEMO_SIZE)
 def _llm(
-    llm: LanguageModel, groups: tuple[LayerGroup, ...], attention: AttentionKind, stage: Stage
+    llm: LanguageModel,
+    groups: tuple[LayerGroup, ...],
+    attention: AttentionKind,
+    stage: Stage,
+    kernels: Kernels,
 ) -> Component:
     architecture = LANGUAGE_MODELS.find(kind_of(llm))
-    prompt = architecture.prefill(llm, groups, batch=BATCH, text_tokens=TEXT, attention=attention)
+    run = _RUN_AS[kernels]
+    prompt = run(
+        architecture.prefill(llm, groups, batch=BATCH, text_tokens=TEXT, attention=attention)
+    )
     phases: dict[Phase, Sequence[Block]] = {}
     if stage != "decode":
         phases["prefill"] = prompt
     if stage != "prefill":
-        phases["decode"] = architecture.decode(
-            llm, groups, batch=BATCH, step=STEP, attention=attention
+        phases["decode"] = run(
+            architecture.decode(llm, groups, batch=BATCH, step=STEP, attention=attention)
         )
     cached = total(group.layers * (group.tokens + STEPS) for group in groups)
     return Component(
@@ -209,6 +234,7 @@ def _llm(
         loaded=prompt,
         cached_elements=2 * llm.kv_width * BATCH * cached,
         layers=llm.num_hidden_layers,
+        architecture=kind_of(llm),
         in_llm=True,
     )
 
@@ -218,6 +244,7 @@ def lay_out(
     *,
     stage: Stage = "prefill",
     attention: AttentionKind = "flash",
+    kernels: Kernels = "unfused",
     vision_layers: Layers | None = None,
     llm_layers: Layers | None = None,
     reducer: Reducer | None = None,
@@ -258,6 +285,7 @@ def lay_out(
         unreduced_visual_tokens=parts.visual_tokens,
         images_per_sample=parts.images,
         vision_towers=parts.vision_towers,
+        kernels=kernels,
     )
     if reducer is None:
         return layout

@@ -8,23 +8,28 @@ evaluated over the scenario in chunks, so that memory stays bounded for any swee
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property, partial, reduce
+from functools import cached_property, reduce
 from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
+from roofline.device.host import NOTHING, Host, Interval, interval
 from roofline.device.law_choice import LawChoice, TimeFormula
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.resources import BOUNDS, RESOURCES, Bound
 from roofline.engine.count import CHUNK, CountPlan, summed_over_steps
-from roofline.engine.memo import MemoTable
+from roofline.engine.energy import FROM_ENERGY, phase_energies
 from roofline.model.counted import ComponentCounts, CountedOp, Phase
-from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.model.polynomial import Array, Derived, Point, Polynomial, upper_envelope
 
-FROM_LAWS = ("attainable_time_s", "attainable_error_s", "host_time_s")
+FROM_LAWS = ("attainable_time_s", "attainable_error_s")
 """Quantities that mean nothing for a device without laws of kernel time."""
+ELAPSED = ("elapsed_time_s", "elapsed_time_low_s", "elapsed_time_high_s")
+"""Quantities that mean nothing without a runtime."""
+FROM_HOST = ("host_time_s", *ELAPSED)
+"""Quantities that may be known, or not, on any device."""
 
 
 class KernelTimes(Struct, frozen=True):
@@ -33,7 +38,8 @@ class KernelTimes(Struct, frozen=True):
     roofline: Array
     bound: tuple[Array, ...]
     """Of those, in kernels that each bound of the plan holds, but for the last one."""
-    attainable: Array
+    attainable: Array | None
+    """By the device's law; None without one."""
 
 
 class KernelGroup(Struct, frozen=True):
@@ -57,26 +63,25 @@ class KernelGroup(Struct, frozen=True):
 
         def each(every: Point) -> list[Array]:
             times = self._times(every, self.count)
-            return [times.roofline, *times.bound, times.attainable]
+            known = () if times.attainable is None else (times.attainable,)
+            return [times.roofline, *times.bound, *known]
 
-        roofline, *bound, attainable = summed_over_steps(point, each)
-        return KernelTimes(roofline, tuple(bound), attainable)
+        roofline, *sums = summed_over_steps(point, each)
+        attainable = None if self.attainable is None else sums.pop()
+        return KernelTimes(roofline, tuple(sums), attainable)
 
     def _times(self, point: Point, weight: Array | float) -> KernelTimes:
-        roofs = [
-            point(seconds[0]) if len(seconds) == 1 else point.maximum(seconds)
-            for seconds in self.roofs
-        ]
-        time = reduce(np.maximum, roofs) * weight
-        bound = []
-        for i in range(len(roofs) - 1):
-            lower = [roofs[i] > before for before in roofs[:i]]
-            holds = [roofs[i] >= behind for behind in roofs[i + 1 :]]
-            bound.append(time * reduce(np.logical_and, [*lower, *holds]))
-        attainable = np.broadcast_to(np.nan, np.shape(time))
-        if self.attainable is not None:
-            attainable = self.attainable(point) * weight
-        return KernelTimes(time, tuple(bound), attainable)
+        roofs = [reduce(np.maximum, map(point, seconds)) for seconds in self.roofs]
+        slowest = reduce(np.maximum, roofs)
+        time = slowest * weight
+        bound, held = [], None
+        for roof in roofs[:-1]:  # of roofs that are equally high the first counts
+            holds = roof >= slowest
+            first = holds if held is None else holds & ~held
+            held = holds if held is None else held | holds
+            bound.append(time * first)
+        known = None if self.attainable is None else self.attainable(point) * weight
+        return KernelTimes(time, tuple(bound), known)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -94,17 +99,30 @@ class PricePlan:
         peaks: ComponentPeaks,
         laws: LawChoice | None = None,
         derived: Iterable[Derived] = (),
+        host: Host | None = None,
     ) -> None:
         self.counts, self.peaks, self.laws = counts, peaks, laws
+        self.host = host if host is not None and host.known else None
+        """None where nobody knows what it takes."""
         point = Point({}, derived)
         self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
         """Variables that differ from one decode step to the next."""
         self.count_plan = CountPlan(counts)
+        self.energies = phase_energies(peaks, laws.kernel_laws if laws else None, counts.ops)
+        """By phase; None where no law is known."""
         used = {RESOURCES.find(name).bound for op in counts.ops for name in op.amounts_at}
         self.bounds = tuple(b for b in BOUNDS if b in used or b in ("compute", "memory"))
         """What its ops may be bound by, memory last."""
         bound_times = (f"{bound}_bound_time_s" for bound in self.bounds[:-1])
-        self.outputs = (*self.count_plan.outputs, "roofline_time_s", *bound_times, *FROM_LAWS)
+        hosted = FROM_HOST[: 1 if self.host.runtime is None else None] if self.host else ()
+        self.outputs = (
+            *self.count_plan.outputs,
+            "roofline_time_s",
+            *bound_times,
+            *FROM_LAWS,
+            *hosted,
+            *(FROM_ENERGY if self.energies is not None else ()),
+        )
 
     def resource_times(self, op: CountedOp) -> dict[str, Polynomial]:
         """Seconds of one occurrence at each resource."""
@@ -119,13 +137,12 @@ class PricePlan:
         roofs: dict[Bound, list[Polynomial]] = {bound: [] for bound in self.bounds}
         for name, seconds in self.resource_times(op).items():
             roofs[RESOURCES.find(name).bound].append(seconds)
-        law = self.laws.law(op) if self.laws else None
         return KernelGroup(
             op.phase,
             op.count,
-            tuple(tuple(each) or (Polynomial({}),) for each in roofs.values()),
+            tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values()),
             self._attainable(op),
-            law.p90_error_percent / 100 if law else 0.0,
+            self.laws.error(op) if self.laws else 0.0,
         )
 
     def _attainable(self, op: CountedOp) -> TimeFormula | None:
@@ -157,49 +174,47 @@ class PricePlan:
             merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
         return list(merged.values())
 
-    @cached_property
-    def _bounds(self) -> list[KernelGroup]:
-        """The same without laws."""
-        return [replace(kernel, attainable=None) for kernel in self._kernels]
-
-    @cached_property
-    def _lawful(self) -> list[MemoTable]:
-        """Attainable seconds, and what they may be off, of groups that share their variables."""
-        groups: dict[Any, list[KernelGroup]] = {}
-        for kernel in self._kernels if self.laws else ():
-            names = kernel.variables
-            if kernel.phase == "decode":  # what differs from step to step is computed as it comes
-                names = (*names, "steps") if self._moving.isdisjoint(names) else ()
-            groups.setdefault(names, []).append(kernel)
-        return [MemoTable(names, partial(_attainable, group)) for names, group in groups.items()]
-
     def evaluate(self, point: Point) -> tuple[Array, ...]:
         """The quantities of `outputs` at a point."""
-        times = [kernel.time(point) for kernel in self._bounds]
-        roofline = sum((each.roofline for each in times), np.zeros(()))
-        bound = [
-            sum((each.bound[i] for each in times), np.zeros(()))
-            for i in range(len(self.bounds) - 1)
-        ]
-        attainable, error = np.zeros(()), np.zeros(())
-        for group in self._lawful:
-            more, off = group(point)
-            attainable, error = attainable + more, error + off
-        host: Array = np.full((), np.nan)
-        if self.laws:
-            host = self.laws.host_seconds(point)
-            if self.laws.serial:  # what computes also issues: one waits for the other
-                attainable, host = attainable + host, np.zeros(())
-        return (*self.count_plan.evaluate(point), roofline, *bound, attainable, error, host)
+        nothing = np.zeros(())
+        unknown = nothing if self.laws else np.full((), np.nan)
+        bound = [nothing for _ in self.bounds[:-1]]
+        phases: dict[Phase, tuple[Array, Array, Array]] = {}
+        for kernel in self._kernels:
+            times = kernel.time(point)
+            bound = [sum_ + more for sum_, more in zip(bound, times.bound, strict=True)]
+            bare, known, wrong = phases.get(kernel.phase, (nothing, unknown, unknown))
+            if times.attainable is not None:
+                known, wrong = known + times.attainable, wrong + kernel.error * times.attainable
+            phases[kernel.phase] = bare + times.roofline, known, wrong
+        hosted, elapsed, energy = [nothing, nothing], NOTHING, [nothing, nothing]
+        for phase, sums in phases.items():
+            took = sums[1]
+            if self.host is not None:
+                host = self.host.seconds(self.counts, phase, point)
+                # what computes also issues: one waits for the other
+                hosted[self.host.in_kernels] = hosted[self.host.in_kernels] + host.value
+                together = self.host.together(self._band(*sums), host)
+                elapsed = elapsed + together
+                took = took if self.host.runtime is None else together.value
+            if self.energies is not None:
+                joules = self.energies[phase].joules(point, *sums[1:], took)
+                energy = [sum_ + more for sum_, more in zip(energy, joules, strict=True)]
+        summed = [sum(each, nothing) for each in zip(*phases.values(), strict=True)]
+        roofline, attainable, error = summed or (nothing,) * 3
+        values = [*self.count_plan.evaluate(point), roofline, *bound, attainable + hosted[1], error]
+        if self.host is not None:
+            values.append(hosted[0])
+            if self.host.runtime is not None:
+                values += [elapsed.value, elapsed.low, elapsed.high]
+        return (*values, *(energy if self.energies is not None else ()))
 
-
-def _attainable(kernels: Sequence[KernelGroup], point: Point) -> tuple[Array, Array]:
-    """Attainable seconds of all of them, and what nine in ten are off at most."""
-    seconds, off = np.zeros(()), np.zeros(())
-    for kernel in kernels:
-        attainable = kernel.time(point).attainable
-        seconds, off = seconds + attainable, off + kernel.error * attainable
-    return seconds, off
+    def _band(self, roofline: Array, attainable: Array, error: Array) -> Interval:
+        """Attainable with its error, never below the roofline; that itself without laws."""
+        if self.laws is None:
+            return interval(roofline)
+        low = np.maximum(attainable - error, np.minimum(attainable, roofline))
+        return Interval(attainable, low, attainable + error)
 
 
 class Plan(Protocol):

@@ -44,7 +44,7 @@ class Quantities(Struct, frozen=True, eq=False, kw_only=True):
     @property
     def arithmetic_intensity(self) -> Array:
         """FLOPs per byte of DRAM traffic; 0 where nothing runs."""
-        return per_byte(self.flops, self.memory_access_bytes)
+        return quotient(self.flops, self.memory_access_bytes)
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -85,10 +85,36 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     attainable_error_s: Array | None
     """Σ over kernels of what nine in ten are off their law's time at most, all to one side."""
     host_time_s: Array | None
-    """What the host takes to issue the kernels, where another processor does; None where
-    nobody measured it.
+    """What the host takes beside the kernels, where another processor does, under the runtime, or
+    as it was measured on this machine; None where nobody knows.
     """
+    elapsed_time_s: Array | None = None
+    """Kernels and host together, under the runtime: of components and phases the longer of both
+    where the host works ahead, else the sum. None without a runtime: kernels alone.
+    """
+    elapsed_time_low_s: Array | None = None
+    """The same from the low ends of both."""
+    elapsed_time_high_s: Array | None = None
+    """The same from the high ends of both."""
+    energy_j: Array | None = None
+    """What the device draws in the predicted time, by its law of energy; None without one."""
+    energy_error_j: Array | None = None
+    """What nine in ten models are off that at most, and the error of the time at idle power."""
     device_memory_bytes: float
+    device_tdp_w: float | None = None
+    """Thermal design power; None where nobody states it."""
+
+    @property
+    def power_w(self) -> Array | None:
+        """Average power over the predicted time; 0 where nothing runs."""
+        if self.energy_j is None:
+            return None
+        return quotient(self.energy_j, self.predicted_time_s)
+
+    @property
+    def energy_bound_j(self) -> Array | None:
+        """TDP × predicted time: what the device draws at most, if the time is right."""
+        return None if self.device_tdp_w is None else self.predicted_time_s * self.device_tdp_w
 
     @property
     def attainable_time_low_s(self) -> Array | None:
@@ -105,16 +131,36 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
         return None if time is None or error is None else time + error
 
     @property
-    def eager_time_s(self) -> Array | None:
-        """Attainable time where the host issues kernel after kernel: the slower of the two."""
-        if self.attainable_time_s is None or self.host_time_s is None:
-            return None
-        return np.maximum(self.attainable_time_s, self.host_time_s)
+    def kernel_time_s(self) -> Array:
+        """Of kernels alone: attainable time, or the roofline of a device without laws."""
+        return self.roofline_time_s if self.attainable_time_s is None else self.attainable_time_s
 
     @property
     def predicted_time_s(self) -> Array:
-        """The best that is known: attainable time, or the roofline of a device without laws."""
-        return self.roofline_time_s if self.attainable_time_s is None else self.attainable_time_s
+        """The best that is known: elapsed time under a runtime, else that of kernels alone."""
+        return self.kernel_time_s if self.elapsed_time_s is None else self.elapsed_time_s
+
+    @property
+    def predicted_time_low_s(self) -> Array | None:
+        """The low end of its band; None where no error is known."""
+        known = self.elapsed_time_low_s
+        return self.attainable_time_low_s if known is None else known
+
+    @property
+    def predicted_time_high_s(self) -> Array | None:
+        """The high end of its band."""
+        known = self.elapsed_time_high_s
+        return self.attainable_time_high_s if known is None else known
+
+    @property
+    def predicted_error_s(self) -> Array | None:
+        """How far the farther end of its band is."""
+        low, high = self.predicted_time_low_s, self.predicted_time_high_s
+        if low is None or high is None:
+            return None
+        if self.elapsed_time_s is None:
+            return self.attainable_error_s
+        return np.maximum(high - self.predicted_time_s, self.predicted_time_s - low)
 
     @property
     def bound(self) -> NDArray[np.str_]:
@@ -138,8 +184,9 @@ class Totals(Quantities, frozen=True, eq=False, kw_only=True):
     @property
     def headline(self) -> tuple[str, ...]:
         times: tuple[str, ...] = ("roofline_time_s",)
-        if self.attainable_time_s is not None:
-            times = (*times, "attainable_time_s")
+        for name in ("attainable_time_s", "elapsed_time_s"):
+            if getattr(self, name) is not None:
+                times = (*times, name)
         return ("flops", "peak_memory_bytes", *times, "bound")
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,6 +208,13 @@ _PRICED = (
     "attainable_time_low_s",
     "attainable_time_high_s",
     "host_time_s",
+    "elapsed_time_s",
+    "elapsed_time_low_s",
+    "elapsed_time_high_s",
+    "energy_j",
+    "energy_error_j",
+    "power_w",
+    "energy_bound_j",
     "bound",
     "fits",
 )
@@ -197,7 +251,7 @@ class OpQuantities(Struct, frozen=True, eq=False, kw_only=True):
     @property
     def arithmetic_intensity(self) -> Array:
         """FLOP/B."""
-        return per_byte(self.flops, self.memory_access_bytes)
+        return quotient(self.flops, self.memory_access_bytes)
 
     @property
     def key(self) -> tuple[str, str, str, str]:
@@ -273,8 +327,8 @@ class ReducerFacts(Struct, frozen=True):
     """Whether its options say how many are left here, whatever is usual."""
 
 
-def per_byte(flops: Array, moved: Array) -> Array:
-    """FLOP/B; 0 where nothing is moved."""
-    flops, moved = np.broadcast_arrays(flops, moved)
-    intensity: Array = np.zeros(moved.shape)
-    return np.divide(flops, moved, out=intensity, where=moved > 0)[()]
+def quotient(amount: Array, divisor: Array) -> Array:
+    """Amount / divisor; 0 where there is nothing to divide by."""
+    amount, divisor = np.broadcast_arrays(amount, divisor)
+    result: Array = np.zeros(divisor.shape)
+    return np.divide(amount, divisor, out=result, where=divisor > 0)[()]

@@ -13,15 +13,16 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from roofline.device.borrowed import laws_of
+from roofline.device.host import Host
 from roofline.device.law_choice import LawChoice
 from roofline.device.peaks import component_peaks
 from roofline.device.resources import BOUNDS
 from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
+from roofline.engine.energy import FROM_ENERGY, energy_law
 from roofline.engine.layout import Layout, lay_out
-from roofline.engine.memo import DIRECT_BELOW
-from roofline.engine.price import FROM_LAWS, PricePlan, evaluate
+from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS, PricePlan, evaluate
 from roofline.engine.result import (
     OpQuantities,
     OpTotals,
@@ -31,11 +32,13 @@ from roofline.engine.result import (
 )
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError
+from roofline.model.architectures import AttentionKind
 from roofline.model.counted import AMOUNTS, ComponentCounts, CountedOp
 from roofline.model.polynomial import Array, Derived, Point, Polynomial
 from roofline.specs.hardware import Hardware
-from roofline.specs.kernel_laws import KernelLaws
+from roofline.specs.kernel_laws import KernelLaws, is_of
 from roofline.specs.quantization import Quantization
+from roofline.specs.runtimes import Runtime
 from roofline.units import TERA
 
 
@@ -60,7 +63,11 @@ class Run:
         if scenario.reducer is not None and not self.accounting.takes_reducers:
             raise ScenarioError(f"{scenario.accounting} accounting knows no reducers: use exact")
         attention = scenario.attention or self.accounting.attention
-        self.scenario = replace(scenario, attention=attention)
+        runtime = scenario.runtime
+        kernels = scenario.kernels or (runtime.kernels if runtime else "unfused")
+        if not self.accounting.has_laws and (runtime or kernels != "unfused"):
+            raise ScenarioError(f"{scenario.accounting} accounting knows no runtimes: use exact")
+        self.scenario = replace(scenario, attention=attention, kernels=kernels)
         self._known: dict[Any, CountPlan | PricePlan] = {}
         self.cases = self._cases()
         self.layout = self.cases[0].layout
@@ -73,7 +80,9 @@ class Run:
         """The same on the scenario's hardware, and the facts of the device."""
         hardware = self.scenario.hardware
         assert hardware is not None
-        parts, whole = self._parts(Totals, {"device_memory_bytes": hardware.memory_bytes})
+        tdp_w = None if hardware.tdp_w is None else hardware.tdp_w.value
+        facts = {"device_memory_bytes": hardware.memory_bytes, "device_tdp_w": tdp_w}
+        parts, whole = self._parts(Totals, facts)
         plans = [plan for plan in self.cases[0].plans if isinstance(plan, PricePlan)]
         return parts, whole, _device(hardware, plans)
 
@@ -114,10 +123,12 @@ class Run:
     def _lay_out(self, visual: float | None) -> Layout:
         scenario = self.scenario
         assert scenario.attention is not None
+        assert scenario.kernels is not None
         return lay_out(
             scenario.model,
             stage=scenario.stage,
             attention=scenario.attention,
+            kernels=scenario.kernels,
             vision_layers=scenario.vision_layers,
             llm_layers=scenario.llm_layers,
             reducer=scenario.reducer,
@@ -138,8 +149,12 @@ class Run:
                 self._known[key] = CountPlan(counts)
             else:
                 laws = laws_of(hardware) if self.accounting.has_laws else None
-                plan = _memoized_plan if prod(scenario.shape) <= DIRECT_BELOW else _plan
-                self._known[key] = plan(hardware, laws, counts, scenario.quant, derived)
+                if scenario.library is not None:
+                    _check_library(scenario.library, hardware, laws)
+                runtime = scenario.runtime
+                library = scenario.library or (runtime and runtime.library)
+                run_by = runtime, scenario.attention or "flash", library
+                self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived, *run_by)
         return self._known[key]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
@@ -157,10 +172,14 @@ class Run:
                     else:
                         known.setdefault(name, np.zeros(prod(shape)))[case.where] = value
         plans = [plan for case in self.cases for plan in case.plans]
-        choices = [plan.laws for plan in plans if isinstance(plan, PricePlan) and plan.laws]
-        unknown: tuple[str, ...] = () if choices else FROM_LAWS
-        if choices and not any(laws.knows_host for laws in choices):
-            unknown = ("host_time_s",)
+        priced = [plan for plan in plans if isinstance(plan, PricePlan)]
+        unknown: list[str] = [] if any(plan.laws for plan in priced) else [*FROM_LAWS]
+        if not any(plan.host for plan in priced):
+            unknown += FROM_HOST
+        elif self.scenario.runtime is None:
+            unknown += ELAPSED
+        if not any(plan.energies is not None for plan in priced):
+            unknown += FROM_ENERGY
         parts = {
             component: _figures(kind, values, shape, unknown) | facts
             for component, values in outputs.items()
@@ -173,7 +192,7 @@ class Run:
         """What an estimate says beside its figures."""
         scenario, layout = self.scenario, self.layout
         return {
-            "inputs": scenario.inputs | {"attention": layout.attention},
+            "inputs": scenario.inputs | {"attention": layout.attention, "kernels": layout.kernels},
             "reducer": _reducer_facts(layout),
             "main": layout.main,
             "unreduced_visual_tokens": layout.unreduced_visual_tokens,
@@ -206,20 +225,31 @@ _WORD = f"U{max(map(len, BOUNDS))}"
 _Q = TypeVar("_Q", bound=Quantities)
 
 
+def _check_library(library: str, hardware: Hardware, laws: KernelLaws | None) -> None:
+    """Raise ScenarioError for one that none of the device's laws was fitted to."""
+    if laws is None:
+        raise ScenarioError(f"{hardware.name} has no laws, and so none of the library {library!r}")
+    known = laws.libraries
+    if not any(is_of(library, name) for name in known):
+        they = f"they are of {', '.join(known)}" if known else "theirs is not stated"
+        raise ScenarioError(f"no law of {hardware.name} is of the library {library!r}: {they}")
+
+
+@lru_cache(maxsize=64)
 def _plan(
     hardware: Hardware,
     laws: KernelLaws | None,
     counts: ComponentCounts,
     mode: Quantization,
     derived: tuple[Derived, ...],
+    runtime: Runtime | None,
+    attention: AttentionKind,
+    library: str | None,
 ) -> PricePlan:
     peaks = component_peaks(hardware, counts, mode.name)
-    choice = LawChoice(laws, counts, peaks) if laws else None
-    return PricePlan(counts, peaks, choice, derived)
-
-
-_memoized_plan = lru_cache(maxsize=64)(_plan)
-"""For a few configurations at a time: a plan that has seen a sweep remembers megabytes."""
+    choice = LawChoice(laws, counts, peaks, library) if laws else None
+    host = Host.of(runtime, hardware, laws, attention)
+    return PricePlan(counts, peaks, choice, derived, host)
 
 
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
@@ -277,7 +307,7 @@ def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
         elif name == "bound_times_s":
             words = dict.fromkeys(word for times in values for word in times)
             whole[name] = {w: sum(t[w] for t in values if w in t) for w in words}
-        elif name == "device_memory_bytes" or first is None:
+        elif name.startswith("device_") or first is None:
             whole[name] = first
         else:
             whole[name] = sum(values[1:], first)
@@ -306,6 +336,8 @@ def _device(hardware: Hardware, plans: Sequence[PricePlan]) -> dict[str, Any]:
             for plan in plans
         },
         "kernel_laws": _whose_laws(plans),
+        "host": _whose_host(plans),
+        "energy": _whose_energy(plans),
     }
 
 
@@ -321,6 +353,24 @@ def _whose_laws(plans: Sequence[PricePlan]) -> dict[str, str] | None:
         "date": laws.date,
         "conditions": laws.conditions,
     }
+
+
+def _whose_host(plans: Sequence[PricePlan]) -> dict[str, str] | None:
+    """What the host's time rests on; None where nobody knows it."""
+    host = plans[0].host
+    if host is None or host.origin is None:
+        return None
+    return {"origin": host.origin, "source": host.source}
+
+
+def _whose_energy(plans: Sequence[PricePlan]) -> dict[str, str] | None:
+    """What the energy rests on; None where no law is known."""
+    choice = plans[0].laws
+    laws = choice.kernel_laws if choice else None
+    law = energy_law(plans[0].peaks.hardware, laws)
+    if laws is None or law is None:
+        return None
+    return {"origin": law.origin or laws.origin, "law": law.terms}
 
 
 def _reducer_facts(layout: Layout) -> ReducerFacts | None:

@@ -12,7 +12,17 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike
 
 from roofline import reducers
-from roofline.engine.axes import ATTENTIONS, AXES, BY_NAME, COUNTS, NO_REDUCER, STAGES, Stage
+from roofline.engine.axes import (
+    ATTENTIONS,
+    AXES,
+    BY_NAME,
+    COUNTS,
+    KERNELS,
+    NO_REDUCER,
+    STAGES,
+    Kernels,
+    Stage,
+)
 from roofline.engine.layout import Layers
 from roofline.errors import ScenarioError
 from roofline.model.architectures import AttentionKind
@@ -22,6 +32,7 @@ from roofline.specs.catalog import load_hardware, load_model, load_quantization
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
+from roofline.specs.runtimes import Runtime, find_runtime
 
 MOST = 10_000_000
 """Largest count of tokens or sequences: beyond it sums would not be exact in float64."""
@@ -38,8 +49,11 @@ class Axes(TypedDict, total=False):
     output_tokens: ArrayLike | None
     reducer: str | Reducer | None
     stage: Stage
+    runtime: str | Runtime | None
+    kernels: Kernels | None
     attention: AttentionKind | None
     accounting: str
+    library: str | None
     vision_layers: Layers | None
     llm_layers: Layers | None
 
@@ -57,7 +71,13 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
     stage: Stage
     attention: AttentionKind | None
     """None where the accounting decides."""
+    runtime: Runtime | None = None
+    """None for kernels alone."""
+    kernels: Kernels | None = None
+    """None where the runtime decides."""
     accounting: str
+    library: str | None = None
+    """None where the runtime decides."""
     vision_layers: Layers | None = None
     llm_layers: Layers | None = None
 
@@ -71,7 +91,10 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         reducer: str | Reducer | None = None,
         stage: Stage = "prefill",
         attention: AttentionKind | None = None,
+        runtime: str | Runtime | None = None,
+        kernels: Kernels | None = None,
         accounting: str = "exact",
+        library: str | None = None,
         vision_layers: Layers | None = None,
         llm_layers: Layers | None = None,
         **counts: ArrayLike | None,
@@ -89,7 +112,10 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "reducer": reducer,
             "stage": stage,
             "attention": attention,
+            "runtime": runtime,
+            "kernels": kernels,
             "accounting": accounting,
+            "library": library,
         }
         for name, named in names.items():
             if isinstance(named, Iterable) and not isinstance(named, str):
@@ -97,6 +123,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         known: tuple[tuple[str, str | None, tuple[str | None, ...]], ...] = (
             ("stage", stage, STAGES),
             ("attention", attention, (None, *ATTENTIONS)),
+            ("kernels", kernels, (None, *KERNELS)),
         )
         for name, value, choices in known:
             if value not in choices:
@@ -118,7 +145,10 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             counts={name: array for name, array in checked.items() if array is not None},
             stage=stage,
             attention=attention,
+            runtime=find_runtime(runtime) if isinstance(runtime, str) else runtime,
+            kernels=kernels,
             accounting=accounting,
+            library=library,
             vision_layers=vision_layers,
             llm_layers=llm_layers,
         )
@@ -149,7 +179,10 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "reducer": self.reducer and self.reducer.label,
             "stage": self.stage,
             "attention": self.attention,
+            "runtime": self.runtime and self.runtime.name,
+            "kernels": self.kernels,
             "accounting": self.accounting,
+            "library": self.library,
         }
         values |= {name: plain(array) for name, array in self.counts.items()}
         return {axis.name: values.get(axis.name) for axis in AXES}
@@ -190,9 +223,15 @@ def checked_count(name: str, values: ArrayLike | None) -> Array | None:
     return array
 
 
+_EXACT = 2.0**53
+"""Below it every whole number is a float64."""
+
+
 def plain(value: Any) -> Any:
     """NumPy → JSON: arrays to lists, whole floats to ints, what is not finite to null."""
     if isinstance(value, np.ndarray) and value.ndim:
+        if value.dtype.kind == "f" and (np.abs(value) < _EXACT).all() and not (value % 1).any():
+            return value.astype(np.int64).tolist()  # counts, of which there may be millions
         return [plain(item) for item in value]
     item = value.item() if isinstance(value, np.generic | np.ndarray) else value
     if isinstance(item, str):

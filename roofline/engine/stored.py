@@ -20,7 +20,9 @@ from roofline.device.borrowed import laws_of, with_own_laws
 from roofline.device.resources import BOUNDS
 from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import BY_NAME
+from roofline.engine.energy import FROM_ENERGY, energy_law
 from roofline.engine.layout import COMPONENTS, LMM_PARTS, in_full
+from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS
 from roofline.engine.result import Quantities, ReducerFacts, Totals
 from roofline.engine.scenario import Scenario
 from roofline.errors import InputError, OutputError, SpecError
@@ -32,6 +34,7 @@ from roofline.specs.kernel_laws import kernel_laws_section, read_kernel_laws
 from roofline.specs.models import MODEL_KINDS, Lmm, Model
 from roofline.specs.quantization import Quantization
 from roofline.specs.reading import build, convert, read_marked
+from roofline.specs.runtimes import Runtime
 from roofline.specs.sourced import PositiveInt
 from roofline.version import __version__
 
@@ -55,7 +58,10 @@ class _StoredScenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     counts: dict[str, Any]
     stage: str
     attention: str | None
+    runtime: dict[str, Any] | None
+    kernels: str | None
     accounting: str
+    library: str | None
     vision_layers: list[tuple[int | float, ...]] | None
     llm_layers: list[tuple[int | float, ...]] | None
 
@@ -70,6 +76,8 @@ class _StoredDevice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     vector_flops_per_s: float
     peaks: dict[str, dict[str, str | float]]
     kernel_laws: dict[str, str] | None
+    host: dict[str, str] | None
+    energy: dict[str, str] | None
 
 
 class _StoredEstimate(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +116,10 @@ def document(fields: dict[str, Any]) -> dict[str, Any]:
             "counts": {name: _plain(array) for name, array in scenario.counts.items()},
             "stage": scenario.stage,
             "attention": scenario.attention,
+            "runtime": scenario.runtime and msgspec.to_builtins(scenario.runtime),
+            "kernels": scenario.kernels,
             "accounting": scenario.accounting,
+            "library": scenario.library,
             "vision_layers": _layers(scenario.vision_layers),
             "llm_layers": _layers(scenario.llm_layers),
         },
@@ -199,7 +210,12 @@ def _scenario(stored: _StoredScenario) -> Scenario:
         reducer=stored.reducer,
         stage=stored.stage,  # type: ignore[arg-type]  # which is checked
         attention=stored.attention,  # type: ignore[arg-type]
+        runtime=None
+        if stored.runtime is None
+        else build(Runtime, stored.runtime, "scenario.runtime"),
+        kernels=stored.kernels,  # type: ignore[arg-type]
         accounting=stored.accounting,
+        library=stored.library,
         vision_layers=stored.vision_layers,  # type: ignore[arg-type]
         llm_layers=stored.llm_layers,  # type: ignore[arg-type]
         **{name: _array(value, f"scenario.counts.{name}") for name, value in stored.counts.items()},
@@ -275,9 +291,9 @@ def _part(kind: type[_Part], data: dict[str, Any], shape: tuple[int, ...], where
             if not isinstance(value, dict) or not {known[0]} <= value.keys() <= set(known):
                 raise InputError(f"`{path}` must be seconds by {' and '.join(known)}")
             fields[name] = {word: figure(time, f"{path}.{word}") for word, time in value.items()}
-        elif value is None and name in _MAY_BE_UNKNOWN:
+        elif value is None and name in (*_MAY_BE_UNKNOWN, "device_tdp_w"):
             fields[name] = None
-        elif name == "device_memory_bytes":
+        elif name.startswith("device_"):
             fields[name] = float(figure(value, path, ()))
         else:
             fields[name] = figure(value, path)
@@ -298,18 +314,25 @@ def _check_unknown(fields: dict[str, Any]) -> None:
     if scenario.hardware is None:
         return
     has_laws = ACCOUNTINGS.find(scenario.accounting).has_laws and laws_of(scenario.hardware)
+    has_energy = energy_law(scenario.hardware, laws_of(scenario.hardware)) is not None
     parts = {f"components.{name}": part for name, part in fields["components"].items()}
     parts["end_to_end"] = fields["end_to_end"]
     for name in _MAY_BE_UNKNOWN:
         unknown = {part: getattr(each, name) is None for part, each in parts.items()}
-        expected = unknown["end_to_end"] if has_laws and name == "host_time_s" else not has_laws
+        expected = not has_laws
+        if name in ELAPSED:
+            expected = scenario.runtime is None
+        elif name == "host_time_s":
+            expected = scenario.runtime is None and (not has_laws or unknown["end_to_end"])
+        elif name in FROM_ENERGY:
+            expected = not has_laws or not has_energy
         for part, is_unknown in unknown.items():
             if is_unknown != expected:
                 known = "null" if is_unknown else "known"
                 raise InputError(f"`{part}.{name}` is {known}, which does not go with the rest")
 
 
-_MAY_BE_UNKNOWN = ("attainable_time_s", "attainable_error_s", "host_time_s")
+_MAY_BE_UNKNOWN = (*FROM_LAWS, *FROM_HOST, *FROM_ENERGY)
 
 
 def _plain(value: Any) -> Any:

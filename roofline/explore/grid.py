@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from numpy.typing import ArrayLike, NDArray
 
 from roofline import reducers
-from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, combinations
+from roofline.engine.axes import ANSWER_TOKENS, COUNTS, NO_REDUCER, Kernels, combinations
 from roofline.engine.compare import Saving, ratio, saving
 from roofline.engine.estimate import Estimate
 from roofline.engine.layout import COMPONENTS
@@ -51,7 +51,10 @@ def grid(
     batch: ArrayLike | None = None,
     output_tokens: ArrayLike = ANSWER_TOKENS,
     attention: AttentionKind | None = None,
+    runtime: OneOrMore[str | None] = None,
+    kernels: OneOrMore[Kernels | None] = None,
     accounting: str = "exact",
+    library: OneOrMore[str | None] = None,
 ) -> pd.DataFrame:
     """Price every combination, prompt and answer apart: one row each, sorted as given.
 
@@ -60,13 +63,15 @@ def grid(
     visual_tokens: one or several counts; left out, what each reducer keeps by default, and all of
         them without one.
     output_tokens: lengths of the answer.
+    runtime, kernels, library: as of `analyze`, one or several; None is its default.
 
-    Columns are the axes, then, end to end and by predicted time (attainable where the device has
-    laws, else the roofline, which stands beside it):
+    Columns are the axes, then, end to end and by predicted time (elapsed under a runtime, else
+    attainable where the device has laws, else the roofline, which stands beside it):
 
     ttft_s: until the first token, the whole prefill; and of that `vision_time_s`, …, `llm_time_s`.
     time_per_output_token_s: mean over the answer; output_tokens_per_s: of all sequences together.
     answer_time_s: prompt and answer.
+    prefill_energy_j, answer_energy_j: empty where the device has no law of energy.
     …_low_s, …_high_s: between which nine in ten kernels leave it.
     prefill_bound, decode_bound: what the larger share of roofline time waits for.
     kv_cache_bytes, peak_memory_bytes, fits: when all has been written.
@@ -81,6 +86,9 @@ def grid(
         "hardware": _named(hardware, load_hardware, "devices"),
         "quant": _named(quant, load_quantization, "precisions"),
         "reducer": _reducers(reducer),
+        "runtime": _each(runtime),
+        "kernels": _each(kernels),
+        "library": _each(library),
     }
     empty = next((name for name, values in names.items() if not values), None)
     if empty is not None:
@@ -95,7 +103,12 @@ def grid(
     tables: list[Columns] = []
     prompts: dict[str, Any] = dict(zip(asked, flat, strict=True))
     for combination in combinations(names):
-        scenario = Scenario.of(**combination, **prompts, attention=attention, accounting=accounting)
+        scenario = Scenario.of(
+            **combination,
+            **prompts,
+            attention=attention,
+            accounting=accounting,
+        )
         priced, impossible = _priced(scenario)
         tables += [_rows(prefill, lengths) for prefill in priced]
         refused += impossible
@@ -121,6 +134,11 @@ def _listed(values: Any) -> list[Any]:
     """One value or several, as a list."""
     single = values is None or isinstance(values, str | Struct) or not isinstance(values, Iterable)
     return [values] if single else list(values)
+
+
+def _each(values: Any) -> list[Any]:
+    """One value or several, each once."""
+    return list(dict.fromkeys(_listed(values)))
 
 
 def _named(values: Any, load: Callable[[Any], Any], what: str) -> list[Any]:
@@ -189,8 +207,9 @@ def _rows(prefill: Estimate, lengths: Array) -> Columns:
         "quant": prefill.inputs["quant"],
         "reducer": prefill.inputs["reducer"] or NO_REDUCER,
         **{axis.name: counts[axis.name].astype(int) for axis in COUNTS},
-        "attention": prefill.inputs["attention"],
+        **{name: prefill.inputs[name] or "none" for name in ("attention", "runtime", "kernels")},
         "accounting": prefill.inputs["accounting"],
+        "library": prefill.inputs["library"] or "any",
         **_first_token(prefill),
         **_answer(prefill.end_to_end, whole.end_to_end, counts, answered=answered),
         **_memory(whole.end_to_end),
@@ -211,9 +230,10 @@ def _first_token(prefill: Estimate) -> dict[str, Any]:
     whole, parts = prefill.end_to_end, prefill.components
     return {
         "ttft_s": whole.predicted_time_s,
-        "ttft_low_s": whole.attainable_time_low_s,
-        "ttft_high_s": whole.attainable_time_high_s,
+        "ttft_low_s": whole.predicted_time_low_s,
+        "ttft_high_s": whole.predicted_time_high_s,
         "ttft_roofline_s": whole.roofline_time_s,
+        "prefill_energy_j": whole.energy_j,
         **{
             f"{name}_time_s": parts[name].predicted_time_s if name in parts else 0.0
             for name in COMPONENTS
@@ -247,9 +267,10 @@ def _answer(
         counts["batch"] / step_s,
         bound,
         whole.predicted_time_s,
-        whole.attainable_time_low_s,
-        whole.attainable_time_high_s,
+        whole.predicted_time_low_s,
+        whole.predicted_time_high_s,
         whole.roofline_time_s,
+        whole.energy_j,
     )
     return dict(zip(_ANSWER, values, strict=True))
 
@@ -263,6 +284,7 @@ _ANSWER = (
     "answer_time_low_s",
     "answer_time_high_s",
     "answer_time_roofline_s",
+    "answer_energy_j",
 )
 
 

@@ -8,10 +8,12 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from roofline.device.kernel_types import ATTENTION_BYTES, kernel_roof
+from roofline.device.kernel_types import ATTENTION_KERNELS, AttentionBytes, kernel_roof
 from roofline.device.laws.attention import (
     MOST_CORRECTION,
+    AttentionForm,
     AttentionLaw,
     attention_flops,
     attention_seconds,
@@ -31,7 +33,7 @@ from roofline.fitting.rows import (
     of_one_source,
     rounded,
 )
-from roofline.fitting.tables import by_kernel
+from roofline.fitting.tables import by_kernel_and_cache
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 
@@ -49,6 +51,8 @@ GPU = AttentionLaw(
     kv_write_passes=1.0,
     cached_bandwidth_ratio=3.0,
     cached_share=0.5,
+    block_head_dim_power=0.3,
+    wave_share=0.5,
 )
 """Where a GPU's fit starts. Its bandwidth is that of decode kernels, 70 to 90 % of the peak; it is
 fitted only to tables with such rows, for times of prompts say little of it.
@@ -86,10 +90,21 @@ _NUMBERS = (
     "kv_write_passes",
     "cached_bandwidth_ratio",
     "cached_share",
+    "block_head_dim_power",
+    "wave_share",
+    "traffic_share",
 )
 """What is fitted of a law: those of its start that are above zero."""
 
-GPU_STARTS = (GPU, msgspec.structs.replace(GPU, heads_share_blocks=False))
+GPU_STARTS = tuple(
+    msgspec.structs.replace(
+        GPU, heads_share_blocks=shared, packs_single_queries=single, block_queries=queries
+    )
+    for shared, single in ((True, True), (False, True), (False, False))
+    for queries in (64, 128, 192, 256)
+)
+"""Blocks that libraries choose for different generations, and whether heads are packed into them.
+"""
 _PHYSICS_SPREAD = 1.5
 _CORRECTION_SPREAD = 0.1
 _SHAPE = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
@@ -99,96 +114,136 @@ def fit_attention(
     rows: Mapping[str, Any],
     roof: Roof,
     *,
-    element_bytes: float = 2.0,
+    kernel: str = "bf16",
     kind: Literal["gpu", "cpu"] = "gpu",
 ) -> AttentionLaw:
     """A law from columns `batch_size`, `tokens` (queries), `num_heads`, `num_key_value_heads`,
     `head_dim`, `time_ms`, one kernel a row, and two that may be left out: `keys` (as many as
-    tokens) and `causal` (1 or 0; 1). A CPU gets no corrections. The error is that of first fits
-    on sets of (tokens, keys, num_heads) held out from them. Raises FitError.
+    tokens) and `causal` (1 or 0; 1). Its `forms` are those that the rows have. `kernel` is a key
+    of `ATTENTION_KERNELS`, which has the widths of its operands. A CPU gets no corrections. The
+    error is that of first fits on sets of (tokens, keys, num_heads) held out from them. Raises
+    FitError.
     """
     rows = of_one_source(rows)
+    data = _times(rows, roof, kernel)
+    check_physics(roof, data.seconds, data.flops, data.traffic, rows=rows)
+    _, queries, keys, heads, *_ = data.shape
+    tests = held_out(queries, keys, heads)
+    law: AttentionLaw = fitted_law(data, GPU_STARTS if kind == "gpu" else (CPU,), tests)
+    return msgspec.structs.replace(law, forms=_forms(queries, keys, data.causal))
+
+
+def _forms(queries: Array, keys: Array, causal: NDArray[np.bool_]) -> tuple[AttentionForm, ...]:
+    """What attends to what in any of the rows."""
+    whole = queries == keys
+    rows: dict[AttentionForm, NDArray[np.bool_]] = {
+        "decode": ~whole & (queries == 1),
+        "encoder": whole & ~causal,
+        "prefill": whole & causal,
+        "extension": ~whole & (queries != 1),
+    }
+    return tuple(form for form, mask in rows.items() if mask.any())
+
+
+def fitted_law(
+    data: AttentionTimes, starts: Sequence[AttentionLaw], tests: Sequence[NDArray[np.bool_]]
+) -> Any:
+    """The law that fits all rows best, with the error of such fits to the rows beside each test."""
+    predicted = [data.where(test).predict(_best(data.where(~test), starts)) for test in tests]
+    errors = errors_percent(predicted, [data.seconds[test] for test in tests])
+    return msgspec.structs.replace(rounded(_best(data, starts)), rows=data.seconds.size, **errors)
+
+
+def operand_bytes(kernel: str) -> AttentionBytes:
+    """Widths of a kernel's operands. Raises FitError for one that is none of attention."""
+    if kernel not in ATTENTION_KERNELS:
+        raise FitError(f"dtype must be one of {', '.join(ATTENTION_KERNELS)}")
+    return ATTENTION_KERNELS[kernel]
+
+
+def kernels(hardware: Hardware, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows by data type and that of the cache; without those columns, all of them as of the
+    device's 16-bit type.
+    """
+    if "dtype" not in rows:
+        rows = rows.assign(dtype="bf16" if hardware.matmul_peak("bf16") else "fp16")
+    return by_kernel_and_cache(rows)
+
+
+def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> AttentionLaw:
+    operand_bytes(kernel)
+    return fit_attention(rows, kernel_roof(hardware, kernel), kernel=kernel, kind=hardware.kind)
+
+
+def _times(rows: Mapping[str, Any], roof: Roof, kernel: str) -> AttentionTimes:
     batch, queries, heads, kv_heads, head_dim, seconds = columns(rows, (*_SHAPE, "time_ms"))
     keys = columns(rows, ("keys",))[0] if "keys" in rows else queries
     causal = (
         np.asarray(rows["causal"], dtype=bool) if "causal" in rows else np.full(keys.size, True)
     )
-    data = _AttentionTimes(
-        roof, element_bytes, batch, queries, keys, heads, kv_heads, head_dim, causal, seconds
-    )
-    check_physics(roof, seconds, data.flops, data.traffic, rows=rows)
-    starts = GPU_STARTS if kind == "gpu" else (CPU,)
-    tests = held_out(queries, keys, heads)
-    predicted = [data.where(test).predict(_best(data.where(~test), starts)) for test in tests]
-    errors = errors_percent(predicted, [seconds[test] for test in tests])
-    return msgspec.structs.replace(rounded(_best(data, starts)), rows=seconds.size, **errors)
+    width = operand_bytes(kernel)
+    shape = (batch, queries, keys, heads, kv_heads, head_dim)
+    return AttentionTimes(roof, width, *shape, causal, seconds)
 
 
-def _kernels(hardware: Hardware, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Rows by data type; without that column, those of the device's 16-bit type."""
-    if "dtype" not in rows:
-        rows = rows.assign(dtype="bf16" if hardware.matmul_peak("bf16") else "fp16")
-    return by_kernel(rows)
+def _seconds(hardware: Hardware, kernel: str, law: AttentionLaw, rows: Mapping[str, Any]) -> Array:
+    return _times(rows, kernel_roof(hardware, kernel), kernel).predict(law)
 
 
-def _fit(hardware: Hardware, data_type: str, rows: dict[str, Any]) -> AttentionLaw:
-    if data_type not in ATTENTION_BYTES:
-        raise FitError(f"dtype must be one of {', '.join(ATTENTION_BYTES)}")
-    return fit_attention(
-        rows,
-        kernel_roof(hardware, data_type),
-        element_bytes=ATTENTION_BYTES[data_type],
-        kind=hardware.kind,
-    )
+FITTERS.register(AttentionLaw.family, Fitter(_SHAPE, kernels, _fit, seconds=_seconds))
 
 
-FITTERS.register(AttentionLaw.family, Fitter(_SHAPE, _kernels, _fit))
-
-
-def _best(data: _AttentionTimes, starts: Sequence[AttentionLaw]) -> AttentionLaw:
-    """The better of the laws fitted from the starts."""
+def _best(data: AttentionTimes, starts: Sequence[AttentionLaw]) -> AttentionLaw:
+    """The best of the laws fitted from the starts."""
     models = [_AttentionFit(data, start) for start in starts]
     fits = [descend(model, model.measured) for model in models]
     best = min(range(len(fits)), key=lambda i: fits[i][1])
     return models[best].law(fits[best][0])
 
 
-class _AttentionTimes:
-    """Shapes and times."""
+class AttentionTimes:
+    """Shapes and times; times by a law, and its correction's functions."""
 
-    def __init__(self, roof: Roof, element_bytes: float, *arrays: Any) -> None:
-        self.roof, self.element_bytes, self.arrays = roof, element_bytes, arrays
+    numbers: tuple[str, ...] = _NUMBERS
+
+    def __init__(self, roof: Roof, width: AttentionBytes, *arrays: Any) -> None:
+        self.roof, self.width, self.arrays = roof, width, arrays
         *self.shape, self.causal, self.seconds = arrays
         batch, queries, keys, heads, kv_heads, head_dim = self.shape
         self.flops = attention_flops(batch, queries, keys, heads, head_dim, causal=self.causal)
-        elements = 2 * batch * head_dim * (queries * heads + keys * kv_heads)
-        self.traffic = element_bytes * elements
+        moved = width.query * queries * heads + width.cache * keys * kv_heads
+        self.traffic = 2 * batch * head_dim * moved
 
-    def where(self, mask: Any) -> _AttentionTimes:
-        return _AttentionTimes(
-            self.roof, self.element_bytes, *(array[mask] for array in self.arrays)
-        )
+    def where(self, mask: Any) -> AttentionTimes:
+        return type(self)(self.roof, self.width, *(array[mask] for array in self.arrays))
 
-    def predict(self, law: AttentionLaw) -> Array:
+    def predict(self, law: Any) -> Array:
         return attention_seconds(
             law, self.roof, *self.shape, causal=self.causal, traffic_bytes=self.traffic
         )
+
+    def basis(self, law: Any) -> list[Array]:
+        return correction_basis(*self.shape)
 
 
 class _AttentionFit:
     """The law's free numbers as a vector, corrections last."""
 
-    def __init__(self, data: _AttentionTimes, start: AttentionLaw) -> None:
+    def __init__(self, data: AttentionTimes, start: AttentionLaw) -> None:
         self.data, self.template = data, start
         _, queries, keys, *_ = data.shape
-        unmeasured = () if (queries < keys).any() else ("bandwidth_fraction",)
+        on_gpu, decode = start.wave_share > 0, bool((queries < keys).any())
+        # prompts say how much of the traffic shows, decode at what bandwidth: both would be one
+        unmeasured = {"traffic_share"} if decode else {"bandwidth_fraction"}
+        if not on_gpu:  # fitted to few rows
+            unmeasured.add("traffic_share")
         self.numbers = [
-            name for name in _NUMBERS if getattr(start, name) and name not in unmeasured
+            name for name in data.numbers if getattr(start, name) and name not in unmeasured
         ]
         self.measured = np.log(data.seconds)
         self.floor = np.log(data.roof.seconds(data.flops, data.traffic))
-        basis = correction_basis(*data.shape)
-        self.basis = basis[:, :0] if start is CPU else basis
+        basis = np.stack(np.broadcast_arrays(*data.basis(start)), axis=-1)
+        self.basis = basis if on_gpu else basis[:, :0]
         self.physical = len(self.numbers)
         physics = [free(start, name) for name in self.numbers]
         self.start = np.array(physics + [0.0] * self.basis.shape[1])

@@ -1,4 +1,4 @@
-"""From files of measurements to a device's spec with laws."""
+"""From files of measurements to a device's spec with laws, or with a correction of those it has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from roofline.fitting.device import fit_device
 from roofline.fitting.rows import WHERE, FitError
 from roofline.fitting.tables import by_family, of_device, read_table
+from roofline.fitting.whole_models import fit_whole_models
+from roofline.fitting.whole_rows import MODEL, WholeModelTime, whole_model_times
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, AnyLaw, KernelLaws, Law, Origin
 
@@ -37,6 +39,9 @@ def fitted(
 ) -> Fitted:
     """The device with laws of every kernel in the files; laws of kernels not in them are kept.
 
+    Tables with a column `model`, of whole models, correct all of these; `whole_rows` has their
+    columns.
+
     measured_as: name of the device in the column `hardware`; left out, that of `base` or one of its
     aliases. laws_from: device whose laws go for kernels without rows; left out, that of `base`.
     source, date, origin: what the laws say of their rows.
@@ -45,18 +50,44 @@ def fitted(
     """
     names = (measured_as,) if measured_as else (base.name, *base.aliases)
     measured: dict[str, list[pd.DataFrame]] = {}
+    models: list[WholeModelTime] = []
     left_out = 0
     for file in files:
         table = read_table(file)
+        if MODEL in table and "hardware" not in table and "device" in table:
+            table = table.rename(columns={"device": "hardware"})
         numbered = [f"{file}, row {number}" for number in range(1, 1 + len(table))]
         rows, others = of_device(table.assign(**{WHERE: numbered}), names)
         left_out += others
+        if MODEL in rows:
+            models += whole_model_times(rows)
+            continue
         for family, some in by_family(rows, file).items():
             measured.setdefault(family, []).append(some)
+    hardware = base if laws_from is None else replace(base, laws_from=laws_from)
+    if measured:
+        hardware = _with_laws(base, measured, laws_from, source, date, origin)
+    if models:
+        hardware = fit_whole_models(hardware, models, source=source).hardware
+    return Fitted(hardware, left_out)
+
+
+def _with_laws(
+    base: Hardware,
+    measured: dict[str, list[pd.DataFrame]],
+    laws_from: str | None,
+    source: str,
+    date: str,
+    origin: Origin,
+) -> Hardware:
+    """The device with laws of the kernels in tables by family."""
     tables = {family: pd.concat(parts, ignore_index=True) for family, parts in measured.items()}
     laws = fit_device(base, tables, source=SOURCE, date=date, origin=origin)
-    if base.kernel_laws is not None:
-        laws = _added(laws, base.kernel_laws)
+    if (old := base.kernel_laws) is not None:
+        measured_anew, laws = laws, _added(laws, old)
+        if _kernels(laws) - _kernels(measured_anew):  # laws of other rows stay, and their source
+            source = f"{source}; other kernels: {base.sources[old.source]}"
+            laws = replace(laws, date=f"{laws.date}; other kernels: {old.date}")
     laws_from = laws_from or base.laws_from
     lacking = [family for family in ESSENTIAL_FAMILIES if not laws.families.get(family)]
     if lacking and laws_from is None:
@@ -64,7 +95,12 @@ def fitted(
             f"no {lacking[0]} rows for {base.name}: name with --like a device whose laws to take"
         )
     sources = {**base.sources, SOURCE: source}
-    return Fitted(replace(base, kernel_laws=laws, laws_from=laws_from, sources=sources), left_out)
+    return replace(base, kernel_laws=laws, laws_from=laws_from, sources=sources)
+
+
+def _kernels(laws: KernelLaws) -> set[tuple[str, str]]:
+    """Family and kernel of each law."""
+    return {(family, kernel) for family, known in laws.families.items() for kernel in known}
 
 
 def _added(new: KernelLaws, old: KernelLaws) -> KernelLaws:

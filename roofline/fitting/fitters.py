@@ -5,9 +5,10 @@ A module of this package fits one family and registers a `Fitter`; so may a plug
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from roofline.model.polynomial import Array
 from roofline.registry import Registry
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import AnyLaw
@@ -34,6 +35,13 @@ class Fitter(NamedTuple):
     """The law of a kernel by its name from columns of its rows. Raises FitError."""
     complete: Callable[[Laws], Laws] = _as_they_are
     """Adds laws that follow from the fitted ones."""
+    seconds: Callable[[Hardware, str, Any, Mapping[str, Any]], Array] | None = None
+    """What a law of a kernel says of measured rows, in seconds: by it the law is held against other
+    libraries. None where that is not done."""
+    without: tuple[str, ...] = ()
+    """Columns that tell a table to be of another family."""
+    ops: tuple[str, ...] = ()
+    """What its rows have in a column `op`, if other words than the family's name."""
 
 
 FITTERS: Registry[Fitter] = Registry("family of laws to fit", package="roofline.fitting")

@@ -43,7 +43,7 @@ _TRIAL_ROWS = 2000
 _PHYSICS_SPREAD = 1.5
 """Prior standard deviation of the physical numbers' logarithms (log odds of fractions)."""
 _RELUCTANCE_SPREAD = 0.3
-_CORRECTION_SPREAD = 0.1
+_CORRECTION_SPREAD = 0.07
 _FEW_ROWS, _FEW_ROWS_SPREAD = 500, 0.5
 """Below so many rows the prior is as much narrower."""
 _WEIGHT_ONLY_SPEED_UP = 2.0
@@ -126,8 +126,14 @@ def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> MatmulLaw:
     return fit_matmul(rows, kernel_roof(hardware, kernel), kernel=kernel, kind=hardware.kind)
 
 
+def _seconds(hardware: Hardware, kernel: str, law: MatmulLaw, rows: Mapping[str, Any]) -> Array:
+    m, n, k, seconds = columns(rows, ("m", "n", "k", "time_ms"), least=1)
+    return _MatmulTimes(kernel_roof(hardware, kernel), kernel, m, n, k, seconds).predict(law)
+
+
 FITTERS.register(
-    MatmulLaw.family, Fitter(("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit)
+    MatmulLaw.family,
+    Fitter(("m", "n", "k"), lambda hardware, rows: by_kernel(rows), _fit, seconds=_seconds),
 )
 
 

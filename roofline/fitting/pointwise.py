@@ -70,7 +70,10 @@ def _with_default(laws: Laws) -> Laws:
     return {**laws, "default": others}
 
 
-FITTERS.register(PointwiseLaw.family, Fitter(("bytes",), _functions, _fit, _with_default))
+FITTERS.register(
+    PointwiseLaw.family,
+    Fitter(("bytes",), _functions, _fit, _with_default, without=("energy_j",)),
+)
 
 
 def _fitted(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:

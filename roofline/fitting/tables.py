@@ -1,9 +1,12 @@
 """Tables of measured kernels: from a file to the columns that a fit takes.
 
 A row is a matmul (`dtype`, `m`, `n`, `k`), a fused attention kernel (`batch_size`, `tokens`,
-`num_heads`, `num_key_value_heads`, `head_dim`) or a vector op (`function`, `bytes`), with `time_ms`
-or `time_s`. What it is may stand in a column `op`; else its columns tell. Public databases and
-`roofline calibrate --measurements` are both of this form.
+`num_heads`, `num_key_value_heads`, `head_dim`; of decode `keys` instead of `tokens`, of encoders no
+`num_key_value_heads`), a vector op (`function`, `bytes`), a mixture-of-experts MLP (`dtype`,
+`num_tokens`, `hidden_size`, `inter_size`, `topk`, `num_experts`) or a collective (`op`, `dtype`,
+`num_gpus`, `message_size`), with `time_ms` or `time_s`. What it is may stand in a column `op`; else
+the table's columns tell. Public databases and `roofline calibrate --measurements` are both of this
+form.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from roofline.device.kernel_types import OTHER_NAMES
+from roofline.device.kernel_types import OTHER_NAMES, attention_kernel
 from roofline.fitting.fitters import FITTERS
 from roofline.fitting.rows import FitError
 from roofline.units import MILLI
@@ -48,24 +51,26 @@ def by_family(table: pd.DataFrame, name: str = "the table") -> dict[str, pd.Data
     out. Raises FitError.
     """
     table = _in_milliseconds(table, name)
-    needed_by_family = {family: FITTERS.find(family).columns for family in FITTERS.names()}
+    fitters = {family: FITTERS.find(family) for family in FITTERS.names()}
     families: dict[str, pd.DataFrame] = {}
-    for family, needed in needed_by_family.items():
+    for family, fitter in fitters.items():
+        needed = fitter.columns
         lacking = [column for column in needed if column not in table]
         if "op" in table:
-            rows = table[table["op"] == family]
+            rows = table[table["op"].isin(fitter.ops or (family,))]
             if len(rows) and lacking:
                 raise FitError(
                     f"{name} lacks the columns {', '.join(lacking)} of its {family} rows"
                 )
         else:
-            rows = table.iloc[:0] if lacking else table[table[list(needed)].notna().any(axis=1)]
+            other = lacking or any(column in table for column in fitter.without)
+            rows = table.iloc[:0] if other else table[table[list(needed)].notna().any(axis=1)]
         if len(rows):
             empty = [name for name in rows if name != "time_ms" and rows[name].isna().all()]
             families[family] = rows.drop(columns=empty)
     if not families:
         forms = "; ".join(
-            f"{family}: {', '.join(names)}" for family, names in needed_by_family.items()
+            f"{family}: {', '.join(fitter.columns)}" for family, fitter in fitters.items()
         )
         raise FitError(f"{name} has none of the sets of columns that a fit takes ({forms})")
     return families
@@ -95,6 +100,17 @@ def by_kernel(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
         raise FitError("measurements lack the column dtype, which says what kernel they are of")
     named = rows["dtype"].astype(str).replace(OTHER_NAMES)
     return {name: rows[named == name] for name in dict.fromkeys(named)}
+
+
+def by_kernel_and_cache(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of attention by data type and, where a column `kv_dtype` names another, that of the
+    cache: `bf16`, `bf16-fp8kv`. Raises FitError without data types.
+    """
+    if "kv_dtype" in rows and "dtype" in rows:
+        own = rows["dtype"].astype(str)
+        cache = rows["kv_dtype"].fillna(rows["dtype"]).astype(str)
+        rows = rows.assign(dtype=list(map(attention_kernel, own, cache)))
+    return by_kernel(rows)
 
 
 def _in_milliseconds(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -94,5 +94,7 @@ class ComponentCounts(Struct, frozen=True, eq=False):
     attention_types: tuple[DataType, ...]
     layers: int = 0
     """Transformer layers that one pass runs through."""
+    architecture: str = ""
+    """`kind` of the component's spec; empty of a reducer."""
     vector_peak: bool = True
     """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""

@@ -9,7 +9,7 @@ coefficients that are left meet the arrays. The same formula also takes plain nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from msgspec import Struct
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Monomial: TypeAlias = tuple[str, ...]
 """Sorted variable names, repeated for powers; () is the constant."""
+_Result = TypeVar("_Result")
 
 
 class Polynomial:
@@ -82,6 +83,29 @@ class Polynomial:
             " + ".join(f"{c:g}" + "".join(f"·{v}" for v in m) for m, c in self.terms.items()) or "0"
         )
 
+    def in_terms_of(self, *others: Polynomial) -> tuple[float, ...] | None:
+        """Coefficients c of self = Σ c·other, the others each having a term that the later ones
+        have not; None where it is no such sum.
+        """
+        rest, coefficients = self, []
+        for i, other in enumerate(others):
+            later = {monomial for one in others[i + 1 :] for monomial in one.terms}
+            own = next((monomial for monomial in other.terms if monomial not in later), None)
+            if own is None:
+                return None
+            coefficient = rest.terms.get(own, 0.0) / other.terms[own]
+            rest = rest - other * coefficient
+            coefficients.append(coefficient)
+        largest = max(map(abs, self.terms.values()), default=0.0)
+        if any(abs(left) > 1e-12 * largest for left in rest.terms.values()):
+            return None
+        return tuple(coefficients)
+
+    @property
+    def constant(self) -> float | None:
+        """Its value, if it is the same everywhere."""
+        return None if self.terms.keys() - {()} else self.terms.get((), 0.0)
+
     @property
     def variables(self) -> frozenset[str]:
         return frozenset(name for monomial in self.terms for name in monomial)
@@ -136,6 +160,7 @@ class Point(Mapping[str, Array]):
         self._derived = {one.name: one for one in derived if one.name not in self._given}
         self._computed: dict[str, Array] = {}
         self._monomials: dict[Monomial, Array] = {(): np.float64(1.0)}  # type: ignore[dict-item]
+        self._mapped: dict[Any, Any] = {}
 
     def __getitem__(self, name: str) -> Array:
         value = self._given.get(name)
@@ -179,6 +204,14 @@ class Point(Mapping[str, Array]):
             value = term if value is None else value + term
         return np.float64(0.0) if value is None else value  # type: ignore[return-value]
 
+    def mapped(self, function: Callable[[Array], _Result], polynomial: Polynomial) -> _Result:
+        """A function of a polynomial's values, computed once however many ask for it."""
+        key = function, polynomial
+        if key not in self._mapped:
+            self._mapped[key] = function(np.asarray(self(polynomial)))
+        found: _Result = self._mapped[key]
+        return found
+
     def at(self, **values: Array) -> Point:
         """The same point with some variables moved; what does not depend on them is kept."""
         moved = Point({**self._given, **values}, self._derived.values())
@@ -201,8 +234,3 @@ class Point(Mapping[str, Array]):
         for polynomial in upper_envelope(polynomials):
             highest = np.maximum(highest, self(polynomial))
         return highest
-
-
-def all_equal(numbers: Array) -> bool:
-    """Whether there are any numbers and they are one."""
-    return numbers.size > 0 and bool(numbers.min() == numbers.max())

@@ -177,8 +177,11 @@ def priced_attention(kernels: str) -> AttentionKind:
     return "eager" if kernels == "eager" else "flash"
 
 
+ANALYSIS = ("accounting", "runtime", "kernels", "library")
+"""Axes that are of the analysis alone: a run has its `mode`."""
+
 _INPUT_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys((axis.name for axis in AXES if axis.name != "accounting"), (str,)),
+    **dict.fromkeys((axis.name for axis in AXES if axis.name not in ANALYSIS), (str,)),
     **dict.fromkeys(RUN, (str,)),
     **dict.fromkeys((*(axis.name for axis in COUNTS), "seed"), (int,)),
     **dict.fromkeys(("reducer", "hardware", "checkpoint", "image"), (str, type(None))),
@@ -212,7 +215,8 @@ class Record(Struct, frozen=True, kw_only=True):
     ops: list[Achieved] = []
     """Time per op of the analysis, on request."""
     estimate: dict[str, Any] | None = None
-    """`roofline analyze` of the same scenario; None without a spec of the device."""
+    """`roofline analyze` of the same scenario, run by its mode (a graph: kernels alone). None
+    without a spec of the device."""
     warnings: list[str] = []
     """What spoils the figures."""
     notes: list[str] = []
@@ -221,7 +225,7 @@ class Record(Struct, frozen=True, kw_only=True):
     @property
     def axes(self) -> dict[str, Any]:
         """Its scenario, as the analysis takes it."""
-        values = {axis.name: self.inputs[axis.name] for axis in AXES if axis.name != "accounting"}
+        values = {axis.name: self.inputs[axis.name] for axis in AXES if axis.name not in ANALYSIS}
         return values | {"attention": priced_attention(self.inputs["attention"])}
 
     def __post_init__(self) -> None:

@@ -33,8 +33,9 @@ TERMS = (
     ("Attainable.", "Sum over kernels of what the device's laws of kernel time give: measured on "
      "this machine, fitted to public measurements of the device, or typical: those of a relative."),
     ("Reduction.", "What the reducer itself takes, part of every time end to end."),
-    ("Energy at TDP.", "Prefill time × thermal design power: the device draws no more than that, "
-     "so that it is an upper bound as far as the time is right."),
+    ("Energy.", "Of the prefill, by the device's law of energy: fitted to served models, or "
+     "typical, that of a relative. ≤: prefill time × thermal design power, where no law is known: "
+     "the device draws no more, as far as the time is right."),
 )  # fmt: skip
 
 

@@ -307,15 +307,21 @@ def _find(folder: Folder, name: str) -> Path:
         raise InputError(f"{name} is no spec: name a regular file that ends in .yaml")
     wanted = name.lower()
     # Nearly always: found without listing and reading a folder, which takes as long as an analysis.
-    usual = _shipped(folder) / f"{wanted}.yaml"
-    if usual.stem == wanted and _is_there(usual) and not _user_folders():
-        return usual
+    if not _user_folders():
+        usual = _usual(folder, wanted)
+        if usual.stem == wanted and _is_there(usual):
+            return usual
+        known = _known_aliases.get((folder, wanted))
+        if known is not None and _is_there(known[0]) and modified_ns(known[0]) == known[1]:
+            return known[0]
     for files in _files_by_root(folder):
         for file in files:
             if file.stem.lower() == wanted:
                 return file
         for file in files:  # a file that does not even contain the name need not be parsed
             if wanted in _text(file) and wanted in _names(file):
+                if file.parent == _shipped(folder):
+                    _known_aliases[folder, wanted] = file, modified_ns(file)
                 return file
     named = [names for file in _files(folder) if (names := _names(file))]
     raise UnknownNameError(
@@ -327,9 +333,19 @@ def _find(folder: Folder, name: str) -> Path:
     )
 
 
+_known_aliases: dict[tuple[Folder, str], tuple[Path, int]] = {}
+"""Files that ship by the aliases that led to them, and when they were changed last."""
+
+
 def _is_file(name: str) -> bool:
     """Whether a user means a file, by its ending."""
     return name.endswith((".yaml", ".yml"))
+
+
+@lru_cache(maxsize=256)
+def _usual(folder: Folder, wanted: str) -> Path:
+    """Where a spec of that name would be that ships."""
+    return _shipped(folder) / f"{wanted}.yaml"
 
 
 def _is_there(file: Path) -> bool:
@@ -391,6 +407,7 @@ def _user_folders() -> list[Path]:
     return folders
 
 
+@lru_cache(maxsize=2)
 def _shipped(folder: Folder) -> Path:
     """In a wheel the folders lie inside the package; in a checkout, beside it."""
     packaged = DATA / folder

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from roofline.specs.correction import Correction
 from roofline.specs.kernel_laws import ESSENTIAL_FAMILIES, KernelLaws
 from roofline.specs.sourced import (
     Name,
@@ -68,11 +69,18 @@ class Hardware(Spec, frozen=True):
     """Of data that stay in that cache."""
     launch_overhead_us: Annotated[Sourced | None, between(1e-3, 1e6)] = None
     tdp_w: Annotated[Sourced | None, between(1e-3, 1e6)] = None
+    link: Literal["nvlink", "pcie", "xgmi", "ethernet"] | None = None
+    """What connects it to others of its kind in a machine."""
+    link_bandwidth_gb_per_s: Annotated[Sourced | None, between(1e-3, 1e5)] = None
+    """Of all that leaves it by that link, one direction: half of what data sheets print of
+    NVLink."""
     kernel_laws: KernelLaws | None = None
     """Laws of the kernels that were measured on the device. A file has them in place, or names the
     JSON file that holds them, relative to itself."""
     laws_from: str | None = None
     """Another device, whose laws go for the kernels that were not measured on this one."""
+    correction: Correction | None = None
+    """What whole models say of those laws and the file's own."""
 
     def __hash__(self) -> int:
         """By name: sources and laws are mappings, which have no hash.
@@ -87,6 +95,12 @@ class Hardware(Spec, frozen=True):
         if self.kernel_laws and self.kernel_laws.source not in self.sources:
             raise ValueError(
                 f"`sources` lacks what `kernel_laws` cites: {self.kernel_laws.source!r}"
+            )
+        if self.correction and self.correction.source not in self.sources:
+            raise ValueError(f"`sources` lacks what `correction` cites: {self.correction.source!r}")
+        if self.correction and not (self.kernel_laws or self.laws_from):
+            raise ValueError(
+                "`correction` needs laws to correct: give `kernel_laws` or `laws_from`"
             )
         if self.kernel_laws and not self.laws_from:
             for family in ESSENTIAL_FAMILIES:
@@ -103,6 +117,12 @@ class Hardware(Spec, frozen=True):
     @property
     def memory_bytes_per_s(self) -> float:
         return self.memory_bandwidth_gb_per_s.value * GIGA
+
+    @property
+    def link_bytes_per_s(self) -> float | None:
+        """Bandwidth of the link in one direction; None without one."""
+        link = self.link_bandwidth_gb_per_s
+        return link.value * GIGA if link else None
 
     @property
     def vector_flops_per_s(self) -> float:

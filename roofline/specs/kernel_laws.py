@@ -1,6 +1,6 @@
 """What good kernels attain on a device: fitted laws of kernel time, and who measured what.
 
-A law holds a few dozen numbers. Its family (matmul, attention, …) is a module of
+A law holds a few hundred numbers at most. Its family (matmul, attention, …) is a module of
 `roofline.device.laws`, which declares the numbers and turns them into seconds, and is found by name
 in `LAW_FAMILIES`: a new family is a new module, there or in a plugin. Fractions and ratios are of
 the device's own dense peak, DRAM bandwidth or cache, so that a law carries over to a relative of
@@ -17,12 +17,15 @@ from msgspec.structs import replace
 
 from roofline.registry import Registry
 from roofline.specs.reading import build
-from roofline.specs.sourced import Spec
+from roofline.specs.sourced import Positive, Spec
 
 Fraction = Annotated[float, msgspec.Meta(ge=1e-9, le=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Logarithm = Annotated[float, msgspec.Meta(ge=-100, le=100)]
+
+UNSTATED = "not stated"
+"""Conditions of a measurement that says nothing of them."""
 
 Origin = Literal["measured", "fitted", "typical"]
 """Measured on this machine, fitted from public measurements, or typical for the architecture."""
@@ -59,6 +62,31 @@ class Law(AnyLaw, frozen=True, kw_only=True):
     """90th percentile of the same errors."""
     origin: Origin | None = None
     """Where the law comes from, if from elsewhere than the device's other laws."""
+    rate_ratio: Positive = 1.0
+    """Share of the peak that the device sustains, over what the law's own device does."""
+    bandwidth_ratio: Positive = 1.0
+    """The same of the DRAM bandwidth."""
+    lender_rate: Annotated[float, msgspec.Meta(ge=1, le=1e3)] = 1.0
+    """FLOPs of an SM in a clock at the peak of the law's own device, over this one's."""
+
+    def error_percent(self, library: str | None = None) -> float:
+        """What nine in ten kernels are off it at most: of `library`, by its name with or without
+        a version, if it was fitted to that one; else the wider of its own error and others'.
+        """
+        other = self.p90_other_library_error_percent
+        if other is None or (library and is_of(library, self.library)):
+            return self.p90_error_percent
+        return max(other, self.p90_error_percent)
+
+
+def is_of(name: str, library: str) -> bool:
+    """Whether a library such as `vllm 0.24.0` or `vLLM, by Vidur` is meant by a name: `vLLM`.
+
+    Hyphens do not count: `trt-llm`, the runtime, runs kernels of `trtllm`.
+    """
+    plain = str.maketrans({",": " ", "-": None})
+    wanted, known = (text.lower().translate(plain).split() for text in (name, library))
+    return bool(wanted) and known[: len(wanted)] == wanted
 
 
 class LawFamily(NamedTuple):
@@ -67,7 +95,8 @@ class LawFamily(NamedTuple):
     law_type: type[AnyLaw]
     """The numbers of a law of the family."""
     seconds: Callable[..., Any]
-    """`seconds(law, …)` of a kernel; further arguments are those of the family."""
+    """`seconds(law, …)` of a kernel, of energy its joules; further arguments are those of the
+    family."""
 
 
 LAW_FAMILIES: Registry[LawFamily] = Registry("family of laws", package="roofline.device.laws")
@@ -90,7 +119,9 @@ _Seconds = TypeVar("_Seconds", bound=Callable[..., Any])
 
 
 def register_laws(law_type: type[AnyLaw]) -> Callable[[_Seconds], _Seconds]:
-    """Decorate the function that turns laws of `law_type` into seconds: registers the family."""
+    """Decorate the function that turns laws of `law_type` into seconds, or joules: registers the
+    family.
+    """
 
     def register(seconds: _Seconds) -> _Seconds:
         LAW_FAMILIES.register(law_type.family, LawFamily(law_type, seconds))
@@ -112,8 +143,9 @@ class KernelLaws(Spec, frozen=True):
     """Software, threads, mode: what the measurement ran on."""
     families: dict[str, dict[str, AnyLaw]]
     """Family → kernel → law. The kernels of a matmul are fp32, bf16, fp16, fp8, fp4, w8a8, w8a16
-    and w4a16; of attention, data types; of pointwise, kinds of op (norm, rotary, …) and `default`;
-    of host, components (vision, reducer, connector, llm) and `decode`."""
+    and w4a16; of attention, data types, with that of the cache if it is another (bf16-fp8kv); of
+    pointwise, kinds of op (norm, rotary, …) and `default`; of host, components (vision, reducer,
+    connector, llm) and `decode`; of energy, kinds of models."""
 
     def __hash__(self) -> int:
         """As that of the device: mappings have none."""
@@ -123,6 +155,13 @@ class KernelLaws(Spec, frozen=True):
         """The laws of one family by kernel; empty where there are none."""
         laws: dict[str, Any] = self.families.get(law_type.family, {})
         return laws
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Whose kernels laws were fitted to, each once."""
+        laws = (law for kernels in self.families.values() for law in kernels.values())
+        named = (law.library for law in laws if isinstance(law, Law) and law.library)
+        return tuple(dict.fromkeys(named))
 
     def updated(self, **families: Mapping[str, AnyLaw]) -> "KernelLaws":
         """With other laws of the families named, each as a whole."""
@@ -136,7 +175,8 @@ def read_kernel_laws(section: Any, file: object) -> KernelLaws:
     Raises SpecError with every fault, a family that nobody registered among them.
     """
     content = build(section_type(), section, file)
-    families = {name: getattr(content, name) for name in LAW_FAMILIES.names()}
+    # in their order there, so that a file is written as it was read
+    families = {name: getattr(content, name) for name in section if name in LAW_FAMILIES}
     return KernelLaws(
         origin=content.origin,
         source=content.source,

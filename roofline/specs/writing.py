@@ -19,12 +19,14 @@ def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     """The file of a device, its laws in place, without the fields that are as they would be if left
     out.
     """
-    return "".join(f"# {line}\n" for line in comment.splitlines()) + dump(_lean(hardware))
+    return "".join(f"# {line}\n" for line in comment.splitlines()) + dump(as_plain(hardware))
 
 
-def laws_json(laws: KernelLaws) -> str:
-    """A file of laws, which a device's file names in `kernel_laws`, likewise."""
-    return _json(_lean(laws), depth=0) + "\n"
+def laws_json(laws: KernelLaws | dict[str, Any]) -> str:
+    """A file of laws, which a device's file names in `kernel_laws`, likewise; or of what such a
+    file holds.
+    """
+    return _json(as_plain(laws), depth=0) + "\n"
 
 
 def _json(value: Any, depth: int) -> str:
@@ -35,18 +37,18 @@ def _json(value: Any, depth: int) -> str:
     return "{\n" + ",\n".join(indent + entry for entry in entries) + "\n" + " " * depth + "}"
 
 
-def _lean(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
     """Structs as mappings without their defaults, sequences as lists."""
     if isinstance(value, KernelLaws):
-        return _lean(kernel_laws_section(value))
+        return as_plain(kernel_laws_section(value))
     if isinstance(value, msgspec.Struct):
         return {
-            field.encode_name: _lean(getattr(value, field.name))
+            field.encode_name: as_plain(getattr(value, field.name))
             for field in msgspec.structs.fields(value)
             if getattr(value, field.name) not in (field.default, {})
         }
     if isinstance(value, dict):
-        return {key: _lean(inner) for key, inner in value.items()}
+        return {key: as_plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_lean(inner) for inner in value]
+        return [as_plain(inner) for inner in value]
     return value

@@ -49,7 +49,8 @@ def typed(line: str, environment: dict[str, str]) -> list[str]:
         ("roofline ana", ["analyze"]),
         ("roofline analyze --visual", ["--visual-tokens"]),
         ("roofline analyze --model vicuna", ["vicuna-13b", "vicuna-7b"]),
-        ("roofline analyze --hw h200,h100", ["h200,h100-pcie", "h200,h100-sxm"]),
+        ("roofline analyze --hw h200,h100-p", ["h200,h100-pcie"]),
+        ("roofline analyze --hw h200,b", ["h200,b200", "h200,b300"]),
         ("roofline analyze --quant w8", ["w8a16"]),
         ("roofline report --reducer prum", ["prumerge", "prumerge+"]),
         ("roofline analyze --accounting llm", ["llm-viewer"]),
@@ -86,7 +87,7 @@ def test_a_device_of_ones_own_is_offered_and_a_broken_file_says_nothing(
     ("axis", "typed", "values"),
     [
         ("model", "llava-1.5", ["llava-1.5-13b", "llava-1.5-7b"]),
-        ("hardware", "h200,b", ["h200,b200"]),
+        ("hardware", "h200,b", ["h200,b200", "h200,b300"]),
         ("quant", "bf", ["bf16"]),
         ("reducer", "none", ["none"]),
         ("accounting", "ex", ["exact"]),

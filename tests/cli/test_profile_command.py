@@ -83,6 +83,9 @@ def test_without_a_file_the_record_is_only_shown(
         "output_tokens": 3,
         "stage": "generate",
         "attention": "eager",
+        "runtime": None,
+        "kernels": None,
+        "library": None,
         "accounting": "exact",
     }
 

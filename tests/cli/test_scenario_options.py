@@ -28,10 +28,15 @@ SOUND = {
     "hardware": ("h200", "v100"),
     "quant": ("fp16", "int8"),
     "reducer": ("prumerge", "none"),
+    "runtime": ("eager", "vllm"),
 }
 """Two values of each axis that is no count."""
 
 every_varied_axis = pytest.mark.parametrize("axis", VARIED, ids=lambda axis: axis.name)
+every_axis_of_a_run = pytest.mark.parametrize(
+    "axis", [axis for axis in VARIED if axis.name != "runtime"], ids=lambda axis: axis.name
+)
+"""Those that `profile` has options for, which runs in a mode."""
 
 
 def two(axis: Axis) -> tuple[Any, Any]:
@@ -137,7 +142,7 @@ def test_every_axis_reaches_the_study(
     assert {name for name, values in collected.items() if name in others and values == ()} == others
 
 
-@every_varied_axis
+@every_axis_of_a_run
 @pytest.mark.parametrize("how", ["repeated", "commas"])
 def test_a_second_value_is_an_error_where_one_counts(
     how: str, axis: Axis, call: Cli, tmp_path: Path
@@ -157,7 +162,7 @@ def test_a_second_value_is_an_error_where_one_counts(
     assert list(tmp_path.iterdir()) == []
 
 
-@every_varied_axis
+@every_axis_of_a_run
 def test_one_value_is_one_value(axis: Axis) -> None:
     value = two(axis)[0]
 

@@ -41,17 +41,19 @@ def test_the_bound_of_narrow_matmuls_is_that_of_the_data_sheet(
     n, k = 11008, 8192
     moved = weight * n * k + given * m * k + result * m * n
     kernel = roofline.matmul_time(bare("b200"), m, n, k, dtype)
+    cached = min(moved, 126 * 2**20)  # 148 SMs ask for 64 bytes a clock each
+    moving = (moved - cached) / 8000e9 + cached / (148 * 64 * 1860e6)
     np.testing.assert_allclose(
-        kernel.roofline_time_s, max(2 * m * n * k / peak, moved / 8000e9), rtol=1e-12
+        kernel.roofline_time_s, max(2 * m * n * k / peak, moving), rtol=1e-12
     )
 
 
 @pytest.mark.parametrize(("dtype", "width"), [("fp32", 4), ("fp16", 2), ("bf16", 2), ("fp8", 1)])
 def test_attention_moves_its_operands_in_their_type(dtype: str, width: int) -> None:
     # 2 sequences of 4 tokens: q and the output of 32 heads, k and v of 8, 128 each
-    kernel = roofline.attention_time(bare("h100-sxm"), 2, 4, 32, 8, 128, dtype)
+    kernel = roofline.attention_time(bare("h100-sxm"), 2, 4, 32, 8, 128, dtype=dtype)
     np.testing.assert_allclose(
-        kernel.roofline_time_s, width * 2 * 4 * 128 * (2 * 32 + 2 * 8) / 3350e9, rtol=1e-12
+        kernel.roofline_time_s, width * 2 * 4 * 128 * (2 * 32 + 2 * 8) / 9770e9, rtol=1e-12
     )
 
 
@@ -59,7 +61,7 @@ def test_attention_moves_its_operands_in_their_type(dtype: str, width: int) -> N
 def test_attention_beside_quantized_matmuls_is_in_16_bits(dtype: str) -> None:
     for device, sixteen in (("a100", "bf16"), ("v100", "fp16")):
         named, plain = (
-            roofline.attention_time(device, 1, 80, 32, 32, 128, name).attainable_time_s
+            roofline.attention_time(device, 1, 80, 32, 32, 128, dtype=name).attainable_time_s
             for name in (dtype, sixteen)
         )
         assert named == plain
@@ -92,9 +94,11 @@ def v100_fp16() -> float:
 
 def test_a_roof_has_what_the_file_says_and_a_unit_without_cache_where_it_says_nothing() -> None:
     a100 = load_hardware("a100")
-    assert Roof.of(a100, "bf16") == Roof(312e12, 2039e9, units=108, cache_bytes=40 * 2**20)
-    nothing = replace(a100, sm_count=None, l2_cache_mib=None)
-    assert Roof.of(nothing, "bf16") == Roof(312e12, 2039e9, units=1, cache_bytes=0)
+    peak_and_dram = 312e12, 2039e9
+    cache = {"cache_bytes": 40 * 2**20, "cache_bytes_per_s": 5400e9}
+    assert Roof.of(a100, "bf16") == Roof(*peak_and_dram, units=108, **cache)
+    nothing = replace(a100, sm_count=None, l2_cache_mib=None, l2_bandwidth_gb_per_s=None)
+    assert Roof.of(nothing, "bf16") == Roof(*peak_and_dram, units=1, cache_bytes=0)
     with pytest.raises(UnsupportedModeError, match="a100-80gb has no fp8 matmul peak"):
         Roof.of(a100, "fp8")
 
@@ -102,6 +106,23 @@ def test_a_roof_has_what_the_file_says_and_a_unit_without_cache_where_it_says_no
 def test_the_bound_is_the_slower_of_computing_and_moving() -> None:
     roof = Roof(flops_per_s=100.0, bytes_per_s=10.0, units=1, cache_bytes=0)
     assert list(roof.seconds([200.0, 200.0], [10.0, 50.0])) == [2.0, 5.0]  # type: ignore[arg-type]
+
+
+def test_what_the_cache_holds_may_come_from_there() -> None:
+    roof = Roof(100.0, 10.0, units=1, cache_bytes=20.0, cache_bytes_per_s=40.0)
+    times = roof.seconds(0.0, np.array([8.0, 20.0, 50.0]))
+    assert times.tolist() == pytest.approx([0.2, 0.5, 3.5], rel=1e-12)
+    assert roof.of_dram.seconds(0.0, np.array([8.0, 50.0])).tolist() == [0.8, 5.0]
+    assert roof.of_dram.of_one_kernel == roof
+    slow = replace(roof, cache_bytes_per_s=5.0)  # slower than what it caches it bounds nothing
+    assert slow.seconds(0.0, np.array([8.0])).tolist() == [0.8]
+
+
+def test_a_cache_of_unknown_bandwidth_is_as_fast_as_the_units_can_ask() -> None:
+    a100 = replace(load_hardware("a100"), l2_bandwidth_gb_per_s=None)
+    assert Roof.of(a100, "bf16").cache_bytes_per_s == 108 * 64 * 1410e6
+    assert Roof.of(replace(a100, boost_clock_mhz=None), "bf16").cache_bytes_per_s == 0
+    assert Roof.of(replace(a100, kind="cpu"), "bf16").cache_bytes_per_s == 0
 
 
 def test_a_ridge_point_is_flops_over_bytes() -> None:

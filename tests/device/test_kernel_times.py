@@ -6,12 +6,13 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 import roofline
 from roofline.device.borrowed import laws_of
+from roofline.device.kernel_times import KernelTime
 from roofline.device.kernel_types import MATMUL_KERNELS, OTHER_NAMES, KernelType
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.errors import InputError
@@ -32,7 +33,9 @@ SIXTEEN_BIT = {
 
 sizes = st.integers(1, 70_000)
 shapes = st.tuples(sizes, sizes, sizes)
+counts = st.lists(st.integers(1, 200_000), min_size=2, max_size=40)
 many = settings(deadline=None, max_examples=300)
+few = settings(deadline=None, max_examples=60)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +58,11 @@ def test_the_bound_of_a_matmul_is_that_of_the_data_sheet(
     moved = weight * n * k + given_ * m * k + result * m * n
     kernel = roofline.matmul_time("a100", m, n, k, dtype)
 
+    # 40 MiB may lie in the cache, from an earlier run of the kernel
+    cached = min(moved, 40 * 2**20)
+    moving = (moved - cached) / 2039e9 + cached / 5400e9
     np.testing.assert_allclose(
-        kernel.roofline_time_s, max(2 * m * n * k / peak, moved / 2039e9), rtol=1e-12
+        kernel.roofline_time_s, max(2 * m * n * k / peak, moving), rtol=1e-12
     )
 
 
@@ -74,9 +80,9 @@ def test_the_bound_of_causal_attention_counts_the_scores_that_are_needed() -> No
     np.testing.assert_allclose(
         full.roofline_time_s, 2 * heads * n * n * 4 * size / 989e12, rtol=1e-12
     )
-    # q and the output of 32 heads, k and v of 8, in 2 bytes
+    # q and the output of 32 heads, k and v of 8, in 2 bytes, out of the cache
     np.testing.assert_allclose(
-        short.roofline_time_s, 2 * 8 * size * 2 * (2 * heads + 2 * kv_heads) / 3350e9, rtol=1e-12
+        short.roofline_time_s, 2 * 8 * size * 2 * (2 * heads + 2 * kv_heads) / 9770e9, rtol=1e-12
     )
 
 
@@ -94,6 +100,16 @@ def test_arrays_broadcast_to_float64() -> None:
     assert tokens.attainable_time_s.shape == (2,)
 
 
+@pytest.mark.parametrize("keys", [None, 512], ids=["prompt", "from a cache"])
+def test_no_sizes_have_no_times(keys: int | None) -> None:
+    none = roofline.attention_time("a100", [], 16, 32, 32, 128, keys=keys)
+    assert none.attainable_time_s.shape == none.roofline_time_s.shape == (0,)
+    assert roofline.matmul_time("a100", np.ones((3, 0)), 4096, 4096).attainable_time_s.shape == (
+        3,
+        0,
+    )
+
+
 @pytest.mark.parametrize("quant", ["fp16", "w4a16"])
 def test_a_model_is_made_of_the_same_kernels(quant: str) -> None:
     # gate_proj of Vicuna-7B: [80, 4096] @ [4096, 11008], 32 times
@@ -105,7 +121,7 @@ def test_a_model_is_made_of_the_same_kernels(quant: str) -> None:
 
     assert gate.attainable_time_s == pytest.approx(32 * kernel.attainable_time_s, rel=slack)
     attention = next(op for op in ops if op.name == "attention")
-    kernel = roofline.attention_time("a100", 1, 80, 32, 32, 128, quant)
+    kernel = roofline.attention_time("a100", 1, 80, 32, 32, 128, dtype=quant)
     assert attention.attainable_time_s == pytest.approx(32 * kernel.attainable_time_s)
 
 
@@ -133,27 +149,106 @@ def test_no_attention_is_below_the_roofline(
     device: str, batch: int, tokens: int, kv_heads: int, group: int, size: int, causal: bool
 ) -> None:
     shape = (batch, tokens, kv_heads * group, kv_heads, size)
-    kernel = roofline.attention_time(device, *shape, SIXTEEN_BIT[device], causal)
+    kernel = roofline.attention_time(device, *shape, dtype=SIXTEEN_BIT[device], causal=causal)
 
     assert np.isfinite(kernel.attainable_time_s)
     assert kernel.attainable_time_s >= kernel.roofline_time_s
 
 
-@many
-@given(
-    st.sampled_from(DEVICES), st.integers(1, 8192), st.integers(256, 32768), st.integers(256, 32768)
-)
-def test_twice_the_tokens_are_never_much_faster(device: str, m: int, n: int, k: int) -> None:
-    # libraries do have shapes that are slower than larger ones, but not by much
-    times = roofline.matmul_time(device, [m, 2 * m], n, k, SIXTEEN_BIT[device]).attainable_time_s
-    assert times[1] > 0.8 * times[0]
+@few
+@given(st.sampled_from(KERNELS), counts, st.integers(64, 32768), st.integers(64, 32768))
+def test_no_matmul_gets_faster_with_more_rows(
+    which: tuple[str, str], rows: list[int], n: int, k: int
+) -> None:
+    device, dtype = which
+    assert_never_falls(roofline.matmul_time(device, sorted(rows), n, k, dtype))
 
 
-@many
-@given(st.sampled_from(DEVICES), st.integers(1, 64), st.integers(1, 8192))
-def test_twice_the_prompt_is_never_much_faster_to_attend(device: str, batch: int, n: int) -> None:
-    kernel = roofline.attention_time(device, batch, [n, 2 * n], 32, 32, 128, SIXTEEN_BIT[device])
-    assert kernel.attainable_time_s[1] > 0.8 * kernel.attainable_time_s[0]
+heads = st.sampled_from([(32, 32), (32, 8), (28, 4), (16, 16), (8, 1)])
+head_dims = st.sampled_from([64, 72, 80, 128, 256])
+
+
+@few
+@given(st.sampled_from(DEVICES), counts, counts, heads, head_dims, st.booleans())
+def test_no_attention_gets_faster_with_more_tokens_or_sequences(
+    device: str, tokens: list[int], batch: list[int], of: tuple[int, int], size: int, causal: bool
+) -> None:
+    if not causal:
+        of = of[0], of[0]
+    shape = {"heads": of[0], "kv_heads": of[1], "head_dim": size, "causal": causal}
+    grid = np.sort(batch)[:, None], np.sort(tokens)
+    kernel = roofline.attention_time(device, *grid, **shape, dtype=SIXTEEN_BIT[device])
+    assert_never_falls(kernel, axis=0)
+    assert_never_falls(kernel, axis=1)
+
+
+@few
+@given(st.sampled_from(DEVICES), counts, counts, heads, head_dims)
+def test_no_decode_step_gets_faster_with_more_keys_or_sequences(
+    device: str, keys: list[int], batch: list[int], of: tuple[int, int], size: int
+) -> None:
+    grid = {"batch": np.sort(batch)[:, None], "keys": np.sort(keys), "tokens": 1}
+    shape = {"heads": of[0], "kv_heads": of[1], "head_dim": size}
+    kernel = roofline.attention_time(device, **grid, **shape, dtype=SIXTEEN_BIT[device])
+    assert_never_falls(kernel, axis=0)
+    assert_never_falls(kernel, axis=1)
+
+
+@few
+@given(st.sampled_from(DEVICES), st.integers(2, 9000), st.integers(1, 9), heads)
+@example("l4", 2, 1, (32, 8))  # decode of a few keys takes longer than their prefill
+def test_more_of_a_prompt_to_the_same_keys_is_never_faster(
+    device: str, keys: int, batch: int, of: tuple[int, int]
+) -> None:
+    tokens = np.unique(np.geomspace(1, keys, 40).astype(int))
+    kernel = roofline.attention_time(
+        device, batch, tokens, *of, 128, keys=keys, dtype=SIXTEEN_BIT[device]
+    )
+    assert_never_falls(kernel)
+
+
+@few
+@given(st.sampled_from(DEVICES), st.integers(2, 3000), counts, head_dims, st.booleans())
+def test_no_attention_to_keys_in_a_cache_gets_faster_with_more_of_them(
+    device: str, tokens: int, keys: list[int], size: int, causal: bool
+) -> None:
+    """As many as queries among them and, where nothing is masked, fewer."""
+    all_keys = np.sort([*keys, tokens, tokens + 1, 1, tokens // 2])
+    all_keys = np.maximum(all_keys, tokens if causal else 1)
+    shape = {"heads": 16, "kv_heads": 16, "head_dim": size, "causal": causal}
+    for queries in (tokens, np.array([1, 2, tokens])[:, None]):
+        kernel = roofline.attention_time(
+            device, 2, queries, **shape, keys=all_keys, dtype=SIXTEEN_BIT[device]
+        )
+        assert_never_falls(kernel, axis=-1)
+    assert_never_falls(kernel, axis=0)
+
+
+@pytest.mark.parametrize("device", ["a100-80gb", "a40", "t4"])
+def test_a_prompt_is_timed_with_its_keys_as_without_where_one_query_takes_less(device: str) -> None:
+    prompt = {"tokens": 4096, "heads": 32, "kv_heads": 32, "head_dim": 128}
+    dtype = SIXTEEN_BIT[device]
+    alone = roofline.attention_time(device, 1, **prompt, dtype=dtype)
+    given_keys = roofline.attention_time(device, 1, **prompt, keys=4096, dtype=dtype)
+    assert given_keys.attainable_time_s == alone.attainable_time_s
+
+
+def test_many_queries_to_few_keys_take_as_long_as_their_own_number_says() -> None:
+    """Nothing is masked between a picture and a text: there may be fewer keys than queries."""
+    shape = {"heads": 16, "kv_heads": 16, "head_dim": 128, "causal": False}
+    few, many = (
+        roofline.attention_time("h100", 8, n, **shape, keys=16).attainable_time_s
+        for n in (16, 8192)
+    )
+    square = roofline.attention_time("h100", 8, 8192, **shape).attainable_time_s
+    assert 5 * few < many < square / 5
+
+
+def assert_never_falls(kernel: KernelTime, axis: int = 0) -> None:
+    times = kernel.attainable_time_s
+    assert times is not None
+    steps = np.diff(times, axis=axis)
+    assert (steps >= -1e-9 * times.max()).all()
 
 
 def test_a_device_without_laws_has_its_bound() -> None:
@@ -180,13 +275,13 @@ def test_it_says_whose_law_it_is() -> None:
         (lambda: roofline.matmul_time("a100", [4, 0], 1, 1), "m must be finite and above zero"),
         (lambda: roofline.matmul_time("a100", 1, 1, "x"), "k must be a number"),
         (lambda: roofline.matmul_time("a100", [1, 2], [1, 2, 3], 1), "do not broadcast"),
-        (lambda: roofline.matmul_time("a100", 1, 1, 1, "int3"), "choose one of fp32, fp16"),
+        (lambda: roofline.matmul_time("a100", 1, 1, 1, "int3"), "choose one of fp32, tf32, fp16"),
         (lambda: roofline.matmul_time("v100", 1, 1, 1), "v100 has no bf16 .* fp32, fp16, int8"),
         (lambda: roofline.matmul_time("a1000", 1, 1, 1), "did you mean"),
         (lambda: roofline.attention_time("a100", 1, 8, 32, 5, 128), "multiple of kv_heads"),
         (lambda: roofline.attention_time("a100", 1, 8, [32, 33], 8, 128), "multiple of kv_heads"),
         (lambda: roofline.attention_time("a100", 1, 8, 32, 8, -1), "head_dim must be finite"),
-        (lambda: roofline.attention_time("a100", 1, 8, 32, 8, 64, "int3"), "no attention in"),
+        (lambda: roofline.attention_time("a100", 1, 8, 32, 8, 64, dtype="int3"), "no attention in"),
     ],
 )
 def test_errors_are_one_line_that_names_the_remedy(call: Any, message: str) -> None:

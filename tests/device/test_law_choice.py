@@ -10,7 +10,8 @@ from made_up import bare, lawful, toy_laws
 from msgspec.structs import replace
 
 import roofline
-from roofline.device.law_choice import LawChoice, for_type
+from roofline.device.borrowed import borrowing_errors
+from roofline.device.law_choice import CONVOLUTION_SHARE, LawChoice
 from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, matmul_seconds
@@ -22,7 +23,9 @@ from roofline.engine.estimate import Estimate
 from roofline.engine.layout import lay_out
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals
+from roofline.engine.run import Run
 from roofline.errors import UnsupportedModeError
+from roofline.model.autocast import CONVOLUTION
 from roofline.model.polynomial import Point, Polynomial
 from roofline.specs.catalog import load_hardware, load_quantization
 from roofline.specs.hardware import Hardware
@@ -76,7 +79,7 @@ def test_without_laws_there_is_no_attainable_time() -> None:
     bare = estimate(device(None))
 
     for part in (bare.end_to_end, *bare.components.values()):
-        assert part.attainable_time_s is part.host_time_s is part.eager_time_s is None
+        assert part.attainable_time_s is part.host_time_s is part.elapsed_time_s is None
         assert part.attainable_time_low_s is part.attainable_time_high_s is None
     assert bare.to_dict()["end_to_end"]["attainable_time_s"] is None
     assert bare.end_to_end.roofline_time_s == estimate().end_to_end.roofline_time_s
@@ -182,8 +185,15 @@ def test_a_host_of_its_own_works_beside_the_kernels() -> None:
     assert prefill.components["vision"].host_time_s == pytest.approx((100 + 23 * 10) * MICRO)
     assert prefill.components["connector"].host_time_s == 0
     assert generate.llm.host_time_s == pytest.approx(per_prompt + 10 * per_step)
-    for part in (prefill.llm, prefill.end_to_end):
-        assert part.eager_time_s == max(part.attainable_time_s, part.host_time_s)
+    assert prefill.llm.elapsed_time_s is None  # kernels alone
+    eager = estimate(runtime="eager")
+    for part in eager.components.values():
+        assert part.host_time_s is not None
+        assert part.elapsed_time_s == max(part.attainable_time_s, part.host_time_s)
+    assert eager.end_to_end.elapsed_time_s == sum(
+        part.elapsed_time_s for part in eager.components.values()
+    )
+    assert eager.device["host"]["origin"] == "measured"
 
 
 def test_what_a_host_takes_is_unknown_where_nobody_measured_it() -> None:
@@ -191,7 +201,7 @@ def test_what_a_host_takes_is_unknown_where_nobody_measured_it() -> None:
 
     for part in (found.end_to_end, *found.components.values()):
         assert part.attainable_time_s is not None
-        assert part.host_time_s is part.eager_time_s is None
+        assert part.host_time_s is part.elapsed_time_s is None
     assert found.to_dict()["end_to_end"]["host_time_s"] is None
 
 
@@ -202,7 +212,9 @@ def test_a_cpu_waits_for_itself() -> None:
     spent = (1000 + 32 * 50) * MICRO
     assert everything.attainable_time_s == pytest.approx(kernels.attainable_time_s + spent)
     assert everything.host_time_s == 0
-    assert everything.eager_time_s == everything.attainable_time_s
+    eager = estimate(device(kind="cpu"), runtime="eager").llm
+    assert eager.elapsed_time_s == eager.attainable_time_s == everything.attainable_time_s
+    assert eager.host_time_s == 0
 
 
 def test_llm_viewer_accounting_has_no_laws() -> None:
@@ -326,23 +338,18 @@ def test_each_law_says_where_it_is_from_or_else_all_of_them_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("known", "data_type", "expected"),
-    [
-        (("fp16", "bf16", "fp32"), "fp16", "fp16"),
-        (("fp32", "bf16"), "fp16", "bf16"),  # tensor cores take both at one rate
-        (("fp32", "fp16"), "bf16", "fp16"),
-        (("bf16", "fp8", "w8a8"), "int8", "w8a8"),  # one kernel by two names
-        (("bf16", "fp8"), "int8", "fp8"),
-        (("bf16", "w8a8"), "fp8", "w8a8"),
-        (("w8a8", "fp32", "fp16", "bf16"), "int4", "bf16"),  # what everybody measures
-        (("w8a8", "fp32"), "int4", "fp32"),
-        (("w8a16", "w4a16"), "int4", "w8a16"),  # else the first
-    ],
+    ("library", "expected"), [("one", 0.1), ("one 1.0", 0.1), ("other", 0.4), (None, 0.4)]
 )
-def test_the_likest_law_is_of_one_rate_or_else_a_widespread_one(
-    known: tuple[str, ...], data_type: str, expected: str
+def test_an_op_is_off_what_its_law_is_on_kernels_of_the_library(
+    library: str | None, expected: float
 ) -> None:
-    assert for_type({name: name for name in known}, data_type) == expected
+    laws, _ = choice()
+    of_one = {"library": "one 1.0", "p90_error_percent": 10.0}
+    law = replace(matmul_law(2.0), **of_one, p90_other_library_error_percent=40.0)
+    known = LawChoice(LAWS.updated(matmul={"bf16": law}), laws.counts, laws.peaks, library)
+    (up,) = [op for op in laws.counts.ops if op.name == "up_proj"]
+    assert known.error(up) == expected
+    assert known.error(replace(up, shape=None)) == 0  # no law, no error
 
 
 def test_matmuls_of_attention_go_by_the_type_of_attention() -> None:
@@ -378,3 +385,43 @@ def test_a_mode_without_a_peak_is_refused_with_those_that_have_one() -> None:
     assert str(caught.value).split("serves ")[1].split(", ") == [
         *("fp32", "fp16", "int8", "int4", "w8a16", "w4a16")
     ]
+
+
+def test_a_convolution_of_three_channels_is_a_matmul_at_what_vector_units_do() -> None:
+    """Of its own type: it errs as another wide type does, not as one that is narrow."""
+    counts = exact.count(lay_out("llava-1.5-7b", kernels="autocast"), load_quantization("bf16"))[0]
+    peaks = component_peaks(device(), counts, "bf16")
+    laws = LawChoice(LAWS, counts, peaks)
+    (patches,) = [op for op in counts.ops if op.kernel == CONVOLUTION]
+    law = laws.law(patches)
+
+    assert isinstance(law, MatmulLaw)
+    assert law.rate_ratio == pytest.approx(CONVOLUTION_SHARE * 19.5 / 312)
+    assert law.origin == "typical"
+    errors = borrowing_errors().other_type["matmul"]
+    assert (law.median_error_percent, law.p90_error_percent) == (
+        errors.median_percent,
+        errors.p90_percent,
+    )
+
+
+@pytest.mark.parametrize(
+    ("quant", "component", "origin"),
+    [
+        ("w16a16kv8", "llm", "fitted"),
+        ("w16a16kv4", "llm", "typical"),  # which no table has
+        ("w16a16kv8", "vision", "fitted"),  # an encoder has no cache
+    ],
+)
+def test_a_cache_that_nobody_measured_has_the_law_of_another(
+    quant: str, component: str, origin: str
+) -> None:
+    found = roofline.analyze("llava-1.5-7b", "h100-sxm", quant, stage="generate", output_tokens=1)
+    plans = {
+        plan.counts.component: plan for case in Run(found.scenario).cases for plan in case.plans
+    }
+    plan = plans[component]
+    assert isinstance(plan, PricePlan)
+    assert plan.laws is not None
+    laws = [plan.laws.law(op) for op in plan.counts.ops if op.unit == "attention"]
+    assert {law.origin for law in laws if law} == {origin}

@@ -13,10 +13,22 @@ import roofline
 from roofline.cli.analyze import analyze as analyze_command
 from roofline.cli.profile import profile as profile_command
 from roofline.cli.report import report as report_command
-from roofline.engine.axes import AXES, BY_NAME, COUNTS, STAGES, VARIED, Stage, combinations
+from roofline.engine.axes import (
+    AXES,
+    BY_NAME,
+    COUNTS,
+    KERNELS,
+    RUNTIMES,
+    STAGES,
+    VARIED,
+    Kernels,
+    Stage,
+    combinations,
+)
 from roofline.engine.scenario import Axes, Scenario
 from roofline.explore.study import study
 from roofline.model.architectures import AttentionKind
+from roofline.specs.runtimes import runtimes
 
 # Restated: what a user can say, with option and default. A new axis belongs here as well.
 EXPECTED = {
@@ -30,6 +42,9 @@ EXPECTED = {
     "output_tokens": ("--output-tokens", 0),
     "stage": ("--stage", "prefill"),
     "attention": ("--attention", None),
+    "runtime": ("--runtime", None),
+    "kernels": ("--kernels", None),
+    "library": ("--library", None),
     "accounting": ("--accounting", "exact"),
 }
 LAYERS = {"vision_layers", "llm_layers"}
@@ -47,7 +62,9 @@ def test_the_table() -> None:
     assert {axis.name for axis in COUNTS} == {
         *("visual_tokens", "text_tokens", "batch", "output_tokens")
     }
-    assert {axis.name for axis in VARIED} == set(EXPECTED) - {"stage", "attention", "accounting"}
+    assert {axis.name for axis in VARIED} == set(EXPECTED) - {
+        *("stage", "attention", "kernels", "library", "accounting")
+    }
     for axis in AXES:
         assert axis.title
         assert axis.help.endswith(".")
@@ -57,6 +74,8 @@ def test_the_table() -> None:
 def test_choices_are_those_of_the_types() -> None:
     assert BY_NAME["stage"].choices == STAGES == get_args(Stage)
     assert BY_NAME["attention"].choices == get_args(AttentionKind)
+    assert BY_NAME["kernels"].choices == KERNELS == get_args(Kernels)
+    assert BY_NAME["runtime"].choices == RUNTIMES == tuple(runtimes())
 
 
 @pytest.mark.parametrize(
@@ -85,9 +104,11 @@ def test_options_of_the_commands() -> None:
     flags = {name: flag for name, (flag, _) in EXPECTED.items()}
 
     assert options(analyze_command) == flags
-    without = {name: flags[name] for name in flags if name not in ("attention", "accounting")}
+    priced = ("attention", "runtime", "kernels", "library", "accounting")
+    without = {name: flags[name] for name in flags if name not in priced}
     assert {n: f for n, f in options(profile_command).items() if n != "attention"} == without
-    studied = {axis.name: axis.option for axis in VARIED} | {"attention": "--attention"}
+    studied = {axis.name: axis.option for axis in VARIED}
+    studied |= {name: flags[name] for name in ("attention", "kernels", "library")}
     assert options(report_command) == studied
 
 
@@ -108,6 +129,21 @@ def test_inputs_of_a_study() -> None:
     assert set(found.deployments[0].inputs) == {axis.name for axis in VARIED} - {
         *("visual_tokens", "reducer", "output_tokens")
     }
+
+
+def test_a_study_of_several_runtimes_names_the_kernels_of_each() -> None:
+    """The same library for all, and kernels as each runtime implies."""
+    found = study(
+        model="llava-tiny", hardware="h200", runtime=["eager", "vllm"], library="vllm 0.24.0"
+    )
+
+    assert found.inputs["kernels"] == ["unfused", "fused"]
+    assert found.inputs["library"] == ["vllm 0.24.0"]
+    asked = [one.prompts[0].estimate.inputs for one in found.deployments]
+    assert [(one["runtime"], one["kernels"], one["library"]) for one in asked] == [
+        ("eager", "unfused", "vllm 0.24.0"),
+        ("vllm", "fused", "vllm 0.24.0"),
+    ]
 
 
 def test_combinations_are_every_value_with_every_other() -> None:

@@ -32,7 +32,7 @@ def test_the_first_of_the_slowest_resources_holds_a_kernel(bounds: int) -> None:
         assert [float(each) for each in found.bound] == [
             5 * max(times) if i == slowest else 0 for i in range(bounds - 1)
         ]
-        assert np.isnan(found.attainable)
+        assert found.attainable is None
 
 
 def test_of_several_resources_of_one_bound_the_slowest_counts() -> None:

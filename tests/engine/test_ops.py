@@ -199,3 +199,14 @@ def test_an_unsupported_mode_lists_those_that_are_served(
     assert not set(refused) & set(offered)
     for mode in served:
         analyze("vicuna-7b", hardware, quant=mode)
+
+
+def test_a_convention_that_knows_fewer_types_is_what_is_in_the_way() -> None:
+    """The chip computes int8 in fp16; LLM-Viewer computes it in int8 or not at all."""
+    analyze("vicuna-7b", "apple-m2-max", "int8", attention="eager")
+
+    with pytest.raises(UnsupportedModeError) as caught:
+        analyze("vicuna-7b", "apple-m2-max", "int8", accounting="llm-viewer")
+    assert str(caught.value) == (
+        "apple-m2-max has no int8 peak, which this accounting computes int8 in"
+    )

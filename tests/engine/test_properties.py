@@ -30,7 +30,8 @@ QUANTITIES = (
     *("flops", "vector_flops", "memory_access_bytes", "activation_store_bytes", "weight_bytes"),
     *("kv_cache_bytes", "peak_activation_bytes", "peak_memory_bytes", "arithmetic_intensity"),
     *("roofline_time_s", "attainable_time_s", "attainable_time_low_s", "attainable_time_high_s"),
-    *("host_time_s", "bound", "fits"),
+    *("host_time_s", "elapsed_time_s", "elapsed_time_low_s", "elapsed_time_high_s"),
+    *("energy_j", "energy_error_j", "power_w", "energy_bound_j", "bound", "fits"),
 )
 AMOUNTS = (
     *("flops", "vector_flops", "memory_access_bytes", "activation_store_bytes", "weight_bytes"),
@@ -43,7 +44,7 @@ SUMMED = (
 )
 INPUTS = (
     *("model", "hardware", "quant", "reducer", "visual_tokens", "text_tokens", "batch"),
-    *("output_tokens", "stage", "attention", "accounting"),
+    *("output_tokens", "stage", "attention", "runtime", "kernels", "library", "accounting"),
 )
 SAVED = ("flops_saving", "memory_access_saving", "peak_memory_saving")
 TRAFFIC = (
@@ -100,7 +101,10 @@ def requests(draw: st.DrawFn, *, least_output: int = 0) -> dict[str, Any]:
         is_llm = isinstance(
             next(m for m in all_models() if m.name == request["model"]), LanguageModel
         )
-        if is_llm and request["attention"] == "eager" and draw(st.booleans()):
+        device = load_hardware(hardware)
+        # that convention computes what is not quantized in fp16, the rest in int8
+        viewed = is_llm and device.matmul_peak("fp16") and device.matmul_peak("int8")
+        if viewed and request["attention"] == "eager" and draw(st.booleans()):
             request["accounting"] = "llm-viewer"
     return request
 
@@ -274,6 +278,7 @@ def test_the_json_document(request: dict[str, Any], per_op: bool) -> None:
     assert tuple(document) == (
         *("inputs", "device", "components", "end_to_end", "comparison", "reducer"),
         *(["ops"] if per_op else []),
+        "launch_bound_tokens",
     )
     assert tuple(document["inputs"]) == INPUTS
     tables = [document["end_to_end"], *document["components"].values()]
@@ -295,7 +300,8 @@ def test_the_json_document(request: dict[str, Any], per_op: bool) -> None:
         assert list(comparison["components"]) == list(document["components"])
         for saving in (comparison["end_to_end"], *comparison["components"].values()):
             assert set(saving) == {
-                *(*SAVED, "speedup", "roofline_speedup", "attainable_speedup", "tie")
+                *(*SAVED, "speedup", "tie"),
+                *("roofline_speedup", "attainable_speedup", "elapsed_speedup"),
             }
     for table in tables:
         assert tuple(table) == QUANTITIES
@@ -326,8 +332,11 @@ def test_the_json_of_a_sweep_nests_like_its_axes() -> None:
     documented = {**document["components"], "end_to_end": document["end_to_end"]}
     for part, figures in documented.items():
         single = cell["components"].get(part, cell["end_to_end"])
-        assert figures["host_time_s"] is single["host_time_s"] is None  # nobody measured it
-        for name in set(QUANTITIES) - {"host_time_s"}:
+        # kernels alone, and a device without a law of energy
+        unknown = {name for name in QUANTITIES if name.startswith(("host", "elapsed", "energy"))}
+        unknown = (unknown | {"power_w"}) - {"energy_bound_j"}
+        assert all(figures[name] is single[name] is None for name in unknown)
+        for name in set(QUANTITIES) - unknown:
             assert np.shape(figures[name]) == (2, 3)
             assert figures[name][1][2] == single[name]
     assert document["inputs"]["visual_tokens"] == [[40], [576]]

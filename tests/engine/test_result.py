@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from toy import ops, toy
 
-from roofline.engine.result import OpQuantities, Quantities, Totals, per_byte
+from roofline.engine.result import OpQuantities, Quantities, Totals, quotient
 
 NEEDED = {name: np.float64(0.0) for name in Quantities.__struct_fields__}
 
@@ -61,20 +61,14 @@ def test_there_is_no_band_without_time_and_error(time: float | None, error: floa
     assert part.attainable_time_low_s is part.attainable_time_high_s is None
 
 
-@pytest.mark.parametrize(
-    ("attainable", "host", "eager"),
-    [(20.0, 30.0, 30.0), (20.0, 10.0, 20.0), (None, 30.0, None), (20.0, None, None)],
-)
-def test_kernel_after_kernel_the_slower_of_device_and_host_counts(
-    attainable: float | None, host: float | None, eager: float | None
-) -> None:
-    assert totals(attainable_time_s=attainable, host_time_s=host).eager_time_s == eager
-
-
-def test_the_best_that_is_known_is_attainable_or_else_the_roofline() -> None:
+def test_the_best_that_is_known_is_elapsed_or_attainable_or_else_the_roofline() -> None:
     assert totals().predicted_time_s == 8
     assert totals(attainable_time_s=20.0).predicted_time_s == 20
     assert "attainable_time_s" not in totals().headline
+    assert totals(attainable_time_s=20.0, elapsed_time_s=30.0).predicted_time_s == 30
+    assert totals(elapsed_time_s=30.0).predicted_time_s == 30
+    assert totals(attainable_time_s=20.0, elapsed_time_s=30.0).kernel_time_s == 20
+    assert totals(elapsed_time_s=30.0).kernel_time_s == 8
     assert "attainable_time_s" in totals(attainable_time_s=20.0).headline
 
 
@@ -104,8 +98,8 @@ def test_what_binds_is_told_configuration_by_configuration() -> None:
 def test_flops_for_each_byte() -> None:
     flops, moved = np.asarray([[6.0], [9.0]]), np.asarray([0.0, 0.5, 3.0])
 
-    np.testing.assert_array_equal(per_byte(flops, moved), [[0, 12, 2], [0, 18, 3]])
-    assert per_byte(np.asarray(6.0), np.asarray(4.0)) == 1.5
+    np.testing.assert_array_equal(quotient(flops, moved), [[0, 12, 2], [0, 18, 3]])
+    assert quotient(np.asarray(6.0), np.asarray(4.0)) == 1.5
     part = totals(flops=np.float64(6.0), memory_access_bytes=np.float64(4.0))
     assert part.arithmetic_intensity == 1.5
 

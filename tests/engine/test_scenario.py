@@ -49,6 +49,9 @@ def test_defaults_are_filled_in() -> None:
         "output_tokens": 0,
         "stage": "prefill",
         "attention": "flash",
+        "runtime": None,
+        "kernels": "unfused",
+        "library": None,
         "accounting": "exact",
     }
     viewer = analyze("vicuna-7b", "v100", accounting="llm-viewer")

@@ -24,7 +24,8 @@ def test_rows_of_frames_are_numbered_through() -> None:
 
 
 def test_columns_of_a_frame_are_called_as_in_the_json() -> None:
-    estimate = analyze("llava-1.5-7b", "h200", visual_tokens=40, reducer="prumerge")
+    given = {"visual_tokens": 40, "reducer": "prumerge", "runtime": "eager"}
+    estimate = analyze("llava-1.5-7b", "h200", **given)
     frame, document = estimate.to_frame(), estimate.to_dict()
     row = frame.set_index("component").loc["llm"]
     saving = document["comparison"]["components"]["llm"]
@@ -34,7 +35,7 @@ def test_columns_of_a_frame_are_called_as_in_the_json() -> None:
     assert {name: row[name] for name in part if part[name] is not None} == {
         name: value for name, value in part.items() if value is not None
     }
-    assert len(saving) == 7
+    assert len(saving) == 8
     assert {name: row[name] for name in saving} == saving
 
 

@@ -278,3 +278,13 @@ def test_specs_of_ones_own_are_rows_like_others() -> None:
 
     assert list(found["hardware"]) == ["toy", "toy", "v100", "v100"]
     assert list(found["model"]) == ["toy-lmm"] * 4
+
+
+def test_runtimes_and_libraries_are_axes_as_well() -> None:
+    found = grid("llava-1.5-7b", "h100", runtime=[None, "vllm"], library=[None, "vllm"])
+
+    assert found["runtime"].tolist() == ["none", "none", "vllm", "vllm"]
+    assert found["kernels"].tolist() == ["unfused", "unfused", "fused", "fused"]
+    assert found["library"].tolist() == ["any", "vllm"] * 2
+    alone = grid("llava-1.5-7b", "h100", runtime="vllm", library="vllm")
+    pd.testing.assert_frame_equal(found.tail(1).reset_index(drop=True), alone)

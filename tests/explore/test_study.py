@@ -287,11 +287,20 @@ def test_the_reducer_takes_its_share_of_the_saving(grid: Study) -> None:
     assert [op.name for op in row.ops] == [op.name for op in alone.ops]
 
 
-def test_energy_is_the_power_limit_for_that_time(grid: Study) -> None:
+def test_energy_is_bounded_by_the_power_limit_for_that_time(grid: Study) -> None:
     row = next(c for c in grid.prompts if c.hardware == "h200")
 
     # the data sheet's 700 W
-    assert row.energy_at_tdp_j == pytest.approx(700 * row.predicted_time_s)
+    assert row.energy_bound_j == pytest.approx(700 * row.predicted_time_s)
+    assert row.energy_j is None  # without laws
+
+
+def test_energy_by_the_law_is_no_more() -> None:
+    row = study(model=["llava-1.5-7b"], hardware=["h200"]).prompts[0]
+
+    assert row.energy_bound_j is not None
+    assert row.energy_j == row.estimate.end_to_end.energy_j
+    assert row.energy_j < row.energy_bound_j
 
 
 def test_attainable_times_are_preferred_to_the_bound() -> None:
@@ -361,7 +370,11 @@ def test_defaults_stand_among_the_inputs() -> None:
         "text_tokens": [40],
         "batch": [1],
         "output_tokens": [128],
-        "attention": "flash",
+        "runtime": [],
+        # one for all, or one for each runtime that implies it
+        "attention": ["flash"],
+        "kernels": ["unfused"],
+        "library": [],
     }
     assert found.deployments[0].inputs == {
         "model": "llava-1.5-7b",
@@ -369,6 +382,7 @@ def test_defaults_stand_among_the_inputs() -> None:
         "quant": "fp16",
         "text_tokens": 40,
         "batch": 1,
+        "runtime": None,
     }
 
 

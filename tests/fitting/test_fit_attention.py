@@ -74,6 +74,19 @@ def test_decode_rows_are_fitted_by_their_keys() -> None:
     fitted = attention_seconds(law, ROOF, *shape, causal=True, traffic_bytes=moved)
     assert np.median(np.abs(fitted * 1e3 / rows["time_ms"] - 1)) < 0.03
     assert not law.corrections
+    assert law.forms == ("decode",)
+
+
+def test_a_law_goes_for_what_its_rows_are() -> None:
+    """Prompts, encoders and prompts that go on, but no decode."""
+    rows = table(TRUTH, CPU_ROOF)
+    part = np.arange(rows["tokens"].size) % 3
+    rows["keys"] = np.where(part == 2, 2 * rows["tokens"], rows["tokens"])
+    rows["causal"] = part != 1
+    rows["time_ms"] = 3 * rows["time_ms"]  # twice the keys take three times as long as half of one
+    law = fit_attention(rows, CPU_ROOF, kind="cpu")
+    assert set(law.forms) == {"prefill", "encoder", "extension"}
+    assert fit_attention(table(TRUTH, CPU_ROOF), CPU_ROOF, kind="cpu").forms == ("prefill",)
 
 
 def test_finds_an_attention_law_of_a_cpu_again() -> None:

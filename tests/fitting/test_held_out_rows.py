@@ -100,7 +100,7 @@ def test_of_two_libraries_that_with_most_rows_is_fitted(
 def test_columns_of_attention_are_what_they_are_called(attention_data: list[Any]) -> None:
     some = np.arange(BATCH.size) % 2
     table = {**ATTENTION, "keys": TOKENS + 7, "causal": some}
-    attention.fit_attention(table, ROOF, element_bytes=1.0)
+    attention.fit_attention(table, ROOF, kernel="fp8")
 
     data = attention_data[-1]
     batch, queries, keys, heads, kv_heads, _ = data.shape

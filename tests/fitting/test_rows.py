@@ -13,10 +13,12 @@ from roofline.fitting.numbers import FRACTIONS, bound, free
 from roofline.fitting.rows import (
     FEW_SHAPES,
     FitError,
+    by_library,
     check_physics,
     columns,
     errors_percent,
     held_out,
+    library_name,
     of_one_source,
     rounded,
 )
@@ -100,10 +102,11 @@ def test_a_tenth_above_the_peak_is_within_what_clocks_do(
 
 
 def test_the_cache_may_be_faster_than_dram_for_what_fits_in_it() -> None:
-    # 1 MB at ten times the bandwidth of DRAM, and a byte more than the cache holds
+    # 1 MB at ten times the bandwidth of DRAM; of more, what lies beyond 1 MB is DRAM's
     check_physics(ROOF, np.array([1e-4]), NOTHING, np.array([1e6]))
-    with pytest.raises(FitError, match="DRAM bandwidth"):
-        check_physics(ROOF, np.array([1e-4]), NOTHING, np.array([1e6 + 1]))
+    check_physics(ROOF, np.array([1e-4]), NOTHING, np.array([1e6 + 1.09e5]))
+    with pytest.raises(FitError, match=r"11\.11 times the device's peak DRAM bandwidth"):
+        check_physics(ROOF, np.array([1e-4]), NOTHING, np.array([1e6 + 1.11e5]))
 
 
 def test_the_worst_row_is_named() -> None:
@@ -137,6 +140,52 @@ def test_rows_of_the_source_with_most_of_them_are_kept() -> None:
     # names of sources may be numbers; of two the larger, whichever comes first
     assert list(of_one_source({"source": [7, 8, 8], "m": [1, 2, 3]})["m"]) == [2, 3]
     assert list(of_one_source({"source": [7, 7, 8], "m": [1, 2, 3]})["m"]) == [1, 2]
+
+
+def of(**counts: int) -> list[str]:
+    """A column `source`: `a_9` is "a 9"."""
+    return [name.replace("_", " ") for name, count in counts.items() for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("sources", "preferred", "expected"),
+    [
+        (of(a_9=2, b_1=1), "", "a 9"),
+        (of(a_9=1, b_1=2), "", "b 1"),
+        # of as many rows, or nearly, the one that the table has first
+        (of(b_1=1, a_9=1), "", "b 1"),
+        (of(b_1=17, a_9=20), "", "b 1"),
+        (of(b_1=16, a_9=20), "", "a 9"),
+        # in its newest version, whose numbers are compared as such; fewer rows are no version
+        (["b 2.9", "b 2.27", "a 1"], "", "b 2.27"),
+        (["b 2.9", "b 2.9", "b 2.27"], "", "b 2.9"),
+        # whoever is named goes before
+        (of(a_9=9, b_1=1), "b", "b 1"),
+        (["a 9", "a 9", "b 2.9", "b 2.27", "b 2.9"], "b", "b 2.9"),
+        (["a 9", "a 9", "b 2.9", "b 2.27"], "b 2.9", "b 2.9"),
+        (of(a_9=2, b_1=1), "c", "a 9"),  # if it is there
+        ([], "", ""),
+    ],
+)
+def test_rows_are_split_into_those_of_one_library_and_those_of_others(
+    sources: list[str], preferred: str, expected: str
+) -> None:
+    table = {"source": np.array(sources, dtype=object), "m": np.arange(len(sources))}
+    own, others = by_library(table, preferred)
+
+    assert library_name(own) == expected
+    assert set(own["source"]) <= {expected}
+    rest = [] if others is None else list(others["m"])
+    assert sorted([*own["m"], *rest]) == list(table["m"])
+    if others is not None:
+        assert expected not in others["source"]
+    else:
+        assert len(set(sources)) < 2
+
+
+def test_a_table_of_no_library_has_no_others() -> None:
+    assert by_library({"m": [1, 2]}) == ({"m": [1, 2]}, None)
+    assert library_name({"m": [1, 2]}) == ""
 
 
 def test_up_to_a_dozen_shapes_are_each_held_out_and_of_more_some() -> None:
@@ -174,7 +223,7 @@ def test_a_shape_is_all_of_its_sizes() -> None:
 
 def test_numbers_are_kept_to_four_digits_wherever_they_stand() -> None:
     tile = Tile(rows=123456, columns=1, efficiency=0.123456, reluctance=-1.23456e-7)
-    short = rounded(law(launch_us=98765.4321, tiles=(tile,), corrections=(2.00049,) + (0.0,) * 39))
+    short = rounded(law(launch_us=98765.4321, tiles=(tile,), corrections=(2.00049,) + (0.0,) * 190))
 
     assert short.launch_us == 98770
     assert short.tiles[0] == Tile(rows=123456, columns=1, efficiency=0.1235, reluctance=-1.235e-7)

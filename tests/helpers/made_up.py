@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import replace
 
-from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.attention import AttentionForm, AttentionLaw
 from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile
 from roofline.device.laws.pointwise import PointwiseLaw
@@ -86,14 +86,15 @@ def device(**changes: Any) -> Hardware:
 
 def bare(name: str) -> Hardware:
     """A device of which nothing but the peaks is known, so that times are the bound."""
-    return replace(load_hardware(name), kernel_laws=None, laws_from=None)
+    return replace(load_hardware(name), kernel_laws=None, laws_from=None, correction=None)
 
 
 def lawful(name: str, laws: KernelLaws, **changes: Any) -> Hardware:
     """A device with these laws and no others."""
     known = load_hardware(name)
     sources = {**known.sources, laws.source: "made up"}
-    return replace(known, kernel_laws=laws, laws_from=None, sources=sources, **changes)
+    own = {"kernel_laws": laws, "laws_from": None, "correction": None, "sources": sources}
+    return replace(known, **own, **changes)
 
 
 def toy_laws(
@@ -138,6 +139,7 @@ def toy_laws(
                     longest_share=0.0,
                     fill_keys=0.0,
                     bandwidth_fraction=0.5,
+                    forms=get_args(AttentionForm),
                 )
             },
             "pointwise": {

@@ -210,7 +210,7 @@ def deployed(
     inputs = {
         name: value
         for name, value in prompts[0].estimate.inputs.items()
-        if name in ("model", "hardware", "quant", "text_tokens", "batch")
+        if name in ("model", "hardware", "quant", "text_tokens", "batch", "runtime")
     }
     return Deployment(inputs=inputs, prompts=prompts, curve=curve)
 
@@ -227,6 +227,7 @@ def studied(*deployments: Deployment, **given: Any) -> Study:
     chosen["output_tokens"] = sorted(lengths)
     counts = {p.visual_tokens: None for p in prompts}
     inputs = chosen | {"visual_tokens": list(counts), "reducer": [], "attention": "flash"}
+    inputs |= {"runtime": [], "kernels": "unfused"}
     fields: dict[str, Any] = {"inputs": inputs, "specs": {}} | given
     return Study(deployments=deployments, **fields)
 

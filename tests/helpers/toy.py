@@ -69,8 +69,9 @@ def toy(model: Any = None, hardware: Any = None, **options: Any) -> Estimate:
 
 
 def figures(part: Quantities) -> dict[str, Any]:
-    """Everything that a component or the whole shows, and what the words of it rest on."""
-    found = {name: getattr(part, name) for name in (*part.shown, "eager_time_s")}
+    """Everything known that a component or the whole shows, and what the words of it rest on."""
+    shown = {name: getattr(part, name) for name in part.shown}
+    found = {name: value for name, value in shown.items() if value is not None}
     found["attainable_error_s"] = part.attainable_error_s  # type: ignore[attr-defined]
     times: Mapping[str, Any] = part.bound_times_s  # type: ignore[attr-defined]
     return found | {f"{word}_bound": seconds for word, seconds in times.items()}

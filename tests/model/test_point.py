@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from roofline.model.polynomial import Array, Derived, Point, Polynomial, all_equal
+from roofline.model.polynomial import Array, Derived, Point, Polynomial
 
 STEP, BATCH, KEYS, TWICE = map(Polynomial.variable, ("step", "batch", "keys", "twice"))
 WINDOW = 7.0
@@ -140,9 +140,38 @@ def test_several_variables_may_move_at_once(moved: dict[str, float], expected: f
     assert (other(x * y), other(z * z)) == (expected, 81)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "expected"),
-    [([], False), ([3], True), ([3, 3, 3], True), ([3, 3, 4], False), ([[2, 2], [2, 2]], True)],
-)
-def test_numbers_that_are_one(numbers: list[float], expected: bool) -> None:
-    assert all_equal(np.asarray(numbers, dtype=float)) is expected
+class Doubling:
+    """Twice the values, and how often it was computed."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, values: Array) -> Array:
+        self.calls += 1
+        return 2 * values
+
+
+def test_a_function_of_a_polynomial_is_computed_once_at_a_point() -> None:
+    """As places of rows among the knots of a curve, which many matmuls share."""
+    one, other = Doubling(), Doubling()
+    at = point(keys=[4, 5], batch=2)
+
+    found = [at.mapped(one, BATCH * KEYS) for _ in range(3)]
+    assert all(np.array_equal(value, [16, 20]) for value in found)
+    assert np.array_equal(at.mapped(one, KEYS * BATCH + 0.0), [16, 20])  # the same by another way
+    assert one.calls == 1
+    assert np.array_equal(at.mapped(other, BATCH * KEYS), [16, 20])
+    assert np.array_equal(at.mapped(one, KEYS), [8, 10])
+    assert (one.calls, other.calls) == (2, 1)
+    assert at.mapped(one, Polynomial.of(3)) == 6  # a constant comes as an array, too
+
+
+def test_a_moved_point_maps_anew() -> None:
+    double = Doubling()
+    at = point(prompt=3, step=1, batch=2)
+    assert at.mapped(double, KEYS) == 8
+
+    assert at.at(step=np.asarray(2.0)).mapped(double, KEYS) == 10
+    assert np.array_equal(at.outer(batch=np.array([1.0, 3.0])).mapped(double, BATCH), [2, 6])
+    assert at.mapped(double, KEYS) == 8
+    assert double.calls == 3

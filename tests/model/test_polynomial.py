@@ -224,3 +224,49 @@ def test_variables_are_those_that_are_left() -> None:
 def test_a_polynomial_reads_as_one() -> None:
     assert repr(3 * X * Y + 1) == "3·x·y + 1"
     assert repr(Polynomial({})) == "0"
+
+
+@given(polynomials, polynomials, coefficients, coefficients)
+def test_a_sum_of_others_is_found_again(p: Polynomial, q: Polynomial, a: int, b: int) -> None:
+    """The first having a term that the second has not, and neither being nothing."""
+    first, second = p + X * Y * Y * Y, q + 1000.0
+    assert (first * a + second * b).in_terms_of(first, second) == (a, b)
+
+
+@pytest.mark.parametrize(
+    ("sum_", "others", "expected"),
+    [
+        (6 * X * Y, (X * Y,), (6,)),
+        (6 * X * Y + 5, (X * Y,), None),  # more than a multiple
+        (6 * X * Y + 5, (X * Y, Polynomial.of(1)), (6, 5)),
+        (6 * X * Y, (X * Y, Polynomial.of(1)), (6, 0)),
+        (Polynomial.of(7), (Polynomial.of(1),), (7,)),
+        # traffic of attention: keys, and queries one more than they
+        (2 * X * Y + 3 * X * (Y + 1), (X * Y, X * (Y + 1)), None),  # each has the other's term
+        (2 * X * Y + 3 * X * (Y + 1), (X * (Y + 1), X * Y), (3, 2)),
+        (X, (Y,), None),
+        (X, (X + Y,), None),
+        (Polynomial.of(0), (X,), (0,)),
+        (Polynomial.of(0), (), ()),
+        (X, (), None),
+        (X, (Polynomial.of(0),), None),
+    ],
+)
+def test_in_terms_of_others(
+    sum_: Polynomial, others: tuple[Polynomial, ...], expected: tuple[float, ...] | None
+) -> None:
+    assert sum_.in_terms_of(*others) == expected
+
+
+def test_coefficients_that_are_no_round_numbers_leave_nothing_but_their_last_bits() -> None:
+    other = X * 0.1 + Y * 0.3
+    found = (other * 0.7).in_terms_of(other)
+    assert found == pytest.approx((0.7,), rel=1e-15)
+    assert (other * 0.7 + X * 1e-9).in_terms_of(other) is None
+
+
+@given(polynomials, coefficients)
+def test_a_constant_is_what_has_no_variable(p: Polynomial, n: int) -> None:
+    assert Polynomial.of(n).constant == n
+    assert (p - p).constant == 0
+    assert (p.constant is None) == bool(p.variables)

@@ -99,6 +99,16 @@ def test_a_device_of_the_users_own(
     assert "toy" not in {found.name for found in all_models()}
 
 
+def test_an_alias_of_the_users_own_goes_with_the_search_path(
+    user_folder: Path, write_spec: SpecWriter, device: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_spec({**device, "aliases": ["a100"]}, "toy.yaml")
+    assert load_hardware("a100").name == "toy"
+
+    monkeypatch.delenv("ROOFLINE_PATH")
+    assert load_hardware("a100").name == "a100-80gb"
+
+
 @pytest.mark.parametrize("path", ["toy-lm.yaml", "models/toy-lm.yaml"], ids=["flat", "subfolder"])
 def test_a_model_of_the_users_own(
     path: str, user_folder: Path, write_spec: SpecWriter, language_model: Data
@@ -231,7 +241,7 @@ def test_other_names_are_offered_where_they_are_near_and_else_not_listed() -> No
     with pytest.raises(UnknownNameError, match="known: ") as far:
         load_hardware("zzz")
     assert "sapphire-rapids" not in str(far.value)
-    assert "xeon-8480" in str(far.value)
+    assert "a100-80gb" in str(far.value)
 
 
 @pytest.mark.parametrize("load", [load_hardware, load_model, load_quantization])

@@ -108,14 +108,22 @@ def test_the_parts_of_llava_add_up_to_its_checkpoint(name: str, parameters: int)
 @pytest.mark.parametrize(
     ("name", "billions"),
     # The parameter counts that are published for these models
-    [("vicuna-7b", 6.738), ("llama-2-7b", 6.738), ("vicuna-13b", 13.016), ("llama-3-8b", 8.030)],
+    [
+        ("vicuna-7b", 6.738),
+        ("llama-2-7b", 6.738),
+        ("vicuna-13b", 13.016),
+        ("llama-3-8b", 8.030),
+        ("mistral-7b", 7.242),
+        ("qwen2-7b", 7.616),
+    ],
 )
 def test_parameters_add_up_to_the_published_count(name: str, billions: float) -> None:
     m = language_model(name)
     d, f = m.hidden_size, m.intermediate_size
     kv = d // m.num_attention_heads * (m.num_key_value_heads or m.num_attention_heads)
     layer = 2 * d * d + 2 * d * kv + 3 * d * f + 2 * d  # q and o, k and v, MLP, two norms
-    parameters = m.num_hidden_layers * layer + 2 * m.vocab_size * d + d
+    biases = d + 2 * kv if m.attention_bias else 0  # of q, k and v
+    parameters = m.num_hidden_layers * (layer + biases) + 2 * m.vocab_size * d + d
 
     assert parameters / 1e9 == pytest.approx(billions, abs=0.0005)
     linears = sum(w.in_features * w.out_features for w in m.layer_linears)

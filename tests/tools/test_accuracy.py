@@ -13,6 +13,7 @@ from roofline.specs.catalog import all_hardware, load_hardware
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = ROOT.parent / "shared" / "measured"
 TEXT = (ROOT / "reports" / "accuracy.md").read_text(encoding="utf-8")
+KINDS = ("matmul", "attention", "decode_attention", "encoder_attention", "moe", "collective")
 BOUND_OFF_PERCENT = {"a100-80gb": 43.5, "h100-sxm": 36.4, "h200": 41.3, "b200": 51.0, "l40s": 31.3}
 """Mean error of the plain roofline on matmuls in bf16, as others worked it out on other shapes of
 the same databases.
@@ -46,10 +47,10 @@ HELD_OUT = table("On shapes that a fit did not see")
 
 def test_it_has_a_row_for_every_law_that_ships() -> None:
     laws = {
-        (device.name, kind, name, str(law.rows))
+        (device.name, kind, name, law.library)
         for device in all_hardware()
         if device.kernel_laws
-        for kind in ("matmul", "attention")
+        for kind in KINDS
         for name, law in device.kernel_laws.families.get(kind, {}).items()
     }
 
@@ -66,9 +67,10 @@ def test_it_states_what_the_files_state() -> None:
 
 
 def test_the_plain_roofline_is_as_far_off_as_was_known() -> None:
-    found = {row[0]: percent(row[8]) for row in SHIPPED if row[1:3] == ["matmul", "bf16"]}
+    found = {row[0]: percent(row[9]) for row in SHIPPED if row[1:3] == ["matmul", "bf16"]}
 
-    assert found == pytest.approx(BOUND_OFF_PERCENT, abs=2.5)
+    for device, off in BOUND_OFF_PERCENT.items():
+        assert found[device] == pytest.approx(off, abs=2.5)
 
 
 def test_laws_are_much_closer_than_the_bound() -> None:
@@ -84,6 +86,6 @@ def test_the_report_says_what_the_laws_that_ship_give() -> None:
         import accuracy
     finally:
         sys.path.pop(0)
-    fresh = accuracy.shipped(accuracy.measurements(MEASURED), MEASURED)
+    fresh = accuracy.shipped(MEASURED)
 
     assert TEXT.partition(accuracy.REFITTED)[0] == fresh, "run `python tools/accuracy.py FOLDER`"

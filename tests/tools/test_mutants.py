@@ -137,7 +137,7 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
             "seconds": {
                 "tests/model/test_block.py::a": 2.0,
                 "tests/model/test_block.py::b": 1.0,
-                "tests/engine/test_memo.py::c": 0.1,
+                "tests/engine/test_ops.py::c": 0.1,
                 "d": 9.0,
             },
             "lines": {
@@ -145,7 +145,7 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
                     "7": [
                         "tests/model/test_block.py::a",
                         "tests/model/test_block.py::b",
-                        "tests/engine/test_memo.py::c",
+                        "tests/engine/test_ops.py::c",
                         "one that failed",
                     ],
                     "8": ["d"],
@@ -160,13 +160,13 @@ def test_tests_that_run_the_line_come_first_and_the_quickest_of_them(tools: None
     assert tests(7, 100) == [
         "tests/model/test_block.py::b",
         "tests/model/test_block.py::a",
-        "tests/engine/test_memo.py::c",
+        "tests/engine/test_ops.py::c",
         "d",
     ]
     assert tests(7, 3.5) == [
         "tests/model/test_block.py::b",
         "tests/model/test_block.py::a",
-        "tests/engine/test_memo.py::c",
+        "tests/engine/test_ops.py::c",
     ]
     assert tests(8, 0) == ["d"]  # one at least
     assert tests(7, 3, in_function=False)[0] == "tests/model/test_block.py::b"
@@ -177,7 +177,7 @@ def test_the_share_of_a_room_and_its_gaps(tools: None) -> None:
     import coverage_report
 
     files = {
-        "roofline/engine/memo.py": {
+        "roofline/engine/price.py": {
             "executed_lines": [1, 2, 5],
             "missing_lines": [3, 4, 9],
             "executed_branches": [[2, 5]],
@@ -189,7 +189,7 @@ def test_the_share_of_a_room_and_its_gaps(tools: None) -> None:
 
     assert (lines.percent, branches.percent) == (50, 25)
     assert coverage_report.shares(files)["units"] == ((1, 1), (0, 0))
-    assert coverage_report.gaps(files, ["engine"]) == "roofline/engine/memo.py: 3–4, 9, 2→3, 5→end"
+    assert coverage_report.gaps(files, ["engine"]) == "roofline/engine/price.py: 3–4, 9, 2→3, 5→end"
     assert set(coverage_report.FLOORS) <= {p.name for p in (ROOT / "roofline").iterdir()}
 
 

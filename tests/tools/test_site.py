@@ -124,7 +124,7 @@ def test_the_site_builds_and_loads_nothing_from_elsewhere(
     assert all(f'id="roofline.{name}"' in reference for name in public_names())
     tutorial = (tmp_path / "site" / "tutorial.html").read_text(encoding="utf-8")
     assert tutorial.count('src="tutorial-') == 2
-    assert "fewer than 24 visual tokens stop paying" in tutorial
+    assert "fewer than 28 visual tokens stop paying" in tutorial
 
 
 def test_links_that_lead_nowhere_fail(

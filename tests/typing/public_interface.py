@@ -106,6 +106,9 @@ def kernels() -> None:
     assert_type(matmul.p90_error_percent, float | None)
     attention = roofline.attention_time("h100", 1, 576, 32, 8, 128, causal=False)
     assert_type(attention.attainable_time_s, Numbers | None)
+    experts = roofline.moe_time("h100", [1, 512], 2048, 768, experts=128, top_k=8, dtype="fp8")
+    assert_type(experts.p90_other_library_error_percent, float | None)
+    assert_type(roofline.collective_time("h100", "all_reduce", [2, 8], 2**20), KernelTime)
 
 
 def listings() -> None:

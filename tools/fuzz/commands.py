@@ -29,6 +29,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "model": ("vicuna-7b", "llava-1.5-7b", "llava-tiny", "clip-vit-l-336", "llava-connector"),
     "hardware": ("v100", "a100", "h100", "xeon-8480", "V100-PCIE"),
     "quant": ("fp16", "int4", "bf16", "w4a16", "w3a16kv8", "fp8", "FP16"),
+    "library": ("vllm", "vLLM 0.24.0", "sglang", "nccl", "no such"),
     "reducer": ("prumerge", "fastv:k=3", "evit:stages=6,12", "none", "tome", "fastv:k=-1", "ats:"),
 }
 _COUNTS = ("0", "1", "40", "576", "577", "2880", "-1", "1.5", "1e3", "10000000", "10000001", "1,2")

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import yaml
 from damage import as_json, as_yaml, damaged, scrawled, stretched
 
+from roofline.engine.axes import KERNELS, RUNTIMES
+
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "tools" / "fuzz" / "records"
 NAME = "damaged.yaml"
@@ -27,6 +29,7 @@ _SAYS_WHERE = (
     "reducer",
     "stage",
     "knows LLMs only",
+    "of the library",
 )
 """Errors about what was asked of a spec that is sound, not about its file."""
 
@@ -70,6 +73,9 @@ def spec_case(draw: Random) -> Case:
             ["--stage", "generate", "--output-tokens", "8"],
             ["--accounting", "llm-viewer"],
             ["--batch", "8", "--text-tokens", "200"],
+            ["--runtime", draw.choice(RUNTIMES)],
+            ["--kernels", draw.choice(KERNELS)],
+            ["--library", draw.choice(("vllm", "trtllm", "nobody"))],
         )
     )
     if kind != "quantization" and draw.random() < 0.3:

@@ -53,11 +53,22 @@ WAVES = (0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0)
 """Waves at which corrections have values of their own; linear in the logarithm between."""
 BOUNDS_US = (0.02, 0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 128.0, 512.0, 8192.0)
 """Roofline times at which they have, likewise."""
+ROWS = (
+    *(1, 2, 4, 8, 16, 32, 48, 64, 80, 96, 128, 160, 192, 256),
+    *(512, 768, 1024, 1536, 2048, 4096, 8192),
+)
+"""Rows at which they have, each with a quadratic in log₂ n and log₂ k: libraries choose by rows."""
 CORRECTED = ((0.0, 13.0), (8.0, 16.0), (8.0, 16.0))
 """Ranges of log₂ of m, n and k over which corrections vary; they hold beyond."""
-CORRECTION_DEGREE = 2
+CORRECTION_DEGREE = 4
+"""Of monomials in all three."""
+_OF_SHAPE = comb(2 + 2, 2)
+"""Monomials of degree ≤ 2 in log₂ n and log₂ k."""
 CORRECTIONS = (
-    comb(len(CORRECTED) + CORRECTION_DEGREE, CORRECTION_DEGREE) + 2 * len(WAVES) + len(BOUNDS_US)
+    comb(len(CORRECTED) + CORRECTION_DEGREE, CORRECTION_DEGREE)
+    + 2 * len(WAVES)
+    + len(BOUNDS_US)
+    + len(ROWS) * _OF_SHAPE
 )
 """Functions in `correction_basis`."""
 MOST_CORRECTION = 0.4
@@ -173,8 +184,7 @@ def matmul_seconds(
     - t_before, in s, is the launch and the passes over operands before the product
       (`fixed_seconds`);
     - c are `corrections`, φ is `correction_basis`, both without unit;
-    - t_roof = max(2·m·n·k / P, (weight_bytes + activation_bytes) / B), in s, with the peak P in
-      FLOP/s and the DRAM bandwidth B in B/s.
+    - t_roof, in s, is `Roof.seconds` of 2·m·n·k FLOPs and all bytes.
 
     Waves and tiles: NVIDIA, "Matrix multiplication background user's guide". Odds of a choice
     with an error of its own: McFadden, "Conditional logit analysis of qualitative choice
@@ -189,6 +199,21 @@ def matmul_seconds(
     return seconds.reshape(arguments[0].shape)
 
 
+def batched_matmul_seconds(
+    law: MatmulLaw, roof: Roof, flops: FloatOrArray, traffic_bytes: FloatOrArray
+) -> Array:
+    """Seconds of matmuls side by side whose sizes differ from prompt to prompt, for which nobody
+    fitted a law: t = launch_us + ‖F / (P·e), T / (B·bandwidth_fraction)‖₄ in s, with the peak P in
+    FLOP/s, the best tile's efficiency e and the DRAM bandwidth B in B/s.
+    """
+    rate = roof.flops_per_s * max(tile.efficiency for tile in law.tiles)
+    computing = np.asarray(flops, dtype=np.float64) / rate
+    moving = np.asarray(traffic_bytes, dtype=np.float64)
+    moving = moving / (roof.bytes_per_s * law.bandwidth_fraction)
+    seconds = law.launch_us * MICRO + norm4(computing, moving)
+    return np.maximum(seconds, roof.seconds(flops, traffic_bytes))
+
+
 def _seconds(
     law: MatmulLaw, roof: Roof, m: Array, n: Array, k: Array, weights: Array, activations: Array
 ) -> Array:
@@ -197,12 +222,14 @@ def _seconds(
     before = fixed_seconds(law, roof, m, k, weights)
     chosen, _ = chosen_seconds(law, kernels, m, n)
     logarithm = np.log(chosen + before)
-    bound = roof.seconds(2 * m * n * k, weights + activations)
+    flops, traffic = 2 * m * n * k, weights + activations
     if law.corrections:
-        basis = correction_basis(roof, m, n, k, bound)
+        # a shape is corrected alike wherever its operands lie
+        as_fitted = roof.of_one_kernel.seconds(flops, traffic)
+        basis = correction_basis(roof, m, n, k, as_fitted)
         added = (basis * np.array(law.corrections)).sum(axis=-1)
         logarithm += np.clip(added, -MOST_CORRECTION, MOST_CORRECTION)
-    return np.maximum(np.exp(logarithm), bound)
+    return np.maximum(np.exp(logarithm), roof.seconds(flops, traffic))
 
 
 class _Numbers(NamedTuple):
@@ -374,9 +401,9 @@ def fixed_seconds(law: MatmulLaw, roof: Roof, m: Array, k: Array, weights: Array
 def correction_basis(roof: Roof, m: Array, n: Array, k: Array, bound_s: Array) -> Array:
     """Values of the basis functions φ, [shapes, functions], in the order of `corrections`.
 
-    Monomials of degree ≤ 2 in log₂ m, log₂ n and log₂ k; piecewise linear functions of the waves
+    Monomials of degree ≤ 4 in log₂ m, log₂ n and log₂ k; piecewise linear functions of the waves
     of a middling tile; the same times log₂ k; piecewise linear functions of the roofline time
-    `bound_s`.
+    `bound_s`, and of m, times monomials of degree ≤ 2 in log₂ n and log₂ k.
     """
     variables = [
         scaled(np.log2(value), span) for value, span in zip((m, n, k), CORRECTED, strict=True)
@@ -386,7 +413,10 @@ def correction_basis(roof: Roof, m: Array, n: Array, k: Array, bound_s: Array) -
     by_bound = hats(bound_s / MICRO, BOUNDS_US)
     smooth = np.stack(monomials(variables, CORRECTION_DEGREE), axis=-1)
     by_waves_and_k = by_waves * variables[2][..., None]
-    return np.concatenate([smooth, by_waves, by_waves_and_k, by_bound], axis=-1)
+    of_shape = np.stack(monomials(variables[1:], 2), axis=-1)
+    by_rows = hats(m, ROWS)[..., None] * of_shape[..., None, :]
+    by_rows = by_rows.reshape(*by_rows.shape[:-2], -1)
+    return np.concatenate([smooth, by_waves, by_waves_and_k, by_bound, by_rows], axis=-1)
 
 
 def _uncached(size: Array, share: float, law: MatmulLaw, roof: Roof) -> Array:

@@ -37,14 +37,15 @@ def pointwise_seconds(
 ) -> Array:
     """Seconds of an op that moves `traffic_bytes` and computes `flops`; arguments broadcast.
 
-    t = max(launch_us + T·(h / b_cache + (1 − h) / b), flops / P, T / B), in s, with T
-    `traffic_bytes`; h = 1 / (1 + (T / cache)⁴) the share of them found in the cache; b and b_cache
-    the law's bandwidths in B/s; P the vector peak in FLOP/s and B the DRAM bandwidth in B/s, both
-    of `roof`. Latency and bandwidth of a message, here of a launch: Hockney, "The communication
-    challenge for MPP", 1994. The smooth edge of the cache is ours.
+    t = max(launch_us + T·(h / b_cache + (1 − h) / b), t_roof), in s, with T `traffic_bytes`; h =
+    1 / (1 + (T / cache)⁴) the share of them found in the cache; b (times `bandwidth_ratio`) and
+    b_cache the law's bandwidths in B/s; t_roof `Roof.seconds` of `flops` and T. Latency and
+    bandwidth of a message, here of a launch: Hockney, "The communication challenge for MPP", 1994.
+    The smooth edge of the cache is ours.
     """
     size = np.asarray(traffic_bytes, dtype=np.float64)
-    seconds_per_byte: FloatOrArray = 1 / (law.bandwidth_gb_per_s * GIGA)
+    bandwidth = law.bandwidth_gb_per_s * law.bandwidth_ratio
+    seconds_per_byte: FloatOrArray = 1 / (bandwidth * GIGA)
     if law.cached_bandwidth_gb_per_s is not None and law.cache_mib is not None:
         cached = within_cache(size, law.cache_mib * MIB)
         cached_pace = 1 / (law.cached_bandwidth_gb_per_s * GIGA)

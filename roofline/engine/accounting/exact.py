@@ -68,6 +68,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
         mode.compute,
         mode.attention_types,
         component.layers,
+        component.architecture,
     )
 
 
@@ -85,7 +86,7 @@ def _weight_bytes(component: Component, mode: Quantization) -> float:
 
 def _kernel(op: Op, mode: Quantization) -> str:
     if op.unit == "matmul" and op.role == "linear":
-        return mode.weight_only_kernel
+        return mode.weight_only_kernel or op.function
     return op.function
 
 

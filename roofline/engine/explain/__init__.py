@@ -11,6 +11,7 @@ from roofline.engine.explain.explanation import Explanation
 from roofline.engine.explain.ops import explain_op
 from roofline.engine.explain.totals import (
     explain_component,
+    explain_energy,
     explain_flops,
     explain_kv,
     explain_memory,
@@ -23,6 +24,7 @@ __all__ = ["SUBJECTS", "Explanation", "explain"]
 
 SUBJECTS: dict[str, Callable[[Workings], Explanation]] = {
     "time": explain_time,
+    "energy": explain_energy,
     "memory": explain_memory,
     "flops": explain_flops,
     "kv": explain_kv,

@@ -149,7 +149,7 @@ def _times(workings: Workings, part: Part, plan: PricePlan) -> Iterator[Line]:
             text += ", its roofline: no law goes for it"
         else:
             text += f" by the law of {_law_name(op, law, plan.laws.kernel_laws)}"
-            text += f" ({law.origin}; nine in ten within {law.p90_error_percent:.0f} %)"
+            text += f" ({law.origin}; nine in ten within {100 * plan.laws.error(op):.0f} %)"
         if op.launches > 1:
             text += f", {op.launches} launches"
         yield "Attainable", text

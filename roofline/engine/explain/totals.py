@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from roofline.engine.accounting.exact import resident
+from roofline.engine.energy import energy_law
 from roofline.engine.explain.explanation import Explanation, Line, Lines
 from roofline.engine.explain.formulas import (
     equal,
@@ -18,6 +19,7 @@ from roofline.engine.explain.formulas import (
 )
 from roofline.engine.explain.ops import flops, sources
 from roofline.engine.explain.workings import Part, Workings
+from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals, Totals
 from roofline.errors import ScenarioError
 from roofline.model.polynomial import Polynomial
@@ -62,12 +64,49 @@ def _whole_time(workings: Workings, whole: Totals) -> Iterator[Line]:
         yield "  of an op", "times it runs × its law's time, every launch included"
         error = si(whole.attainable_error_s, "s")
         yield "  band", f"±{error}: Σ over ops of what nine in ten kernels are off at most"
-    if whole.host_time_s is not None and whole.eager_time_s is not None and whole.host_time_s:
-        yield (
-            "Host",
-            f"{si(whole.host_time_s, 's')} to issue the kernels; eager PyTorch takes the longer "
-            f"of both, {si(whole.eager_time_s, 's')}",
-        )
+    if whole.host_time_s is not None and whole.host_time_s:
+        yield "Host", _sum(workings, "host_time_s", "s")
+    runtime = workings.estimate.scenario.runtime
+    low, high = whole.elapsed_time_low_s, whole.elapsed_time_high_s
+    if runtime is not None and low is not None and high is not None:
+        how = "the longer of kernels and host" if runtime.overlaps else "kernels and host added"
+        yield "Elapsed", _sum(workings, "elapsed_time_s", "s")
+        yield "  of a component", f"{how}, phase by phase: {runtime.title}"
+        yield "  band", f"{si(low, 's')} to {si(high, 's')}: low and high ends of both"
+        yield "  source", runtime.source
+
+
+def explain_energy(workings: Workings) -> Explanation:
+    """Energy in the predicted time, and its bound."""
+    whole = workings.estimate.end_to_end
+    if not isinstance(whole, Totals):
+        raise ScenarioError("nothing takes energy on no device: give hardware (--hw)")
+    lines: list[Line] = []
+    cited: dict[str, str] = {}
+    if whole.energy_j is not None and whole.energy_error_j is not None:
+        plan = workings.plans[0]
+        assert isinstance(plan, PricePlan)
+        assert plan.laws is not None  # or there were no energy
+        law = energy_law(plan.peaks.hardware, plan.laws.kernel_laws)
+        assert law is not None
+        lines = [
+            ("Energy", _sum(workings, "energy_j", "J")),
+            ("  law", f"{law.terms} ({law.origin or plan.laws.kernel_laws.origin})"),
+            (
+                "  band",
+                f"±{si(whole.energy_error_j, 'J')}: what nine in ten models are off at most",
+            ),
+            ("Power", f"{si(whole.energy_j, 'J')} ÷ {si(whole.predicted_time_s, 's')}"),
+        ]
+    if whole.energy_bound_j is not None and whole.device_tdp_w is not None:
+        watts, seconds = si(whole.device_tdp_w, "W"), si(whole.predicted_time_s, "s")
+        lines.append(("Bound", f"{watts} TDP × {seconds} = {si(whole.energy_bound_j, 'J')}"))
+        assert workings.hardware is not None
+        assert workings.hardware.tdp_w is not None
+        cited[watts] = workings.cited(workings.hardware.tdp_w)
+    if not lines:
+        raise ScenarioError(f"nobody knows the energy of {workings.estimate.inputs['hardware']}")
+    return _explanation(workings, "Energy", [Lines.of(lines)], cited.items())
 
 
 def explain_memory(workings: Workings) -> Explanation:

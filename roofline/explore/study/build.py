@@ -26,6 +26,7 @@ from roofline.records import published
 from roofline.records.measurement import spec_hashes
 from roofline.specs.catalog import distinct, load_hardware, load_model, load_quantization
 from roofline.specs.models import Lmm, Model
+from roofline.specs.runtimes import find_runtime
 
 Prompt: TypeAlias = tuple[int | None, str | None]
 """Visual tokens and reducer, each left to the other or to the model where it is None."""
@@ -42,12 +43,15 @@ def study(
     records: Sequence[MeasuredRun] = (),
     with_accuracy: bool = False,
     attention: str | None = None,
+    kernels: str | None = None,
+    library: str | None = None,
     **axes: Any,
 ) -> Study:
     """Price every combination; what the model's images give unreduced comes beside it.
 
     Axes are those of `analyze`, each a value or a sequence of values: model, hardware, quant,
-    visual_tokens, reducer, text_tokens, batch, output_tokens.
+    visual_tokens, reducer, text_tokens, batch, output_tokens, runtime; of attention, kernels and
+    library one for all.
 
     visual_tokens: of a sequence; left out, each reducer's default.
     reducer: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
@@ -61,6 +65,7 @@ def study(
     have, a reducer beside a model that is no LMM.
     Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
     """
+    one_for_all = {"attention": attention, "kernels": kernels, "library": library}
     given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
     if axes:
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
@@ -88,6 +93,9 @@ def study(
     given["model"] = distinct(load_model(name) for name in given["model"])
     given["hardware"] = distinct(load_hardware(name) for name in given["hardware"])
     given["quant"] = distinct(load_quantization(name) for name in given["quant"])
+    given["runtime"] = [
+        find_runtime(one) if isinstance(one, str) else one for one in given["runtime"]
+    ]
     scores = published.scores(m.name for m in given["model"]) if with_accuracy else []
     deployed = {n: v for n, v in given.items() if n not in ("visual_tokens", "reducer")}
     deployments: list[Deployment] = []
@@ -99,7 +107,7 @@ def study(
         if target in unserved:
             continue
         try:
-            request = _DeploymentRequest(prompts, combination | {"attention": attention}, lengths)
+            request = _DeploymentRequest(prompts, combination | one_for_all, lengths)
             deployment, impossible = _deployment(request)
         except UnsupportedModeError as error:
             refused.append(error)
@@ -111,12 +119,10 @@ def study(
     if not deployments:
         raise refused[0]
     if scores:
-        several = {n: v for n, v in deployed.items() if n != "model"}
-        for combination in combinations(several):
+        devices = {n: v for n, v in deployed.items() if n != "model"}
+        for combination in combinations(devices):
             if (combination["hardware"].name, combination["quant"].name) not in unserved:
-                request = _DeploymentRequest(
-                    prompts, combination | {"attention": attention}, lengths
-                )
+                request = _DeploymentRequest(prompts, combination | one_for_all, lengths)
                 fronts += _fronts(given["model"], scores, request)
     return Study(
         deployments=tuple(deployments),
@@ -131,7 +137,10 @@ def study(
             "output_tokens": list(lengths),
             "visual_tokens": _distinct_values(count for count, _ in prompts),
             "reducer": _distinct_values(reducer for _, reducer in prompts),
-            "attention": deployments[0].prompts[0].estimate.inputs["attention"],
+            **{
+                name: _distinct_values(one.prompts[0].estimate.inputs[name] for one in deployments)
+                for name in one_for_all
+            },
         },
         specs=spec_hashes(
             [*(part for spec in given["model"] for part in _parts(spec)), *given["hardware"]]
@@ -244,8 +253,11 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
     rows = list({id(one): one for one in (*before, *found.values())}.values())
     most = max(prompt.visual_tokens for prompt in rows)
     curve = request.estimate(np.arange(1, most + 1), None) if most and has_llm else None
-    names = {name: getattr(value, "name", value) for name, value in request.axes.items()}
-    del names["attention"]
+    names = {"runtime": None} | {
+        name: getattr(value, "name", value) for name, value in request.axes.items()
+    }
+    for name in ("attention", "kernels", "library"):
+        del names[name]
     return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 
 

@@ -9,6 +9,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from roofline.engine.estimate import Estimate
+from roofline.engine.launch_bound import waiting_tokens
 from roofline.explore.study.priced_prompt import PricedPrompt
 from roofline.model.polynomial import Array
 
@@ -91,6 +92,16 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         if self.curve is None:
             return None
         return floor_tokens(self.visual_tokens, self.curve.end_to_end.predicted_time_s)
+
+    @property
+    def launch_bound_tokens(self) -> int | None:
+        """Below how many visual tokens the prefill waits for the host, and gets no faster.
+
+        None without a curve, or a runtime whose host works ahead of the device.
+        """
+        if self.curve is None:
+            return None
+        return waiting_tokens(self.curve.scenario.runtime, self.curve.llm, self.curve.end_to_end)
 
 
 def floor_tokens(tokens: NDArray[np.float64], predicted_time_s: Array) -> int:

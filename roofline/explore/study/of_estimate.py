@@ -63,6 +63,9 @@ def study_of(estimate: Estimate, *, each_prompt: bool = True) -> Study:
         reducer=scenario.reducer or NO_REDUCER,
         visual_tokens=visual if has_llm else None,
         attention=scenario.attention,
+        runtime=scenario.runtime,
+        kernels=scenario.kernels,
+        library=scenario.library,
         output_tokens=lengths or None,
         **given,
     )

@@ -77,12 +77,13 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
 
     @property
     def has_laws(self) -> bool:
-        """Whether its device tells attainable times; else all times are bounds."""
-        return self.estimate.end_to_end.attainable_time_s is not None
+        """Whether its times are more than bounds: its device has laws, or a runtime is named."""
+        whole = self.estimate.end_to_end
+        return whole.predicted_time_s is not whole.roofline_time_s
 
     @property
     def predicted_time_s(self) -> float:
-        """Of the prefill, end to end: attainable, or the roofline of a device without laws."""
+        """Of the prefill, end to end: elapsed under a runtime, else attainable, or the roofline."""
         return float(self.estimate.end_to_end.predicted_time_s)
 
     @cached_property
@@ -146,7 +147,13 @@ class PricedPrompt(Struct, frozen=True, dict=True, eq=False, kw_only=True):
         return fitting
 
     @property
-    def energy_at_tdp_j(self) -> float | None:
+    def energy_j(self) -> float | None:
+        """Of the prefill, by the device's law of energy; None without one."""
+        energy_j = self.estimate.end_to_end.energy_j
+        return None if energy_j is None else float(energy_j)
+
+    @property
+    def energy_bound_j(self) -> float | None:
         """Prefill time × TDP: what it takes at most, if the time is right; None without a TDP."""
         tdp_w = self.device.tdp_w
         return None if tdp_w is None else self.predicted_time_s * tdp_w.value

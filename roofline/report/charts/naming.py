@@ -13,8 +13,10 @@ _COMPONENTS = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
 
 
 def deployment_name(deployment: Deployment) -> str:
-    """Model, device, precision, and the batch and text that are not the usual ones."""
-    names = (deployment.model, deployment.hardware, deployment.quant)
+    """Model, device, precision, and runtime, batch and text that are not the usual ones."""
+    names = [deployment.model, deployment.hardware, deployment.quant]
+    if runtime := deployment.inputs.get("runtime"):
+        names.append(runtime)
     return ", ".join([*names, *unusual_counts(deployment.inputs)])
 
 

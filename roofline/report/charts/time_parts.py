@@ -99,7 +99,7 @@ def _panel(deployment: Deployment, prompts: Sequence[PricedPrompt]) -> Panel:
 def _bar(prompt: PricedPrompt, role: BarRole) -> StackedBar:
     """Components in the order in which they run, and what an attainable time may be off."""
     whole = prompt.estimate.end_to_end
-    low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
+    low, high = whole.predicted_time_low_s, whole.predicted_time_high_s
     has_band = role == "attainable" and low is not None and high is not None
     return StackedBar(
         label=prompt_name(prompt),
@@ -111,15 +111,15 @@ def _bar(prompt: PricedPrompt, role: BarRole) -> StackedBar:
 
 
 def _parts(prompt: PricedPrompt, role: BarRole) -> tuple[BarPart, ...]:
-    """Seconds by component and group of ops; what is left of an attainable time is the host's."""
+    """Seconds by component and group of ops; what is left of a predicted time is the host's."""
     found: dict[tuple[str, str], float] = {}
     for op in prompt.ops:
         part = (op.component, _GROUP_OF.get(op.kind, "other ops"))
-        time_s = op.attainable_time_s if role == "attainable" else op.roofline_time_s
-        assert time_s is not None
+        known = op.attainable_time_s if role == "attainable" else None
+        time_s = op.roofline_time_s if known is None else known
         found[part] = found.get(part, 0.0) + float(time_s)
-    whole_s = prompt.estimate.end_to_end.attainable_time_s
-    if role == "attainable" and whole_s is not None:
+    whole_s = prompt.estimate.end_to_end.predicted_time_s
+    if role == "attainable":
         rest_s = float(whole_s) - sum(found.values())
         if rest_s > 1e-6 * float(whole_s):
             found[HOST, ""] = rest_s
@@ -142,7 +142,7 @@ def _legend(bars: Sequence[StackedBar]) -> Iterable[LegendEntry]:
     if "bound" in roles:
         yield LegendEntry(role="bound", label="roofline bound")
     if "attainable" in roles:
-        yield LegendEntry(role="attainable", label="attainable, with its error")
+        yield LegendEntry(role="attainable", label="predicted, with its error")
 
 
 def _component_rank(name: str) -> int:

@@ -127,7 +127,7 @@ def _times(deployment: Deployment) -> Iterator[Series]:
             yield Series(role=role, of=of, variant=variant, x=x, y=y)
     if deployment.prompts[0].has_laws:
         yield Series(role="bound", of=of, variant=variant, x=x, y=numbers(whole.roofline_time_s))
-        low, high = whole.attainable_time_low_s, whole.attainable_time_high_s
+        low, high = whole.predicted_time_low_s, whole.predicted_time_high_s
         if low is not None and high is not None:
             yield Series(
                 role="error",
@@ -155,7 +155,7 @@ def _legend(shown: DevicePanels, panels: Sequence[Panel]) -> Iterator[LegendEntr
         yield LegendEntry(role="requested", label="counts of this report")
     if "bound" in roles:
         yield LegendEntry(role="bound", label="roofline bound")
-        yield LegendEntry(role="error", label="error of attainable time")
+        yield LegendEntry(role="error", label="error of predicted time")
     if "too large" in roles:
         yield LegendEntry(role="too large", label="does not fit")
 

@@ -8,7 +8,7 @@ from roofline.engine.axes import ANSWER_TOKENS
 from roofline.engine.compare import Comparison, Saving
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Totals
-from roofline.report.text.estimate_words import band, times
+from roofline.report.text.estimate_words import at_least, band, elapsed, times
 from roofline.units import si, si_apart
 
 _WHAT = {
@@ -16,6 +16,7 @@ _WHAT = {
     "decode": "One decode step takes",
     "generate": "The prompt and an answer of {} tokens take",
 }
+_NO_LAWS = "kernels at the roofline, which is all that is known of this device"
 
 
 def opening(estimate: Counts) -> str:
@@ -78,6 +79,11 @@ def _full_too_large(comparison: Comparison) -> str:
 
 def _time(whole: Totals) -> str:
     roofline = si(whole.roofline_time_s, "s")
+    if whole.elapsed_time_s is not None and whole.host_time_s is not None:
+        parts = f"kernels {si(whole.kernel_time_s, 's')}, host {si(whole.host_time_s, 's')}"
+        if at_least(whole):
+            return f"at least {si(whole.elapsed_time_s, 's')} elapsed ({parts}; {_NO_LAWS})"
+        return f"{elapsed(whole)} elapsed ({parts}; {roofline} at the roofline)"
     if whole.attainable_time_s is None:
         return f"{roofline} at the roofline"
     return f"{si(whole.attainable_time_s, 's')} {band(whole)} ({roofline} at the roofline)"
@@ -99,8 +105,8 @@ def _fewer(estimate: Counts) -> str:
 def _saved(saving: Saving) -> str:
     assert saving.roofline_speedup is not None  # it is priced
     roofline = times(saving.roofline_speedup)
-    if saving.attainable_speedup is None:
+    if saving.speedup is None or saving.speedup is saving.roofline_speedup:
         return f"makes it {roofline} as fast at the roofline"
     if saving.tie:
         return f"is a tie, inside the error ({roofline} as fast at the roofline)"
-    return f"makes it {times(saving.attainable_speedup)} as fast ({roofline} at the roofline)"
+    return f"makes it {times(saving.speedup)} as fast ({roofline} at the roofline)"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from roofline.engine.axes import BY_NAME
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Totals
 from roofline.report.text.estimate_words import (
     NOTES,
     TOO_LARGE,
     WORDS,
-    band,
+    attainable_band,
     by_origin,
     described,
-    has_laws,
+    elapsed,
     headline,
+    launch_bound_line,
     peaks,
+    predicted_title,
     times,
     varying,
 )
@@ -68,7 +71,7 @@ def _tables(estimates: Sequence[Counts], rows: Sequence[TableRow], style: Style)
 def _titled(title: str, rows: Sequence[TableRow], style: Style) -> Iterator[str]:
     columns = list(dict.fromkeys(name for row in rows for name in row))
     if title:
-        yield title
+        yield filled(title)
     yield grid([[row.get(c, "-") for c in columns] for row in rows], columns, style, words=WORDS)
 
 
@@ -94,15 +97,17 @@ def _caption(estimates: Sequence[Counts]) -> str:
         return text
     if not isinstance(estimates[0], Estimate):
         return f"{text} Saves: FLOPs against all visual tokens."
-    if not any(map(has_laws, estimates)):
+    titles = dict.fromkeys(title.lower() for e in estimates for title in predicted_title(e))
+    if not titles:
         return f"{text} Saves: roofline time against all visual tokens."
-    return f"{text} Saves: attainable time against all visual tokens, in brackets the roofline's."
+    saves = f"Saves: {' or '.join(titles)} time against all visual tokens, in brackets the"
+    return f"{text} {saves} roofline's."
 
 
 def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     """Where it differs from the others, and its figures."""
     whole, comparison = estimate.end_to_end, estimate.comparison
-    row = {title: _cell(estimate.inputs[name]) for name, title in varying(estimates).items()}
+    row = {title: _cell(name, estimate.inputs[name]) for name, title in varying(estimates).items()}
     compared = any(e.comparison for e in estimates)
     row["FLOPs"] = si(whole.flops, "")
     if not isinstance(whole, Totals):
@@ -110,12 +115,15 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
         row["Memory"] = si(whole.peak_memory_bytes, "B")
         saved = times(comparison.end_to_end.flops_saving) if comparison else "-"
         return row | ({"Saves": saved} if compared else {})
-    lawful = any(map(has_laws, estimates))
+    titles = {title for e in estimates for title in predicted_title(e)}
+    lawful = bool(titles)
     if not lawful:
         row["Traffic"] = si(whole.memory_access_bytes, "B")
     row["Roofline"] = si(whole.roofline_time_s, "s")
-    if lawful:
+    if "Attainable" in titles:
         row["Attainable"] = _attainable(whole)
+    if "Elapsed" in titles:
+        row["Elapsed"] = "-" if whole.elapsed_time_s is None else elapsed(whole)
     row["Bound"] = str(whole.bound) if whole.roofline_time_s else "-"
     row["Memory"] = si(whole.peak_memory_bytes, "B") + ("" if whole.fits else TOO_LARGE)
     if not compared:
@@ -124,21 +132,28 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     return row | {"Saves": headline(saving, bracketed=lawful, full_fits=bool(fits))}
 
 
-def _cell(value: object) -> str:
-    return "none" if value is None else str(value)
+def _cell(axis: str, value: object) -> str:
+    return BY_NAME[axis].none or "none" if value is None else str(value)
 
 
 def _attainable(whole: Totals) -> str:
     if whole.attainable_time_s is None:
         return "-"
-    return f"{si(whole.attainable_time_s, 's')} {band(whole)}".strip()
+    return f"{si(whole.attainable_time_s, 's')} {attainable_band(whole)}".strip()
 
 
 def _device(estimate: Estimate, estimates: Sequence[Counts]) -> list[tuple[str, str]]:
-    """Its name where the heading does not say it, its peaks, and what its laws rest on."""
+    """Its name where the heading does not say it, its peaks, what its laws rest on, and, where that
+    is one number, below how many visual tokens its host is waited for.
+    """
     device, lines = estimate.device, peaks(estimate)
     if "hardware" in varying(estimates):
         lines = [("Device", f"{device['name']} ({device['title']})"), *lines]
     if estimate.end_to_end.attainable_time_s:
         lines.append(("Attainable", ", ".join(sorted(by_origin(estimate)))))
-    return lines
+    same = [e for e in estimates if isinstance(e, Estimate) and _deployed(e) == _deployed(estimate)]
+    return lines + launch_bound_line(same)
+
+
+def _deployed(estimate: Estimate) -> tuple[object, object]:
+    return estimate.inputs["hardware"], estimate.inputs["quant"]

@@ -7,15 +7,21 @@ from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Quantities, Totals
 from roofline.report.text.estimate_opening import opening
 from roofline.report.text.estimate_words import (
+    HOST_ORIGINS,
     OWN_WORK,
     STAGE_TIMES,
     WORDS,
+    at_least,
+    attainable_band,
     band,
     by_origin,
     by_time,
+    energy,
     error_share,
     has_laws,
+    launch_bound_line,
     peaks,
+    predicted_title,
     times,
 )
 from roofline.tables import Style, definitions, filled, grid
@@ -78,6 +84,9 @@ def _times(estimate: Counts) -> list[tuple[str, str, str]]:
     rows = [(f"{label}, roofline", "roofline_time_s", "s")]
     if has_laws(estimate):
         rows.append((f"{label}, attainable", "attainable_time_s", "s"))
+    if estimate.end_to_end.elapsed_time_s is not None:
+        rows.append(("Host time", "host_time_s", "s"))
+        rows.append((f"{label}, elapsed", "elapsed_time_s", "s"))
     return rows
 
 
@@ -85,7 +94,8 @@ def _saved(saving: Saving, full: Quantities, part: Quantities, name: str) -> str
     """How many times less; what is as large in both, such as weights, saves nothing."""
     if name == "weight_bytes":
         return ""
-    if name == "attainable_time_s" and saving.tie:
+    elapsed = saving.elapsed_speedup is not None
+    if name == ("elapsed_time_s" if elapsed else "attainable_time_s") and saving.tie:
         return "tie"
     return times(ratio(getattr(full, name), getattr(part, name)))
 
@@ -103,7 +113,7 @@ def _components(estimate: Counts, style: Style) -> str:
         rows.append(row + _component_times(part, estimate.end_to_end))
     headers = ["Component", "FLOPs", "Traffic", "Weights"]
     if isinstance(estimate, Estimate):
-        headers += ["Roofline", *(["Attainable"] if has_laws(estimate) else []), "Share", "Bound"]
+        headers += ["Roofline", *predicted_title(estimate), "Share", "Bound"]
     return grid(rows, headers, style, words=WORDS)
 
 
@@ -111,12 +121,12 @@ def _component_times(part: Quantities, whole: Quantities) -> list[str]:
     """Times, share of the predicted one, bound."""
     if not (isinstance(part, Totals) and isinstance(whole, Totals)):
         return []
-    lawful = whole.attainable_time_s is not None
+    predicted = whole.predicted_time_s is not whole.roofline_time_s
     total = float(whole.predicted_time_s)
     portion = float(part.predicted_time_s) / total if total else 0.0
     return [
         si(part.roofline_time_s, "s"),
-        *([si(part.predicted_time_s, "s")] if lawful else []),
+        *([si(part.predicted_time_s, "s")] if predicted else []),
         "100 %" if part is whole else share(portion, error_share(part)),
         _bound(part),
     ]
@@ -135,6 +145,10 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     lines = [("Memory", f"{needs} {verdict} {there}")]
     if whole.attainable_time_s:
         lines.append(("Attainable", _laws(estimate)))
+    if whole.elapsed_time_s is not None and whole.roofline_time_s:
+        lines += [("Elapsed", _elapsed(estimate)), *launch_bound_line([estimate])]
+    if whole.energy_j:
+        lines.append(("Energy", energy(whole, estimate.device["energy"]["origin"])))
     if estimate.reducer is not None and (reducing := _reducing(estimate)):
         lines.append(("Reducer", reducing))
     if whole.roofline_time_s:
@@ -154,7 +168,21 @@ def _laws(estimate: Estimate) -> str:
         f"{share(time / total, error_share(whole))} {name}" if len(ranked) > 1 else name
         for name, time in ranked.items()
     )
-    return f"{span} ({band(whole)}): {shares}"
+    return f"{span} ({attainable_band(whole)}): {shares}"
+
+
+def _elapsed(estimate: Estimate) -> str:
+    """Band, parts, and what the host's time rests on."""
+    whole, host = estimate.end_to_end, estimate.device["host"]
+    ends = (whole.elapsed_time_low_s, whole.elapsed_time_high_s)
+    span = " to ".join(si(end, "s") for end in ends if end is not None)
+    host_s = 0.0 if whole.host_time_s is None else whole.host_time_s
+    kernels, hosts = f"kernels {si(whole.kernel_time_s, 's')}", f"host {si(host_s, 's')}"
+    rests_on = HOST_ORIGINS[host["origin"]]
+    if at_least(whole):
+        least = f"at least {si(whole.predicted_time_s, 's')}"
+        return f"{least}: {kernels} at the roofline, {hosts}, {rests_on}"
+    return f"{span} ({band(whole)}): {kernels}, {hosts}, {rests_on}"
 
 
 def _reducing(estimate: Estimate) -> str:

@@ -21,6 +21,20 @@ ORIGINS = {
 }
 """Where laws of kernel time come from, in words."""
 
+HOST_ORIGINS = {
+    "measured": "measured on this machine",
+    "fitted": "fitted to measured answers",
+    "typical": "typical of such hosts",
+}
+"""Where the host's time comes from, in words."""
+
+ENERGY_ORIGINS = {
+    "measured": "measured on this machine",
+    "fitted": "fitted to served models",
+    "typical": "by the law of a relative",
+}
+"""Where laws of energy come from, in words."""
+
 TOO_LARGE = "!"
 """Marks a memory that the device does not have."""
 FULL_TOO_LARGE = "*"
@@ -60,7 +74,7 @@ def described(estimate: Counts, names: Collection[str]) -> str:
 
 def in_words(axis: str, value: object) -> str:
     """A value on an axis: `h200`, `batch 8`, `no reducer`."""
-    return f"no {axis}" if value is None else BY_NAME[axis].phrase.format(value)
+    return BY_NAME[axis].in_words(value)
 
 
 def has_laws(estimate: Counts) -> bool:
@@ -68,8 +82,41 @@ def has_laws(estimate: Counts) -> bool:
     return isinstance(estimate, Estimate) and estimate.end_to_end.attainable_time_s is not None
 
 
+def predicted_title(estimate: Counts) -> list[str]:
+    """What a column of predicted times is called; none where these are the roofline's."""
+    if not isinstance(estimate, Estimate):
+        return []
+    if estimate.end_to_end.elapsed_time_s is not None:
+        return ["Elapsed"]
+    return ["Attainable"] if has_laws(estimate) else []
+
+
+def energy(part: Totals, origin: str) -> str:
+    """`10.9 J, 683 W on average (±11 %, fitted to served models)`"""
+    assert part.energy_j is not None
+    assert part.energy_error_j is not None
+    assert part.power_w is not None
+    watts = si(part.power_w, "W")
+    off = 100 * float(part.energy_error_j) / float(part.energy_j)
+    return f"{si(part.energy_j, 'J')}, {watts} on average (±{off:.0f} %, {ENERGY_ORIGINS[origin]})"
+
+
+def launch_bound(tokens: int) -> str:
+    """What `launch_bound_tokens` says."""
+    if not tokens:
+        return "never: whatever the number of visual tokens, the device takes longer"
+    return f"below {tokens} visual tokens the LLM waits for the host: prefill gets no faster"
+
+
+def launch_bound_line(estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
+    """Up to how many visual tokens the host is what a prefill waits for, where all have one."""
+    prefills = all(estimate.inputs["stage"] == "prefill" for estimate in estimates)
+    tokens = {estimate.launch_bound_tokens for estimate in estimates} if prefills else set()
+    return [("Launch-bound", launch_bound(n)) for n in tokens if n is not None and len(tokens) == 1]
+
+
 def headline(saving: Saving | None, *, bracketed: bool, full_fits: bool) -> str:
-    """`2.1x (2.8x)`: attainable and, in brackets, roofline; `tie` inside the error band.
+    """`2.1x (2.8x)`: of predicted time and, in brackets, roofline; `tie` inside the error band.
 
     bracketed: whether the roofline's stands in brackets even where it is all that is known.
     full_fits: whether the unreduced prompt fits the device; marked where it does not.
@@ -77,10 +124,10 @@ def headline(saving: Saving | None, *, bracketed: bool, full_fits: bool) -> str:
     if saving is None or saving.roofline_speedup is None:
         return "-"
     roofline = times(saving.roofline_speedup)
-    if saving.attainable_speedup is None:
+    if saving.speedup is None or saving.speedup is saving.roofline_speedup:
         text = f"({roofline})" if bracketed else roofline
     else:
-        text = f"{'tie' if saving.tie else times(saving.attainable_speedup)} ({roofline})"
+        text = f"{'tie' if saving.tie else times(saving.speedup)} ({roofline})"
     return text + ("" if full_fits else FULL_TOO_LARGE)
 
 
@@ -96,16 +143,42 @@ def ratio(value: SupportsFloat) -> str:
 
 
 def error_share(part: Totals) -> float:
-    """Error of the attainable time, as a share of it; 0 where it is the roofline."""
-    if not part.attainable_time_s or part.attainable_error_s is None:
+    """Error of the predicted time, as a share of it; 0 where kernels are at the roofline."""
+    if not part.predicted_time_s or part.predicted_error_s is None or at_least(part):
         return 0.0
-    return float(part.attainable_error_s) / float(part.attainable_time_s)
+    return float(part.predicted_error_s) / float(part.predicted_time_s)
+
+
+def at_least(part: Totals) -> bool:
+    """Whether an elapsed time is of kernels at the roofline, so that nobody knows its upper end."""
+    return part.elapsed_time_s is not None and part.attainable_time_s is None
+
+
+def elapsed(part: Totals) -> str:
+    """`16.2 ms ±21 %`, or `≥ 7.40 ms` where kernels are at the roofline."""
+    seconds = si(part.predicted_time_s, "s")
+    return f"≥ {seconds}" if at_least(part) else f"{seconds} {band(part)}".strip()
 
 
 def band(part: Totals) -> str:
-    """What nine in ten kernels stay within, as a share of the attainable time."""
+    """What nine in ten kernels, and the host, stay within, as a share of the predicted time."""
     error = error_share(part)
-    return f"±{100 * error:.0f} %" if error else ""
+    if not error:
+        return ""
+    low, high = part.predicted_time_low_s, part.predicted_time_high_s
+    if part.elapsed_time_s is None or low is None or high is None:
+        return f"±{100 * error:.0f} %"
+    below, above = (
+        f"{abs(100 * (float(e) / float(part.elapsed_time_s) - 1)):.0f}" for e in (low, high)
+    )
+    return f"±{above} %" if below == above else f"−{below}/+{above} %"
+
+
+def attainable_band(part: Totals) -> str:
+    """The same of the attainable time, kernels alone."""
+    if not part.attainable_time_s or not part.attainable_error_s:
+        return ""
+    return f"±{100 * float(part.attainable_error_s) / float(part.attainable_time_s):.0f} %"
 
 
 def by_time(estimate: Estimate, group: Callable[[OpTotals], str]) -> dict[str, float]:

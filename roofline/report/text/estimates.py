@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from roofline.device.resources import RESOURCES
-from roofline.engine.axes import AXES
+from roofline.engine.axes import AXES, BY_NAME, KERNELS
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import OpTotals, Totals
 from roofline.report.text.estimate_rows import several
@@ -101,6 +101,7 @@ FORMATS: dict[str, Callable[[Sequence[Counts], bool], str]] = {
 
 
 _IN_TITLE = ("model", "hardware", "quant", "reducer", "stage", "output_tokens")
+_USUAL = (KERNELS[0], BY_NAME["accounting"].default)
 _TOKENS = ("visual_tokens", "text_tokens")
 
 
@@ -131,11 +132,24 @@ def _heading(estimates: Sequence[Counts], style: Style) -> str:
         counts = [f"{first[name]} {name.partition('_')[0]}" for name in same if first[name]]
         tokens += [f"{' + '.join(counts)} tokens"] if counts else []
     tokens += [
-        axis.phrase.format(first[axis.name])
+        axis.in_words(first[axis.name])
         for axis in AXES
-        if axis.name not in (*_IN_TITLE, *_TOKENS, *differ)
+        if axis.name not in (*_IN_TITLE, *_TOKENS, *differ, *_as_usual(first))
+        # kernels follow the runtime, without a column of their own
+        and all(e.inputs[axis.name] == first[axis.name] for e in estimates)
     ]
     return f"{paragraph(title, style)}\n{paragraph(', '.join(tokens), style)}"
+
+
+def _as_usual(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """Axes that go without saying: exact accounting, separate kernels, a library that nobody named,
+    and who runs what is counted.
+    """
+    yield from (name for name in ("kernels", "accounting") if inputs[name] in _USUAL)
+    if inputs["library"] is None:
+        yield "library"
+    if inputs["hardware"] is None:
+        yield "runtime"
 
 
 def _ops(estimate: Counts, which: str, style: Style) -> list[str]:

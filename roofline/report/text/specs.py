@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from roofline.report.text.fit import law_table
+from roofline.report.text.fit import ERRORS, correction_lines, law_table
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import UNSTATED
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 from roofline.specs.sourced import sourced_figures
-from roofline.tables import definitions, grid
+from roofline.tables import WIDTH, definitions, grid
 
 
 def hardware_list(devices: Sequence[Hardware]) -> str:
@@ -26,7 +27,7 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
                 device.name,
                 f"{device.memory_capacity_gib.value:g}",
                 f"{device.memory_bandwidth_gb_per_s.value:g}",
-                *("-" if peak is None else f"{peak.value:g}" for peak in peaks),
+                *("-" if peak is None else _four_digits(peak.value) for peak in peaks),
             ]
         )
     table = grid(rows, ["Hardware", "GiB", "GB/s", *types])
@@ -34,6 +35,11 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
     if aliases := [(d.name, ", ".join(d.aliases)) for d in devices if d.aliases]:
         parts.append(f"Other names:\n{definitions(aliases)}")
     return "\n\n".join(parts) + "\n"
+
+
+def _four_digits(value: float) -> str:
+    """A rate as a list shows it: 4 digits, and no exponent."""
+    return f"{float(f'{value:.4g}'):g}"
 
 
 def hardware_sheet(device: Hardware) -> str:
@@ -46,12 +52,10 @@ def hardware_sheet(device: Hardware) -> str:
             words.append(f"{sparse:g} with sparsity")
         name = path.removeprefix("matmul_peaks.")
         rows.append([name, f"{figure.value:g}", figure.source, "; ".join(filter(None, words))])
-    table = grid(
-        rows,
-        ["Field", "Value", "Source", "Remarks"],
-        words=("Source", "Remarks"),
-        widths=[None, None, None, 30],
-    )
+    headers = ["Field", "Value", "Source", "Remarks"]
+    taken = sum(2 + max(map(len, column)) for column in list(zip(headers, *rows, strict=True))[:3])
+    limits = [None, None, None, min(30, max(20, WIDTH - taken))]
+    table = grid(rows, headers, words=("Source", "Remarks"), widths=limits)
     names = [
         ("architecture", f"{device.vendor} {device.architecture}, {device.kind}"),
         ("aliases", ", ".join(device.aliases)),
@@ -59,20 +63,27 @@ def hardware_sheet(device: Hardware) -> str:
         ("compute capability", device.compute_capability or ""),
     ]
     lines = [f"{label}: {value}" for label, value in names if value]
-    sources = [f"[{key}] {' '.join(text.split())}" for key, text in device.sources.items()]
+    sources = definitions([(f"[{key}]", " ".join(t.split())) for key, t in device.sources.items()])
     laws = _laws(device)
-    return "\n".join([f"{device.name}: {device.title}", *lines, "", table, "", *laws, *sources, ""])
+    return "\n".join([f"{device.name}: {device.title}", *lines, "", table, "", *laws, sources, ""])
 
 
 def _laws(device: Hardware) -> list[str]:
-    """Errors of its laws of attainable time, and whose go for what was not measured."""
+    """Errors of its laws of attainable time, whose go for what was not measured, and what whole
+    models say of them.
+    """
     laws, lines = device.kernel_laws, []
     if laws is not None:
-        head = f"Laws, {laws.origin} {laws.date} [{laws.source}] with {laws.conditions}:"
-        lines += [*wrap(head, 80), "", law_table(device), ""]
+        conditions = f" with {laws.conditions}" if laws.conditions != UNSTATED else ""
+        head = f"Laws, {laws.origin} {laws.date} [{laws.source}]{conditions}:"
+        lines += [*wrap(head, WIDTH), "", law_table(device), "", ERRORS, ""]
     if device.laws_from is not None:
         others = "Other kernels" if laws else "Kernels"
         lines += [f"{others} as typical for the architecture: those of {device.laws_from}", ""]
+    if device.correction is not None:
+        said, *errors = correction_lines(device.correction)
+        cited = f"{said.removesuffix('.')} [{device.correction.source}]."
+        lines += [line for text in (cited, *errors) for line in wrap(text, WIDTH)] + [""]
     return lines
 
 

@@ -12,7 +12,14 @@ from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
 from roofline.records.measurement import Record
 from roofline.report.document import Bullets, DocumentBlock, Paragraph
-from roofline.report.text.estimate_words import ORIGINS, error_share, in_words, ratio
+from roofline.report.text.estimate_words import (
+    HOST_ORIGINS,
+    ORIGINS,
+    at_least,
+    error_share,
+    in_words,
+    ratio,
+)
 from roofline.units import percent, si
 
 MOST_IN_FULL, MOST_BRIEF = 6, 24
@@ -47,12 +54,19 @@ def answer(study: Study) -> list[DocumentBlock]:
 def name(deployment: Deployment, study: Study) -> str:
     """What tells a deployment from others."""
     where = f"{deployment.model} on {deployment.hardware}"
-    return ", ".join([where, deployment.quant, *_counts_that_vary(deployment.inputs, study)])
+    runtime = [in_words("runtime", deployment.inputs["runtime"])] if _runtimes(study) else []
+    varying = _counts_that_vary(deployment.inputs, study)
+    return ", ".join([where, deployment.quant, *runtime, *varying])
+
+
+def _runtimes(study: Study) -> bool:
+    """Whether the deployments of a study are run by several."""
+    return len({one.inputs["runtime"] for one in study.deployments}) > 1
 
 
 def short_name(deployment: Deployment, study: Study) -> str:
     """Only what differs among the deployments of a study: `h200, batch 8`."""
-    given = ("model", "hardware", "quant")
+    given = ("model", "hardware", "quant", "runtime")
     differs = [
         str(deployment.inputs[axis])
         for axis in given
@@ -100,12 +114,13 @@ def brief(deployment: Deployment) -> str:
 
 
 def duration(prompt: PricedPrompt) -> str:
-    """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where only the bound is known."""
+    """Of the prefill: `42.6 ms`, and `at least 15.7 ms` where kernels are at the roofline."""
     return _at_least(prompt, prompt.predicted_time_s)
 
 
 def _at_least(prompt: PricedPrompt, seconds: float) -> str:
-    return si(seconds, "s") if prompt.has_laws else f"at least {si(seconds, 's')}"
+    known = prompt.has_laws and not at_least(prompt.estimate.end_to_end)
+    return si(seconds, "s") if known else f"at least {si(seconds, 's')}"
 
 
 def faster(saving: Saving | None) -> str:
@@ -115,7 +130,7 @@ def faster(saving: Saving | None) -> str:
     if saving.tie:
         return "a tie inside the error band"
     text = times(float(saving.speedup))
-    if saving.attainable_speedup is None or saving.roofline_speedup is None:
+    if saving.roofline_speedup is None or saving.speedup is saving.roofline_speedup:
         return text
     return f"{text} ({ratio(float(saving.roofline_speedup))} at the roofline)"
 
@@ -149,17 +164,26 @@ def _costs(one: PricedPrompt) -> str:
 
 
 def _basis(prompt: PricedPrompt) -> str:
-    """Error and origin of an attainable time, and the bound."""
-    whole, laws = prompt.estimate.end_to_end, prompt.estimate.device["kernel_laws"]
-    if whole.attainable_time_s is None or laws is None:
-        return ""
-    origin, bound_s = ORIGINS[laws["origin"]], si(whole.roofline_time_s, "s")
-    return f" ({band(whole)}, {origin}; {bound_s} at the device's peaks)"
+    """Error and origin of a predicted time, the runtime's part in it, and the bound."""
+    whole, device = prompt.estimate.end_to_end, prompt.estimate.device
+    laws, host = device["kernel_laws"], device.get("host")
+    parts = []
+    if whole.attainable_time_s is not None and laws is not None:
+        parts += [band(whole), ORIGINS[laws["origin"]]]
+    if whole.elapsed_time_s is not None and whole.host_time_s is not None and host is not None:
+        runtime, host_s = prompt.estimate.inputs["runtime"], si(whole.host_time_s, "s")
+        parts.append(f"{host_s} of {runtime}'s host, {HOST_ORIGINS[host['origin']]}")
+    bound = f"{si(whole.roofline_time_s, 's')} at the device's peaks"
+    return f" ({', '.join(parts)}; {bound})" if parts else ""
 
 
 def band(part: Totals) -> str:
-    """From where to where the attainable time may lie: `88.1 ms to 104 ms`."""
-    low, high = part.attainable_time_low_s, part.attainable_time_high_s
+    """From where to where the predicted time may lie: `88.1 ms to 104 ms`; a lower end alone where
+    kernels are at the roofline.
+    """
+    if at_least(part):
+        return f"≥ {si(part.predicted_time_s, 's')}"
+    low, high = part.predicted_time_low_s, part.predicted_time_high_s
     return "-" if low is None or high is None else f"{si(low, 's')} to {si(high, 's')}"
 
 
@@ -192,10 +216,15 @@ def _gain(prompt: PricedPrompt) -> str:
 
 
 def _stops(deployment: Deployment) -> str:
-    """Where the LLM waits for its weights, and where fewer tokens stop paying."""
+    """Where the LLM waits for its weights, or the host, and where fewer tokens stop paying."""
     ridge, floor = deployment.ridge_tokens, deployment.floor_tokens
     if ridge is None or floor is None:
         return ""
+    if launch := deployment.launch_bound_tokens:
+        most = int(deployment.visual_tokens[-1])
+        below = "At all counts" if launch >= most else f"Below {launch} visual tokens"
+        waits = f"{below} the LLM waits for the host that issues its kernels"
+        return f"{waits}: fewer make the prefill no faster."
     most = int(deployment.visual_tokens[-1])
     if ridge >= most:
         bound = f"The LLM is bound by memory at all counts up to {most}"
@@ -215,8 +244,9 @@ def _stops(deployment: Deployment) -> str:
 
 def _waits(one: PricedPrompt) -> str:
     """Where the host takes longer to issue kernels than the device to run them."""
-    host_s = one.estimate.end_to_end.host_time_s
-    if host_s is None or not host_s > one.predicted_time_s:
+    whole = one.estimate.end_to_end
+    host_s, runtime = whole.host_time_s, one.estimate.inputs["runtime"]
+    if host_s is None or runtime not in (None, "eager") or not host_s > whole.kernel_time_s:
         return ""
     return (
         f"Eager PyTorch takes {si(host_s, 's')} to issue the kernels of {how(one)}, longer than "

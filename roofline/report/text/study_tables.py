@@ -7,7 +7,7 @@ from itertools import takewhile
 from typing import Any
 
 from roofline import units
-from roofline.engine.axes import COUNTS
+from roofline.engine.axes import BY_NAME, COUNTS
 from roofline.engine.layout import COMPONENTS
 from roofline.engine.result import Totals
 from roofline.explore.study import (
@@ -38,6 +38,7 @@ _SCORE_WORDS = ("LLM", "Trained", "Fits", "Front", "Source", "Why")
 def costs(study: Study) -> tuple[Table, ...]:
     """What each prompt costs, all components together."""
     attainable = _has_laws(study)
+    title = "Elapsed" if study.inputs["runtime"] else "Attainable"
     compared = any(c.speedup is not None for c in study.prompts)
     rows = []
     for c, who in _identified(study):
@@ -51,7 +52,7 @@ def costs(study: Study) -> tuple[Table, ...]:
                 "Bound": str(whole.bound),
                 "Roofline": si(whole.roofline_time_s, "s"),
             }
-            | ({"Attainable": _attainable(c), "Within": band(whole)} if attainable else {})
+            | ({title: _predicted(c), "Within": band(whole)} if attainable else {})
             | (
                 {
                     "Faster": headline(
@@ -64,7 +65,8 @@ def costs(study: Study) -> tuple[Table, ...]:
                 else {}
             )
         )
-    caption = "Prefill end to end."
+    ways = [BY_NAME["runtime"].in_words(way) for way in study.inputs["runtime"] or [None]]
+    caption = f"Prefill end to end, {', '.join(ways)}."
     if compared:
         caption += FASTER
     if attainable:
@@ -88,6 +90,7 @@ def parts(study: Study) -> tuple[Table, ...]:
             row[_PARTS[part]] = _part(c.estimate.components.get(part), c.estimate.end_to_end)
         rows.append(row)
     kind = "Attainable" if _has_laws(study) else "Roofline"
+    kind = "Elapsed" if study.inputs["runtime"] else kind
     caption = f"{kind} time of each component, and its share of the prefill.{_bounds(study)}"
     return _named(caption, rows)
 
@@ -218,8 +221,7 @@ def choices(fronts: Sequence[Front]) -> tuple[Table, ...]:
         )
     caption = (
         "The cheapest method within one point of the best, by prefill time and by KV cache; of "
-        "those that fit into the device's memory. By energy at TDP, which is time × power, it is "
-        "the one by time."
+        "those that fit into the device's memory."
     )
     return table(caption, rows, words=("Best", *(f"By {short}" for short in _SHORT.values())))
 
@@ -236,7 +238,7 @@ def candidates(front: Front) -> tuple[Table, ...]:
             "Tokens": str(one.prompt.visual_tokens),
             "Score": one.score.printed,
             "Prefill": si(one.prompt.predicted_time_s, "s"),
-            "Energy at TDP": _energy(one.prompt),
+            "Energy": _energy(one.prompt),
             "KV cache": si(one.cost("kv_cache_bytes"), "B"),
             "Memory": si(one.prompt.estimate.end_to_end.peak_memory_bytes, "B"),
             "Fits": "yes" if one.prompt.fits else "no",
@@ -276,6 +278,7 @@ _DEPLOYMENT: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
+    "Runtime": lambda s: str(s.inputs["runtime"]),
     **{
         axis.title: _input(axis.name)
         for axis in COUNTS
@@ -286,6 +289,7 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
+    "Runtime": lambda c: str(c.estimate.inputs["runtime"]),
     **{
         axis.title: _input_of(axis.name)
         for axis in COUNTS
@@ -333,9 +337,8 @@ def _has_laws(study: Study) -> bool:
     return any(c.has_laws for c in study.prompts)
 
 
-def _attainable(prompt: PricedPrompt) -> str:
-    time_s = prompt.estimate.end_to_end.attainable_time_s
-    return "-" if time_s is None else si(time_s, "s")
+def _predicted(prompt: PricedPrompt) -> str:
+    return si(prompt.predicted_time_s, "s") if prompt.has_laws else "-"
 
 
 def _peak(per_s: float, data_type: str) -> str:
@@ -362,8 +365,11 @@ def _part(part: Totals | None, whole: Totals) -> str:
 
 
 def _energy(prompt: PricedPrompt) -> str:
-    energy_j = prompt.energy_at_tdp_j
-    return "-" if energy_j is None else f"{significant(energy_j)} J"
+    """By the device's law, or no more than TDP allows."""
+    known, bound = prompt.energy_j, prompt.energy_bound_j
+    if known is not None:
+        return si(known, "J")
+    return "-" if bound is None else f"≤ {si(bound, 'J')}"
 
 
 def _pick(candidate: Candidate | None) -> str:

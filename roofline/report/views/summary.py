@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from roofline.engine.axes import BY_NAME
 from roofline.engine.compare import Comparison
 from roofline.engine.estimate import Counts
 from roofline.engine.result import Quantities, Totals
-from roofline.report.text.estimate_words import band, has_laws, times
+from roofline.report.text.estimate_words import band, predicted_title, times
 from roofline.units import si
 
 _LONGEST = 120
@@ -76,8 +77,9 @@ def question(estimate: Counts) -> str:
     text += f", batch {_counts(counts['batch'])}"
     if estimate.shape:
         text += f"; {' × '.join(map(str, estimate.shape))} configurations"
-    ways = {"attention": "flash", "accounting": "exact"}
-    unusual = [f"{inputs[way]} {way}" for way, usual in ways.items() if inputs[way] != usual]
+    usual = {"attention": "flash", "kernels": "unfused", "accounting": "exact"}
+    ways = ("attention", "runtime", "kernels", "library", "accounting")
+    unusual = [BY_NAME[way].in_words(inputs[way]) for way in ways if inputs[way] != usual.get(way)]
     return cut("; ".join([text, *unusual]))
 
 
@@ -88,9 +90,9 @@ def table(estimate: Counts, *, together: bool) -> tuple[list[str], list[list[str
         parts["end to end"] = estimate.end_to_end
     headings = ["Component", "FLOPs", "Traffic", "Weights"]
     timed = isinstance(estimate.end_to_end, Totals)
-    lawful = has_laws(estimate)
+    predicted = predicted_title(estimate)
     if timed:
-        headings += ["Roofline", *(["Attainable"] if lawful else []), "Bound"]
+        headings += ["Roofline", *predicted, "Bound"]
     rows = []
     for name, part in parts.items():
         row = [
@@ -101,7 +103,7 @@ def table(estimate: Counts, *, together: bool) -> tuple[list[str], list[list[str
         ]
         if isinstance(part, Totals):
             row.append(between(part.roofline_time_s, "s"))
-            row += [between(part.predicted_time_s, "s")] if lawful else []
+            row += [between(part.predicted_time_s, "s")] if predicted else []
             row.append(bound(part))
         rows.append(row)
     return headings, rows
@@ -138,11 +140,15 @@ def _stage(estimate: Counts) -> str:
 def _time(whole: Totals) -> str:
     """The predicted one, with the roofline's beside it."""
     roofline = between(whole.roofline_time_s, "s")
-    if whole.attainable_time_s is None:
+    if whole.predicted_time_s is whole.roofline_time_s:
         return f"{roofline} at the roofline"
-    error = "" if np.ndim(whole.attainable_time_s) else band(whole)
-    inside = ", ".join(filter(None, [error, f"roofline {roofline}"]))
-    return f"{between(whole.attainable_time_s, 's')} ({inside})"
+    error = "" if np.ndim(whole.predicted_time_s) else band(whole)
+    kernels = ""
+    if whole.elapsed_time_s is not None:
+        kernels = f"kernels {between(whole.kernel_time_s, 's')}"
+    inside = ", ".join(filter(None, [error, kernels, f"roofline {roofline}"]))
+    elapsed = " elapsed" if kernels else ""
+    return f"{between(whole.predicted_time_s, 's')}{elapsed} ({inside})"
 
 
 def _saving(comparison: Comparison) -> str:
@@ -153,7 +159,7 @@ def _saving(comparison: Comparison) -> str:
     if saving.speedup is None or saving.roofline_speedup is None:
         return f"{fewer} than {against}"
     beside = []
-    if saving.attainable_speedup is not None:
+    if saving.speedup is not saving.roofline_speedup:
         beside.append(f"roofline {_ratios(saving.roofline_speedup)}")
     if not np.all(comparison.full_fits):
         beside.append("which do not fit")

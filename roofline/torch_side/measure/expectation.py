@@ -12,6 +12,7 @@ from roofline.engine.result import OpTotals, Quantities, Totals
 from roofline.errors import InputError
 from roofline.records.measurement import WHOLE
 from roofline.specs.hardware import Hardware
+from roofline.specs.runtimes import find_runtime
 from roofline.torch_side.measure.request import Request
 
 
@@ -47,6 +48,8 @@ class Expectation:
     def __init__(self, request: Request, hardware: Hardware | None) -> None:
         self._graphed = request.mode == "cuda-graph"
         scenario = replace(request.scenario, hardware=hardware)
+        if hardware is not None and not self._graphed:
+            scenario = replace(scenario, runtime=find_runtime(request.mode))
         run = Counts.of if hardware is None else Estimate.of
         self._whole: Counts = run(scenario)
         self._prefill = self._whole
@@ -88,7 +91,9 @@ class Expectation:
         roofline = predicted = None
         if isinstance(part, Totals):
             roofline = part.roofline_time_s
-            predicted = part.attainable_time_s if self._graphed else part.eager_time_s
+            predicted = part.attainable_time_s
+            if predicted is not None and not self._graphed:
+                predicted = part.elapsed_time_s
         return ExpectedFigures(
             flops=float(part.flops),
             memory_access_bytes=float(part.memory_access_bytes),

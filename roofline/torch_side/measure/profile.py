@@ -18,6 +18,7 @@ import torch
 from msgspec.structs import asdict, replace
 
 from roofline.records.measurement import (
+    ANALYSIS,
     WHOLE,
     Achieved,
     HostOverhead,
@@ -331,7 +332,8 @@ class _Run:
         """What was asked, defaults filled in; no paths."""
         request = self.request
         axes = request.scenario.inputs
-        del axes["accounting"]
+        for name in ANALYSIS:
+            del axes[name]
         return axes | {
             "hardware": self.hardware.name if self.hardware else None,
             "visual_tokens": self._left(pipeline, expectation),

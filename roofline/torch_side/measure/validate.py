@@ -315,9 +315,7 @@ class _Validator:
     def _cell(
         self, component: str, scene: Scene, totals: Totals, samples: Sequence[float]
     ) -> TimedCell:
-        graphed = self.mode == "cuda-graph"
-        predicted = totals.attainable_time_s if graphed else totals.eager_time_s
-        assert predicted is not None
+        predicted = totals.predicted_time_s
         return TimedCell(
             component=component,
             tokens=scene.tokens,
@@ -337,6 +335,7 @@ class _Validator:
             batch=scene.batch,
             stage=stage,
             reducer=scene.reducer,
+            runtime=None if self.mode == "cuda-graph" else self.mode,
         )
         return {**estimate.components, "whole": estimate.end_to_end}
 

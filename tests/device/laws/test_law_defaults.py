@@ -6,10 +6,15 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from example_laws import COLLECTIVE, MOE, experts_seconds
 
 from roofline.device.laws import Roof, attention_seconds, matmul_seconds, pointwise_seconds
 from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.collective import CollectiveLaw
+from roofline.device.laws.decode_attention import DecodeAttentionLaw, decode_attention_seconds
+from roofline.device.laws.encoder_attention import EncoderAttentionLaw
 from roofline.device.laws.matmul import MatmulLaw, Tile
+from roofline.device.laws.moe import MoeLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 
 ROOF = Roof(flops_per_s=1e14, bytes_per_s=1e12, units=100, cache_bytes=4e7)
@@ -41,7 +46,26 @@ def test_a_law_of_attention_needs_seven_numbers() -> None:
     check(AttentionLaw)
 
 
+def test_a_law_of_decode_needs_ten_numbers() -> None:
+    names = ("launch_us", "block_us", "block_head_dim_power", "key_ns", "group_share", "split_us")
+    more = ("split_ns", "split_keys", "split_waves", "bandwidth_fraction")
+    some: dict[str, Any] = dict.fromkeys((*names, *more), 0.5)
+    law = DecodeAttentionLaw(**FIT, **some)
+    assert np.isfinite(decode_attention_seconds(law, ROOF, 1, 8, 4, 4, 64, traffic_bytes=16384))
+    check(DecodeAttentionLaw)
+    check(EncoderAttentionLaw)
+
+
 def test_a_law_of_vector_ops_needs_a_launch_and_a_bandwidth() -> None:
     law = PointwiseLaw(**FIT, launch_us=1.0, bandwidth_gb_per_s=100.0)
     assert pointwise_seconds(law, ROOF, traffic_bytes=1e6) > 1e-6
     check(PointwiseLaw)
+
+
+def test_laws_of_experts_and_collectives_need_no_corrections() -> None:
+    moe, collective = MOE, COLLECTIVE
+    assert moe.rows_curve == moe.shape_corrections == ()
+    assert np.isfinite(experts_seconds(moe, 8, 64, 32, 8, 2))
+    assert collective.narrow_slowdown
+    check(MoeLaw)
+    check(CollectiveLaw)

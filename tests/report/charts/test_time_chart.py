@@ -82,7 +82,7 @@ def test_what_the_host_takes_is_the_rest() -> None:
 def test_the_legend_explains_what_there_is(one: Study, attainable: Study) -> None:
     parts = ["vision", "reducer", "connector", "LLM", "linear", "attention", "other ops"]
     assert labels(charted("time", one)) == [*parts, "roofline bound"]
-    both = [*parts, "roofline bound", "attainable, with its error"]
+    both = [*parts, "roofline bound", "predicted, with its error"]
     assert labels(charted("time", attainable)) == both
 
 

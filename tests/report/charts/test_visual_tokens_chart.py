@@ -54,7 +54,7 @@ def test_where_laws_are_known_times_are_attainable_with_bound_and_error(
         assert error.low[i] == pytest.approx(whole.attainable_time_low_s)
         assert error.high[i] == pytest.approx(whole.attainable_time_high_s)
         assert error.low[i] < error.y[i] < error.high[i]  # type: ignore[operator]
-    assert labels(charted(NAME, attainable))[-2:] == ["roofline bound", "error of attainable time"]
+    assert labels(charted(NAME, attainable))[-2:] == ["roofline bound", "error of predicted time"]
 
 
 def test_the_ridge_is_where_the_llm_turns_to_compute(one: Study) -> None:
@@ -261,7 +261,7 @@ def test_devices_share_a_row_as_long_as_the_longest() -> None:
         ("floor", "within 5 % of the least: fewer no longer help"),
         ("requested", "counts of this report"),
         ("bound", "roofline bound"),
-        ("error", "error of attainable time"),
+        ("error", "error of predicted time"),
         ("too large", "does not fit"),
     ]
     assert chart.alt.endswith(

@@ -104,7 +104,13 @@ def test_an_answer_may_not_fit_where_the_prompt_does() -> None:
     prompt = analyze("llava-1.5-7b", "l4", reducer="prumerge", batch=28)
     assert prompt.comparison is not None
     assert prompt.comparison.full_fits
-    assert opening(prompt).endswith("1.8x as fast; all 576 do not fit this device.")
+    answer = analyze(
+        "llava-1.5-7b", "l4", reducer="prumerge", batch=28, stage="generate", output_tokens=128
+    )
+    assert answer.comparison is not None
+    assert not answer.comparison.tie
+    faster = f"{float(answer.comparison.speedup or 0):.1f}x as fast"
+    assert opening(prompt).endswith(f"{faster}; all 576 do not fit this device.")
 
     prompt = analyze("llava-1.5-7b", "v100", reducer="prumerge", batch=26)
     assert prompt.end_to_end.fits

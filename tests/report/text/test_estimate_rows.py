@@ -171,6 +171,20 @@ class TestRows:
         assert "Device" not in alone
         assert "Attainable" not in alone
 
+    def test_each_device_says_where_its_host_is_waited_for_if_that_is_one_number(self) -> None:
+        def said(batches: Sequence[int], **options: Any) -> list[str]:
+            several = [
+                analyze("llava-1.5-7b", device, visual_tokens=40, batch=batch, **options)
+                for device in ("a100-80gb", "h100-sxm")
+                for batch in batches
+            ]
+            return re.findall(r"Launch-bound: (\w+)", render(several, "md"))
+
+        assert said([1], runtime="eager") == ["never", "below"]
+        assert said([1, 4], runtime="eager") == ["never"]  # the H100 has two numbers
+        assert said([1], runtime="eager", stage="decode") == []
+        assert said([1]) == []
+
 
 class TestCaption:
     @pytest.mark.parametrize(
@@ -263,8 +277,14 @@ class TestHeading:
     def test_one_has_all_that_was_asked(self) -> None:
         assert heading(estimated(totals(0.1))) == [
             "m, prefill, on d (toy), fp16",
-            "100 visual + 40 text tokens, batch 1, flash attention, exact accounting",
+            "100 visual + 40 text tokens, batch 1, flash attention, kernels alone",
         ]
+
+    def test_it_names_a_library_and_other_ways_than_the_usual_where_somebody_did(self) -> None:
+        ways = {"kernels": "fused", "library": "vllm", "runtime": "vllm"}
+        assert " ".join(heading(estimated(totals(0.1), **ways))[1:]).endswith(
+            "flash attention, run by vllm, fused kernels, kernels of vllm"
+        )
 
     @pytest.mark.parametrize(
         ("given", "title"),
@@ -331,7 +351,7 @@ class TestHeading:
 
     def test_towers_of_other_sizes_have_no_common_count(self) -> None:
         found = [estimated(totals(0.1), kind="vision", visual_tokens=n) for n in (9, 16)]
-        assert heading(*found)[1] == "batch 1, flash attention, exact accounting"
+        assert heading(*found)[1] == "batch 1, flash attention, kernels alone"
 
     def test_beside_an_llm_a_tower_has_visual_tokens(self) -> None:
         found = [estimated(totals(0.1), kind=kind, model=kind) for kind in ("vision", "llm")]

@@ -171,6 +171,25 @@ def test_a_device_without_laws_shows_the_bound_alone() -> None:
     assert "ttainable" not in text
 
 
+def test_kernels_at_the_roofline_make_an_elapsed_time_a_lower_end() -> None:
+    """Nobody knows what they take above it: no band says that this is all."""
+    runs = [estimate(hardware="mi300x", runtime=name) for name in ("vllm", "eager")]
+    alone, both = render(runs[:1], "table"), render(runs, "table")
+
+    seconds = si(runs[0].end_to_end.predicted_time_s, "s")
+    assert f"The prefill takes at least {seconds} elapsed" in alone
+    assert f"at least {seconds}: kernels" in alone
+    assert f"≥ {seconds}" in both
+    assert "±" not in alone + both
+
+
+def test_kernels_that_follow_the_runtime_are_not_said_of_all() -> None:
+    runs = [estimate(hardware="h100", runtime=name) for name in ("vllm", "eager")]
+
+    assert "fused" not in render(runs, "table")
+    assert "fused kernels" in render(runs[:1], "table")
+
+
 def test_tables_fit_a_terminal_of_80_columns() -> None:
     every = [
         estimate("llava-1.5-7b", hardware=hardware, quant=quant, visual_tokens=count)
@@ -192,6 +211,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "text_tokens": (40, 10_000),
     "batch": (1, 128),
     "output_tokens": (8, 1024),
+    "runtime": ("eager", "vllm"),
 }
 
 

@@ -15,8 +15,9 @@ from roofline.device.laws.matmul import MatmulLaw, Tile
 from roofline.report.text.calibration import render_ceilings
 from roofline.report.text.fit import law_table, render_fit
 from roofline.report.text.specs import hardware_list, hardware_sheet, model_list, model_sheet
-from roofline.specs.catalog import all_models
+from roofline.specs.catalog import all_models, load_hardware
 from roofline.specs.hardware import Hardware, MatmulPeaks
+from roofline.specs.kernel_laws import UNSTATED
 
 
 def rows(text: str) -> list[list[str]]:
@@ -84,7 +85,7 @@ class TestHardware:
     def test_sources_end_the_sheet_each_on_a_line(self) -> None:
         sources = {"test": "one\n  document", "other": "another"}
         assert hardware_sheet(device(sources=sources)).endswith(
-            "\n\n[test] one document\n[other] another\n"
+            "\n\n[test]   one document\n[other]  another\n"
         )
 
     @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ class TestHardware:
         text = hardware_sheet(made)
         assert all(words in text for words in expected)
         assert unsaid not in text
-        assert ("Median error" in text) is laws
+        assert ("Median" in text) is laws
 
     def test_a_long_description_of_laws_wraps_at_a_terminals_width(self) -> None:
         """38 columns before it, 1 behind."""
@@ -114,6 +115,20 @@ class TestHardware:
             head = next(line for line in text.splitlines() if line.startswith("Laws"))
             assert len(head) <= 80
             assert head.endswith(":") is not wrapped
+
+    @pytest.mark.parametrize("name", ["h100-sxm", "a100-80gb", "rtx-4090", "t4", "mi300x"])
+    def test_a_sheet_is_no_wider_than_a_terminal(self, name: str) -> None:
+        assert max(map(len, hardware_sheet(load_hardware(name)).splitlines())) <= 80
+
+    def test_conditions_that_nobody_stated_are_not_said(self) -> None:
+        laws = replace(made_up.LAWS, conditions=UNSTATED)
+        text = hardware_sheet(replace(device(), kernel_laws=laws))
+        assert "Laws, measured 2026-01-01 [test]:\n" in text
+
+    def test_a_correction_and_its_source(self) -> None:
+        text = hardware_sheet(load_hardware("rtx-4090"))
+        assert "Corrected by 148 rows of 74 models: rate: " in text
+        assert "[models].\n" in text
 
 
 class TestModels:
@@ -163,13 +178,20 @@ class TestModels:
 def test_laws_have_their_rows_and_their_errors() -> None:
     laws = toy_laws("fp16", tile=64, vector_gb_per_s=900.0, errors_percent=(5.0, 20.06))
     fitted = laws.families["matmul"]["fp16"]
-    other = replace(fitted, rows=17, median_error_percent=1.24, p90_error_percent=3.0)
+    other = replace(
+        fitted,
+        rows=17,
+        library="vllm 0.24.0",
+        median_error_percent=1.24,
+        p90_error_percent=3.0,
+        p90_other_library_error_percent=41.2,
+    )
     families = {**laws.families, "matmul": {"fp16": fitted, "int8": other}}
     made = lawful("xeon-8480", replace(laws, families=families))
     found = rows(law_table(made))
     assert found[:2] == [
-        ["matmul", "fp16", "1", "5.0 %", "20.1 %"],
-        ["matmul", "int8", "17", "1.2 %", "3.0 %"],
+        ["matmul", "fp16", "-", "1", "5.0", "20.1", "-"],
+        ["matmul", "int8", "vllm 0.24.0", "17", "1.2", "3.0", "41.2"],
     ]
     assert [row[:2] for row in found[2:]] == [["attention", "fp16"], ["pointwise", "default"]]
 

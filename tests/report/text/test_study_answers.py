@@ -8,8 +8,9 @@ import pytest
 from made_up_prompts import GB, deployed, lawless, prompt, totals, ways
 from msgspec.structs import replace
 
-from roofline.explore.study import PricedPrompt
-from roofline.report.text.study_answers import faster, in_full
+from roofline.explore.study import PricedPrompt, study
+from roofline.report.text.study_answers import band, faster, in_full
+from roofline.units import si
 
 ANSWERS = (0, 8, 10)
 
@@ -321,3 +322,13 @@ class TestMemory:
             # the reduced one is as quick as the other: put it first
             text = in_full(replace(deployment, prompts=deployment.prompts[::-1]))
             assert [s for s in (without, with_it) if s in text] == expected
+
+
+def test_kernels_at_the_roofline_make_a_prompt_take_at_least_so_long() -> None:
+    (deployed,) = study(
+        model="llava-1.5-7b", hardware="mi300x", runtime="vllm", visual_tokens=40
+    ).deployments
+    full = deployed.pair[0].estimate.end_to_end
+    seconds = si(full.predicted_time_s, "s")
+    assert band(full) == f"≥ {seconds}"
+    assert f"takes at least {seconds} (" in in_full(deployed)

@@ -28,6 +28,14 @@ def test_the_first_line_is_the_answer_and_the_others_what_it_rests_on() -> None:
     assert [line.split()[0] for line in table[2:]] == ["vision", "reducer", "connector", "llm"]
 
 
+def test_what_was_asked_ends_with_ways_that_are_not_the_usual() -> None:
+    asked = {"visual_tokens": 40, "text_tokens": 9, "kernels": "fused", "library": "vllm"}
+    estimate = analyze("vicuna-7b", "h200", attention="eager", **asked)  # type: ignore[arg-type]
+    (line,) = (line for line in repr(estimate).splitlines() if line.startswith("Asked: "))
+
+    assert line.endswith(", batch 1; eager attention; fused kernels; kernels of vllm")
+
+
 @pytest.mark.parametrize("reducer", [None, "prumerge", "fastv:k=3", "evit:stages=6,12,18"])
 @pytest.mark.parametrize("stage", ["prefill", "decode", "generate"])
 @pytest.mark.parametrize("visual", [144, [100, 144, 200]])

@@ -142,6 +142,7 @@ def test_flops_of_spans_are_those_of_the_analysis(case: str, records: Records) -
         "bf16",
         visual_tokens=found.inputs["visual_tokens"],
         reducer=axes.get("reducer"),
+        runtime="eager",
         **scenario,
     )
 
@@ -433,7 +434,7 @@ NO_CUDA = not torch.cuda.is_available()
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "unknown model": ({"model": "llava-tinny"}, "llava-tiny"),
     "not an LMM": ({"model": "vicuna-7b"}, "vicuna-7b is no LMM"),
-    "unknown hardware": ({"hardware": "h201"}, "did you mean h200"),
+    "unknown hardware": ({"hardware": "h201"}, "did you mean h20 or h200"),
     "unknown device": ({"device": "gpu"}, "gpu"),
     "unknown reducer": ({"reducer": "prumerg"}, "did you mean prumerge"),
     "unknown quant": ({"quant": "int5"}, "int5"),

@@ -25,9 +25,12 @@ LANGUAGE_MODELS = [model.name for model in all_models() if isinstance(model, Lan
 
 
 def language_config(name: str, **overrides: Any) -> Any:
+    """Llama's, or Qwen2's, whose code has biases of q, k and v alone."""
     spec = load_model(name)
     assert isinstance(spec, LanguageModel)
-    return transformers.LlamaConfig(
+    qwen2 = spec.has_bias("q_proj") and not spec.has_bias("o_proj")
+    config = transformers.Qwen2Config if qwen2 else transformers.LlamaConfig
+    return config(
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,
         num_hidden_layers=spec.num_hidden_layers,
@@ -56,7 +59,7 @@ def vision_config(name: str = "clip-vit-l-336") -> Any:
 
 @cache
 def language_model(name: str) -> Any:
-    return on_meta(transformers.LlamaForCausalLM, language_config(name))
+    return on_meta(transformers.AutoModelForCausalLM.from_config, language_config(name))
 
 
 def on_meta(model_class: Any, config: Any) -> Any:

@@ -21,7 +21,10 @@ FP32 = 4  # bytes
 
 
 def text_config(spec: LanguageModel, vocab_size: int | None = None) -> Any:
-    return transformers.LlamaConfig(
+    """Llama's, or Qwen2's, whose code has biases of q, k and v alone."""
+    qwen2 = spec.has_bias("q_proj") and not spec.has_bias("o_proj")
+    config = transformers.Qwen2Config if qwen2 else transformers.LlamaConfig
+    return config(
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,
         num_hidden_layers=spec.num_hidden_layers,
@@ -48,7 +51,7 @@ def built(spec: Any) -> Any:
     """The Hugging Face model of a spec, on the meta device."""
     with torch.device("meta"):
         if isinstance(spec, LanguageModel):
-            return transformers.LlamaForCausalLM(text_config(spec))
+            return transformers.AutoModelForCausalLM.from_config(text_config(spec))
         if isinstance(spec, VisionEncoder):
             return transformers.CLIPVisionModel(vision_config(spec))
         llm = load_component(spec.llm, LanguageModel)
