@@ -126,9 +126,10 @@ def test_a_sibling_lends_its_fractions_and_its_errors_are_those_of_transfer() ->
     assert borrowed.origin == "typical"
     assert borrowed.median_error_percent == max(errors.median_percent, own.median_error_percent)
     assert borrowed.p90_error_percent == max(errors.p90_percent, own.p90_error_percent)
-    # of other libraries' kernels on another device nobody knows more
+    # it is no nearer to other libraries' kernels than it was where it was fitted
     assert own.p90_other_library_error_percent is not None
-    assert borrowed.p90_other_library_error_percent is None
+    others = max(errors.p90_percent, own.p90_other_library_error_percent)
+    assert borrowed.p90_other_library_error_percent == others
 
 
 def test_another_compute_capability_costs_more() -> None:
