@@ -154,8 +154,7 @@ def _with_correction(laws: KernelLaws, correction: Correction) -> KernelLaws:
 
 def _law_with(law: AnyLaw, correction: Correction) -> AnyLaw:
     """Rate and bandwidth as factors, kernel_us with the launch."""
-    if not isinstance(law, Law):
-        return law
+    assert isinstance(law, Law)  # of those beside models, some are none
     changes = {
         "rate_ratio": law.rate_ratio * correction.rate,
         "bandwidth_ratio": law.bandwidth_ratio * correction.bandwidth,

@@ -25,6 +25,7 @@ from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
+    LEAST_ROWS,
     FitError,
     check_physics,
     columns,
@@ -175,9 +176,11 @@ def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> AttentionLaw:
     return fit_attention(rows, kernel_roof(hardware, kernel), kernel=kernel, kind=hardware.kind)
 
 
-def _times(rows: Mapping[str, Any], roof: Roof, kernel: str) -> AttentionTimes:
-    batch, queries, heads, kv_heads, head_dim, seconds = columns(rows, (*_SHAPE, "time_ms"))
-    keys = columns(rows, ("keys",))[0] if "keys" in rows else queries
+def _times(
+    rows: Mapping[str, Any], roof: Roof, kernel: str, least: int = LEAST_ROWS
+) -> AttentionTimes:
+    batch, queries, heads, kv_heads, head_dim, seconds = columns(rows, (*_SHAPE, "time_ms"), least)
+    keys = columns(rows, ("keys",), least)[0] if "keys" in rows else queries
     causal = (
         np.asarray(rows["causal"], dtype=bool) if "causal" in rows else np.full(keys.size, True)
     )
@@ -187,7 +190,7 @@ def _times(rows: Mapping[str, Any], roof: Roof, kernel: str) -> AttentionTimes:
 
 
 def _seconds(hardware: Hardware, kernel: str, law: AttentionLaw, rows: Mapping[str, Any]) -> Array:
-    return _times(rows, kernel_roof(hardware, kernel), kernel).predict(law)
+    return _times(rows, kernel_roof(hardware, kernel), kernel, least=1).predict(law)
 
 
 FITTERS.register(AttentionLaw.family, Fitter(_SHAPE, kernels, _fit, seconds=_seconds))

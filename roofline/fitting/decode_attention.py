@@ -22,6 +22,7 @@ from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
+    LEAST_ROWS,
     check_physics,
     columns,
     errors_percent,
@@ -93,8 +94,10 @@ def fit_decode_attention(
     return msgspec.structs.replace(rounded(_best(data)), rows=data.seconds.size, **errors)
 
 
-def _times(rows: Mapping[str, Any], roof: Roof, kernel: str) -> _DecodeTimes:
-    return _DecodeTimes(roof, operand_bytes(kernel), columns(rows, (*_SHAPE, "time_ms")))
+def _times(
+    rows: Mapping[str, Any], roof: Roof, kernel: str, least: int = LEAST_ROWS
+) -> _DecodeTimes:
+    return _DecodeTimes(roof, operand_bytes(kernel), columns(rows, (*_SHAPE, "time_ms"), least))
 
 
 def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> DecodeAttentionLaw:
@@ -105,7 +108,7 @@ def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> DecodeAttenti
 def _seconds(
     hardware: Hardware, kernel: str, law: DecodeAttentionLaw, rows: Mapping[str, Any]
 ) -> Array:
-    return _times(rows, kernel_roof(hardware, kernel), kernel).predict(law)
+    return _times(rows, kernel_roof(hardware, kernel), kernel, least=1).predict(law)
 
 
 FITTERS.register(

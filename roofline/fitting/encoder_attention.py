@@ -25,7 +25,7 @@ from roofline.fitting.attention import (
     operand_bytes,
 )
 from roofline.fitting.fitters import FITTERS, Fitter
-from roofline.fitting.rows import check_physics, columns, held_out, of_one_source
+from roofline.fitting.rows import LEAST_ROWS, check_physics, columns, held_out, of_one_source
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 
@@ -106,8 +106,10 @@ class EncoderTimes(AttentionTimes):
         return correction_basis(law, self.roof, batch, tokens, heads, head_dim)
 
 
-def _times(rows: Mapping[str, Any], roof: Roof, kernel: str) -> EncoderTimes:
-    batch, tokens, heads, head_dim, seconds = columns(rows, (*_SHAPE, "time_ms"))
+def _times(
+    rows: Mapping[str, Any], roof: Roof, kernel: str, least: int = LEAST_ROWS
+) -> EncoderTimes:
+    batch, tokens, heads, head_dim, seconds = columns(rows, (*_SHAPE, "time_ms"), least)
     shape = (batch, tokens, tokens, heads, heads, head_dim)
     return EncoderTimes(roof, operand_bytes(kernel), *shape, np.full(tokens.size, False), seconds)
 
@@ -121,7 +123,7 @@ def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> EncoderAttent
 def _seconds(
     hardware: Hardware, kernel: str, law: EncoderAttentionLaw, rows: Mapping[str, Any]
 ) -> Array:
-    return _times(rows, kernel_roof(hardware, kernel), kernel).predict(law)
+    return _times(rows, kernel_roof(hardware, kernel), kernel, least=1).predict(law)
 
 
 FITTERS.register(

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from roofline.device.borrowed import laws_of
+from roofline.device.borrowed import laws_of, with_own_laws
 from roofline.device.laws.attention import AttentionLaw
+from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.device.typical_vector import ADDING, COMPUTING
 from roofline.specs.catalog import load_hardware
+from roofline.specs.correction import Correction
 from roofline.specs.kernel_laws import KernelLaws
 from roofline.specs.sourced import Sourced
 
@@ -84,3 +86,43 @@ def test_what_a_device_measured_goes_before_what_it_could_borrow() -> None:
     kept = laws_of(device)
     assert kept is not None
     assert kept.of(AttentionLaw) == {**found.of(AttentionLaw), **attention}
+
+
+def test_a_correction_is_a_factor_of_each_law_and_time_for_each_launch() -> None:
+    """The host's own law is measured, whatever whole models say of kernels."""
+    host = HostLaw(fixed_us=1.0, layer_us=2.0)
+    a100 = load_hardware("a100")
+    assert a100.kernel_laws is not None
+    a100 = replace(a100, kernel_laws=a100.kernel_laws.updated(host={"llm": host}))
+    correction = Correction(
+        source=next(iter(a100.sources)),
+        stages=("decode",),
+        rows=3,
+        models=1,
+        rate=0.5,
+        bandwidth=0.8,
+        kernel_us=3.0,
+    )
+    before, after = laws_of(a100), laws_of(replace(a100, correction=correction))
+
+    assert before is not None
+    assert after is not None
+    for law in (MatmulLaw, AttentionLaw):
+        old, new = before.of(law)["bf16"], after.of(law)["bf16"]
+        assert new.rate_ratio == pytest.approx(0.5 * old.rate_ratio)
+        assert new.bandwidth_ratio == pytest.approx(0.8 * old.bandwidth_ratio)
+        assert new.launch_us == pytest.approx(old.launch_us + 3)
+    assert after.of(HostLaw) == {"llm": host}
+
+
+def test_borrowed_laws_take_a_source_of_their_own_where_the_name_is_taken() -> None:
+    a40 = load_hardware("a40")
+    taken = replace(a40, sources={**a40.sources, "laws": "somebody's table"})
+    own = with_own_laws(taken)
+
+    assert own.kernel_laws is not None
+    assert own.kernel_laws.source == "laws-borrowed"
+    assert own.sources["laws"] == "somebody's table"
+    lent = laws_of(a40)
+    assert lent is not None
+    assert own.sources["laws-borrowed"] == lent.source

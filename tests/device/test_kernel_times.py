@@ -282,6 +282,18 @@ def test_it_says_whose_law_it_is() -> None:
         (lambda: roofline.attention_time("a100", 1, 8, [32, 33], 8, 128), "multiple of kv_heads"),
         (lambda: roofline.attention_time("a100", 1, 8, 32, 8, -1), "head_dim must be finite"),
         (lambda: roofline.attention_time("a100", 1, 8, 32, 8, 64, dtype="int3"), "no attention in"),
+        (
+            lambda: roofline.attention_time("h100", 1, 8, 32, 8, 64, dtype="fp32", kv_dtype="fp8"),
+            "no attention of fp32 queries to 'fp8' keys: leave kv_dtype out",
+        ),
+        (
+            lambda: roofline.attention_time("h100", 1, 8, 32, 8, 64, kv_dtype="int3"),  # type: ignore[arg-type]
+            "no attention of bf16 queries to 'int3' keys",
+        ),
+        (
+            lambda: roofline.attention_time("a100", 1, [4, 9], 32, 8, 64, keys=8),
+            "as many keys as tokens, or more",
+        ),
     ],
 )
 def test_errors_are_one_line_that_names_the_remedy(call: Any, message: str) -> None:

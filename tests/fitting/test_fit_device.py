@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
+import roofline
+from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws.attention import AttentionLaw
 from roofline.device.laws.host import HostLaw
-from roofline.device.laws.matmul import MatmulLaw, Tile
+from roofline.device.laws.matmul import MatmulLaw, Tile, matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.fitting import attention, matmul, pointwise
 from roofline.fitting.device import fit_device
@@ -137,6 +139,46 @@ def test_matmuls_run_at_the_peak_of_their_kernel(calls: Calls) -> None:
     assert [list(one["rows"]["m"]) for one in (bf16, fp4, w4a16)] == [[1, 4], [2], [3]]
     assert [one["kernel"] for one in (bf16, fp4, w4a16)] == ["bf16", "fp4", "w4a16"]
     assert {one["kind"] for one in calls.values()} == {"gpu"}
+
+
+def test_another_librarys_kernels_say_what_a_law_errs_on_them(calls: Calls) -> None:
+    """Its own 3 rows are fitted; of the other library's, times are half and double the law's."""
+    a100 = load_hardware("a100")
+    sizes = {"m": [64, 4096, 8192], "n": 4096, "k": 4096, "time_ms": 1.0, "source": "mine 1"}
+    shape = {"batch_size": 4, "num_heads": 32, "num_key_value_heads": 8, "head_dim": 128}
+    tokens = {"tokens": [64, 2048, 4096], **shape, "time_ms": 1.0, "source": "mine 1"}
+    rows = np.array([64.0, 4096.0])
+    matmul_s = matmul_seconds(
+        MATMUL,
+        kernel_roof(a100, "bf16"),
+        rows,
+        4096,
+        4096,
+        weight_bytes=2.0 * 4096 * 4096,
+        activation_bytes=2 * 2 * 4096 * rows,
+    )
+    kernel = roofline.attention_time(a100, 4, 2048, 32, 8, 128).roofline_time_s
+    others = {
+        "matmul": pd.DataFrame(sizes).head(2).assign(time_ms=1e3 * matmul_s * [0.5, 2.0]),
+        "attention": pd.DataFrame(tokens).iloc[1:2].assign(time_ms=1e3 * float(kernel)),
+    }
+    measured = {
+        family: pd.concat([pd.DataFrame(own), others[family].assign(source="other 2")]).assign(
+            dtype="bf16"
+        )
+        for family, own in (("matmul", sizes), ("attention", tokens))
+    }
+    laws = fit_device(a100, measured, **LABELS)
+
+    matmuls, prompts = laws.of(MatmulLaw)["bf16"], laws.of(AttentionLaw)["bf16"]
+    assert (matmuls.library, prompts.library) == ("mine 1", "mine 1")
+    # +100 and −50 %
+    assert matmuls.median_other_library_error_percent == pytest.approx(75, abs=0.1)
+    assert matmuls.p90_other_library_error_percent == pytest.approx(95, abs=0.1)
+    # this law attains half of peak at most, and the other library attains all
+    assert prompts.median_other_library_error_percent is not None
+    assert prompts.median_other_library_error_percent > 100
+    assert {len(one["rows"]["time_ms"]) for one in calls.values()} == {3}
 
 
 def test_a_cpu_is_fitted_as_one(calls: Calls) -> None:

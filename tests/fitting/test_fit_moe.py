@@ -14,6 +14,7 @@ from roofline.device.kernel_types import MATMUL_KERNELS
 from roofline.device.laws.moe import MoeLaw
 from roofline.fitting import FitError, fit_moe, moe
 from roofline.fitting.device import fit_device
+from roofline.specs.catalog import load_hardware
 
 BF16 = MATMUL_KERNELS["bf16"]
 
@@ -100,3 +101,9 @@ def test_refuses_too_few_rows() -> None:
     few = {name: column[:10] for name, column in table().items()}
     with pytest.raises(FitError, match="10 measurements are too few"):
         fit_moe(few, ROOF, BF16)
+
+
+def test_a_type_that_no_matmul_has_is_named() -> None:
+    rows = pd.DataFrame(table()).assign(dtype="int3")
+    with pytest.raises(FitError, match=r"^moe int3: dtype must be one of .*bf16.*fp8"):
+        fit_device(load_hardware("h100-sxm"), {"moe": rows}, source="datasheet", date="2026-01-01")

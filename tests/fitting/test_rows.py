@@ -243,3 +243,8 @@ def test_fractions_stay_between_0_and_1_whatever_a_step_does(name: str) -> None:
 def test_a_number_comes_back_from_its_unbounded_form(name: str, value: float) -> None:
     assert bound(name, free(law(**{name: value}), name)) == pytest.approx(value, rel=1e-12)
     assert 0 < bound("launch_us", -1e9) < 1e-20 < 1e20 < bound("launch_us", 1e9) < np.inf
+
+
+def test_of_cells_the_first_that_is_no_number_is_named() -> None:
+    with pytest.raises(FitError, match="row 2 of the measurements has m 'many', no number"):
+        columns({"m": [1.0, "2", "many", None]}, ["m"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -138,3 +139,9 @@ def test_what_cannot_be_read_is_said_in_one_line(
     monkeypatch.setattr(pd, "read_csv", fail)
     with pytest.raises(FitError, match=message):
         read_table("x.csv")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(FitError, match="it is a pipe, which may never end"):
+        read_table(tmp_path / "rows.csv")

@@ -10,8 +10,14 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
+import roofline
 from roofline.fitting.rows import FitError
-from roofline.fitting.whole_models import WholeModelFit, fit_whole_models, predicted_seconds
+from roofline.fitting.whole_models import (
+    WholeModelFit,
+    _launches,
+    fit_whole_models,
+    predicted_seconds,
+)
 from roofline.fitting.whole_rows import WholeModelTime, whole_model_times
 from roofline.specs.catalog import load_hardware
 from roofline.specs.correction import Correction
@@ -177,6 +183,7 @@ def test_throughput_is_as_good_as_time() -> None:
         ({"model": None}, "row 1 .*fill the column `model`"),
         ({"hidden_size": None, "model": "vicunna"}, "row 1 .*unknown model"),
         ({"hidden_size": 770}, "row 1 .*multiple of"),
+        ({"time_ms": None, "tokens_per_s": 5.0}, "row 1 .*tokens_per_s of a tower: give images_"),
     ],
 )
 def test_a_row_with_a_fault_is_named(changes: dict[str, Any], says: str) -> None:
@@ -184,6 +191,55 @@ def test_a_row_with_a_fault_is_named(changes: dict[str, Any], says: str) -> None
     with pytest.raises(FitError, match=says) as error:
         whole_model_times(table)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tokens": None}, "row 1 .*lacks tokens: fill that column"),
+        ({"tokens": 100}, "row 1 .*100 tokens, fewer than its image gives, 576"),
+        ({"time_ms": None, "images_per_s": 5.0}, "row 1 .*images_per_s of a prefill: give tokens_"),
+    ],
+)
+def test_a_prompt_with_a_fault_is_named(changes: dict[str, Any], says: str) -> None:
+    prompt = {"model": "llava-1.5-7b", "stage": "prefill", "tokens": 616, "time_ms": 90.0}
+    with pytest.raises(FitError, match=says):
+        whole_model_times(pd.DataFrame([{**prompt, **changes}], dtype=object))
+
+
+def test_tokens_of_a_prompt_are_those_of_its_image_and_text() -> None:
+    prompt = {"model": "llava-1.5-7b", "stage": "prefill", "tokens": 616, "time_ms": 90.0}
+    (row,) = whole_model_times(pd.DataFrame([prompt]))
+
+    assert row.axes["text_tokens"] == 616 - 576
+    assert "visual_tokens" not in row.axes
+    # the LLM's prefill alone: tower and connector are another stage
+    estimate = roofline.analyze("llava-1.5-7b", A40, text_tokens=40, stage="prefill")
+    assert predicted_seconds(A40, [row])[0] == pytest.approx(
+        estimate.components["llm"].attainable_time_s
+    )
+
+
+def test_a_launch_counts_where_it_was_measured() -> None:
+    """Of an LMM's tower those of the tower, of its prefill those of the LLM."""
+    lmm: dict[str, Any] = {"model": "llava-1.5-7b", "time_ms": 90.0}
+    table = pd.DataFrame(
+        [{**lmm, "stage": "tower"}, {**lmm, "stage": "prefill", "tokens": 616}], dtype=object
+    )
+    rows = whole_model_times(table)
+    kernels, passes = _launches(A40, rows)
+    slower = predicted_seconds(corrected(kernel_us=40.0), rows) - predicted_seconds(A40, rows)
+
+    assert slower == pytest.approx(40e-6 * kernels, rel=0.1)
+    # 23 blocks of the tower and 32 layers of the LLM, of ten kernels or more
+    assert kernels[0] > 23 * 10
+    assert kernels[1] > 32 * 10
+    assert passes.tolist() == [0, 0]
+
+
+def test_no_rows_are_refused() -> None:
+    with pytest.raises(FitError, match="no whole-model times: give a row or more"):
+        whole_model_times(pd.DataFrame())
 
 
 def test_what_beats_the_roofline_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from toy import tower
 
 from roofline import count
@@ -77,3 +78,11 @@ def test_the_patch_embedding_is_a_convolution() -> None:
     for run in (compiled, autocast):
         (block,) = run([Block(1, (patches,))])
         assert block.ops[-1].function == CONVOLUTION
+
+
+def test_a_matmul_of_two_activations_casts_no_weights() -> None:
+    """The norm's output is an operand, which has to be cast."""
+    product = replace(layer().ops[1], weights=0, resident_weights=0)
+    (block,) = autocast([Block(1, (layer().ops[0], product))])
+
+    assert [op.name for op in block.ops] == ["norm", "fc1_input_cast", "fc1"]

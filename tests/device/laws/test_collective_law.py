@@ -30,6 +30,10 @@ def test_latency_bandwidth_and_half_speed() -> None:
     )
 
 
+def test_a_law_states_its_terms() -> None:
+    assert COLLECTIVE.terms.startswith("6 µs, 4 µs a doubling of devices + bytes at up to 80 %")
+
+
 @pytest.mark.parametrize("op", TRAVERSALS)
 def test_only_ops_that_add_up_mind_narrow_elements(op: str) -> None:
     wide, narrow = (seconds(op, 4, 1e9, narrow=narrow) for narrow in (False, True))

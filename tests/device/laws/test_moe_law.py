@@ -44,6 +44,11 @@ def test_physics_is_that_of_a_loop_over_experts(tokens: int, inner: int, gated: 
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 
+def test_a_law_states_its_terms() -> None:
+    assert MOE.terms.startswith("10 µs of launches + FLOPs at up to 60 % of the peak, weights of ")
+    assert "experts at up to 80 % of the bandwidth" in MOE.terms
+
+
 def test_curves_stand_for_factors_at_their_nodes() -> None:
     """One token touches its experts with a row each; the shape is in the middle of its ranges."""
     middle = (2**11.5, 2**9.5, 64.0, 2**2.25)
