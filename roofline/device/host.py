@@ -128,8 +128,6 @@ class Host(Struct, frozen=True):
 
     def _launching(self, runtime: Runtime, counts: ComponentCounts, phase: Phase) -> Interval:
         """Launches · launch_us + pass_us."""
-        if not any(op.phase == phase for op in counts.ops):
-            return NOTHING
         launch, one = _seconds(runtime.launch_us), _seconds(runtime.pass_us)
         return launch * launches(runtime, counts, phase, self.attention) + one
 

@@ -39,6 +39,8 @@ def fuzz() -> Iterator[dict[str, ModuleType]]:
         ((0, '{"a": 1e999}', "", ""), {"is_json": True}, "not finite"),
         ((0, "{", "", ""), {"is_json": True}, "no JSON"),
         ((0, "Time  nan ms", "", ""), {}, "no number"),
+        ((0, "Time  Infinity ms", "", ""), {}, "no number"),
+        ((0, "Cache  256 MB  Infinity Cache", "", ""), {}, ""),
         ((0, "Time  1 ms", "RuntimeWarning: divide\n", ""), {}, "beside it"),
         ((0, "\x1b[31mred", "", ""), {}, "control characters"),
         ((2, "1 ms", "roofline: error: x\n", ""), {}, "an error, and output"),

@@ -26,7 +26,10 @@ LONGEST_S = 60
 LONGEST_LINE = 4000
 _ALONGSIDE = ("roofline: warning: left out: ", "roofline: left out: ")
 """Lines on stderr that are no error."""
-_NO_NUMBER = re.compile(r"(?<![\w.-])[-+]?(?:nan|inf|infinity)(?![\w-])", re.IGNORECASE)
+_NO_NUMBER = re.compile(
+    r"(?<![\w.-])[-+]?(?:nan|inf|infinity(?!\s+(?:cache|fabric)\b))(?![\w-])", re.IGNORECASE
+)
+"""AMD's Infinity Cache and Infinity Fabric are names, in a device's file."""
 
 
 class Ended(NamedTuple):
