@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -21,18 +22,15 @@ from roofline.device.laws.attention import (
     physical_seconds,
 )
 from roofline.device.roof import Roof
-from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
-from roofline.fitting.numbers import bound, free
+from roofline.fitting.law_fit import CorrectedFit, best_law, law_with_error
 from roofline.fitting.rows import (
     LEAST_ROWS,
     FitError,
     check_physics,
     columns,
-    errors_percent,
     held_out,
     of_one_source,
-    rounded,
 )
 from roofline.fitting.tables import by_kernel_and_cache
 from roofline.model.polynomial import Array
@@ -106,8 +104,6 @@ GPU_STARTS = tuple(
 )
 """Blocks that libraries choose for different generations, and whether heads are packed into them.
 """
-_PHYSICS_SPREAD = 1.5
-_CORRECTION_SPREAD = 0.1
 _SHAPE = ("batch_size", "tokens", "num_heads", "num_key_value_heads", "head_dim")
 
 
@@ -129,8 +125,10 @@ def fit_attention(
     data = _times(rows, roof, kernel)
     check_physics(roof, data.seconds, data.flops, data.traffic, rows=rows)
     _, queries, keys, heads, *_ = data.shape
-    tests = held_out(queries, keys, heads)
-    law: AttentionLaw = fitted_law(data, GPU_STARTS if kind == "gpu" else (CPU,), tests)
+    starts = GPU_STARTS if kind == "gpu" else (CPU,)
+    law: AttentionLaw = law_with_error(
+        data, partial(best_of, starts=starts), held_out(queries, keys, heads)
+    )
     return msgspec.structs.replace(law, forms=_forms(queries, keys, data.causal))
 
 
@@ -144,15 +142,6 @@ def _forms(queries: Array, keys: Array, causal: NDArray[np.bool_]) -> tuple[Atte
         "extension": ~whole & (queries != 1),
     }
     return tuple(form for form, mask in rows.items() if mask.any())
-
-
-def fitted_law(
-    data: AttentionTimes, starts: Sequence[AttentionLaw], tests: Sequence[NDArray[np.bool_]]
-) -> Any:
-    """The law that fits all rows best, with the error of such fits to the rows beside each test."""
-    predicted = [data.where(test).predict(_best(data.where(~test), starts)) for test in tests]
-    errors = errors_percent(predicted, [data.seconds[test] for test in tests])
-    return msgspec.structs.replace(rounded(_best(data, starts)), rows=data.seconds.size, **errors)
 
 
 def operand_bytes(kernel: str) -> AttentionBytes:
@@ -196,12 +185,9 @@ def _seconds(hardware: Hardware, kernel: str, law: AttentionLaw, rows: Mapping[s
 FITTERS.register(AttentionLaw.family, Fitter(_SHAPE, kernels, _fit, seconds=_seconds))
 
 
-def _best(data: AttentionTimes, starts: Sequence[AttentionLaw]) -> AttentionLaw:
+def best_of(data: AttentionTimes, starts: Sequence[AttentionLaw]) -> Any:
     """The best of the laws fitted from the starts."""
-    models = [_AttentionFit(data, start) for start in starts]
-    fits = [descend(model, model.measured) for model in models]
-    best = min(range(len(fits)), key=lambda i: fits[i][1])
-    return models[best].law(fits[best][0])
+    return best_law([_model(data, start) for start in starts])
 
 
 class AttentionTimes:
@@ -225,53 +211,23 @@ class AttentionTimes:
             law, self.roof, *self.shape, causal=self.causal, traffic_bytes=self.traffic
         )
 
+    def physical(self, law: Any) -> Array:
+        return physical_seconds(
+            law, self.roof, *self.shape, causal=self.causal, traffic=self.traffic
+        )
+
     def basis(self, law: Any) -> list[Array]:
         return correction_basis(*self.shape)
 
 
-class _AttentionFit:
-    """The law's free numbers as a vector, corrections last."""
-
-    def __init__(self, data: AttentionTimes, start: AttentionLaw) -> None:
-        self.data, self.template = data, start
-        _, queries, keys, *_ = data.shape
-        on_gpu, decode = start.wave_share > 0, bool((queries < keys).any())
-        # prompts say how much of the traffic shows, decode at what bandwidth: both would be one
-        unmeasured = {"traffic_share"} if decode else {"bandwidth_fraction"}
-        if not on_gpu:  # fitted to few rows
-            unmeasured.add("traffic_share")
-        self.numbers = [
-            name for name in data.numbers if getattr(start, name) and name not in unmeasured
-        ]
-        self.measured = np.log(data.seconds)
-        self.floor = np.log(data.roof.seconds(data.flops, data.traffic))
-        basis = np.stack(np.broadcast_arrays(*data.basis(start)), axis=-1)
-        self.basis = basis if on_gpu else basis[:, :0]
-        self.physical = len(self.numbers)
-        physics = [free(start, name) for name in self.numbers]
-        self.start = np.array(physics + [0.0] * self.basis.shape[1])
-        self.spread = np.array(
-            [_PHYSICS_SPREAD] * self.physical + [_CORRECTION_SPREAD] * self.basis.shape[1]
-        )
-
-    def law(self, x: Array) -> AttentionLaw:
-        values = {name: bound(name, value) for name, value in zip(self.numbers, x, strict=False)}
-        corrections = tuple(map(float, x[self.physical :]))
-        return msgspec.structs.replace(self.template, corrections=corrections, **values)
-
-    def settle(self, x: Array) -> None:
-        """Nothing in this law is chosen."""
-
-    def logarithm(self, x: Array, state: None) -> Array:
-        data = self.data
-        law = self.law(x)
-        seconds = physical_seconds(
-            law, data.roof, *data.shape, causal=data.causal, traffic=data.traffic
-        )
-        added = np.clip(self.basis @ x[self.physical :], -MOST_CORRECTION, MOST_CORRECTION)
-        return np.maximum(np.log(seconds) + added, self.floor)
-
-    def jacobian(self, x: Array, state: None) -> Array:
-        above = self.logarithm(x, state) > self.floor
-        physics = numeric_jacobian(self, x, state, self.physical)
-        return np.hstack([physics, self.basis * above[:, None]])
+def _model(data: AttentionTimes, start: AttentionLaw) -> CorrectedFit:
+    """The numbers of the start that the rows speak of; a CPU's law has no correction."""
+    _, queries, keys, *_ = data.shape
+    on_gpu, decode = start.wave_share > 0, bool((queries < keys).any())
+    # prompts say how much of the traffic shows, decode at what bandwidth: both would be one
+    unmeasured = {"traffic_share"} if decode else {"bandwidth_fraction"}
+    if not on_gpu:  # fitted to few rows
+        unmeasured.add("traffic_share")
+    numbers = [name for name in data.numbers if getattr(start, name) and name not in unmeasured]
+    basis = np.stack(np.broadcast_arrays(*data.basis(start)), axis=-1)
+    return CorrectedFit(data, start, numbers, basis if on_gpu else basis[:, :0], MOST_CORRECTION)

@@ -17,18 +17,16 @@ from roofline.device.laws.collective import (
     collective_seconds,
     op_of,
 )
-from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
+from roofline.fitting.law_fit import NumericFit, best_law, law_with_error
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
     FASTER_THAN_ROOF,
     FitError,
     columns,
-    errors_percent,
     in_turn,
     of_one_source,
     place,
-    rounded,
 )
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
@@ -79,11 +77,7 @@ def fit_collective(rows: Mapping[str, Any], op: str, *, link_bytes_per_s: float)
             f"{place(rows, worst)} takes {share[worst]:.2f} times the bus bandwidth of the link; "
             "check `link_bandwidth_gb_per_s`, and that message_size is in elements"
         )
-    tests = in_turn(data.devices, data.size)
-    predicted = [data.where(test).predict(_fitted(data.where(~test))) for test in tests]
-    errors = errors_percent(predicted, [data.seconds[test] for test in tests])
-    law = rounded(_fitted(data))
-    return replace(law, rows=data.seconds.size, **errors)
+    return law_with_error(data, _fitted, in_turn(data.devices, data.size))
 
 
 def _kernels(hardware: Hardware, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -147,11 +141,11 @@ class _Messages:
 
 
 def _fitted(data: _Messages) -> CollectiveLaw:
-    model = _CollectiveFit(data)
-    return model.law(descend(model, model.measured)[0])
+    law: CollectiveLaw = best_law([_CollectiveFit(data)])
+    return law
 
 
-class _CollectiveFit:
+class _CollectiveFit(NumericFit):
     """The law's numbers as a vector."""
 
     def __init__(self, data: _Messages) -> None:
@@ -164,11 +158,5 @@ class _CollectiveFit:
         values = {name: bound(name, value) for name, value in zip(_NUMBERS, x, strict=True)}
         return replace(START, **values)
 
-    def settle(self, x: Array) -> None:
-        """Nothing in this law is chosen."""
-
     def logarithm(self, x: Array, state: None) -> Array:
         return np.log(self.data.predict(self.law(x)))
-
-    def jacobian(self, x: Array, state: None) -> Array:
-        return numeric_jacobian(self, x, state, x.size)

@@ -18,18 +18,9 @@ from roofline.device.laws.decode_attention import (
 )
 from roofline.device.roof import Roof
 from roofline.fitting.attention import kernels, operand_bytes
-from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
-from roofline.fitting.numbers import bound, free
-from roofline.fitting.rows import (
-    LEAST_ROWS,
-    check_physics,
-    columns,
-    errors_percent,
-    held_out,
-    of_one_source,
-    rounded,
-)
+from roofline.fitting.law_fit import CorrectedFit, best_law, law_with_error
+from roofline.fitting.rows import LEAST_ROWS, check_physics, columns, held_out, of_one_source
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
 
@@ -71,8 +62,6 @@ _NUMBERS = (
     "cached_share",
     "regroup_us",
 )
-_PHYSICS_SPREAD = 1.5
-_CORRECTION_SPREAD = 0.1
 _SHAPE = ("batch_size", "keys", "num_heads", "num_key_value_heads", "head_dim")
 
 
@@ -88,10 +77,7 @@ def fit_decode_attention(
     data = _times(rows, roof, kernel)
     check_physics(roof, data.seconds, data.flops, data.traffic, rows=rows)
     _, keys, heads, *_ = data.shape
-    tests = held_out(keys, heads)
-    predicted = [data.where(test).predict(_best(data.where(~test))) for test in tests]
-    errors = errors_percent(predicted, [data.seconds[test] for test in tests])
-    return msgspec.structs.replace(rounded(_best(data)), rows=data.seconds.size, **errors)
+    return law_with_error(data, _best, held_out(keys, heads))
 
 
 def _times(
@@ -133,46 +119,16 @@ class _DecodeTimes:
     def predict(self, law: DecodeAttentionLaw) -> Array:
         return decode_attention_seconds(law, self.roof, *self.shape, traffic_bytes=self.traffic)
 
+    def physical(self, law: DecodeAttentionLaw) -> Array:
+        return physical_seconds(law, self.roof, *self.shape, traffic=self.traffic)
+
 
 def _best(data: _DecodeTimes) -> DecodeAttentionLaw:
     """The better of the laws fitted from the starts."""
-    models = [_DecodeFit(data, start) for start in STARTS]
-    fits = [descend(model, model.measured) for model in models]
-    best = min(range(len(fits)), key=lambda i: fits[i][1])
-    return models[best].law(fits[best][0])
-
-
-class _DecodeFit:
-    """The law's numbers as a vector, corrections last."""
-
-    def __init__(self, data: _DecodeTimes, start: DecodeAttentionLaw) -> None:
-        self.data, self.template = data, start
-        self.measured = np.log(data.seconds)
-        self.floor = np.log(data.roof.seconds(data.flops, data.traffic))
-        batch, _, heads, kv_heads, head_dim = data.shape
-        basis = correction_basis(data.roof, batch, heads, kv_heads, head_dim, data.traffic)
-        self.basis = np.stack(np.broadcast_arrays(*basis), axis=-1)
-        self.physical, corrections = len(_NUMBERS), self.basis.shape[1]
-        self.start = np.array([free(start, name) for name in _NUMBERS] + [0.0] * corrections)
-        self.spread = np.array(
-            [_PHYSICS_SPREAD] * self.physical + [_CORRECTION_SPREAD] * corrections
-        )
-
-    def law(self, x: Array) -> DecodeAttentionLaw:
-        values = {name: bound(name, value) for name, value in zip(_NUMBERS, x, strict=False)}
-        corrections = tuple(map(float, x[self.physical :]))
-        return msgspec.structs.replace(self.template, corrections=corrections, **values)
-
-    def settle(self, x: Array) -> None:
-        """Nothing in this law is chosen."""
-
-    def logarithm(self, x: Array, state: None) -> Array:
-        data = self.data
-        seconds = physical_seconds(self.law(x), data.roof, *data.shape, traffic=data.traffic)
-        added = np.clip(self.basis @ x[self.physical :], -MOST_CORRECTION, MOST_CORRECTION)
-        return np.maximum(np.log(seconds) + added, self.floor)
-
-    def jacobian(self, x: Array, state: None) -> Array:
-        above = self.logarithm(x, state) > self.floor
-        physics = numeric_jacobian(self, x, state, self.physical)
-        return np.hstack([physics, self.basis * above[:, None]])
+    batch, _, heads, kv_heads, head_dim = data.shape
+    basis = correction_basis(data.roof, batch, heads, kv_heads, head_dim, data.traffic)
+    functions = np.stack(np.broadcast_arrays(*basis), axis=-1)
+    law: DecodeAttentionLaw = best_law(
+        [CorrectedFit(data, start, _NUMBERS, functions, MOST_CORRECTION) for start in STARTS]
+    )
+    return law

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -20,11 +21,12 @@ from roofline.fitting.attention import (
     CPU,
     GPU,
     AttentionTimes,
-    fitted_law,
+    best_of,
     kernels,
     operand_bytes,
 )
 from roofline.fitting.fitters import FITTERS, Fitter
+from roofline.fitting.law_fit import law_with_error
 from roofline.fitting.rows import LEAST_ROWS, check_physics, columns, held_out, of_one_source
 from roofline.model.polynomial import Array
 from roofline.specs.hardware import Hardware
@@ -83,7 +85,9 @@ def fit_encoder_attention(
     check_physics(roof, data.seconds, data.flops, data.traffic, rows=rows)
     _, tokens, _, heads, *_ = data.shape
     starts = GPU_STARTS if kind == "gpu" else (CPU_START,)
-    law: EncoderAttentionLaw = fitted_law(data, starts, held_out(tokens, heads))
+    law: EncoderAttentionLaw = law_with_error(
+        data, partial(best_of, starts=starts), held_out(tokens, heads)
+    )
     return law
 
 

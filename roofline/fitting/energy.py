@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws.energy import DENSE, EnergyLaw, energy_joules, moe_kernel
-from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
+from roofline.fitting.law_fit import NumericFit, best_law
 from roofline.fitting.rows import FitError, columns, errors_percent, in_turn, rounded
 from roofline.fitting.tables import by_kernel
 from roofline.model.polynomial import Array
@@ -90,11 +90,12 @@ class _Energies:
         )
 
 
-class _EnergyFit:
+class _EnergyFit(NumericFit):
     """Logarithms of the shares."""
 
     def __init__(self, data: _Energies, busy: bool) -> None:
         self.data, numbers = data, 4 if busy else 3
+        self.measured = np.log(data.joules)
         self.start, self.spread = np.log(START[:numbers]), np.array(SPREAD[:numbers])
 
     def law(self, x: Array) -> EnergyLaw:
@@ -109,19 +110,13 @@ class _EnergyFit:
             busy_share=busy[0] if busy else 0.0,
         )
 
-    def settle(self, x: Array) -> None:
-        """Nothing in this law is chosen."""
-
     def logarithm(self, x: Array, state: None) -> Array:
         return np.log(self.data.predict(self.law(x)))
 
-    def jacobian(self, x: Array, state: None) -> Array:
-        return numeric_jacobian(self, x, state, x.size)
-
 
 def _fitted(data: _Energies, busy: bool) -> EnergyLaw:
-    model = _EnergyFit(data, busy)
-    return model.law(descend(model, np.log(data.joules))[0])
+    law: EnergyLaw = best_law([_EnergyFit(data, busy)])
+    return law
 
 
 def _kernels(hardware: Hardware, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

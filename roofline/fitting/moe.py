@@ -25,8 +25,8 @@ from roofline.device.laws.moe import (
 )
 from roofline.device.laws.smooth import hats
 from roofline.device.roof import Roof
-from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter
+from roofline.fitting.law_fit import PHYSICS_SPREAD, NumericFit, best_law, law_with_error
 from roofline.fitting.numbers import bound, free
 from roofline.fitting.rows import (
     FASTER_THAN_ROOF,
@@ -34,10 +34,8 @@ from roofline.fitting.rows import (
     FitError,
     check_physics,
     columns,
-    errors_percent,
     in_turn,
     of_one_source,
-    rounded,
 )
 from roofline.fitting.tables import by_kernel
 from roofline.model.polynomial import Array
@@ -84,7 +82,6 @@ _NUMBERS = (
     "cached_bandwidth_ratio",
     "cached_share",
 )
-_PHYSICS_SPREAD = 1.5
 _SHAPE_SPREAD = 0.1
 _RISE = -4.0
 """Logarithm of a curve's rise from one node to the next, where a fit starts."""
@@ -114,11 +111,7 @@ def fit_moe(rows: Mapping[str, Any], roof: Roof, width: OperandBytes) -> MoeLaw:
     if odd.mean() > _MOST_ODD:
         check_physics(roof, data.seconds, data.flops, data.traffic, rows=rows)
     data = data.where(~odd)
-    tests = in_turn(*data.shape[1:])
-    predicted = [data.where(test).predict(_fitted(data.where(~test))) for test in tests]
-    errors = errors_percent(predicted, [data.seconds[test] for test in tests])
-    law = rounded(_fitted(data))
-    return replace(law, rows=data.seconds.size, **errors)
+    return law_with_error(data, _fitted, in_turn(*data.shape[1:]))
 
 
 def _fit(hardware: Hardware, kernel: str, rows: dict[str, Any]) -> MoeLaw:
@@ -182,13 +175,11 @@ class _MoeTimes:
 
 
 def _fitted(data: _MoeTimes) -> MoeLaw:
-    models = [_MoeFit(data, start) for start in STARTS]
-    fits = [descend(model, model.measured) for model in models]
-    best = min(range(len(fits)), key=lambda i: fits[i][1])
-    return models[best].law(fits[best][0])
+    law: MoeLaw = best_law([_MoeFit(data, start) for start in STARTS])
+    return law
 
 
-class _MoeFit:
+class _MoeFit(NumericFit):
     """The law's numbers as a vector: physics, shape, tilts and rises of the two curves."""
 
     def __init__(self, data: _MoeTimes, start: MoeLaw) -> None:
@@ -203,7 +194,7 @@ class _MoeFit:
         self.floor = np.log(data.roof.seconds(data.flops, data.traffic))
         physics = [free(start, name) for name in _NUMBERS]
         parts = (
-            (physics, _PHYSICS_SPREAD),
+            (physics, PHYSICS_SPREAD),
             ([0.0] * (1 + len(SHAPE)), _SHAPE_SPREAD),
             ([0.0] * len(SHAPE), _TILT_SPREAD),
             ([0.0] * len(SHAPE), _TILT_SPREAD),
@@ -226,9 +217,6 @@ class _MoeFit:
             touched_curve=(0.0, *np.cumsum(np.exp(touched)).tolist()),
         )
 
-    def settle(self, x: Array) -> None:
-        """Nothing in this law is chosen."""
-
     def logarithm(self, x: Array, state: None) -> Array:
         data = self.data
         _, (constant, *slopes), *tilts, rows, touched = np.split(x, self.ends)
@@ -242,9 +230,6 @@ class _MoeFit:
             added = added + stretch(tilt.tolist(), self.variables) * curve
         total: Array = np.maximum(np.log(seconds) + added, self.floor)
         return total
-
-    def jacobian(self, x: Array, state: None) -> Array:
-        return numeric_jacobian(self, x, state, x.size)
 
 
 def _rises(at_nodes: Array) -> Array:

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from roofline.device.kernel_types import kernel_roof
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.roof import Roof
-from roofline.fitting.descent import descend, numeric_jacobian
 from roofline.fitting.fitters import FITTERS, Fitter, Laws
+from roofline.fitting.law_fit import NumericFit, best_law
 from roofline.fitting.rows import (
     check_physics,
     columns,
@@ -77,11 +77,11 @@ FITTERS.register(
 
 
 def _fitted(roof: Roof, size: Array, seconds: Array) -> PointwiseLaw:
-    model = _PointwiseFit(roof, size, seconds)
-    return model.law(descend(model, model.measured)[0])
+    law: PointwiseLaw = best_law([_PointwiseFit(roof, size, seconds)])
+    return law
 
 
-class _PointwiseFit:
+class _PointwiseFit(NumericFit):
     """Logarithms of launch, bandwidth, cached bandwidth and cache size."""
 
     def __init__(self, roof: Roof, size: Array, seconds: Array) -> None:
@@ -106,11 +106,5 @@ class _PointwiseFit:
             cache_mib=cache[1] if cache else None,
         )
 
-    def settle(self, x: Array) -> None:
-        """Nothing in this law is chosen."""
-
     def logarithm(self, x: Array, state: None) -> Array:
         return np.log(pointwise_seconds(self.law(x), self.roof, traffic_bytes=self.size))
-
-    def jacobian(self, x: Array, state: None) -> Array:
-        return numeric_jacobian(self, x, state, x.size)

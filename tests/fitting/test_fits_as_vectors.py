@@ -16,6 +16,7 @@ from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.roof import Roof
 from roofline.fitting import attention, initial_guesses, matmul, pointwise
 from roofline.fitting.descent import numeric_jacobian
+from roofline.fitting.law_fit import CorrectedFit
 from roofline.model.polynomial import Array
 
 ROOF = Roof(flops_per_s=3e14, bytes_per_s=2e12, units=108, cache_bytes=4e7)
@@ -33,7 +34,7 @@ def matmul_fit(start: MatmulLaw, copies: int = 1, kernel: str = "bf16") -> matmu
     return matmul._MatmulFit(data, start)
 
 
-def attention_fit(start: AttentionLaw, *, more_keys: Any = 1.0) -> attention._AttentionFit:
+def attention_fit(start: AttentionLaw, *, more_keys: Any = 1.0) -> CorrectedFit:
     batch, queries, heads, group, causal = (
         a.ravel().astype(float)
         for a in np.meshgrid([1, 16], [1, 40, 616, 3000], [8, 32], [1, 4], [0, 1])
@@ -43,7 +44,7 @@ def attention_fit(start: AttentionLaw, *, more_keys: Any = 1.0) -> attention._At
     data = attention.AttentionTimes(
         ROOF, ATTENTION_KERNELS["bf16"], *shape, causal > 0, np.ones(batch.size)
     )
-    return attention._AttentionFit(data, start)
+    return attention._model(data, start)
 
 
 MATMULS = {

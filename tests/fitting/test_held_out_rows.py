@@ -12,7 +12,7 @@ from roofline.device.laws.attention import AttentionLaw, attention_seconds
 from roofline.device.laws.matmul import matmul_seconds
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.roof import Roof
-from roofline.fitting import attention, matmul, pointwise
+from roofline.fitting import attention, law_fit, matmul, pointwise
 from roofline.fitting.initial_guesses import CPU
 from roofline.fitting.rows import held_out
 
@@ -52,7 +52,7 @@ def attention_data(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         seen.append(data)
         return bare_law(1000.0 * len(seen))
 
-    monkeypatch.setattr(attention, "_best", best)
+    monkeypatch.setattr(attention, "best_of", best)
     return seen
 
 
@@ -135,33 +135,32 @@ def test_attention_is_of_prompts_in_16_bits_unless_columns_say_else(
 
 
 def test_a_cpu_and_a_gpu_start_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    starts: list[Any] = []
+    given: list[Any] = []
     monkeypatch.setattr(
-        attention, "_best", lambda data, given: starts.append(given) or bare_law(1.0)
+        attention, "best_of", lambda data, starts: given.append(starts) or bare_law(1.0)
     )
     attention.fit_attention(ATTENTION, ROOF, kind="cpu")
     attention.fit_attention(ATTENTION, ROOF)
 
-    assert starts[0] == (attention.CPU,)
-    assert starts[-1] == attention.GPU_STARTS
+    assert given[0] == (attention.CPU,)
+    assert given[-1] == attention.GPU_STARTS
 
 
-def test_the_better_attention_law_is_kept_whichever_comes_first(
+def test_the_better_law_is_kept_whichever_comes_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Model:
         measured = None
 
-        def __init__(self, data: Any, start: Any) -> None:
+        def __init__(self, start: Any) -> None:
             self.start = start
 
         def law(self, x: Any) -> Any:
             return self.start
 
-    monkeypatch.setattr(attention, "_AttentionFit", Model)
-    monkeypatch.setattr(attention, "descend", lambda model, measured: (None, model.start))
-    data: Any = None
-    assert attention._best(data, [3.0, 1.0, 2.0]) == 1.0  # type: ignore[list-item, comparison-overlap]
+    monkeypatch.setattr(law_fit, "descend", lambda model, measured: (None, model.start))
+    models: list[Any] = [Model(loss) for loss in (3.0, 1.0, 2.0)]
+    assert law_fit.best_law(models) == 1.0
 
 
 def test_matmuls_are_judged_on_shapes_that_their_fit_did_not_see(
