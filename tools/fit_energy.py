@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from energy import DEVICES, TEXT, energies, errors, serving_rows, step_joules
+from msgspec.structs import replace
 
 from roofline.device.borrowed import BORROWING_ERRORS_FILE, Errors, outside
 from roofline.device.laws.energy import EnergyLaw
@@ -74,7 +75,12 @@ def lend(name: str, lender: str, off: dict[str, float]) -> None:
     laws = load_hardware(lender).kernel_laws
     assert laws is not None
     errors = build(Errors, off, BORROWING_ERRORS_FILE)
-    lent = {kernel: outside(law, errors) for kernel, law in laws.of(EnergyLaw).items()}
+    # nobody measured energy under another library
+    unknown = {"median_other_library_error_percent": None, "p90_other_library_error_percent": None}
+    lent = {
+        kernel: replace(outside(law, errors), **unknown)
+        for kernel, law in laws.of(EnergyLaw).items()
+    }
     write(name, lent)
 
 

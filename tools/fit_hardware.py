@@ -223,6 +223,8 @@ def main() -> None:
     parser.add_argument("devices", nargs="*")
     parser.add_argument("--family", action="append", choices=FAMILIES)
     given = parser.parse_args()
+    if unknown := [name for name in given.devices if name not in ("none", *DATES)]:
+        parser.error(f"no measurements of {unknown[0]}; there are {', '.join(DATES)}, and none")
     for name in given.devices or DATES:
         if name != "none":
             refit(name, given.folder, given.family or list(FAMILIES))
