@@ -1,8 +1,8 @@
-"""Write `reports/accuracy.md`: `python tools/accuracy.py FOLDER [--check]`.
+"""Write `reports/accuracy.md`: `python tools/accuracy.py FOLDER [--check|--quick]`.
 
 FOLDER holds the measurements that the laws of attained time were fitted to. For each law another is
-fitted to three quarters of its shapes and predicts the rest; that takes minutes. `--check` refits
-nothing: it says whether the part of the report that rests on the laws that ship is fresh.
+fitted to three quarters of its shapes and predicts the rest; that takes minutes. `--quick` leaves
+that part as it stands; `--check` says whether the other, of the laws that ship, is fresh.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import accuracy_picture
 import answers
@@ -19,8 +18,8 @@ import pandas as pd
 import vidur
 from accuracy_picture import Points
 from energy import energies
-from errors import COLUMNS, PLAIN, WITHIN, ErrorSummary, percent, table, within
-from measured import FAMILIES, MeasuredKernel, measured_kernels, plain, with_law
+from errors import COLUMNS, PLAIN, WITHIN, ErrorSummary, of_frame, percent, table, within
+from measured import FAMILIES, MeasuredKernel, measured_kernels, own_law, plain, with_law
 from whole_models import edge, towers
 
 from roofline.device.borrowed import borrowing_errors
@@ -62,14 +61,6 @@ def devices() -> list[Hardware]:
     return [device for device in all_hardware() if device.kernel_laws is not None]
 
 
-def own_law(hardware: Hardware, one: MeasuredKernel) -> Law:
-    """The law of that kernel in the device's file."""
-    assert hardware.kernel_laws is not None
-    laws: dict[str, Any] = hardware.kernel_laws.families[one.family]
-    law: Law = laws[one.kernel]
-    return law
-
-
 def shipped(folder: Path) -> str:
     """The part of the report that needs no fit."""
     return "\n".join(
@@ -92,6 +83,7 @@ def kernels(folder: Path) -> Iterator[str]:
     for device in devices():
         for one, rest in measured_kernels(folder, device):
             law, predicted = own_law(device, one), one.times(device).attainable_time_s
+            assert law is not None
             names = [device.name, one.family, one.kernel]
             errors = ErrorSummary.of(predicted, one.seconds)
             stated = map(percent, (law.median_error_percent, law.p90_error_percent))
@@ -156,12 +148,7 @@ def whole_models(folder: Path) -> str:
     lines = []
     for frame in (towers(folder), edge(folder)):
         for names, rows in frame.groupby(["group", "device", "framework"], sort=False):
-            measured = rows["measured_s"].to_numpy()
-            inside = rows["measured_s"].between(rows["low_s"], rows["high_s"])
-            bound = percent(ErrorSummary.of(rows["roofline_s"].to_numpy(), measured).mean)
-            cells = ErrorSummary.of(rows["predicted_s"].to_numpy(), measured).cells()
-            share = f"{100 * float(np.mean(inside)):.0f} %"
-            lines.append([*map(str, names), *cells, bound, share])
+            lines.append([*map(str, names), *of_frame(rows, "roofline_s")])
     return "\n".join(
         [
             "## Whole vision transformers, and edge boards",
@@ -193,8 +180,9 @@ def energy(folder: Path) -> str:
             "## Energy of a token",
             "",
             "ML.ENERGY leaderboard v3, vLLM: by the measured throughput, then the medians by other",
-            "times. Laws were fitted to dense models' text chats on one device; how image and",
-            "video chats count was chosen by looking at the B200's rows of them.",
+            "times. Laws were fitted to dense models' text chats on one device, and to mixtures of",
+            "experts on any number; how image and video chats count was chosen by looking at the",
+            "B200's rows of them.",
             "",
             table(lines, ["Device", "Task", *COLUMNS, *heads]),
             "",
@@ -309,11 +297,12 @@ def picture(folder: Path) -> None:
 def main() -> None:
     folder, *options = sys.argv[1:] or sys.exit(__doc__)
     quick = shipped(Path(folder))
+    kept, heading, rest = REPORT.read_text(encoding="utf-8").partition(REFITTED)
     if "--check" in options:
-        kept = REPORT.read_text(encoding="utf-8").partition(REFITTED)[0]
         sys.exit(0 if kept == quick else f"stale: {REPORT.relative_to(ROOT)}")
     picture(Path(folder))
-    REPORT.write_text(quick + refitted(Path(folder)), encoding="utf-8")
+    rest = heading + rest if "--quick" in options else refitted(Path(folder))
+    REPORT.write_text(quick + rest, encoding="utf-8")
 
 
 if __name__ == "__main__":

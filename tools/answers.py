@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from errors import PLAIN, WITHIN, ErrorSummary, percent, table
-from fit_runtimes import DEVICES, MODELS, RUNTIMES, SHARE
+from errors import COLUMNS, PLAIN, WITHIN, of_frame, table
+from fit_runtimes import DEVICES, MODELS, RUNTIMES, SHARE, served
 
 from roofline import analyze
 from roofline.specs.catalog import load_hardware, load_model
-
-COLUMNS = ["Rows", "Signed median", "Median", "Mean", "p90"]
 
 
 def answers(folder: Path) -> pd.DataFrame:
     """Every row of one GPU whose sequences fit in its memory: measured, predicted with the server's
     steps, kernels alone, the plain roofline, and the band, in s.
     """
-    rows = pd.read_csv(folder / "llm_serving.csv")
-    known = rows["hardware"].isin(DEVICES) & rows["model"].isin(MODELS)
-    rows = rows[(rows["gpus"] == 1) & known & rows["framework"].isin(RUNTIMES)]
     parts = []
-    for (device, model, framework), some in rows.groupby(["hardware", "model", "framework"]):
+    by = ["hardware", "model", "framework"]
+    for (device, model, framework), some in served(folder).groupby(by):
         hardware, llm = load_hardware(DEVICES[str(device)]), load_model(MODELS[str(model)])
         lengths, batch = some["length"].to_numpy(), some["batch_size"].to_numpy()
         found = analyze(
@@ -73,17 +68,9 @@ def section(folder: Path) -> str:
         "",
     ]
     for heads, by in groups.items():
-        cells = [[*map(str, names), *_errors(some)] for names, some in rows.groupby(by, sort=True)]
+        cells = [
+            [*map(str, names), *of_frame(some, "kernels_s", "roofline_s")]
+            for names, some in rows.groupby(by, sort=True)
+        ]
         lines += [table(cells, [*heads, *COLUMNS, "Kernels alone, mean", PLAIN, WITHIN]), ""]
     return "\n".join(lines)
-
-
-def _errors(rows: pd.DataFrame) -> list[str]:
-    measured = rows["measured_s"].to_numpy()
-    inside = (rows["low_s"] <= measured) & (measured <= rows["high_s"])
-    alone, plain = (
-        percent(ErrorSummary.of(rows[name].to_numpy(), measured).mean)
-        for name in ("kernels_s", "roofline_s")
-    )
-    share = f"{100 * float(np.mean(inside)):.0f} %"
-    return [*ErrorSummary.of(rows["predicted_s"].to_numpy(), measured).cells(), alone, plain, share]

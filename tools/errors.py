@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from roofline.model.polynomial import Array
 from roofline.tables import grid
@@ -46,6 +47,17 @@ def within(predicted: Array | None, measured: Array, band_percent: float) -> str
     assert predicted is not None
     off = 100 * np.abs(predicted / measured - 1)
     return f"{100 * float(np.mean(off <= band_percent)):.0f} %"
+
+
+def of_frame(rows: pd.DataFrame, *others: str) -> list[str]:
+    """Errors of the column `predicted_s`, mean ones of others, and the share of measured times that
+    are between `low_s` and `high_s`.
+    """
+    measured = rows["measured_s"].to_numpy()
+    inside = rows["measured_s"].between(rows["low_s"], rows["high_s"])
+    means = [percent(ErrorSummary.of(rows[name].to_numpy(), measured).mean) for name in others]
+    own = ErrorSummary.of(rows["predicted_s"].to_numpy(), measured).cells()
+    return [*own, *means, f"{100 * float(np.mean(inside)):.0f} %"]
 
 
 def table(rows: list[list[str]], headers: list[str]) -> str:

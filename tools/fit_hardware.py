@@ -2,8 +2,8 @@
 
 FOLDER holds tables of measured kernels (Parquet or CSV, as `roofline fit` takes them) whose column
 `hardware` names devices of the catalog. The laws of each such device go to
-`hardware/laws/NAME.json`, which its file names in `kernel_laws`; laws of kernels that are not in
-the tables stay. `--family NAME`, repeated, fits those families alone.
+`hardware/laws/NAME.json`, which its file names in `kernel_laws`; laws of families that are
+not in the tables stay. `--family NAME`, repeated, fits those families alone.
 
 `none` in place of devices, and any run of all, makes `roofline/data/borrowing_errors.json`: what it
 costs to take a law for another device, data type, phase or library.
@@ -19,7 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import FAMILIES, LIBRARIES, MeasuredKernel, measured_kernels, of_hardware, with_law
+from measured import (
+    FAMILIES,
+    LIBRARIES,
+    MeasuredKernel,
+    measured_kernels,
+    of_hardware,
+    own_law,
+    with_law,
+)
 from msgspec.structs import replace
 
 from roofline.device.borrowed import BORROWING_ERRORS_FILE, quantizes
@@ -150,13 +158,6 @@ def borrowing_errors(folder: Path) -> dict[str, Any]:
         "other_library": _other_library(devices.values(), narrow=False),
         "narrow_other_library": _other_library(devices.values(), narrow=True),
     }
-
-
-def own_law(hardware: Hardware, one: MeasuredKernel) -> Law | None:
-    """The law of that kernel in the device's file."""
-    assert hardware.kernel_laws is not None
-    laws: dict[str, Any] = hardware.kernel_laws.families.get(one.family, {})
-    return laws.get(one.kernel)
 
 
 def _other_type(

@@ -15,8 +15,8 @@ its range. Run it again after the laws of kernels have changed.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from roofline.engine.analysis import analyze
-from roofline.errors import UnknownNameError
+from roofline.fitting.tables import read_table
 from roofline.model.polynomial import Array
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.models import LanguageModel
@@ -72,19 +72,18 @@ class Row(NamedTuple):
         return steps, steps * self.batch, steps * self.batch * self.grouped
 
 
+def served(folder: Path) -> pd.DataFrame:
+    """Rows of one GPU whose device, model and server are known here."""
+    table = read_table(folder / "llm_serving.csv")
+    known = table["hardware"].isin(DEVICES) & table["model"].isin(MODELS)
+    return table[(table["gpus"] == 1) & known & table["framework"].isin(RUNTIMES)]
+
+
 def rows_of(folder: Path) -> list[Row]:
     """All that can be predicted, priced as kernels alone."""
-    table = pd.read_csv(folder / "llm_serving.csv")
-    table = table[(table["gpus"] == 1) & table["hardware"].isin(DEVICES)]
     rows: list[Row] = []
-    for (device, model), group in table.groupby(["hardware", "model"]):
-        if model not in MODELS:
-            continue
-        try:
-            spec, hardware = load_model(MODELS[str(model)]), load_hardware(DEVICES[str(device)])
-        except UnknownNameError as error:
-            print(f"left out: {error}")
-            continue
+    for (device, model), group in served(folder).groupby(["hardware", "model"]):
+        spec, hardware = load_model(MODELS[str(model)]), load_hardware(DEVICES[str(device)])
         assert isinstance(spec, LanguageModel)
         lengths, batches = group["length"].to_numpy(), group["batch_size"].to_numpy()
         answers = analyze(
@@ -125,7 +124,7 @@ def rows_of(folder: Path) -> list[Row]:
                 float(error_s),
             )
             for (framework, length, batch, latency_s), fit, kernels_s, error_s in known
-            if fit and framework in RUNTIMES
+            if fit
         ]
     return rows
 
@@ -244,8 +243,10 @@ def step(
     }
 
 
-def main(folder: Path) -> None:
-    rows = rows_of(folder)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    rows = rows_of(parser.parse_args().folder)
     steps: dict[str, list[dict[str, Any]]] = {}
     for runtime in RUNTIMES.values():
         print(runtime)
@@ -275,4 +276,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -45,7 +45,10 @@ def main() -> None:
     parser.add_argument("devices", nargs="*")
     given = parser.parse_args()
     table = vit_table(given.folder)
-    for name in given.devices or dict.fromkeys(table["hardware"]):
+    names = list(dict.fromkeys(table["hardware"]))
+    if unknown := [name for name in given.devices if name not in names]:
+        parser.error(f"no whole models of {unknown[0]}; there are {', '.join(names)}")
+    for name in given.devices or names:
         started = time.process_time()
         rows = whole_model_times(table[table["hardware"] == name].drop(columns="gmacs"))
         found = fit_whole_models(load_hardware(name), rows, source=SOURCE)

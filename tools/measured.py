@@ -178,6 +178,13 @@ class MeasuredKernel(NamedTuple):
         return FAMILIES[self.family].time(hardware, self.kernel, sizes)
 
 
+def own_law(hardware: Hardware, one: MeasuredKernel) -> Law | None:
+    """The law of that kernel in the device's file."""
+    assert hardware.kernel_laws is not None
+    laws: dict[str, Any] = hardware.kernel_laws.families.get(one.family, {})
+    return laws.get(one.kernel)
+
+
 def with_law(hardware: Hardware, kernel: str, law: Law) -> Hardware:
     """The device with another law of its own for one kernel."""
     laws = hardware.kernel_laws
@@ -211,15 +218,19 @@ def table(folder: Path, file: str) -> pd.DataFrame:
     return rows
 
 
-def _vidur_matmuls(layer: pd.DataFrame) -> pd.DataFrame:
-    """The linear ops of Vidur's layer, as a table of matmuls has them."""
-    ways = layer["num_tensor_parallel_workers"]
-    shapes = {
+def vidur_shapes(ways: Any) -> dict[str, tuple[Any, Any]]:
+    """Out and in features of the linear ops of Vidur's layer, on so many GPUs."""
+    return {
         "attn_pre_proj": (3 * HIDDEN / ways, HIDDEN),
         "attn_post_proj": (HIDDEN, HIDDEN / ways),
         "mlp_up_proj": (2 * INNER / ways, HIDDEN),
         "mlp_down_proj": (HIDDEN, INNER / ways),
     }
+
+
+def _vidur_matmuls(layer: pd.DataFrame) -> pd.DataFrame:
+    """The linear ops of Vidur's layer, as a table of matmuls has them."""
+    shapes = vidur_shapes(layer["num_tensor_parallel_workers"])
     common = {"m": layer["num_tokens"], "hardware": "a100-sxm-80gb", "dtype": "bf16"}
     parts = (
         pd.DataFrame({**common, "n": n, "k": k, "time_ms": layer[f"{op}_ms"]}, index=layer.index)

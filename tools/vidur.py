@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from errors import COLUMNS, ErrorSummary, table, within
-from measured import HIDDEN, INNER, VIDUR, plain
+from measured import HIDDEN, INNER, VIDUR, plain, vidur_shapes
 
 from roofline import matmul_time
 from roofline.device.borrowed import laws_of
@@ -29,17 +29,12 @@ def section(folder: Path) -> str:
         rows[name].to_numpy(dtype=np.float64)
         for name in ("num_tokens", "num_tensor_parallel_workers")
     )
-    shapes: dict[str, tuple[FloatOrArray, FloatOrArray]] = {
-        "attn_pre_proj": (3 * HIDDEN / ways, HIDDEN),
-        "attn_post_proj": (HIDDEN, HIDDEN / ways),
-        "mlp_up_proj": (2 * INNER / ways, HIDDEN),
-        "mlp_down_proj": (HIDDEN, INNER / ways),
-    }
+    shapes = vidur_shapes(ways)
     moved: dict[str, tuple[str, FloatOrArray]] = {  # function; elements of a token
         "input_layernorm": ("rms_norm", 2 * HIDDEN),
         "post_attention_layernorm": ("rms_norm", 2 * HIDDEN),
         "attn_rope": ("rotary", 4 * HIDDEN / ways),
-        "mlp_act": ("activation", 3 * INNER / ways),
+        "mlp_act": ("swiglu", 3 * INNER / ways),
         "add": ("residual", 3 * HIDDEN),
     }
     a100 = load_hardware("a100-80gb")
@@ -48,9 +43,7 @@ def section(folder: Path) -> str:
     kernels = {op: matmul_time(a100, tokens, n, k, "fp16") for op, (n, k) in shapes.items()}
     roof, vector_laws = kernel_roof(a100, "fp32").of_dram, laws.of(PointwiseLaw)
     vector = {
-        op: pointwise_seconds(
-            vector_laws.get(function, vector_laws["default"]), roof, traffic_bytes=2 * tokens * size
-        )
+        op: pointwise_seconds(vector_laws[function], roof, traffic_bytes=2 * tokens * size)
         for op, (function, size) in moved.items()
     }
     seconds = {op: rows[f"{op}_ms"].to_numpy() / 1e3 for op in (*shapes, *moved)}

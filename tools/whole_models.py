@@ -116,11 +116,11 @@ def uncorrected_towers(folder: Path) -> pd.DataFrame:
     return towers(folder, devices).assign(group="towers, uncorrected")
 
 
-def edge(folder: Path, devices: Mapping[str, Hardware] | None = None) -> pd.DataFrame:
+def edge(folder: Path) -> pd.DataFrame:
     """Dense Qwen3 language models on Jetson boards by TensorRT Edge-LLM: prefill and decode."""
     table, parts = read_table(folder / EDGE), []
     for device, name in EDGE_DEVICES.items():
-        hardware = (devices or {}).get(name) or load_hardware(name)
+        hardware = load_hardware(name)
         times = list(_edge_times(table[table["device"] == device]))
         labels = [f"TensorRT Edge-LLM {_name(row.quant)}, {row.stage}" for row in times]
         parts.append(_frame("edge", hardware, times, labels))

@@ -28,7 +28,7 @@ _OPTIONS = ("model", "hardware", "reducer", "visual_tokens", "runtime")
     several=("reducer",),
     omit=[axis.name for axis in AXES if axis.name not in _OPTIONS],
     helps={
-        "hardware": "Say below how many visual tokens a prefill on this device waits for its host; "
+        "hardware": "Say up to how many visual tokens a prefill on this device waits for its host; "
         "see `roofline hardware`.",
         "runtime": "What runs it on that device. Default: eager.",
         "model": "LMM by name or YAML file; see `roofline models`. Default: llava-1.5-7b.",
@@ -85,17 +85,20 @@ def tokens(
 
     Of one picture reducers stand side by side: kept patches in colour and outlined, what is merged,
     and the class token's attention with the fence that outliers are above. Of several, kept patches
-    alone, a row for each picture. Counts go to the terminal, and with --hw the count below which a
+    alone, a row for each picture. Counts go to the terminal, and with --hw the count up to which a
     prefill waits for the host.
     """
     from roofline.cli.measuring import require
     from roofline.cli.output import check, write, write_bytes
-    from roofline.errors import OutputError
+    from roofline.errors import InputError, OutputError
 
     suffix = Path(output).suffix.lower()
     if suffix not in SUFFIXES:
         raise OutputError(f"{output}: a figure's file ends in {', '.join(SUFFIXES)}")
     check(output, force=force, inputs=[*photos, model])
+    if runtime is not None and hardware is None:
+        raise InputError("--runtime says how --hw runs the model: add --hw")
+    waits = hardware and _launch_bound(model or "llava-1.5-7b", hardware, runtime or "eager")
     require(*NEEDS)
 
     from roofline.report.charts.kept_tokens import kept_patches_chart, kept_tokens_chart
@@ -123,8 +126,8 @@ def tokens(
         for one in inspection.kept:
             note = f"  ({one.note})" if one.note else ""
             lines.append(f"{one.reducer:<{width}}  {one.parts} = {one.total}{note}")
-    if hardware is not None:
-        lines += ["", _launch_bound(model or "llava-1.5-7b", hardware, runtime or "eager")]
+    if waits:
+        lines += ["", waits]
     write("".join(f"{line}\n" for line in lines), None)
 
 

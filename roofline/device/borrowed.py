@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from roofline.device.kernel_types import WIDE
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
-from roofline.device.sustained import Sustained, sustained
+from roofline.device.sustained import sustained
 from roofline.device.typical_vector import typical_vector_laws
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_hardware, referred, where
@@ -37,7 +37,10 @@ LENT = (
 """Families whose laws hold shares of a device's own figures, so that they go for a relative."""
 
 BESIDE_MODELS = ("collective", "host", "energy")
-"""Families that no model on one device says anything of."""
+"""Families that no model on one device says anything of, nor the rate of its cores."""
+
+HALF = ("bf16", "fp16")
+"""Matmuls whose law goes for fp32 where that has none: a device's own before a lent one."""
 
 SAME_CAPABILITY_ONLY = {("moe", "fp8")}
 """Kernels that libraries write for each capability anew: vLLM's fp8 experts on Hopper take four
@@ -214,10 +217,10 @@ def _with_borrowed(hardware: Hardware, source: Hardware, lent: KernelLaws) -> Ke
 
 def _with_vector_law(hardware: Hardware, laws: KernelLaws) -> KernelLaws:
     """With laws of the vector ops that nobody measured."""
-    launch = hardware.launch_overhead_us
-    typical = typical_vector_laws(hardware, launch.value if launch else LAUNCH_US)
     if "default" in laws.of(PointwiseLaw):
         return laws
+    launch = hardware.launch_overhead_us
+    typical = typical_vector_laws(hardware, launch.value if launch else LAUNCH_US)
     return laws.updated(pointwise={**typical, **laws.of(PointwiseLaw)})
 
 
@@ -232,23 +235,24 @@ def _borrowed(hardware: Hardware, source: Hardware, laws: KernelLaws) -> KernelL
             continue  # of another kind of link they are off by more than they say
         lent[family] = {
             kernel: _typical(
-                _adapted(law, sustained(hardware, source, kernel)),
+                law if family in BESIDE_MODELS else _adapted(law, hardware, source, kernel),
                 known.quantized_matmul if quantizes(kernel) else errors[family],
             )
             for kernel, law in laws.families.get(family, {}).items()
             if isinstance(law, Law) and (same or (family, kernel) not in SAME_CAPABILITY_ONLY)
         }
-    matmuls = laws.of(MatmulLaw)
-    half = next((name for name in ("bf16", "fp16") if name in matmuls), None)
-    if half and "fp32" not in matmuls:
-        here = sustained(hardware, source, "fp32")
-        law = outside(_adapted(matmuls[half], here), known.other_type[MatmulLaw.family])
-        lent[MatmulLaw.family]["fp32"] = law
+    matmuls, own = laws.of(MatmulLaw), hardware.kernel_laws
+    half = next((name for name in HALF if name in matmuls), None)
+    stands_in = own is None or not any(name in own.of(MatmulLaw) for name in HALF)
+    if stands_in and half and "fp32" not in matmuls:
+        law = _typical(_adapted(matmuls[half], hardware, source, "fp32"), errors[MatmulLaw.family])
+        lent[MatmulLaw.family]["fp32"] = outside(law, known.other_type[MatmulLaw.family])
     return replace(laws, origin="typical", families=lent)
 
 
-def _adapted(law: _FittedLaw, here: Sustained) -> _FittedLaw:
+def _adapted(law: _FittedLaw, hardware: Hardware, source: Hardware, kernel: str) -> _FittedLaw:
     """A law of the source device as this one sustains it."""
+    here = sustained(hardware, source, kernel)
     return replace(
         law,
         rate_ratio=law.rate_ratio * here.rate_ratio,

@@ -157,7 +157,6 @@ def _averaged(values: Array) -> Array:
     """With triangular weights over neighbouring knots, along every axis; mirrored at the ends."""
     width = SMOOTHED_KNOTS
     weights = np.bartlett(2 * width + 3)[1:-1]
-    weights /= weights.sum()
     for axis in range(values.ndim):
         reach = min(width, values.shape[axis] - 1)
         kept = weights[width - reach : width + reach + 1]

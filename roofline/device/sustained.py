@@ -96,7 +96,7 @@ def paced(law: Law, roof: Roof, flops: FloatOrArray, seconds: Callable[[Roof], A
 
 
 def _peak_flops(device: Hardware, kernel: str) -> float | None:
-    for data_type in COMPUTES_IN.get(kernel, (kernel.partition("-")[0],)):
+    for data_type in COMPUTES_IN.get(kernel, (kernel,)):
         peak = device.matmul_peak(data_type) if data_type in DATA_TYPES else None
         if peak is not None:
             return peak.value * TERA

@@ -68,7 +68,7 @@ def launch_bound_tokens(
     quant: str | Quantization = "fp16",
     **axes: Unpack[Axes],
 ) -> int | None:
-    """Below how many visual tokens a prefill gets no faster, since it waits for the host.
+    """Up to how many visual tokens a prefill waits for the host: fewer make it no faster.
 
     End to end, of fewer tokens without anybody's work. `runtime` is `eager` by default; other
     keywords are those of `analyze`. 0 if even a single token keeps the device busy for longer;

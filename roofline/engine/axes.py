@@ -61,6 +61,10 @@ class Axis(NamedTuple):
         """A value in words: `h200`, `batch 8`, `no reducer`."""
         return (self.none or f"no {self.words}") if value is None else self.phrase.format(value)
 
+    def in_cell(self, value: object) -> str:
+        """A value under the axis's title: `h200`, `8`, `kernels alone`."""
+        return self.none or "none" if value is None else str(value)
+
     @property
     def is_count(self) -> bool:
         """Whether it takes whole numbers, and arrays of them in Python."""

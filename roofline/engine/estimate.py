@@ -274,7 +274,7 @@ class Estimate(Counts, frozen=True, eq=False, kw_only=True, dict=True):
 
     @cached_property
     def launch_bound_tokens(self) -> int | None:
-        """Below how many visual tokens its prefill waits for the host, and gets no faster.
+        """Up to how many visual tokens its prefill waits for the host, and gets no faster.
 
         None without a runtime whose host works ahead of the device, of several configurations,
         and where the model does not tell how many visual tokens its images give.

@@ -21,7 +21,7 @@ many."""
 
 
 def waits_for_host(scenario: Scenario, per_sample: int | None) -> int | None:
-    """Below how many visual tokens the prefill of a scenario's model waits for its host.
+    """Up to how many visual tokens the prefill of a scenario's model waits for its host.
 
     End to end, of fewer tokens without anybody's work. per_sample: visual tokens of a sample, which
     tell how many there are at most. None without those, for several configurations, and without a

@@ -1,8 +1,9 @@
 """Counts × device → time and bound: the roofline itself (Williams et al. 2009).
 
 An op takes as long as the slowest of the resources that it uses, each at the device's peak: no
-kernel is faster. Ops are merged into as few polynomials as the device tells apart, and those are
-evaluated over the scenario in chunks, so that memory stays bounded for any sweep.
+kernel is faster that takes its operands from DRAM. Ops are merged into as few polynomials as the
+device tells apart, and those are evaluated over the scenario in chunks, so that memory stays
+bounded for any sweep.
 """
 
 from __future__ import annotations
@@ -98,15 +99,11 @@ class PricePlan:
         counts: ComponentCounts,
         peaks: ComponentPeaks,
         laws: LawChoice | None = None,
-        derived: Iterable[Derived] = (),
         host: Host | None = None,
     ) -> None:
         self.counts, self.peaks, self.laws = counts, peaks, laws
         self.host = host if host is not None and host.known else None
         """None where nobody knows what it takes."""
-        point = Point({}, derived)
-        self._moving = {"step", *(name for name in point if point.moves_with(name, "step"))}
-        """Variables that differ from one decode step to the next."""
         self.count_plan = CountPlan(counts)
         self.energies = phase_energies(peaks, laws.kernel_laws if laws else None, counts.ops)
         """By phase; None where no law is known."""
@@ -189,16 +186,18 @@ class PricePlan:
             phases[kernel.phase] = bare + times.roofline, known, wrong
         hosted, elapsed, energy = [nothing, nothing], NOTHING, [nothing, nothing]
         for phase, sums in phases.items():
-            took = sums[1]
+            took, error = sums[1:]
             if self.host is not None:
                 host = self.host.seconds(self.counts, phase, point)
                 # what computes also issues: one waits for the other
                 hosted[self.host.in_kernels] = hosted[self.host.in_kernels] + host.value
                 together = self.host.together(self._band(*sums), host)
                 elapsed = elapsed + together
-                took = took if self.host.runtime is None else together.value
+                if self.host.runtime is not None:
+                    took = together.value
+                    error = np.maximum(together.high - took, took - together.low)
             if self.energies is not None:
-                joules = self.energies[phase].joules(point, *sums[1:], took)
+                joules = self.energies[phase].joules(point, sums[1], error, took)
                 energy = [sum_ + more for sum_, more in zip(energy, joules, strict=True)]
         summed = [sum(each, nothing) for each in zip(*phases.values(), strict=True)]
         roofline, attainable, error = summed or (nothing,) * 3

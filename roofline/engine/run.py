@@ -34,7 +34,7 @@ from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError
 from roofline.model.architectures import AttentionKind
 from roofline.model.counted import AMOUNTS, ComponentCounts, CountedOp
-from roofline.model.polynomial import Array, Derived, Point, Polynomial
+from roofline.model.polynomial import Array, Point, Polynomial
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, is_of
 from roofline.specs.quantization import Quantization
@@ -138,15 +138,14 @@ class Run:
     def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
         scenario = self.scenario
         counts = self.accounting.count(layout, scenario.quant)
-        return [self._plan(each, layout.derived) for each in counts]
+        return [self._plan(each) for each in counts]
 
-    def _plan(self, counts: ComponentCounts, derived: tuple[Derived, ...]) -> CountPlan | PricePlan:
+    def _plan(self, counts: ComponentCounts) -> CountPlan | PricePlan:
         """One for all cases that have the same component."""
-        key = counts, derived
-        if key not in self._known:
+        if counts not in self._known:
             scenario, hardware = self.scenario, self.scenario.hardware
             if hardware is None:
-                self._known[key] = CountPlan(counts)
+                self._known[counts] = CountPlan(counts)
             else:
                 laws = laws_of(hardware) if self.accounting.has_laws else None
                 if scenario.library is not None:
@@ -154,8 +153,8 @@ class Run:
                 runtime = scenario.runtime
                 library = scenario.library or (runtime and runtime.library)
                 run_by = runtime, scenario.attention or "flash", library
-                self._known[key] = _plan(hardware, laws, counts, scenario.quant, derived, *run_by)
-        return self._known[key]
+                self._known[counts] = _plan(hardware, laws, counts, scenario.quant, *run_by)
+        return self._known[counts]
 
     def _parts(self, kind: type[_Q], facts: dict[str, Any]) -> tuple[dict[str, _Q], _Q]:
         """Each component's figures, and all of them together."""
@@ -241,7 +240,6 @@ def _plan(
     laws: KernelLaws | None,
     counts: ComponentCounts,
     mode: Quantization,
-    derived: tuple[Derived, ...],
     runtime: Runtime | None,
     attention: AttentionKind,
     library: str | None,
@@ -249,7 +247,7 @@ def _plan(
     peaks = component_peaks(hardware, counts, mode.name)
     choice = LawChoice(laws, counts, peaks, library) if laws else None
     host = Host.of(runtime, hardware, laws, attention)
-    return PricePlan(counts, peaks, choice, derived, host)
+    return PricePlan(counts, peaks, choice, host)
 
 
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from roofline.device.kernel_types import ATTENTION_KERNELS, AttentionBytes, kernel_roof
 from roofline.device.laws.attention import (
-    MOST_CORRECTION,
     AttentionForm,
     AttentionLaw,
     attention_flops,
@@ -230,4 +229,4 @@ def _model(data: AttentionTimes, start: AttentionLaw) -> CorrectedFit:
         unmeasured.add("traffic_share")
     numbers = [name for name in data.numbers if getattr(start, name) and name not in unmeasured]
     basis = np.stack(np.broadcast_arrays(*data.basis(start)), axis=-1)
-    return CorrectedFit(data, start, numbers, basis if on_gpu else basis[:, :0], MOST_CORRECTION)
+    return CorrectedFit(data, start, numbers, basis if on_gpu else basis[:, :0])

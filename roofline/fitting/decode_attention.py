@@ -10,7 +10,6 @@ import numpy as np
 
 from roofline.device.kernel_types import AttentionBytes, kernel_roof
 from roofline.device.laws.decode_attention import (
-    MOST_CORRECTION,
     DecodeAttentionLaw,
     correction_basis,
     decode_attention_seconds,
@@ -129,6 +128,6 @@ def _best(data: _DecodeTimes) -> DecodeAttentionLaw:
     basis = correction_basis(data.roof, batch, heads, kv_heads, head_dim, data.traffic)
     functions = np.stack(np.broadcast_arrays(*basis), axis=-1)
     law: DecodeAttentionLaw = best_law(
-        [CorrectedFit(data, start, _NUMBERS, functions, MOST_CORRECTION) for start in STARTS]
+        [CorrectedFit(data, start, _NUMBERS, functions) for start in STARTS]
     )
     return law

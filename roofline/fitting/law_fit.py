@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from roofline.device.laws.smooth import MOST_CORRECTION
 from roofline.device.roof import Roof
 from roofline.fitting.descent import FitModel, descend, numeric_jacobian
 from roofline.fitting.numbers import bound, free
@@ -23,7 +24,7 @@ _CORRECTION_SPREAD = 0.1
 _Law = TypeVar("_Law", bound=Law)
 
 
-class Times(Protocol):
+class TimedRows(Protocol):
     """Measured rows of one kernel."""
 
     seconds: Array
@@ -35,7 +36,7 @@ class Times(Protocol):
         """Seconds of every row by a law."""
 
 
-class PhysicalTimes(Times, Protocol):
+class PhysicalTimes(TimedRows, Protocol):
     """Those of a kernel whose law corrects its physics by functions of the shape."""
 
     roof: Roof
@@ -67,14 +68,14 @@ class NumericFit(ABC):
 class CorrectedFit(NumericFit):
     """A law as a vector: some numbers of its physics, then the coefficients of its correction.
 
-    ln t = max(ln t_physical + clip(c·φ, ±most), ln t_roof), with φ = `basis` [rows, functions].
+    ln t = max(ln t_physical + clip(c·φ, ±0.7), ln t_roof), with φ = `basis` [rows, functions].
     """
 
     def __init__(
-        self, data: PhysicalTimes, start: Any, numbers: Sequence[str], basis: Array, most: float
+        self, data: PhysicalTimes, start: Any, numbers: Sequence[str], basis: Array
     ) -> None:
         self.data, self.template, self.numbers = data, start, numbers
-        self.basis, self.most, self.physical = basis, most, len(numbers)
+        self.basis, self.physical = basis, len(numbers)
         self.measured = np.log(data.seconds)
         self.floor = np.log(data.roof.seconds(data.flops, data.traffic))
         self.start = np.array([free(start, name) for name in numbers] + [0.0] * basis.shape[1])
@@ -90,7 +91,7 @@ class CorrectedFit(NumericFit):
 
     def logarithm(self, x: Array, state: None) -> Array:
         """As above."""
-        added = np.clip(self.basis @ x[self.physical :], -self.most, self.most)
+        added = np.clip(self.basis @ x[self.physical :], -MOST_CORRECTION, MOST_CORRECTION)
         return np.maximum(np.log(self.data.physical(self.law(x))) + added, self.floor)
 
     def jacobian(self, x: Array, state: None) -> Array:
@@ -117,7 +118,7 @@ def best_law(models: Sequence[LawFit]) -> Any:
 
 
 def law_with_error(
-    data: Times, fitted: Callable[[Any], _Law], tests: Sequence[NDArray[np.bool_]]
+    data: TimedRows, fitted: Callable[[Any], _Law], tests: Sequence[NDArray[np.bool_]]
 ) -> _Law:
     """The law `fitted` to all rows, with the error of such fits to the rows beside each test.
 

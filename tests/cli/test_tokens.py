@@ -160,6 +160,8 @@ BAD: dict[str, tuple[list[str], str]] = {
     "too many visual tokens": ([*SPATIAL, "--visual-tokens", "37"], "36 patches, not 37"),
     "no grid": ([*SPATIAL, "--visual-tokens", "31"], "spatial: 31 patches form no grid"),
     "visual tokens in words": ([*SPATIAL, "--visual-tokens", "x"], "'x' is not a whole number"),
+    "unknown device": ([*SPATIAL, "--hw", "h1000"], "did you mean"),
+    "a runtime without a device": ([*SPATIAL, "--runtime", "eager"], "add --hw"),
     "several counts": ([*SPATIAL, "--visual-tokens", "9,12"], "takes one value here, and got 2"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -66,6 +67,26 @@ def test_the_host_waits_at_idle_power() -> None:
     idle_w = law_of("h100-sxm").idle_share * 700
     assert other.energy_j - one.energy_j == pytest.approx(idle_w * waits_s, rel=1e-6)
     assert other.power_w == pytest.approx(other.energy_j / other.predicted_time_s)
+
+
+@pytest.mark.parametrize("runtime", [None, "eager"])
+def test_what_the_time_may_be_off_counts_at_idle_power(
+    runtime: Literal["eager"] | None,
+) -> None:
+    """Of kernels and host together, where both are known; of one phase and one component."""
+    step = analyze("llama-2-7b", "h100-sxm", stage="decode", visual_tokens=0, runtime=runtime)
+    whole, law = step.end_to_end, law_of("h100-sxm")
+
+    assert whole.energy_j is not None
+    off_s = whole.attainable_error_s
+    if runtime is not None:
+        assert whole.elapsed_time_low_s is not None
+        assert whole.elapsed_time_high_s is not None
+        sides = whole.predicted_time_s - whole.elapsed_time_low_s, whole.elapsed_time_high_s
+        off_s = max(sides[0], sides[1] - whole.predicted_time_s)
+        assert off_s > whole.attainable_error_s
+    own = law.p90_error_percent / 100 * whole.energy_j
+    assert whole.energy_error_j == pytest.approx(own + law.idle_share * 700 * off_s)
 
 
 @pytest.mark.parametrize("hardware", ["h100-sxm", "b200", "gb200"])

@@ -1,4 +1,4 @@
-"""Below how many visual tokens a prefill waits for its host."""
+"""Up to how many visual tokens a prefill waits for its host."""
 
 from __future__ import annotations
 

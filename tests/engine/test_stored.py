@@ -34,6 +34,9 @@ MADE: dict[str, Callable[[], Counts]] = {
     "convention": lambda: analyze("vicuna-7b", "v100", accounting="llm-viewer"),
     "layers": lambda: analyze("vicuna-7b", "a100", llm_layers=[(2, 576), (30, 288)]),
     "encoder": lambda: analyze("clip-vit-l-336", "a100"),
+    "cpu": lambda: analyze("llava-1.5-7b", "xeon-8480"),
+    "cpu by a runtime": lambda: analyze("llava-1.5-7b", "epyc-9654", "bf16", runtime="eager"),
+    "gpu by a server": lambda: analyze("llava-1.5-7b", "mi300x", quant="fp16", runtime="vllm"),
     "counts": lambda: count("llava-1.5-7b", visual_tokens=[40, 576]),
     "specs": lambda: toy(lmm(), device(sources={"test": "made up – ‘so’"})),
 }

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import numpy as np
 from msgspec import Meta
 
-from roofline.device.laws.smooth import monomials, polynomial, scaled, within_cache
+from roofline.device.laws.smooth import corrected, monomials, polynomial, scaled, within_cache
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import (
@@ -41,8 +41,6 @@ CORRECTED = ((0.0, 14.0), (0.0, 12.0), (0.0, 4.0))
 CORRECTED_HEAD_DIM = (32.0, 160.0)
 CORRECTIONS = comb(len(CORRECTED) + 1 + CORRECTION_DEGREE, CORRECTION_DEGREE)
 """Functions in `correction_basis`."""
-MOST_CORRECTION = 0.7
-"""Largest correction of the logarithm of time, so that it never runs away."""
 
 
 AttentionForm: TypeAlias = Literal["decode", "encoder", "prefill", "extension"]
@@ -150,13 +148,6 @@ def attention_seconds(
         added = polynomial(variables, CORRECTION_DEGREE, law.corrections)
         seconds = corrected(seconds, np.minimum(1.0, queries / keys) * added)
     return np.maximum(seconds, roof.seconds(flops, traffic))
-
-
-def corrected(seconds: Array, added: Array | float) -> Array:
-    """Seconds times the exponential of a correction, held within its bounds."""
-    held = np.minimum(np.maximum(added, -MOST_CORRECTION), MOST_CORRECTION)
-    corrected_s: Array = seconds * np.exp(held)
-    return corrected_s
 
 
 def attention_flops(

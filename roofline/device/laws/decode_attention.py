@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from roofline.device.laws.smooth import (
     SHARPER,
+    corrected,
     monomials,
     norm4,
     polynomial,
@@ -48,8 +49,6 @@ CORRECTED_HEAD_DIM = (64.0, 128.0)
 _PLAIN = comb(len(CORRECTED) + CORRECTION_DEGREE, CORRECTION_DEGREE)
 CORRECTIONS = _PLAIN + comb(len(CORRECTED) + CORRECTION_DEGREE - 1, CORRECTION_DEGREE - 1)
 """Functions in `correction_basis`."""
-MOST_CORRECTION = 0.7
-"""Largest correction of the logarithm of time, so that it never runs away."""
 
 
 class DecodeAttentionLaw(Law, frozen=True):
@@ -133,7 +132,7 @@ def decode_attention_seconds(
         added = added + width * polynomial(
             variables, CORRECTION_DEGREE - 1, law.corrections[_PLAIN:]
         )
-        seconds = seconds * np.exp(np.clip(added, -MOST_CORRECTION, MOST_CORRECTION))
+        seconds = corrected(seconds, added)
     return np.maximum(seconds, roof.seconds(4 * batch * heads * keys * head_dim, traffic))
 
 

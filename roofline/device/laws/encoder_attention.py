@@ -13,10 +13,9 @@ from roofline.device.laws.attention import (
     AttentionForm,
     AttentionLaw,
     attention_flops,
-    corrected,
     physical_seconds,
 )
-from roofline.device.laws.smooth import monomials, polynomial, scaled
+from roofline.device.laws.smooth import corrected, monomials, polynomial, scaled
 from roofline.device.roof import FloatOrArray, Roof
 from roofline.model.polynomial import Array
 from roofline.specs.kernel_laws import check_corrections, register_laws

@@ -15,6 +15,9 @@ SHARP, SHARPER = 2, 3
 """How sharply a cache ends: of twice its size, 1 part in 2⁴ + 1, or in 2⁸ + 1, is still found in
 it."""
 
+MOST_CORRECTION = 0.7
+"""Largest correction of the logarithm of attention's time, so that it never runs away."""
+
 
 def within_cache(size_bytes: Array, cache_bytes: float, sharpness: int = SHARP) -> Array:
     """Share of an operand that is found in a cache: 1 far below its size, ½ at it."""
@@ -91,3 +94,10 @@ def hats(value: Array, nodes: Sequence[float]) -> Array:
     indices = np.arange(len(nodes))
     position = np.interp(np.log(value), np.log(nodes), indices)
     return np.maximum(1.0 - np.abs(position[..., None] - indices), 0.0)
+
+
+def corrected(seconds: Array, added: Array | float) -> Array:
+    """Seconds times the exponential of a correction, held within its bounds."""
+    held = np.minimum(np.maximum(added, -MOST_CORRECTION), MOST_CORRECTION)
+    corrected_s: Array = seconds * np.exp(held)
+    return corrected_s

@@ -95,7 +95,7 @@ class Deployment(Struct, frozen=True, dict=True, eq=False, kw_only=True):
 
     @property
     def launch_bound_tokens(self) -> int | None:
-        """Below how many visual tokens the prefill waits for the host, and gets no faster.
+        """Up to how many visual tokens the prefill waits for the host, and gets no faster.
 
         None without a curve, or a runtime whose host works ahead of the device.
         """

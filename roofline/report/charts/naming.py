@@ -7,7 +7,6 @@ from typing import Any
 
 from roofline.engine.axes import COUNTS
 from roofline.explore.study import Deployment, PricedPrompt
-from roofline.report.text.estimate_words import in_words
 
 _COMPONENTS = {"llm": "LLM", "decode": "decode step", "whole": "end to end"}
 
@@ -23,7 +22,7 @@ def deployment_name(deployment: Deployment) -> str:
 def unusual_counts(inputs: Mapping[str, Any]) -> list[str]:
     """`batch 8`, `2000 text tokens`: counts of a prompt that are not their axes' defaults."""
     return [
-        in_words(axis.name, inputs[axis.name])
+        axis.in_words(inputs[axis.name])
         for axis in COUNTS
         if axis.name not in ("visual_tokens", "output_tokens")
         and axis.name in inputs

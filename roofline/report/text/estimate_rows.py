@@ -107,7 +107,10 @@ def _caption(estimates: Sequence[Counts]) -> str:
 def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     """Where it differs from the others, and its figures."""
     whole, comparison = estimate.end_to_end, estimate.comparison
-    row = {title: _cell(name, estimate.inputs[name]) for name, title in varying(estimates).items()}
+    row = {
+        title: BY_NAME[name].in_cell(estimate.inputs[name])
+        for name, title in varying(estimates).items()
+    }
     compared = any(e.comparison for e in estimates)
     row["FLOPs"] = si(whole.flops, "")
     if not isinstance(whole, Totals):
@@ -132,10 +135,6 @@ def _row(estimate: Counts, estimates: Sequence[Counts]) -> TableRow:
     return row | {"Saves": headline(saving, bracketed=lawful, full_fits=bool(fits))}
 
 
-def _cell(axis: str, value: object) -> str:
-    return BY_NAME[axis].none or "none" if value is None else str(value)
-
-
 def _attainable(whole: Totals) -> str:
     if whole.attainable_time_s is None:
         return "-"
@@ -144,7 +143,7 @@ def _attainable(whole: Totals) -> str:
 
 def _device(estimate: Estimate, estimates: Sequence[Counts]) -> list[tuple[str, str]]:
     """Its name where the heading does not say it, its peaks, what its laws rest on, and, where that
-    is one number, below how many visual tokens its host is waited for.
+    is one number, up to how many visual tokens its host is waited for.
     """
     device, lines = estimate.device, peaks(estimate)
     if "hardware" in varying(estimates):

@@ -69,12 +69,7 @@ def varying(estimates: Sequence[Counts]) -> dict[str, str]:
 
 def described(estimate: Counts, names: Collection[str]) -> str:
     """Its values on some axes, in words: `h200, fp16, 40 visual tokens`."""
-    return ", ".join(in_words(name, estimate.inputs[name]) for name in names)
-
-
-def in_words(axis: str, value: object) -> str:
-    """A value on an axis: `h200`, `batch 8`, `no reducer`."""
-    return BY_NAME[axis].in_words(value)
+    return ", ".join(BY_NAME[name].in_words(estimate.inputs[name]) for name in names)
 
 
 def has_laws(estimate: Counts) -> bool:
@@ -105,7 +100,7 @@ def launch_bound(tokens: int) -> str:
     """What `launch_bound_tokens` says."""
     if not tokens:
         return "never: whatever the number of visual tokens, the device takes longer"
-    return f"below {tokens} visual tokens the LLM waits for the host: prefill gets no faster"
+    return f"up to {tokens} visual tokens the LLM waits for the host: prefill gets no faster"
 
 
 def launch_bound_line(estimates: Sequence[Estimate]) -> list[tuple[str, str]]:

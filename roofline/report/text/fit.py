@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import fields
+
 from roofline.specs.correction import Correction
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
@@ -25,7 +27,7 @@ def correction_lines(correction: Correction) -> list[str]:
         "kernel_us": f"{correction.kernel_us:.3g} µs more a kernel",
         "step_us": f"{correction.step_us:.3g} µs more a pass",
     }
-    defaults = {"rate": 1.0, "bandwidth": 1.0, "kernel_us": 0.0, "step_us": 0.0}
+    defaults = {field.name: field.default for field in fields(Correction)}
     found = [
         f"{name}: {words}"
         for name, words in numbers.items()

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from roofline import units
-from roofline.engine.axes import COUNTS
+from roofline.engine.axes import BY_NAME, COUNTS
 from roofline.engine.compare import Saving
 from roofline.engine.result import Totals
 from roofline.explore.study import Candidate, Deployment, Front, PricedPrompt, Study
@@ -17,7 +17,6 @@ from roofline.report.text.estimate_words import (
     ORIGINS,
     at_least,
     error_share,
-    in_words,
     ratio,
 )
 from roofline.units import percent, si
@@ -54,7 +53,8 @@ def answer(study: Study) -> list[DocumentBlock]:
 def name(deployment: Deployment, study: Study) -> str:
     """What tells a deployment from others."""
     where = f"{deployment.model} on {deployment.hardware}"
-    runtime = [in_words("runtime", deployment.inputs["runtime"])] if _runtimes(study) else []
+    way = BY_NAME["runtime"].in_words(deployment.inputs["runtime"])
+    runtime = [way] if _runtimes(study) else []
     varying = _counts_that_vary(deployment.inputs, study)
     return ", ".join([where, deployment.quant, *runtime, *varying])
 
@@ -68,7 +68,7 @@ def short_name(deployment: Deployment, study: Study) -> str:
     """Only what differs among the deployments of a study: `h200, batch 8`."""
     given = ("model", "hardware", "quant", "runtime")
     differs = [
-        str(deployment.inputs[axis])
+        BY_NAME[axis].in_cell(deployment.inputs[axis])
         for axis in given
         if len({one.inputs[axis] for one in study.deployments}) > 1
     ]
@@ -79,7 +79,7 @@ def short_name(deployment: Deployment, study: Study) -> str:
 def _counts_that_vary(inputs: Mapping[str, Any], study: Study) -> list[str]:
     """`batch 8`, of the counts of which a study has several."""
     return [
-        in_words(axis.name, inputs[axis.name])
+        axis.in_words(inputs[axis.name])
         for axis in COUNTS
         if axis.name in inputs and len(set(map(str, study.inputs[axis.name]))) > 1
     ]
@@ -222,8 +222,8 @@ def _stops(deployment: Deployment) -> str:
         return ""
     if launch := deployment.launch_bound_tokens:
         most = int(deployment.visual_tokens[-1])
-        below = "At all counts" if launch >= most else f"Below {launch} visual tokens"
-        waits = f"{below} the LLM waits for the host that issues its kernels"
+        where = "At all counts" if launch >= most else f"Up to {launch} visual tokens"
+        waits = f"{where} the LLM waits for the host that issues its kernels"
         return f"{waits}: fewer make the prefill no faster."
     most = int(deployment.visual_tokens[-1])
     if ridge >= most:

@@ -278,7 +278,7 @@ _DEPLOYMENT: dict[str, Callable[[Deployment], str]] = {
     "Model": lambda s: s.model,
     "Device": lambda s: s.hardware,
     "Quant": lambda s: s.quant,
-    "Runtime": lambda s: str(s.inputs["runtime"]),
+    "Runtime": lambda s: BY_NAME["runtime"].in_cell(s.inputs["runtime"]),
     **{
         axis.title: _input(axis.name)
         for axis in COUNTS
@@ -289,7 +289,7 @@ _PROMPT: dict[str, Callable[[PricedPrompt], str]] = {
     "Model": lambda c: c.model,
     "Device": lambda c: c.hardware,
     "Quant": lambda c: c.quant,
-    "Runtime": lambda c: str(c.estimate.inputs["runtime"]),
+    "Runtime": lambda c: BY_NAME["runtime"].in_cell(c.estimate.inputs["runtime"]),
     **{
         axis.title: _input_of(axis.name)
         for axis in COUNTS

@@ -180,7 +180,7 @@ class TestRows:
             ]
             return re.findall(r"Launch-bound: (\w+)", render(several, "md"))
 
-        assert said([1], runtime="eager") == ["never", "below"]
+        assert said([1], runtime="eager") == ["never", "up"]
         assert said([1, 4], runtime="eager") == ["never"]  # the H100 has two numbers
         assert said([1], runtime="eager", stage="decode") == []
         assert said([1]) == []

@@ -20,10 +20,11 @@ from made_up_prompts import (
 )
 from msgspec.structs import replace
 
-from roofline.explore.study import MeasuredRun, PricedPrompt, Study
+from roofline.explore.study import MeasuredRun, PricedPrompt, Study, study
 from roofline.records.measurement import Record, TimedSpan
 from roofline.report.document import Table
 from roofline.report.text import study_tables as tables
+from roofline.report.text.study_answers import short_name
 
 
 def rows(found: Sequence[Table]) -> list[dict[str, str]]:
@@ -463,3 +464,11 @@ def test_a_made_up_estimate_is_as_asked() -> None:
     one = estimated(totals(0.1), hardware="e", batch=3)
     assert (one.inputs["hardware"], one.device["name"], one.inputs["batch"]) == ("e", "e", 3)
     assert one.end_to_end.peak_memory_bytes == 13 * GB
+
+
+def test_kernels_alone_have_that_name_beside_a_runtime() -> None:
+    priced = study(model="llava-1.5-7b", hardware="h200", runtime=[None, "eager"])
+
+    assert set(column(tables.costs(priced), "Runtime")) == {"kernels alone", "eager"}
+    assert set(column(tables.limits(priced), "Runtime")) == {"kernels alone", "eager"}
+    assert [short_name(one, priced) for one in priced.deployments] == ["kernels alone", "eager"]
