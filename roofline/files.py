@@ -1,7 +1,7 @@
 """Files that are written: checked before long work, and whole or not at all.
 
-The one place that writes. What is new lies beside its place, then takes it, through links, with the
-mode of what was there.
+The one place that writes results; of what is still being measured `records.journal` keeps a file.
+What is new lies beside its place, then takes it, through links, with the mode of what was there.
 """
 
 from __future__ import annotations

@@ -1,0 +1,142 @@
+"""What a long measurement has found so far, line by line, so that a killed one can go on.
+
+A file of JSON lines: the first says what is being measured, each other holds one finding. A line is
+on the disk before the next thing is measured; of a line that a kill has cut off nothing counts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Self, cast
+
+import msgspec
+from msgspec import Struct
+
+from roofline.errors import OutputError
+from roofline.files import cannot_write, reason_of
+
+SUFFIX = ".partial"
+"""Behind the name of the file that a finished measurement writes."""
+
+
+class Finding(Struct, frozen=True):
+    """One line."""
+
+    kind: str
+    """Which stage of a measurement it belongs to."""
+    data: Any
+    """What JSON can hold."""
+
+
+class Journal:
+    """Findings of one measurement, those of an interrupted run before this one included.
+
+    path: None keeps them in memory alone. about: what is measured, and where: a journal goes on
+    only with the same.
+    """
+
+    def __init__(self, path: Path | None, about: Mapping[str, Any]) -> None:
+        self.path, self.about = path, dict(about)
+        self.findings: list[Finding] = []
+        self._file: IO[bytes] | None = None
+
+    @classmethod
+    def begin(cls, target: str | None, about: Mapping[str, Any], *, force: bool = False) -> Self:
+        """Beside the file `target`, which a finished measurement writes.
+
+        Raises OutputError where an interrupted measurement lies, unless `force` throws it away.
+        """
+        journal = cls(_path(target), about)
+        if journal.path is not None:
+            if journal.path.exists() and not force:
+                raise OutputError(
+                    f"{journal.path} holds an interrupted measurement: --resume goes on with it, "
+                    "--force begins anew"
+                )
+            journal._open("wb")
+            journal._append({"about": journal.about})
+        return journal
+
+    @classmethod
+    def resume(cls, target: str | None, about: Mapping[str, Any]) -> Self:
+        """Go on behind what an interrupted measurement found; begin where there is none.
+
+        Raises OutputError for a journal of something else, naming what differs.
+        """
+        path = _path(target)
+        if path is None or not path.exists():
+            return cls.begin(target, about)
+        journal = cls(path, about)
+        whole = journal._read()
+        if not whole:  # killed at its first line
+            return cls.begin(target, about, force=True)
+        journal._open("r+b")
+        assert journal._file is not None
+        journal._file.truncate(whole)
+        journal._file.seek(whole)
+        return journal
+
+    def add(self, kind: str, data: Any) -> None:
+        """Hold on to a finding, on the disk too. Raises OutputError."""
+        finding = Finding(kind, msgspec.to_builtins(data))
+        self._append(finding)
+        self.findings.append(finding)
+
+    def of(self, kind: str) -> Iterator[Any]:
+        """Findings of one kind, in the order in which they were made."""
+        return (finding.data for finding in self.findings if finding.kind == kind)
+
+    def close(self, *, finished: bool) -> None:
+        """Let go of the file, and of its content where all of it stands elsewhere now."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if finished and self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+    def _open(self, mode: str) -> None:
+        assert self.path is not None
+        try:
+            self._file = cast(IO[bytes], self.path.open(mode))
+        except OSError as error:
+            raise cannot_write(str(self.path), error) from None
+
+    def _append(self, line: Any) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(str(self.path), error) from None
+
+    def _read(self) -> int:
+        """Take in all whole lines, and say how many bytes they are."""
+        assert self.path is not None
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path}: {reason_of(error)}") from None
+        whole = content[: content.rfind(b"\n") + 1]
+        first, *others = whole.splitlines() or [b"{}"]
+        try:
+            about = msgspec.json.decode(first).get("about", {})
+            self.findings = [msgspec.json.decode(line, type=Finding) for line in others]
+        except (msgspec.MsgspecError, AttributeError):
+            raise OutputError(f"{self.path} is no journal: --force begins anew") from None
+        expected = msgspec.to_builtins(self.about)
+        different = [key for key in {**expected, **about} if expected.get(key) != about.get(key)]
+        if whole and different:
+            key = different[0]
+            raise OutputError(
+                f"{self.path} is of another measurement ({key} is {about.get(key)!r} there, "
+                f"{expected.get(key)!r} here): --force begins anew"
+            )
+        return len(whole)
+
+
+def _path(target: str | None) -> Path | None:
+    return None if target in (None, "-") else Path(f"{target}{SUFFIX}")
