@@ -13,7 +13,7 @@ import click
 
 from roofline.errors import InputError, shortened
 
-RUN_MODES = ("eager", "compile", "cuda-graph")
+RUN_MODES = ("eager", "compile", "cuda-graph", "static-graph")
 ATTENTION_KERNELS = ("sdpa", "flash", "eager")
 # Restated, not imported with torch, so that `--help` stays quick; a test holds them together.
 

@@ -50,6 +50,34 @@ def test_graphs_compute_anew_what_runs_eagerly(model: Any, name: str | None) -> 
     assert torch.equal(repeated, found[1])
 
 
+@pytest.mark.parametrize("name", [None, "prumerge", "tome"])
+def test_static_graphs_answer_as_what_runs_eagerly(model: Any, name: str | None) -> None:
+    with built(model, name, mode="static-graph") as static:
+        pixels = static._pixels.clone()
+        found = [static.prefill().clone(), static.generate()]
+        steps = [static.decode_step().clone() for _ in range(2)]
+    with built(model, name, image=pixels) as eager:
+        wanted = [eager.prefill(), eager.generate()]
+        step = eager.decode_step()
+
+    for got, expected in zip([*found, *steps], [*wanted, step, step], strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_static_graphs_take_what_an_adaptive_reducer_leaves(model: Any) -> None:
+    """Sequences of different lengths, padded behind a mask."""
+    given = {"loaded": model, "reducer": "prumerge", "batch": 2, "output_tokens": STEPS}
+    with build_pipeline("llava-tiny", **given, mode="static-graph") as static:
+        found = static.prefill().clone(), static.generate()
+    with build_pipeline("llava-tiny", **given) as eager:
+        torch.testing.assert_close(found, (eager.prefill(), eager.generate()))
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            eager.decode_step()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_nothing_on_the_timed_path_waits_for_the_device(model: Any, name: str | None) -> None:
     with built(model, name) as pipeline:

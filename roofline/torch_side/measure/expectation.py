@@ -13,6 +13,7 @@ from roofline.errors import InputError
 from roofline.records.measurement import WHOLE
 from roofline.specs.hardware import Hardware
 from roofline.specs.runtimes import find_runtime
+from roofline.torch_side.measure.modes import GRAPHS
 from roofline.torch_side.measure.request import Request
 
 
@@ -46,7 +47,7 @@ class Expectation:
     """
 
     def __init__(self, request: Request, hardware: Hardware | None) -> None:
-        self._graphed = request.mode == "cuda-graph"
+        self._graphed = request.mode in GRAPHS
         scenario = replace(request.scenario, hardware=hardware)
         if hardware is not None and not self._graphed:
             scenario = replace(scenario, runtime=find_runtime(request.mode))

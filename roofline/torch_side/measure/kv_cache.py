@@ -1,4 +1,4 @@
-"""A KV cache that is written in place.
+"""KV caches that are written in place.
 
 The cache that `generate` makes appends by `torch.cat`, which copies all that it holds at every
 token. Here keys and values have their room from the start: a token writes its own row and
@@ -96,3 +96,51 @@ class InPlaceCache(Cache):
         """
         for layer in self.in_place:
             layer.rewind(steps)
+
+
+class StaticLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+    """Keys and values of one layer in buffers [B, H_kv, room, e], of which a step sees all.
+
+    Where a step writes is a number on the device, so that its shapes never change.
+    """
+
+    def __init__(self, cache: StaticCache, room: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._cache, self._room = cache, room
+        self._buffers: tuple[Tensor, Tensor] | None = None
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """A prompt is written from the start, and comes back as it is; a token goes to `position`,
+        and all of the buffers comes back.
+        """
+        if self._buffers is None:
+            keys, values = (
+                new.new_zeros(*new.shape[:2], self._room, new.shape[3])
+                for new in (key_states, value_states)
+            )
+            self._buffers = keys, values
+        keys, values = self._buffers
+        position = self._cache.position
+        if position is None:
+            keys[:, :, : key_states.shape[2]].copy_(key_states)
+            values[:, :, : value_states.shape[2]].copy_(value_states)
+            return key_states, value_states
+        keys.index_copy_(2, position, key_states)
+        values.index_copy_(2, position, value_states)
+        return keys, values
+
+    def get_seq_length(self, *args: Any) -> int:
+        """0: a pass says by itself where its tokens stand."""
+        return 0
+
+
+class StaticCache(Cache):
+    """Of a decoder of so many layers, with room for so many tokens a sequence."""
+
+    position: Tensor | None = None
+    """Where a step's token goes, [1], on the device; None for a prompt."""
+
+    def __init__(self, layers: int, room: int) -> None:
+        super().__init__(layers=[StaticLayer(self, room) for _ in range(layers)])

@@ -28,15 +28,18 @@ Mode = Callable[[Steps, Steps, Tensor], tuple[Steps, Steps]]
 T = TypeVar("T")
 
 
-def mode_of(name: str, device: torch.device) -> Mode:
-    """One of `RUN_MODES`. Raises UnsupportedModeError, also for what a device cannot do."""
+def keywords_of(name: str, device: torch.device) -> dict[str, Any]:
+    """What makes a `Pipeline` run in one of `RUN_MODES`.
+
+    Raises UnsupportedModeError, also for what a device cannot do.
+    """
     if name not in RUN_MODES:
         raise UnsupportedModeError(f"unknown mode {name!r}: choose one of {', '.join(RUN_MODES)}")
-    if name == "cuda-graph" and device.type != "cuda":
+    if name in GRAPHS and device.type != "cuda":
         raise UnsupportedModeError(
             f"CUDA graphs need a CUDA device, not {device.type}: use mode eager"
         )
-    return RUN_MODES[name]
+    return {"static": CudaRecorder(device)} if name == STATIC else {"mode": _MODES[name]}
 
 
 def ignore(component: str) -> None:
@@ -115,7 +118,8 @@ class CudaRecorder:
         return graph.replay, result
 
 
-_WARM_UPS = 2
+WARM_UPS = 2
+"""Runs ahead of a capture: libraries make their plans and workspaces in the first."""
 
 
 def graphed(
@@ -129,17 +133,35 @@ def graphed(
     if reads_back(prefill[:-1], first):
         raise UnsupportedModeError(
             "a CUDA graph has fixed shapes, and here the image decides on the number of visual "
-            "tokens: give it, take a reducer that keeps to one, or use mode eager"
+            "tokens: give it, take a reducer that keeps to one, or use mode static-graph or eager"
         )
-    recorder = recorder or CudaRecorder(first.device)
-    for _ in range(_WARM_UPS):
-        recorder.warm_up(partial(run, [*prefill, *decode], first))
+    recorded = _recorded([*prefill, *decode], first, recorder or CudaRecorder(first.device))
+    return recorded[: len(prefill)], recorded[len(prefill) :]
+
+
+def graphed_before_llm(
+    prefill: Steps, decode: Steps, first: Tensor, recorder: GraphRecorder
+) -> tuple[Steps, Steps]:
+    """Each step ahead of the LLM as a CUDA graph, up to the first that reads a value back.
+
+    The LLM makes graphs of its own, of shapes that fit whatever comes (`language.StaticLength`).
+    """
+    fixed = len(prefill) - 1
+    while fixed and reads_back(prefill[:fixed], first):
+        fixed -= 1
+    recorded = _recorded(prefill[:fixed], first, recorder) if fixed else []
+    return [*recorded, *prefill[fixed:]], decode
+
+
+def _recorded(steps: Steps, first: Tensor, recorder: GraphRecorder) -> Steps:
+    for _ in range(WARM_UPS):
+        recorder.warm_up(partial(run, steps, first))
     state: Any = first
     recorded: Steps = []
-    for name, step in [*prefill, *decode]:
+    for name, step in steps:
         replay, state = recorder.record(partial(step, state))
         recorded.append((name, partial(_replayed, replay, state)))
-    return recorded[: len(prefill)], recorded[len(prefill) :]
+    return recorded
 
 
 def _replayed(replay: Callable[[], None], result: T, state: object) -> T:
@@ -157,4 +179,7 @@ def reads_back(steps: Steps, first: Tensor) -> bool:
     return False
 
 
-RUN_MODES: dict[str, Mode] = {"eager": eager, "compile": compiled, "cuda-graph": graphed}
+STATIC = "static-graph"
+GRAPHS = ("cuda-graph", STATIC)
+RUN_MODES = ("eager", "compile", *GRAPHS)
+_MODES: dict[str, Mode] = {"eager": eager, "compile": compiled, "cuda-graph": graphed}

@@ -7,10 +7,10 @@ before the first run; the KV cache is written in place.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,31 +18,30 @@ from torch import Tensor
 from roofline.engine.axes import DEFAULT_TEXT_TOKENS
 from roofline.engine.layout import per_image
 from roofline.engine.scenario import Scenario
-from roofline.errors import ScenarioError, SpecError, UnknownNameError
+from roofline.errors import ScenarioError, SpecError, UnknownNameError, UnsupportedModeError
 from roofline.reducers import Reducer
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.catalog import where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import family_of
-from roofline.torch_side.families.base import cache_keyword
 from roofline.torch_side.load import SEED, AttentionImplementation, load_model
-from roofline.torch_side.measure.kv_cache import InPlaceCache
-from roofline.torch_side.measure.modes import Mode, Steps, eager, ignore, mode_of, run
+from roofline.torch_side.measure.language import ExactLength, LanguageRun, Next, StaticLength
+from roofline.torch_side.measure.modes import (
+    GraphRecorder,
+    Mode,
+    Steps,
+    eager,
+    graphed_before_llm,
+    ignore,
+    keywords_of,
+    run,
+)
 from roofline.torch_side.measure.timing import Mark
 from roofline.torch_side.pictures import preprocessed, read
 from roofline.torch_side.reduce.methods import bind
 from roofline.torch_side.reduce.methods.base import LanguageLayers, Reduction
 from roofline.torch_side.reduce.path import ReductionPath, embed
 from roofline.torch_side.reduce.splice import PromptError, TokenizedPrompt
-
-
-class Next(NamedTuple):
-    """What an LLM step leaves for the one after it."""
-
-    logits: Tensor
-    """Of the last position: [B, V]."""
-    token: Tensor | None = None
-    """What was fed in, [B, 1]; None for the prompt."""
 
 
 def build_pipeline(
@@ -62,6 +61,7 @@ def build_pipeline(
     attention: AttentionImplementation = "sdpa",
     mode: str = "eager",
     seed: int = SEED,
+    on_eager: Callable[[Pipeline], object] | None = None,
 ) -> Pipeline:
     """A pipeline for `batch` prompts of one image, or a video's frames, and random text after it.
 
@@ -73,6 +73,8 @@ def build_pipeline(
     loaded: the model, if it is at hand; `checkpoint`, `dtype`, `quant`, `device` and `attention`
         are else those of `load_model`.
     mode: one of `roofline.torch_side.measure.modes.RUN_MODES`.
+    on_eager: called with the pipeline while it still runs eagerly, whatever the mode: graphs hold
+        on to memory.
 
     Raises InputError, such as PictureError, ScenarioError and ReducerError, and what `load_model`
     raises.
@@ -88,7 +90,7 @@ def build_pipeline(
         batch=batch,
         output_tokens=output_tokens,
     )
-    run_as = mode_of(mode, torch.device(device) if loaded is None else loaded.device)
+    run_as = keywords_of(mode, torch.device(device) if loaded is None else loaded.device)
     options = _options(spec, scenario.reducer, visual_tokens)
     photo = read(image) if isinstance(image, str | Path) else image
     if loaded is None:
@@ -124,7 +126,8 @@ def build_pipeline(
         pixels=pixels,
         ids=ids,
         output_tokens=output_tokens,
-        mode=run_as,
+        on_eager=on_eager,
+        **run_as,
     )
 
 
@@ -157,6 +160,9 @@ class Pipeline:
     options: those of the reducer; without one `count`, tokens of each image (`ReductionPath`).
     output_tokens: decode steps of `generate`.
     mode: what the steps run as (`roofline.torch_side.measure.modes`).
+    static: records graphs: the LLM then runs in static shapes (`language.StaticLength`), and so
+        does what comes before it where the image does not decide on its shapes.
+    on_eager: called with the pipeline while it still runs eagerly.
 
     The tower runs up to the features: the block behind them, which Hugging Face runs for nothing,
     is left out, and priced at nothing by the analysis. A reducer inside the ViT is part of the
@@ -185,6 +191,8 @@ class Pipeline:
         ids: Tensor,
         output_tokens: int = 0,
         mode: Mode = eager,
+        static: GraphRecorder | None = None,
+        on_eager: Callable[[Pipeline], object] | None = None,
     ) -> None:
         options = options or {}
         if reducer is None:
@@ -210,25 +218,39 @@ class Pipeline:
         )
         self.visual_tokens = layout.visual.sum(dim=1).tolist()
         steps = max(output_tokens, 1)
-        self._mask: Tensor | None = None
-        if layout.spliced.padded:
-            answer = torch.ones(len(ids), steps, dtype=torch.long)
-            mask = torch.cat([layout.spliced.mask, answer], dim=1)
-            self._mask = mask.to(model.device)
         decoder = path.family.decoder(model)
-        self._cache_keyword = cache_keyword(self.model)
-        self._cache = InPlaceCache(len(decoder.layers), self._ids.shape[1] + steps)
+        real = layout.spliced.mask.bool().to(model.device) if layout.spliced.padded else None
+        config: Any = decoder.module.config
+        attention = config._attn_implementation
+        layers, (batch, tokens) = len(decoder.layers), self._ids.shape
+        self._language: LanguageRun
+        if static is None:
+            self._language = ExactLength(model, attention, layers, tokens, steps, real)
+        else:
+            self._language = StaticLength(
+                model, attention, layers, batch, tokens, steps, real, static
+            )
         self._inside_llm: LanguageLayers | None = None
         if bound is not None and bound.reducer.site == "llm":
+            if static is not None:
+                raise UnsupportedModeError(
+                    f"{bound.reducer.name} drops tokens inside the LLM, and static-graph keeps one "
+                    "length in all layers: use mode cuda-graph"
+                )
             self._inside_llm = bound.llm(decoder)
 
         self._output_tokens = output_tokens
         self._prefill: Steps = [*path.steps(visual), ("llm", self._prefill_llm)]
-        self._decode: Steps = [("decode", partial(self._decode_llm, n)) for n in range(steps)]
+        self._decode: Steps = [("decode", partial(self._language.decode, n)) for n in range(steps)]
         self.components = tuple(name for name, _ in self._prefill)
         try:
+            if on_eager is not None:
+                on_eager(self)
+            if static is not None:
+                mode = partial(graphed_before_llm, recorder=static)
             self._prefill, self._decode = mode(self._prefill, self._decode, self._pixels)
             self.prefill()
+            self._language.record()
         except BaseException:
             self.close()
             raise
@@ -284,26 +306,7 @@ class Pipeline:
         self.close()
 
     def _prefill_llm(self, reduction: Reduction) -> Next:
-        self._cache.reset()
         if self._inside_llm is not None:
             self._inside_llm.expect(self._visual_here, self._layout.mask)
         embeddings = embed(self.model, self._ids, self._visual_positions, [reduction])
-        return Next(self._logits(self._ids.shape[1], inputs_embeds=embeddings))
-
-    def _decode_llm(self, step: int, before: Next) -> Next:
-        """The `step`-th token behind the prompt, counted from 0."""
-        self._cache.rewind(step)
-        token = before.logits.argmax(dim=-1, keepdim=True)
-        return Next(self._logits(self._ids.shape[1] + step + 1, input_ids=token), token)
-
-    def _logits(self, length: int, **given: Tensor) -> Tensor:
-        """Of the last position, [B, V], where sequences are `length` long with what is given."""
-        output = self.model(
-            **given,
-            attention_mask=None if self._mask is None else self._mask[:, :length],
-            **{self._cache_keyword: self._cache},
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        logits: Tensor = output.logits[:, -1]
-        return logits
+        return self._language.prefill(embeddings)

@@ -29,7 +29,7 @@ from roofline.specs.models import Lmm
 from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
 from roofline.torch_side.load import DTYPES, checked_device, load_model
 from roofline.torch_side.measure import machine
-from roofline.torch_side.measure.modes import ignore
+from roofline.torch_side.measure.modes import GRAPHS, ignore
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.timing import (
     Clock,
@@ -335,7 +335,7 @@ class _Validator:
             batch=scene.batch,
             stage=stage,
             reducer=scene.reducer,
-            runtime=None if self.mode == "cuda-graph" else self.mode,
+            runtime=None if self.mode in GRAPHS else self.mode,
         )
         return {**estimate.components, "whole": estimate.end_to_end}
 

@@ -131,13 +131,13 @@ class TestTheRealThing:
 
     def test_the_cache_stays_where_it_is(self, llava: Any, prompts: Prompts, made: Made) -> None:
         pipeline = made(llava, prompts(llava, ["tit"]), None, {}, output_tokens=STEPS)
-        before = [layer.keys.data_ptr() for layer in pipeline._cache.layers]
+        before = [layer.keys.data_ptr() for layer in pipeline._language._cache.layers]
 
         pipeline.generate()
         pipeline.prefill()
 
-        assert [layer.keys.data_ptr() for layer in pipeline._cache.layers] == before
-        held = pipeline._cache.layers[0].keys.untyped_storage().nbytes()
+        assert [layer.keys.data_ptr() for layer in pipeline._language._cache.layers] == before
+        held = pipeline._language._cache.layers[0].keys.untyped_storage().nbytes()
         assert held == 2 * 16 * (PATCHES + 2 + STEPS) * 4  # heads, width, tokens, bytes
 
 
@@ -294,7 +294,7 @@ class TestBuild:
     def test_fastv_keeps_its_count_of_the_whole_prompt(self) -> None:
         with build_pipeline("video-llava-tiny", reducer="fastv", visual_tokens=48) as pipeline:
             assert pipeline.visual_tokens == [FRAMES * (PATCHES + 1)]
-            first, last = pipeline._cache.layers[0], pipeline._cache.layers[-1]
+            first, last = pipeline._language._cache.layers[0], pipeline._language._cache.layers[-1]
             lengths = [layer.keys.shape[2] for layer in (first, last)]
         assert lengths == [FRAMES * (PATCHES + 1) + 40, 48 + 40]
 
