@@ -254,41 +254,63 @@ class _Run:
         measured: Mapping[str, Measurement],
     ) -> None:
         """Memory, host overhead, energy and single ops, none of which may disturb the timing."""
-        run, synchronize = self._run(pipeline), synchronizer(self.device)
         run_s = _run_s(measured)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            run(ignore)
-            synchronize()
-            extras.peak_memory_bytes = float(torch.cuda.max_memory_allocated(self.device))
-        else:
+        extras.peak_memory_bytes = self._peak_memory(pipeline)
+        extras.host = self._host(pipeline, expectation, run_s)
+        extras.energy_j = self._energy(pipeline, device)
+        extras.ops = self._ops(pipeline, expectation, run_s)
+
+    def _peak_memory(self, pipeline: Pipeline) -> float | None:
+        """Bytes, by the device's allocator, where it keeps count."""
+        if self.device.type != "cuda":
             self.notes.append(f"no peak memory: torch keeps no count of it on {self.device.type}")
+            return None
+        torch.cuda.reset_peak_memory_stats(self.device)
+        self._run(pipeline)(ignore)
+        synchronizer(self.device)()
+        return float(torch.cuda.max_memory_allocated(self.device))
+
+    def _host(
+        self, pipeline: Pipeline, expectation: Expectation | None, run_s: float
+    ) -> HostOverhead | None:
+        """What the host takes beside the device, where there is time to look."""
         looks = self._looks(run_s, 3)  # one without a profiler, and one with, which is slower
-        if looks > 0:
-            found = host_overhead(partial(run, ignore), self.device, looks)
-            extras.host = _judged(found, expectation)
-            if extras.host != found:
-                self.notes.append(
-                    f"{found.verdict} by the kernels seen alone, {extras.host.verdict} by the "
-                    "roofline, which no run is faster than"
-                )
-        else:
+        if looks <= 0:
             self.notes.append(f"no look at the host: raise the {si(self.request.cap_s, 's')} given")
-        if device.available and self._left_s > _LEAST_ENERGY_S:
-            stopwatch = stopwatch_for(self.device, self.clock)
-            once = partial(run, ignore)
-            extras.energy_j = energy_per_run(
-                once,
-                device,
-                synchronize=synchronize,
-                clock=self.clock,
-                calls=calls_for(once, stopwatch, least_s=_BETWEEN_LOOKS_S),
-                least_s=min(_ENERGY_S, self._left_s),
+            return None
+        found = host_overhead(partial(self._run(pipeline), ignore), self.device, looks)
+        judged = _judged(found, expectation)
+        if judged != found:
+            self.notes.append(
+                f"{found.verdict} by the kernels seen alone, {judged.verdict} by the "
+                "roofline, which no run is faster than"
             )
-        if self.request.per_op:
-            looks = max(1, self._looks(run_s, 3))  # asked for: as few as can be, if need be
-            times = measure_ops(run, pipeline.model, self.device, looks)
-            extras.ops = achieved(times, expectation.ops if expectation else ())
+        return judged
+
+    def _energy(self, pipeline: Pipeline, device: NvmlTelemetry) -> float | None:
+        """Joules of one run, where there is a counter and time to look at it."""
+        if not device.available or self._left_s <= _LEAST_ENERGY_S:
+            return None
+        once = partial(self._run(pipeline), ignore)
+        stopwatch = stopwatch_for(self.device, self.clock)
+        return energy_per_run(
+            once,
+            device,
+            synchronize=synchronizer(self.device),
+            clock=self.clock,
+            calls=calls_for(once, stopwatch, least_s=_BETWEEN_LOOKS_S),
+            least_s=min(_ENERGY_S, self._left_s),
+        )
+
+    def _ops(
+        self, pipeline: Pipeline, expectation: Expectation | None, run_s: float
+    ) -> list[Achieved]:
+        """Single ops, where they were asked for: as few looks as can be, if need be."""
+        if not self.request.per_op:
+            return []
+        looks = max(1, self._looks(run_s, 3))
+        times = measure_ops(self._run(pipeline), pipeline.model, self.device, looks)
+        return achieved(times, expectation.ops if expectation else ())
 
     def _as_run(self, pipeline: Pipeline) -> Request:
         """The request with as many visual tokens as an adaptive reducer has left."""
