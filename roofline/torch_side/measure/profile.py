@@ -49,7 +49,6 @@ from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry,
 from roofline.torch_side.measure.timing import (
     Clock,
     Mark,
-    Measurement,
     Progress,
     Subject,
     calls_for,
@@ -58,6 +57,7 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
+from roofline.torch_side.measure.trial import Measurement
 from roofline.units import si
 
 _TOLERATED_GAP = 0.02

@@ -44,7 +44,7 @@ _REASONS = {
     "NVMLError_NotSupported": "this device does not offer it",
     "NVMLError_FunctionNotFound": "this driver does not offer it (a newer one may)",
 }
-_CLOCK_DROP = 0.1
+CLOCK_DROP = 0.1
 _HOT_C = 85
 
 
@@ -256,7 +256,9 @@ def telemetry_warnings(before: Snapshot, during: Sequence[Snapshot], after: Snap
     """
     everything = [before, *during, after]
     busy = [snapshot for snapshot in everything if not snapshot.idle]
-    found = [_slow_clock(busy), *_throttled(busy), _hot(everything), _shared(everything)]
+    found = [_slow_clock(busy), *_throttled(busy), _hot(everything)]
+    if others := others_on_gpu(everything):
+        found.append(f"{others}: times are not this model's alone")
     return [warning for warning in found if warning]
 
 
@@ -266,10 +268,10 @@ def _slow_clock(busy: Sequence[Snapshot]) -> str:
         return ""
     highest = max(clocks)  # clocks rise first; only what comes after the highest is a drop
     lowest = min(clocks[clocks.index(highest) :])
-    if lowest < (1 - _CLOCK_DROP) * highest:
+    if lowest < (1 - CLOCK_DROP) * highest:
         return f"the SM clock fell from {highest:.0f} to {lowest:.0f} MHz: times vary with it"
     limits = [each.max_sm_clock_mhz for each in busy if each.max_sm_clock_mhz is not None]
-    if limits and highest < (1 - _CLOCK_DROP) * max(limits):
+    if limits and highest < (1 - CLOCK_DROP) * max(limits):
         return (
             f"the SM clock stayed at or below {highest:.0f} of {max(limits):.0f} MHz: "
             "peaks on data sheets assume the highest"
@@ -293,9 +295,10 @@ def _hot(snapshots: Sequence[Snapshot]) -> str:
     return f"the GPU reached {hottest:.0f} °C: near its limit it slows down"
 
 
-def _shared(snapshots: Sequence[Snapshot]) -> str:
+def others_on_gpu(snapshots: Sequence[Snapshot]) -> str:
+    """That others compute there; empty where none are known to. Who merely holds memory counts."""
     others = max((each.other_processes or 0 for each in snapshots), default=0)
     if not others:
         return ""
     who = "another process computes" if others == 1 else f"{others} other processes compute"
-    return f"{who} on this GPU: times are not this model's alone"
+    return f"{who} on this GPU"

@@ -6,23 +6,16 @@ The clock is injected everywhere, so that tests can say to the digit what comes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from math import ceil, inf, isfinite
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-from msgspec import Struct
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any, Protocol
 
 from roofline.errors import InputError
-from roofline.records.statistics import (
-    StoppingRule,
-    WarmUpRule,
-    disturbed,
-    noise,
-    summarize,
-)
+from roofline.records.statistics import DISTURBED, StoppingRule, WarmUpRule
+from roofline.torch_side.measure.trial import Batch, Measurement, Trial
 from roofline.units import MILLI
 
 if TYPE_CHECKING:
@@ -34,6 +27,12 @@ Mark = Callable[[str], None]
 """Called with a span's name as soon as the last of its work is issued."""
 Progress = Callable[[float, str], None]
 """Called with the share of the work that is done, 0 to 1, and what is being done."""
+Disturbance = Callable[[], str]
+"""What else was at work on the machine since it was called last; empty where nothing is known to
+have been. `disturbance.watch` makes one."""
+
+_LOOK_S = 0.25
+"""Between two looks at the machine: the CPU's counters of stolen time step by 0.01 s."""
 
 
 class Stopwatch(Protocol):
@@ -160,20 +159,6 @@ class Subject:
     """Untimed preparation of each sample: flush a cache, take other buffers, crop a KV cache."""
 
 
-class Measurement(Struct, kw_only=True):
-    """Raw samples of one subject, in seconds per call."""
-
-    spans: dict[str, list[float]] = {}
-    total: list[float] = []
-    """Sum of the spans, sample by sample."""
-    warm_up: int = 0
-    """Samples thrown away before the first that counts."""
-    steady: bool = False
-    """Whether the warm-up came to rest before its own cap."""
-    stopped: Literal["settled", "cap", "interrupted"] = "interrupted"
-    """Why there are no more: the median is known, the cap is used up, or Ctrl-C."""
-
-
 def interrupted(measurements: Mapping[str, Measurement]) -> bool:
     """Whether Ctrl-C cut a measurement short."""
     return any(each.stopped == "interrupted" for each in measurements.values())
@@ -188,9 +173,11 @@ def measure(
     together: bool = False,
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
-    on_round: Callable[[], object] | None = None,
     deadline_s: float = inf,
     repeats: int = 0,
+    disturbance: Disturbance | None = None,
+    known: Iterable[Batch] = (),
+    keep: Callable[[Batch], object] | None = None,
 ) -> dict[str, Measurement]:
     """Time subjects side by side until each one's median is known or its cap is used up.
 
@@ -200,140 +187,113 @@ def measure(
 
     together: the finished go on until all are, so that subjects which are to be compared have met
         the same machine, sample by sample.
-    on_round: called after each round, outside all timed spans.
     deadline_s: moment of `clock` at which all end, with the samples that they have by then, one
         at least.
     repeats: how often subjects whose samples are disturbed (`statistics.disturbed`) are measured
         anew, while there is time; the calmer samples stay. With `together` all are.
+    disturbance: looks at the machine, after a round and a quarter of a second or more. Samples
+        that something else disturbed are taken anew until caps are used up; where too few were
+        calm all of them stay, and `Measurement.disturbance` says so.
+    known: what an earlier sitting has kept; it counts as if it had been measured now.
+    keep: called with all samples since the last look, outside all timed spans.
 
     On KeyboardInterrupt whatever has been measured is returned, and what was not finished, or was
     being measured anew, says `stopped="interrupted"` (see `interrupted`). Raises InputError
     when two subjects share a name.
     """
-    trials = [_Trial(subject, stopwatch, clock, rule) for subject in subjects]
-    measured = {trial.subject.name: trial.measurement for trial in trials}
-    if len(measured) < len(trials):
+    trials = [Trial(subject, stopwatch, clock, rule) for subject in subjects]
+    if len({trial.subject.name for trial in trials}) < len(trials):
         raise InputError("two subjects share a name: give each its own")
+    for batch in known:
+        for trial in trials:
+            trial.restore(batch)
+    looks = _Looks(clock, disturbance, keep)
+    shown = 0.0
 
-    def report(trial: _Trial) -> None:
+    def report(trial: Trial) -> None:
+        nonlocal shown
         if progress is not None:
-            progress(sum(each.share for each in trials) / len(trials), trial.state)
+            shown = max(shown, sum(each.share for each in trials) / len(trials))
+            progress(shown, trial.state)
 
     def late() -> bool:
         return deadline_s < inf and clock() >= deadline_s
 
-    def run(some: Sequence[_Trial]) -> None:
-        for trial in some:
+    def unfinished(some: Sequence[Trial]) -> list[Trial]:
+        return [trial for trial in some if trial.share < 1]
+
+    def run(some: Sequence[Trial]) -> None:
+        for trial in unfinished(some):
             report(trial)
             trial.warm_up(warm_up or WarmUpRule(), late)
-        while unfinished := [trial for trial in some if trial.share < 1]:
-            for trial in some if together else unfinished:
-                if not (trial.measurement.total and late()):
+        looks.begin()
+        while left := unfinished(some):
+            for trial in some if together else left:
+                if not (trial.samples and late()):
                     trial.sample()
                 report(trial)
-            if on_round is not None:
-                on_round()
             if late():
-                for trial in unfinished:
+                for trial in left:
                     trial.finish()
+            looks.look(some, now=not unfinished(some))
 
-    again: list[_Trial] = []
+    again: list[Trial] = []
     try:
         run(trials)
         for _ in range(repeats):
-            noisy = [trial for trial in trials if disturbed(trial.measurement.total)]
+            noisy = [trial for trial in trials if trial.noise > DISTURBED]
             if not noisy or late():
                 break
-            again = [trial.anew() for trial in (trials if together else noisy)]
+            before = trials if together else noisy
+            again = [trial.anew() for trial in before]
             run(again)
-            if sum(map(_noise, again)) < sum(map(_noise, trials if together else noisy)):
-                measured |= {trial.subject.name: trial.measurement for trial in again}
-                trials = [
-                    t for t in trials if t.subject.name not in {a.subject.name for a in again}
-                ]
-                trials += again
+            if sum(trial.noise for trial in again) < sum(trial.noise for trial in before):
+                anew = {trial.subject.name: trial for trial in again}
+                trials = [anew.get(trial.subject.name, trial) for trial in trials]
             again = []
     except KeyboardInterrupt:
-        unfinished = [trial for trial in trials if trial.share < 1]
-        for trial in again or unfinished or trials:
-            measured[trial.subject.name].stopped = "interrupted"
-    return measured
+        looks.look(again or trials, now=True)
+        cut = {trial.subject.name for trial in again or unfinished(trials) or trials}
+        for trial in trials:
+            if trial.subject.name in cut:
+                trial.interrupt()
+    return {trial.subject.name: trial.measurement() for trial in trials}
 
 
-@dataclass
-class _Trial:
-    """A subject on its way to a measurement."""
+class _Looks:
+    """Looks at the machine between rounds: what is else at work there, and what is to be kept."""
 
-    subject: Subject
-    stopwatch: Stopwatch
-    clock: Clock
-    rule: StoppingRule
-    measurement: Measurement = field(default_factory=Measurement)
-    used_s: float = 0.0
-    share: float = 0.0
-    """0 to 1, where 1 is finished; never falls."""
+    def __init__(
+        self,
+        clock: Clock,
+        disturbance: Disturbance | None,
+        keep: Callable[[Batch], object] | None,
+    ) -> None:
+        self._clock, self._disturbance, self._keep = clock, disturbance, keep
+        self._last_s = 0.0
 
-    @property
-    def state(self) -> str:
-        name, samples = self.subject.name, self.measurement.total
+    def begin(self) -> None:
+        """What was at work until now is of no interest."""
+        if self._disturbance is not None:
+            self._disturbance()
+        if self._disturbance is not None or self._keep is not None:
+            self._last_s = self._clock()
+
+    def look(self, trials: Sequence[Trial], *, now: bool) -> None:
+        """If it is time, or `now`."""
+        if self._disturbance is None and self._keep is None:
+            return
+        if not now and self._clock() - self._last_s < _LOOK_S:
+            return
+        samples = {trial.subject.name: trial.unjudged for trial in trials if trial.unjudged}
         if not samples:
-            return f"{name}: warming up"
-        relative_ci = summarize(samples).relative_ci
-        known = f", ±{100 * relative_ci:.1f} %" if isfinite(relative_ci) else ""
-        return f"{name}: sample {len(samples)}{known}"
-
-    def anew(self) -> _Trial:
-        """Another of the same."""
-        return _Trial(self.subject, self.stopwatch, self.clock, self.rule)
-
-    def finish(self) -> None:
-        """End with the samples that there are."""
-        self.measurement.stopped = "settled" if self.share == 1 else "cap"
-        self.share = 1.0
-
-    def warm_up(self, rule: WarmUpRule, late: Callable[[], bool]) -> None:
-        samples: list[float] = []
-        begun = self.clock()
-        while len(samples) < rule.most and not self.measurement.steady:
-            samples.append(sum(self._timed().values()))
-            self.measurement.warm_up = len(samples)
-            self.measurement.steady = rule.steady(samples)
-            if len(samples) == 1:
-                begun = self.clock()
-            elif self.clock() - begun >= rule.cap_s:
-                break
-            if late():
-                break
-
-    def sample(self) -> None:
-        begun = self.clock()
-        spans = self._timed()
-        found, rule = self.measurement, self.rule
-        for name, span_s in spans.items():
-            found.spans.setdefault(name, []).append(span_s)
-        found.total.append(sum(spans.values()))
-        reached = rule.reached(found.total)
-        self.used_s += self.clock() - begun
-        used = max(self.used_s / rule.cap_s, len(found.total) / rule.most)
-        if reached == 1:
-            found.stopped = "settled"
-        elif used >= 1:
-            found.stopped = "cap"
-        self.share = min(max(self.share, reached, used), 1.0)
-
-    def _timed(self) -> dict[str, float]:
-        subject = self.subject
-        if subject.before is not None:
-            subject.before()
-        self.stopwatch.start()
-        for _ in range(subject.calls):
-            subject.run(self.stopwatch.mark)
-        spans = self.stopwatch.stop(subject.name)
-        return {name: span_s / subject.calls for name, span_s in spans.items()}
-
-
-def _noise(trial: _Trial) -> float:
-    return noise(trial.measurement.total)
+            return
+        batch = Batch(samples, self._disturbance() if self._disturbance is not None else "")
+        for trial in trials:
+            trial.judge(batch.disturbance)
+        if self._keep is not None:
+            self._keep(batch)
+        self._last_s = self._clock()
 
 
 def calls_for(

@@ -33,7 +33,6 @@ from roofline.torch_side.measure.modes import GRAPHS, ignore
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.timing import (
     Clock,
-    Measurement,
     Progress,
     Subject,
     interrupted,
@@ -41,6 +40,7 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
+from roofline.torch_side.measure.trial import Measurement
 from roofline.torch_side.oracle.checks import CostCheck, compare_costs
 from roofline.torch_side.oracle.reduced import AND
 

@@ -1,4 +1,4 @@
-"""Pipelines that are closed in the end."""
+"""Pipelines that are closed in the end, on a machine that is taken for quiet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+from roofline.torch_side.measure import disturbance
 from roofline.torch_side.measure.pipeline import Pipeline
+
+
+@pytest.fixture(autouse=True)
+def quiet(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else runs where the tests do, but for tests marked `noisy`."""
+    if request.node.get_closest_marker("noisy") is None:
+        monkeypatch.setattr(disturbance.CpuDisturbance, "__call__", lambda self: "")
 
 
 @pytest.fixture

@@ -225,7 +225,7 @@ def test_rounds_are_interleaved_and_the_settled_leave(
         StoppingRule(relative_ci=0.01, least=6, most=8),
         warm_up=COLD,
         clock=clock,
-        on_round=lambda: rounds.append(len(order)),
+        keep=lambda batch: rounds.append(len(order)),
     )
 
     # equal samples settle with the least, alternating ones never
@@ -531,11 +531,17 @@ def test_ctrl_c_while_measuring_anew_is_not_lost(
 
 
 def test_ctrl_c_between_two_rounds_is_not_lost(clock: Clock, stopwatch: WallStopwatch) -> None:
-    def pressed() -> None:
-        raise KeyboardInterrupt
+    def pressed() -> str:
+        if len(asked) == 1:
+            asked.append("at the end of the round")
+            raise KeyboardInterrupt
+        asked.append("before the first")
+        return ""
+
+    asked: list[str] = []
 
     subject, rule = Subject("calm", taking(clock, [2.0])), StoppingRule(least=1, most=1)
-    found = measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, on_round=pressed)
+    found = measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, disturbance=pressed)
 
     assert interrupted(found)
     assert found["calm"].total == [2.0]
