@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from roofline.cli.measuring import ATTENTION_KERNELS, RUN_MODES, TimeToSpend, progress_bar, require
+from roofline.cli.measuring import (
+    ATTENTION_KERNELS,
+    RESUME_HELP,
+    RUN_MODES,
+    TimeToSpend,
+    check_resume,
+    journal,
+    progress_bar,
+    require,
+)
 from roofline.cli.options import check_stage, plugin_option, scenario_options, specs
 
 
@@ -41,32 +50,37 @@ from roofline.cli.options import check_stage, plugin_option, scenario_options, s
 )
 @plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
+@click.option("--resume", is_flag=True, help=RESUME_HELP)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-def profile(output: str | None, force: bool, seconds: float, **options: Any) -> None:
+def profile(output: str | None, resume: bool, force: bool, seconds: float, **options: Any) -> None:
     """Run a model on this machine and time its components, beside what the device could do.
 
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
-    reducer's number of tokens does. Ctrl-C ends the measurement early and keeps what there is.
+    reducer's number of tokens does. Ctrl-C ends the measurement early and keeps what there is; what
+    a killed one has measured lies beside FILE, as FILE.partial, for --resume.
     """
     from roofline.cli.output import check, write_measured
 
     check_stage(options["stage"], [options["output_tokens"]])
+    replaces = check_resume(output, resume=resume, force=force)
     if output is not None:
-        check(output, force=force, inputs=[*specs(options), options["image"]])
+        check(output, force=replaces, inputs=[*specs(options), options["image"]])
     require("torch", "transformers")
 
     from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.record import render_record
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
+    from roofline.torch_side.measure.stages import about_run
 
     request = Request.of(**options, cap_s=seconds)
-    with progress_bar(f"profile {request.spec.name}") as progress:
-        record = measure(request, progress=progress)
-    files = {} if output is None else {output: record.to_json().decode()}
-    write_measured(render_record(record, "table"), files, force=force)
-    for text in record.warnings:
-        if text.startswith(UNTRUSTED):
-            click.echo(f"roofline: warning: {text}", err=True)
-    if not record.complete:
-        raise click.Abort
+    with journal(output, about_run(request), resume=resume, force=force) as kept:
+        with progress_bar(f"profile {request.spec.name}") as progress:
+            record = measure(request, progress=progress, journal=kept)
+        files = {} if output is None else {output: record.to_json().decode()}
+        write_measured(render_record(record, "table"), files, force=replaces)
+        for text in record.warnings:
+            if text.startswith(UNTRUSTED):
+                click.echo(f"roofline: warning: {text}", err=True)
+        if not record.complete:
+            raise click.Abort

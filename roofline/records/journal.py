@@ -48,13 +48,10 @@ class Journal:
 
         Raises OutputError where an interrupted measurement lies, unless `force` throws it away.
         """
+        if not force:
+            check_uninterrupted(target)
         journal = cls(_path(target), about)
         if journal.path is not None:
-            if journal.path.exists() and not force:
-                raise OutputError(
-                    f"{journal.path} holds an interrupted measurement: --resume goes on with it, "
-                    "--force begins anew"
-                )
             journal._open("wb")
             journal._append({"about": journal.about})
         return journal
@@ -138,5 +135,23 @@ class Journal:
         return len(whole)
 
 
+def interrupted(target: str | None) -> bool:
+    """Whether an interrupted measurement lies beside the file that it was to write."""
+    path = _path(target)
+    return path is not None and path.exists()
+
+
+def check_uninterrupted(target: str | None) -> None:
+    """Raise OutputError if one does: to be asked before long work."""
+    if interrupted(target):
+        raise OutputError(
+            f"{_path(target)} holds an interrupted measurement: --resume goes on with it, "
+            "--force begins anew"
+        )
+
+
 def _path(target: str | None) -> Path | None:
-    return None if target in (None, "-") else Path(f"{target}{SUFFIX}")
+    """None where results do not go into a file: to the terminal, a pipe, or nowhere."""
+    if target is None or target == "-" or (Path(target).exists() and not Path(target).is_file()):
+        return None
+    return Path(f"{target}{SUFFIX}")

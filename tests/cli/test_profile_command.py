@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from roofline.cli import measuring
 from roofline.errors import InputError
+from roofline.records.journal import Journal
 from roofline.records.measurement import Record, load_record
 from roofline.torch_side import load
 from roofline.torch_side.measure import modes, request
@@ -33,9 +35,7 @@ def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
         *["--per-op", "-o", "record.json"],
     )
 
-    # of other work on this machine the command may well speak
-    others = [line for line in err.splitlines() if "warning: untrusted: " not in line]
-    assert (code, others) == (0, [])
+    assert (code, unexpected(err)) == (0, [])
     found = load_record(tmp_path / "record.json")
     assert found.complete
     assert list(found.spans) == ["vision", "reducer", "connector", "llm", "whole"]
@@ -132,7 +132,9 @@ CTRL_C_AT_THE_THIRD_SAMPLE = """
 import os, signal
 from roofline.cli.main import main
 from roofline.records.statistics import StoppingRule
+from roofline.torch_side.measure.disturbance import CpuDisturbance
 
+CpuDisturbance.__call__ = lambda self: ""  # whatever else runs here
 signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
 reached, samples = StoppingRule.reached, []
 
@@ -156,8 +158,10 @@ def test_a_real_ctrl_c_leaves_a_record(environment: dict[str, str], tmp_path: Pa
         encoding="utf-8",
     )
 
-    said = [line for line in done.stderr.splitlines() if "warning: untrusted: " not in line]
-    assert said == ["roofline: error: interrupted"]
+    assert unexpected(done.stderr) == [
+        "roofline: record.json.partial keeps what was measured: --resume goes on",
+        "roofline: error: interrupted",
+    ]
     assert done.returncode == 130
     found = load_record(tmp_path / "record.json")
     assert not found.complete
@@ -282,10 +286,138 @@ finally:
     assert not loaded & {"torch", "transformers", "numpy", "msgspec", "yaml", "pandas"}
 
 
+SIGKILL_AT_THE_THIRD_BATCH = """
+import os, signal
+from roofline.cli.main import main
+from roofline.records.journal import Journal
+
+add = Journal.add
+
+def killed(self, kind, data):
+    add(self, kind, data)
+    if len(self.findings) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Journal.add = killed
+main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
+def test_a_killed_run_goes_on(run: Cli, environment: dict[str, str], tmp_path: Path) -> None:
+    asked = [*TINY, "--seconds", "5", "-o", "record.json"]
+    killed = subprocess.run(
+        [sys.executable, "-c", SIGKILL_AT_THE_THIRD_BATCH, *asked],
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json.partial"]
+    findings = (tmp_path / "record.json.partial").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(findings) == 3
+
+    code, out, err = run(*asked)
+    hint = "record.json.partial holds an interrupted measurement: --resume goes on with it"
+    assert_one_line(code, out, err, hint)
+    code, out, err = run(*asked, "--resume")
+    assert code == 0
+    found = load_record(tmp_path / "record.json")
+    assert found.complete
+    assert any("an interrupted run went on here" in note for note in found.notes)
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_ctrl_c_leaves_a_record_that_goes_on_in_its_place(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(given: object, *, journal: Journal, **_: object) -> Record:
+        again = list(journal.of("samples"))
+        journal.add("samples", {"samples": {}, "disturbance": ""})
+        return record(complete=bool(again))
+
+    monkeypatch.setattr(runtime, "profile", measured)
+    code, _, err = call(*TINY, "-o", "record.json")
+    kept = "roofline: record.json.partial keeps what was measured: --resume goes on\n"
+    assert (code, err) == (130, f"{kept}roofline: error: interrupted\n")
+    assert not load_record(tmp_path / "record.json").complete
+
+    assert_one_line(*call(*TINY, "-o", "record.json"), "--resume goes on with it")
+    assert_one_line(*call(*TINY, "-o", "record.json", "--resume", "--batch", "2"), "batch is 1")
+    assert call(*TINY, "-o", "record.json", "--resume").code == 0
+    assert load_record(tmp_path / "record.json").complete
+    assert not (tmp_path / "record.json.partial").exists()
+    # nothing is interrupted now: what is whole is not replaced unasked
+    assert_one_line(*call(*TINY, "-o", "record.json", "--resume"), "record.json exists")
+
+
+def test_a_record_that_cannot_be_written_in_the_end_is_not_measured_again(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(given: object, *, journal: Journal, **_: object) -> Record:
+        journal.add("timing", {})
+        (tmp_path / "record.json").write_text("somebody else's", encoding="utf-8")
+        return record()
+
+    monkeypatch.setattr(runtime, "profile", measured)
+    code, out, err = call(*TINY, "-o", "record.json")
+
+    assert code == 2
+    assert "record.json.partial keeps what was measured: --resume goes on" in err
+    assert "p50_s" in out
+    assert (tmp_path / "record.json.partial").exists()
+
+
+def test_beginning_anew_is_asked_for(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "profile", lambda *_, **__: record())
+    (tmp_path / "record.json.partial").write_text("{}\n", encoding="utf-8")
+
+    assert call(*TINY, "-o", "record.json", "--force").code == 0
+    assert [file.name for file in tmp_path.iterdir()] == ["record.json"]
+    assert_one_line(*call(*TINY, "--resume"), "--resume needs -o")
+
+
 class TestProgress:
-    def test_nobody_watches(self) -> None:
+    def test_standard_error_is_closed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sys, "stderr", None)
         with measuring.progress_bar("profile") as progress:
             assert progress is None
+
+    def test_a_log_gets_a_line_now_and_then(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """A night of 28 800 samples, one a second."""
+        seconds = iter(range(30_000))
+        with measuring.progress_bar("validate", clock=lambda: float(next(seconds))) as progress:
+            assert progress is not None
+            for sample in range(1, 28_801):
+                progress(sample / 28_800, f"sample {sample}")
+        out, err = capsys.readouterr()
+        lines = err.splitlines()
+
+        assert out == ""
+        assert lines[0] == "validate: 0% after 30 s: sample 30"
+        assert "validate: 10% after 2880 s: sample 2880" in lines
+        assert lines[-1] == "validate: 100% after 28800 s: sample 28800"
+        assert 60 < len(lines) < 120
+
+    def test_each_tenth_is_a_line_but_not_of_a_quick_one(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        now = [0.0]
+        with measuring.progress_bar("profile", clock=lambda: now[0]) as progress:
+            assert progress is not None
+            for percent in range(101):
+                now[0] = percent / 100  # a second all in all
+                progress(percent / 100, "whole")
+            assert capsys.readouterr().err == ""
+        with measuring.progress_bar("profile", clock=lambda: now[0]) as progress:
+            assert progress is not None
+            for percent in range(101):
+                now[0] = percent  # a minute and a half
+                progress(percent / 100, "whole")
+        shares = [line.split()[1] for line in capsys.readouterr().err.splitlines()]
+        assert shares == [f"{tenth}0%" for tenth in range(1, 11)]
 
     def test_a_terminal_sees_how_far_it_is(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -316,6 +448,12 @@ def test_the_record_is_json_that_others_read(
     document = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
 
     assert document["spans"]["llm"]["statistics"]["p50_s"] == 4e-3
+
+
+def unexpected(err: str) -> list[str]:
+    """Of other work on this machine the command may well speak, and of how far it is."""
+    known = ("roofline: warning: untrusted: ", "profile llava-tiny: ")
+    return [line for line in err.splitlines() if not line.startswith(known)]
 
 
 def assert_one_line(code: int, out: str, err: str, hint: str) -> None:

@@ -12,17 +12,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from roofline.records.journal import Journal
 from roofline.records.measurement import (
     ANALYSIS,
     WHOLE,
     Achieved,
     HostOverhead,
     Record,
+    Snapshot,
     Telemetry,
     TimedSpan,
     spec_hashes,
@@ -37,6 +40,7 @@ from roofline.records.statistics import (
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
 from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
 from roofline.torch_side.measure.host_overhead import host_overhead, verdict
@@ -45,9 +49,11 @@ from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.per_op import achieved, measure_ops
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.request import Request
+from roofline.torch_side.measure.stages import Stages
 from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry, telemetry_warnings
 from roofline.torch_side.measure.timing import (
     Clock,
+    Disturbance,
     Mark,
     Progress,
     Subject,
@@ -60,6 +66,7 @@ from roofline.torch_side.measure.timing import (
 from roofline.torch_side.measure.trial import Measurement
 from roofline.units import si
 
+T = TypeVar("T")
 _TOLERATED_GAP = 0.02
 _LARGE_GAP = 0.3
 """Between the components' sum and the whole: beyond it neither is to be believed."""
@@ -89,26 +96,44 @@ class _Extras:
     ops: list[Achieved] = field(default_factory=list)
 
 
+class _Timing(Struct):
+    """The samples, and the device meanwhile."""
+
+    measured: dict[str, Measurement]
+    before: Snapshot
+    during: list[Snapshot]
+    after: Snapshot
+
+
 def profile(
-    request: Request, *, clock: Clock = time.perf_counter, progress: Progress | None = None
+    request: Request,
+    *,
+    clock: Clock = time.perf_counter,
+    progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> Record:
     """Measure as asked. Ctrl-C ends it early: the record then says that it is not complete.
+
+    journal: `about` the request. What is measured is kept there, and what is there already is not
+        measured again.
 
     Raises InputError: what `build_pipeline` and `load_model` raise, and
     MemoryShortError.
     Raises KeyboardInterrupt if nothing at all had been measured yet.
     """
-    return _Run(request, clock, progress).record()
+    return _Run(request, clock, progress, Stages(journal)).record()
 
 
 class _Run:
     """One request on its way to a record."""
 
-    def __init__(self, request: Request, clock: Clock, progress: Progress | None) -> None:
+    def __init__(
+        self, request: Request, clock: Clock, progress: Progress | None, stages: Stages
+    ) -> None:
         self.spec, self.clock, self.progress = request.spec, clock, progress
         self.device = checked_device(request.device)
-        self.request = request
-        self.notes: list[str] = []
+        self.request, self.stages = request, stages
+        self.notes = stages.notes
         self.hardware = self._hardware()
 
     def record(self) -> Record:
@@ -116,10 +141,13 @@ class _Run:
         telemetry = open_telemetry(self.device, clock=self.clock)
         with self._pipeline() as pipeline:
             self.began_s = self.clock()
-            before = telemetry.snapshot()
-            with telemetry.sampling() as during:
-                measured = self._measured(pipeline)
-            after = telemetry.snapshot()
+            timing = self.stages.once(
+                "timing",
+                _Timing,
+                partial(self._timed, pipeline, telemetry),
+                finished=lambda timing: not interrupted(timing.measured),
+            )
+            measured = timing.measured
             if not all(each.total for each in measured.values()):
                 raise KeyboardInterrupt
             expectation = expected(self._as_run(pipeline), self.hardware, self.notes)
@@ -144,9 +172,9 @@ class _Run:
             peak_memory_bytes=extras.peak_memory_bytes,
             telemetry=Telemetry(
                 device=telemetry.describe() or None,
-                before=before if known else None,
-                during=during,
-                after=after if known else None,
+                before=timing.before if known else None,
+                during=timing.during,
+                after=timing.after if known else None,
                 energy_j=extras.energy_j,
             ),
             host=extras.host,
@@ -154,8 +182,9 @@ class _Run:
             estimate=estimate.to_dict() if estimate else None,
             warnings=[
                 *self._warnings(measured),
+                *self.stages.warnings,
                 *_not_adding_up(extras.ops, spans),
-                *telemetry_warnings(before, during, after),
+                *telemetry_warnings(timing.before, timing.during, timing.after),
             ],
             notes=self.notes + telemetry.notes,
         )
@@ -195,7 +224,13 @@ class _Run:
         except torch.OutOfMemoryError:
             raise short_of_memory(request, self.device) from None
 
-    def _measured(self, pipeline: Pipeline) -> dict[str, Measurement]:
+    def _timed(self, pipeline: Pipeline, telemetry: NvmlTelemetry) -> _Timing:
+        before = telemetry.snapshot()
+        with watch(self.device, telemetry, self.clock) as disturbance:
+            measured = self._measured(pipeline, disturbance)
+        return _Timing(measured, before, list(disturbance.during), telemetry.snapshot())
+
+    def _measured(self, pipeline: Pipeline, disturbance: Disturbance) -> dict[str, Measurement]:
         """Samples of the run with marks and of the same without, side by side."""
         run = self._run(pipeline)
         if self.request.scenario.stage != "prefill":
@@ -210,10 +245,17 @@ class _Run:
             warm_up=WarmUpRule(cap_s=min(WarmUpRule().cap_s, _WARM_UP_SHARE * self.request.cap_s)),
             together=True,
             clock=self.clock,
-            progress=self.progress,
+            progress=lambda share, doing: self._report(_SAMPLES_SHARE * share, doing),
             deadline_s=self.began_s + _SAMPLES_SHARE * self.request.cap_s,
             repeats=1,
+            disturbance=disturbance,
+            known=self.stages.batches,
+            keep=self.stages.keep,
         )
+
+    def _report(self, share: float, doing: str) -> None:
+        if self.progress is not None:
+            self.progress(share, doing)
 
     @property
     def _left_s(self) -> float:
@@ -255,10 +297,35 @@ class _Run:
     ) -> None:
         """Memory, host overhead, energy and single ops, none of which may disturb the timing."""
         run_s = _run_s(measured)
-        extras.peak_memory_bytes = self._peak_memory(pipeline)
-        extras.host = self._host(pipeline, expectation, run_s)
-        extras.energy_j = self._energy(pipeline, device)
-        extras.ops = self._ops(pipeline, expectation, run_s)
+        extras.peak_memory_bytes = self.stages.once(
+            "peak memory", float | None, partial(self._peak_memory, pipeline)
+        )
+
+        def look(stage: str, kind: Any, closer: Callable[[], T]) -> T:
+            return self.stages.once(stage, kind, partial(self._calmly, stage, closer, device))
+
+        self._report(_SAMPLES_SHARE, "host")
+        host = partial(self._host, pipeline, expectation, run_s)
+        extras.host = look("host", HostOverhead | None, host)
+        self._report(0.8, "energy")
+        extras.energy_j = look("energy", float | None, partial(self._energy, pipeline, device))
+        self._report(0.9, "op by op")
+        if self.request.per_op:
+            ops = partial(self._ops, pipeline, expectation, run_s)
+            extras.ops = look("op by op", list[Achieved], ops)
+        self._report(1.0, "done")
+
+    def _calmly(self, stage: str, look: Callable[[], T], telemetry: NvmlTelemetry) -> T:
+        """What a look finds; another look's where something disturbed it and there is time."""
+        noted, began_s = len(self.notes), self.clock()
+        with watch(self.device, telemetry, self.clock) as disturbance:
+            found, other = look(), disturbance()
+            if other and self._left_s > self.clock() - began_s:
+                del self.notes[noted:]
+                found, other = look(), disturbance()
+        if other and found is not None:
+            self.stages.warnings.append(f"{UNTRUSTED}{stage}: {other}")
+        return found
 
     def _peak_memory(self, pipeline: Pipeline) -> float | None:
         """Bytes, by the device's allocator, where it keeps count."""
@@ -305,9 +372,7 @@ class _Run:
     def _ops(
         self, pipeline: Pipeline, expectation: Expectation | None, run_s: float
     ) -> list[Achieved]:
-        """Single ops, where they were asked for: as few looks as can be, if need be."""
-        if not self.request.per_op:
-            return []
+        """Single ops: they were asked for, so as few looks as can be, if need be."""
         looks = max(1, self._looks(run_s, 3))
         times = measure_ops(self._run(pipeline), pipeline.model, self.device, looks)
         return achieved(times, expectation.ops if expectation else ())
@@ -340,7 +405,9 @@ class _Run:
 
     def _warnings(self, measured: Mapping[str, Measurement]) -> list[str]:
         marked, whole = measured[_MARKED].total, measured[WHOLE].total
-        found = quality_warnings(whole, summarize(whole), self._rule)
+        others = dict.fromkeys(each.disturbance for each in measured.values() if each.disturbance)
+        found = [f"{UNTRUSTED}{other}: measure again when it is quiet" for other in others]
+        found += quality_warnings(whole, summarize(whole), self._rule)
         gap = summarize(marked).p50_s / summarize(whole).p50_s - 1
         if abs(gap) > _TOLERATED_GAP:
             doubt = UNTRUSTED if abs(gap) > _LARGE_GAP else ""
