@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from roofline.cli.measuring import RUN_MODES, TimeToSpend, progress_bar, require
+from roofline.cli.measuring import (
+    RESUME_HELP,
+    RUN_MODES,
+    TimeToSpend,
+    check_resume,
+    journal,
+    progress_bar,
+    require,
+)
 from roofline.cli.options import plugin_option
+
+if TYPE_CHECKING:
+    from roofline.records.validation import Validation
+    from roofline.torch_side.calibrate.calibrate import Calibration
 
 
 @click.command()
@@ -41,6 +55,7 @@ from roofline.cli.options import plugin_option
     metavar="FOLDER",
     help="Write validation.md, validation.json, validation.png and the calibrated spec there.",
 )
+@click.option("--resume", is_flag=True, help=RESUME_HELP)
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 def validate(
     model: str | None,
@@ -51,35 +66,54 @@ def validate(
     mode: str,
     seconds: float,
     output: str | None,
+    resume: bool,
     force: bool,
 ) -> None:
     """Hold the analysis against PyTorch's counts, and its predictions against this machine.
 
     FLOPs against FlopCounterMode, traffic and live tensors against a traced model, predicted
-    against measured time on sizes that the calibration never saw.
+    against measured time on sizes that the calibration never saw. What a killed one has found lies
+    in FOLDER/validation.json.partial, for --resume.
     """
-    from roofline.cli.output import check_folder, write_measured
+    from pathlib import Path
+
+    from roofline.cli.output import check_folder
 
     files = ("validation.md", "validation.json", "validation.png", "hardware.yaml")
+    target = None if output is None else str(Path(output) / "validation.json")
+    replaces = check_resume(target, resume=resume, force=force)
     if output is not None:
-        check_folder(output, files, force=force, inputs=(model, hardware, quant))
+        check_folder(output, files, force=replaces, inputs=(model, hardware, quant))
     require("torch", "transformers", *(["matplotlib"] if output else []))
 
+    from roofline.torch_side.measure.validate import about_validation, calibrate_and_validate
+
+    asked: dict[str, Any] = {
+        "model": model,
+        "hardware": hardware,
+        "reducer": reducer,
+        "quant": quant,
+        "device": device,
+        "mode": mode,
+    }
+    with journal(target, about_validation(**asked), resume=resume, force=force) as kept:
+        with progress_bar("validate") as progress:
+            found, calibration = calibrate_and_validate(
+                **asked, seconds=seconds, progress=progress, journal=kept
+            )
+        _write(found, calibration, output, force=replaces)
+        if not found.complete:
+            raise click.Abort
+
+
+def _write(
+    found: Validation, calibration: Calibration | None, output: str | None, *, force: bool
+) -> None:
+    """Into the folder, if there is one, and in short to the terminal."""
+    from roofline.cli.output import write_measured
     from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.validation import render_validation
-    from roofline.torch_side.measure.validate import calibrate_and_validate
 
-    with progress_bar("validate") as progress:
-        found, calibration = calibrate_and_validate(
-            model=model,
-            hardware=hardware,
-            reducer=reducer,
-            quant=quant,
-            device=device,
-            mode=mode,
-            seconds=seconds,
-            progress=progress,
-        )
     content: dict[str, str | bytes] = {}
     if output is not None:
         from pathlib import Path
@@ -100,5 +134,3 @@ def validate(
     write_measured(render_validation(found, "table"), content, force=force)
     if found.untrusted:
         click.echo(f"roofline: warning: {UNTRUSTED}{found.untrusted}", err=True)
-    if not found.complete:
-        raise click.Abort

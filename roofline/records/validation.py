@@ -21,7 +21,7 @@ CELLS = (*COMPONENTS, "decode", "whole")
 """What cells are about, in the order in which it runs."""
 _MANY_DISTURBED = 0.2
 """Share of cells."""
-_DERIVED = ("measured_time_s", "median_time_s", "error", "roofline_error", "noise")
+_DERIVED = ("measured_time_s", "median_time_s", "error", "roofline_error", "noise", "disturbed")
 
 
 class Count(Struct, frozen=True, kw_only=True):
@@ -53,6 +53,9 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     roofline_time_s: float
     """The bound, at the calibrated peaks."""
     samples_s: list[float]
+    disturbance: str = ""
+    """What else was at work while most of them were taken; empty where nothing is known to have
+    been."""
 
     @property
     def measured_time_s(self) -> float:
@@ -67,6 +70,11 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     def noise(self) -> float:
         """How far the median is above the fastest, as a share of it."""
         return noise(self.samples_s)
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether its samples are not those of the work alone: as was seen, or as they show."""
+        return bool(self.disturbance) or disturbed(self.samples_s)
 
     @property
     def error(self) -> float:
@@ -134,13 +142,15 @@ class Validation(Struct, frozen=True, kw_only=True):
     @property
     def untrusted(self) -> str:
         """Why errors are not those of the predictions; empty where they are."""
-        noisy = [cell for cell in self.cells if disturbed(cell.samples_s)]
+        noisy = [cell for cell in self.cells if cell.disturbed]
         reasons = [f"calibration: {self.calibration_untrusted}"] * bool(self.calibration_untrusted)
         if len(noisy) > _MANY_DISTURBED * len(self.cells):
             worst = max(cell.noise for cell in noisy)
+            seen = next((f" ({cell.disturbance})" for cell in noisy if cell.disturbance), "")
             reasons.append(
-                f"{len(noisy)} of {len(self.cells)} cells were disturbed, their medians up to "
-                f"{100 * worst:.0f} % above the fastest samples: validate again on a quiet machine"
+                f"{len(noisy)} of {len(self.cells)} cells were disturbed{seen}, their medians up "
+                f"to {100 * worst:.0f} % above the fastest samples: validate again on a quiet "
+                "machine"
             )
         return "; ".join(reasons)
 

@@ -35,9 +35,11 @@ _EXACT = "Matmuls and attention, 2 FLOPs per multiply-accumulate, on the real mo
 _BYTES = "What the analysis says beside what the model's own tensors say."
 _TIMES = (
     "Sizes that the calibration never saw. Measured: the fastest sample, since whatever else a "
-    "machine does only adds time. Noise: how far the median sample is above it. Roofline: error "
-    "of the plain bound at the calibrated peaks. Errors: predicted / measured − 1."
+    "machine does only adds time. Noise: how far the median sample is above it, with ! where "
+    "something disturbed the cell. Roofline: error of the plain bound at the calibrated peaks. "
+    "Errors: predicted / measured − 1."
 )
+_DISTURBED = " !"
 _ACCURACY = (
     "Absolute errors; bias: geometric mean of predicted / measured, 1 where there is none. In "
     "brackets the plain roofline's."
@@ -135,7 +137,7 @@ def _cells(validation: Validation, style: Style) -> str:
             si(cell.attainable_time_s, "s"),
             si(cell.measured_time_s, "s"),
             percent(cell.error, signed=True),
-            percent(cell.noise),
+            percent(cell.noise) + _DISTURBED * cell.disturbed,
             percent(cell.roofline_error, signed=True),
         ]
         for cells in validation.by_component.values()

@@ -8,29 +8,36 @@ the calibration never saw.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from msgspec.structs import replace
 
-from roofline.engine.analysis import analyze, count
+from roofline.engine.analysis import analyze
 from roofline.engine.axes import Stage
 from roofline.engine.result import Totals
 from roofline.errors import InputError, ScenarioError
+from roofline.records.journal import Journal
 from roofline.records.statistics import StoppingRule, WarmUpRule
 from roofline.records.validation import Count, TimedCell, Validation
 from roofline.specs.catalog import load_hardware
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import read_kernel_laws
 from roofline.specs.models import Lmm
+from roofline.specs.reading import build
+from roofline.specs.writing import as_plain
 from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
 from roofline.torch_side.load import DTYPES, checked_device, load_model
 from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.modes import GRAPHS, ignore
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
+from roofline.torch_side.measure.scenes import DEFAULT_REDUCER, Scene, merged, scenes
+from roofline.torch_side.measure.stages import Stages, about
 from roofline.torch_side.measure.timing import (
     Clock,
     Progress,
@@ -44,35 +51,7 @@ from roofline.torch_side.measure.trial import Measurement
 from roofline.torch_side.oracle.checks import CostCheck, compare_costs
 from roofline.torch_side.oracle.reduced import AND
 
-PROMPTS = (16, 24, 40, 80, 120, 200, 320, 616, 1024)
-"""Prompt tokens of the cells: none of them a size that the calibration multiplies at, but for the
-ends."""
-BATCHES = (1, 4)
-_BATCHED_PROMPTS = (40, 120)
-_DECODED_PROMPTS = (80, 616)
-DEFAULT_REDUCER = "prumerge"
-_LEAST_TEXT = 8
-_REDUCED_TEXT = 40
 _CALIBRATION_SHARE = 0.5
-
-
-class Scene(NamedTuple):
-    """One prompt that is run."""
-
-    visual_tokens: int
-    text_tokens: int
-    batch: int
-    reducer: str | None = None
-    decodes: bool = False
-
-    @property
-    def tokens(self) -> int:
-        return self.visual_tokens + self.text_tokens
-
-    @property
-    def name(self) -> str:
-        method = f" {self.reducer}" if self.reducer else ""
-        return f"{self.tokens} tokens, batch {self.batch}{method}"
 
 
 def validate(
@@ -87,16 +66,19 @@ def validate(
     began_s: float | None = None,
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
+    stages: Stages | None = None,
 ) -> Validation:
     """Validate the analysis of a model on the device that `hardware` was calibrated on.
 
     seconds: roughly what the timing may take.
     began_s: what `clock` said when it all began; left out, now.
+    stages: what earlier sittings have found; left out, nothing.
 
     Raises InputError: what `load_model` raises, and for a device without laws of its own.
     """
     began_s = clock() if began_s is None else began_s
-    validator = _Validator(hardware, model, reducer, device, quant, mode, clock)
+    stages = stages or Stages(None)
+    validator = _Validator(hardware, model, reducer, device, quant, mode, clock, stages)
     return validator.run(seconds, began_s, progress)
 
 
@@ -111,26 +93,33 @@ def calibrate_and_validate(
     seconds: float = 170.0,
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
+    journal: Journal | None = None,
 ) -> tuple[Validation, Calibration | None]:
-    """Validate; without `hardware` calibrate first, in a share of the time."""
+    """Validate; without `hardware` calibrate first, in a share of the time.
+
+    journal: `about_validation`. What is found is kept there, and what is there already is not
+        measured again.
+    """
     began_s, share = clock(), 0.0
-    torch_device = checked_device(device)
-    on_cpu = torch_device.type == "cpu"
-    quant = quant or ("fp32" if on_cpu else "fp16")
-    model = load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
+    torch_device, quant, model = _defaults(device, quant, model)
     scenes(model, reducer)  # what cannot run is said before a calibration
-    calibration = None
+    stages, calibration = Stages(journal), None
     if hardware is None:
         share = _CALIBRATION_SHARE
-        modes = [quant] if quant in DTYPES else ["bf16", quant]
-        calibration = calibrate(
-            str(torch_device),
-            modes=modes,
-            seconds=share * seconds,
-            clock=clock,
-            progress=progress and (lambda done, doing: progress(share * done, doing)),
-        )
-        hardware = calibration.hardware
+
+        def measured() -> dict[str, Any]:
+            found = calibrate(
+                str(torch_device),
+                modes=[quant] if quant in DTYPES else ["bf16", quant],
+                seconds=share * seconds,
+                clock=clock,
+                progress=progress and (lambda done, doing: progress(share * done, doing)),
+            )
+            return {**vars(found), "hardware": as_plain(found.hardware)}
+
+        known = stages.once("calibration", dict[str, Any], measured)
+        hardware = _read_hardware(known["hardware"])
+        calibration = Calibration(**known | {"hardware": hardware})
     found = validate(
         hardware,
         model=model,
@@ -142,10 +131,50 @@ def calibrate_and_validate(
         began_s=began_s,
         clock=clock,
         progress=progress and (lambda done, doing: progress(share + (1 - share) * done, doing)),
+        stages=stages,
     )
     if calibration is not None and calibration.untrusted:
         found = replace(found, calibration_untrusted=calibration.untrusted)
     return found, calibration
+
+
+def about_validation(
+    *,
+    model: str | Lmm | None,
+    reducer: str,
+    hardware: str | Hardware | None,
+    quant: str | None,
+    device: str | None,
+    mode: str,
+) -> dict[str, Any]:
+    """What has to be as it was for a validation to go on. Raises what `load_lmm` raises."""
+    torch_device, quant, model = _defaults(device, quant, model)
+    spec = hardware if hardware is None else load_hardware(hardware)
+    asked = {
+        "model": model.name,
+        "hardware": spec and spec.name,
+        "reducer": reducer,
+        "quant": quant,
+        "device": str(torch_device),
+        "mode": mode,
+    }
+    return about(asked, [model, as_plain(spec)], torch_device)
+
+
+def _defaults(
+    device: str | None, quant: str | None, model: str | Lmm | None
+) -> tuple[torch.device, str, Lmm]:
+    """What is validated where nobody says."""
+    torch_device = checked_device(device)
+    on_cpu = torch_device.type == "cpu"
+    quant = quant or ("fp32" if on_cpu else "fp16")
+    return torch_device, quant, load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
+
+
+def _read_hardware(plain: dict[str, Any]) -> Hardware:
+    """What `as_plain` made of a calibrated device, which has its laws in place."""
+    laws = read_kernel_laws(plain["kernel_laws"], "calibration")
+    return build(Hardware, plain | {"kernel_laws": laws}, "calibration")
 
 
 def load_lmm(model: str | Lmm) -> Lmm:
@@ -166,6 +195,7 @@ class _Validator:
         quant: str | None,
         mode: str,
         clock: Clock,
+        stages: Stages,
     ) -> None:
         self.spec, self.mode, self.clock = load_lmm(model), mode, clock
         self.scenes = scenes(self.spec, reducer)
@@ -177,18 +207,24 @@ class _Validator:
             )
         self.device = checked_device(device)
         self.quant = quant or ("fp32" if self.device.type == "cpu" else "fp16")
-        self.notes: list[str] = []
+        self.stages, self.notes = stages, stages.notes
 
     def run(self, seconds: float, began_s: float, progress: Progress | None) -> Validation:
-        counts = list(self._counts())
+        once = self.stages.once
+        counts = once("counts", list[Count], lambda: list(self._counts()))
         loaded = load_model(self.spec, device=self.device, quant=self.quant)
         with ExitStack() as open_pipelines:
             pipelines = {
                 scene: open_pipelines.enter_context(self._pipeline(scene, loaded))
                 for scene in self.scenes
             }
-            counts += self._peak_memory(pipelines)
-            measured = self._measured(pipelines, seconds, progress)
+            counts += once("peak memory", list[Count], lambda: self._peak_memory(pipelines))
+            measured = once(
+                "timing",
+                dict[str, Measurement],
+                lambda: self._measured(pipelines, seconds, progress),
+                finished=lambda measured: not interrupted(measured),
+            )
         cells = [
             cell for scene in pipelines for cell in self._cells(scene, measured) if cell.samples_s
         ]
@@ -290,16 +326,20 @@ class _Validator:
                 # the step reads the cache that its own prompt has filled
                 subjects.append(Subject(f"{scene.name}, decode", pipeline.decode_step))
         rule = StoppingRule(relative_ci=1e-6, least=5, cap_s=seconds / len(subjects))
-        return measure(
-            subjects,
-            stopwatch_for(self.device, self.clock),
-            rule,
-            warm_up=WarmUpRule(window=1, most=1, cap_s=0.0),
-            clock=self.clock,
-            deadline_s=self.clock() + seconds,
-            repeats=1,
-            progress=progress,
-        )
+        with watch(self.device, clock=self.clock) as disturbance:
+            return measure(
+                subjects,
+                stopwatch_for(self.device, self.clock),
+                rule,
+                warm_up=WarmUpRule(window=1, most=1, cap_s=0.0),
+                clock=self.clock,
+                deadline_s=self.clock() + seconds,
+                repeats=1,
+                progress=progress,
+                disturbance=disturbance,
+                known=self.stages.batches,
+                keep=self.stages.keep,
+            )
 
     def _cells(self, scene: Scene, measured: dict[str, Measurement]) -> Iterator[TimedCell]:
         """What each component of a scene took, beside what was predicted."""
@@ -307,22 +347,30 @@ class _Validator:
         estimate = self._estimate(scene, "prefill")
         for component, samples in (*prefill.spans.items(), ("whole", prefill.total)):
             if component in estimate:
-                yield self._cell(component, scene, estimate[component], samples)
+                yield self._cell(
+                    component, scene, estimate[component], samples, prefill.disturbance
+                )
         if scene.decodes:
             decode = measured[f"{scene.name}, decode"]
-            yield self._cell("decode", scene, self._estimate(scene, "decode")["llm"], decode.total)
+            totals = self._estimate(scene, "decode")["llm"]
+            yield self._cell("decode", scene, totals, decode.total, decode.disturbance)
 
     def _cell(
-        self, component: str, scene: Scene, totals: Totals, samples: Sequence[float]
+        self,
+        component: str,
+        scene: Scene,
+        totals: Totals,
+        samples: list[float],
+        disturbance: str,
     ) -> TimedCell:
-        predicted = totals.predicted_time_s
         return TimedCell(
             component=component,
             tokens=scene.tokens,
             batch=scene.batch,
-            attainable_time_s=float(predicted),
+            attainable_time_s=float(totals.predicted_time_s),
             roofline_time_s=float(totals.roofline_time_s),
-            samples_s=list(samples),
+            samples_s=samples,
+            disturbance=disturbance,
         )
 
     def _estimate(self, scene: Scene, stage: Stage) -> dict[str, Totals]:
@@ -348,33 +396,3 @@ def _counted(check: CostCheck, component: str) -> Count:
         witnessed=check.traced,
         witness="FlopCounterMode" if check.quantity == "flops" else "traced model",
     )
-
-
-def scenes(spec: Lmm, reducer: str = DEFAULT_REDUCER) -> list[Scene]:
-    """Prompts of all lengths, some in batches, some decoded from, one reduced to what the reducer
-    leaves by default; the longest last. Raises what `count` raises.
-    """
-    most = int(count(spec).inputs["visual_tokens"])
-    kept = int(count(spec, reducer=reducer).inputs["visual_tokens"])
-
-    def of(tokens: int, batch: int = 1) -> Scene:
-        visual = min(most, tokens - _LEAST_TEXT) // spec.images * spec.images
-        decodes = batch == 1 and tokens in _DECODED_PROMPTS
-        return Scene(visual, tokens - visual, batch, decodes=decodes)
-
-    found = [of(tokens, batch) for batch in BATCHES[1:] for tokens in _BATCHED_PROMPTS]
-    found.append(Scene(kept, _REDUCED_TEXT, 1, reducer))
-    return [*found, *map(of, PROMPTS)]
-
-
-def merged(cells: Sequence[TimedCell]) -> list[TimedCell]:
-    """Cells of one component and size together: vision sees the same images at any prompt."""
-    groups: dict[Any, TimedCell] = {}
-    for cell in cells:
-        size = cell.batch if cell.component == "vision" else (cell.tokens, cell.batch)
-        key = (cell.component, size, cell.attainable_time_s)
-        known = groups.get(key)
-        if known is not None:
-            cell = replace(cell, samples_s=[*known.samples_s, *cell.samples_s])
-        groups[key] = cell
-    return list(groups.values())

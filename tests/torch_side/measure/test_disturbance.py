@@ -1,4 +1,4 @@
-"""What else is at work on a machine: read off the kernel's books and NVML's, which a test writes."""
+"""What else is at work on a machine: by the kernel's books and NVML's, which a test writes."""
 
 from __future__ import annotations
 

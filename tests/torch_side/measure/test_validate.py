@@ -15,15 +15,9 @@ from roofline.records.validation import TimedCell, Validation
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.measure import validate as module
-from roofline.torch_side.measure.timing import Measurement
-from roofline.torch_side.measure.validate import (
-    PROMPTS,
-    Scene,
-    calibrate_and_validate,
-    merged,
-    scenes,
-    validate,
-)
+from roofline.torch_side.measure.scenes import PROMPTS, Scene, merged, scenes
+from roofline.torch_side.measure.trial import Measurement
+from roofline.torch_side.measure.validate import calibrate_and_validate, validate
 
 LAWS = toy_laws(
     "fp32",
@@ -123,6 +117,13 @@ def test_samples_of_one_and_the_same_work_are_put_together() -> None:
     ]
 
 
+def test_a_cell_is_disturbed_if_any_of_its_samples_may_be() -> None:
+    noisy = replace(cell(24), disturbance="noise")
+
+    assert [c.disturbance for c in merged([cell(16), noisy])] == ["noise"]
+    assert [c.disturbance for c in merged([noisy, cell(16)])] == ["noise"]
+
+
 def test_an_interrupted_validation_keeps_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     def cut(subjects: Any, *_: Any, **__: Any) -> dict[str, Measurement]:
         nothing = {subject.name: Measurement() for subject in subjects}
@@ -143,13 +144,15 @@ def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyP
 
     def calibrated(torch_device: str, **options: Any) -> Any:
         received.update(options, torch_device=torch_device)
-        return module.Calibration(device(), rows=[])
+        return module.Calibration(device(), rows=[{"op": "copy", "time_s": 1e-6}], notes=["slow"])
 
     monkeypatch.setattr(module, "calibrate", calibrated)
     monkeypatch.setattr(module, "validate", lambda hardware, **options: (hardware, options))
     found, calibration = calibrate_and_validate(device="cpu", seconds=100.0)
 
-    assert calibration is not None
+    assert calibration == module.Calibration(
+        device(), rows=[{"op": "copy", "time_s": 1e-6}], notes=["slow"]
+    )
     assert received["modes"] == ["fp32"]
     assert found[0] == device()  # type: ignore[index]
     assert received["seconds"] + found[1]["seconds"] == 100.0  # type: ignore[index]
