@@ -112,6 +112,14 @@ class HostOverhead(Struct, frozen=True, kw_only=True):
         return self.busy_s / self.wall_s
 
 
+class NewLength(Struct, frozen=True, kw_only=True):
+    """The LLM's prefill of a prompt so long, the first time in a process and the next time."""
+
+    tokens: Times
+    first_s: Seconds
+    again_s: Seconds
+
+
 class Achieved(Struct, frozen=True):
     """An op as it ran beside what the analysis expects of it; None where one of the two is not."""
 
@@ -209,7 +217,15 @@ class Record(Struct, frozen=True, kw_only=True):
     spans: dict[str, TimedSpan]
     """Components in order, all decode steps of a run as `decode`, and `whole`."""
     peak_memory_bytes: Amount | None = None
-    """From the device's allocator; None where it keeps no count."""
+    """Of an eager run in a mode of CUDA graphs, else of a run as it was timed, by the device's
+    allocator; None where that keeps no count."""
+    graph_memory_bytes: Amount | None = None
+    """What CUDA graphs made the allocator reserve beside that; None in other modes."""
+    attention_kernels: dict[str, list[str]] = {}
+    """Fused kernels of attention that an eager run went to, by component; `math` is PyTorch's own
+    without one. Components that call none are left out."""
+    new_length: NewLength | None = None
+    """None where lengths are captured or filled up, and where there was no time to look."""
     telemetry: Telemetry = Telemetry()
     host: HostOverhead | None = None
     ops: list[Achieved] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from statistics import median
 
@@ -11,6 +11,8 @@ from roofline.records.measurement import Achieved, Record, Telemetry, TimedSpan
 from roofline.tables import Style, definitions, grid, paragraph
 from roofline.units import percent, si, significant
 
+_NOTABLE = 0.1
+"""Share by which a first prefill takes longer: less is noise."""
 _STAGES = {"prefill": "prefill", "decode": "one decode step"}
 
 
@@ -108,8 +110,18 @@ def facts(record: Record) -> list[tuple[str, str]]:
                 f"{host.kernels} kernels: {host.verdict}",
             )
         )
+    if record.attention_kernels:
+        facts.append(("Attention", _attention(record.attention_kernels)))
+    if (new := record.new_length) is not None and new.first_s > (1 + _NOTABLE) * new.again_s:
+        facts.append(
+            (
+                "New length",
+                f"a first prefill of {new.tokens} tokens takes the LLM {si(new.first_s, 's')}, the "
+                f"next {si(new.again_s, 's')}",
+            )
+        )
     if record.peak_memory_bytes is not None:
-        facts.append(("Peak memory", si(record.peak_memory_bytes, "B")))
+        facts.append(("Peak memory", _memory(record)))
     if record.telemetry.energy_j is not None:
         facts.append(("Energy", f"{significant(record.telemetry.energy_j)} J a run"))
     if state := _state(record.telemetry):
@@ -118,6 +130,24 @@ def facts(record: Record) -> list[tuple[str, str]]:
     facts += [("Warning", text) for text in record.warnings]
     facts += [("Note", text) for text in record.notes]
     return facts
+
+
+def _attention(kernels: Mapping[str, Sequence[str]]) -> str:
+    """`flash`, or `flash in vision, cudnn in llm and decode`."""
+    components: dict[str, list[str]] = {}
+    for component, used in kernels.items():
+        components.setdefault(" and ".join(used), []).append(component)
+    if len(components) == 1:
+        return next(iter(components))
+    return ", ".join(f"{used} in {' and '.join(names)}" for used, names in components.items())
+
+
+def _memory(record: Record) -> str:
+    assert record.peak_memory_bytes is not None
+    peak = si(record.peak_memory_bytes, "B")
+    if record.graph_memory_bytes is None:
+        return peak
+    return f"{peak} run eagerly; CUDA graphs hold {si(record.graph_memory_bytes, 'B')} more"
 
 
 def _pace(record: Record) -> str | None:

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from roofline.errors import UnsupportedModeError
-from roofline.torch_side.families.base import cache_keyword
+from roofline.torch_side.families.base import Decoder, cache_keyword
 from roofline.torch_side.measure.kv_cache import InPlaceCache, StaticCache
 from roofline.torch_side.measure.modes import WARM_UPS, GraphRecorder
 
+FLASH_ATTN = "flash_attention_2"
 BUCKET = 64
 """Prompts and caches are filled up to a multiple of so many tokens."""
 
@@ -38,7 +39,7 @@ class Next(NamedTuple):
 class LanguageRun(ABC):
     """Passes of a model's LLM over prompts [B, n] of one length.
 
-    attention: its implementation in transformers.
+    decoder: that LLM without its head.
     real: tokens that are no padding, [B, n], bool, where sequences are padded to the longest; on
         the model's device.
     steps: tokens that may come behind the prompt.
@@ -48,9 +49,12 @@ class LanguageRun(ABC):
     """
 
     def __init__(
-        self, model: Any, attention: str, tokens: int, steps: int, real: Tensor | None
+        self, model: Any, decoder: Decoder, tokens: int, steps: int, real: Tensor | None
     ) -> None:
-        self.model, self.attention, self.tokens = model, attention, tokens
+        self.model, self.tokens = model, tokens
+        config: Any = decoder.module.config
+        self.attention: str = config._attn_implementation
+        """As transformers calls it."""
         self.cache_keyword = cache_keyword(model)
         self.real: Tensor | None = None
         """[B, n + steps]."""
@@ -64,7 +68,7 @@ class LanguageRun(ABC):
         if self.real is None:
             return None
         real = self.real[:, :keys]
-        if self.attention == "flash_attention_2":
+        if self.attention == FLASH_ATTN:
             return real.long()
         index = torch.arange(keys, device=real.device)
         return self.shown(real[:, None, None] & (index <= index[keys - queries :, None]))
@@ -99,10 +103,10 @@ class ExactLength(LanguageRun):
     """Every pass as long as what it computes."""
 
     def __init__(
-        self, model: Any, attention: str, layers: int, tokens: int, steps: int, real: Tensor | None
+        self, model: Any, decoder: Decoder, tokens: int, steps: int, real: Tensor | None
     ) -> None:
-        super().__init__(model, attention, tokens, steps, real)
-        self._cache = InPlaceCache(layers, tokens + steps)
+        super().__init__(model, decoder, tokens, steps, real)
+        self._cache = InPlaceCache(len(decoder.layers), tokens + steps)
         self._masks = [self.causal(tokens, tokens)]
         self._masks += [self.causal(1, tokens + step + 1) for step in range(steps)]
 
@@ -129,23 +133,22 @@ class StaticLength(LanguageRun):
     def __init__(
         self,
         model: Any,
-        attention: str,
-        layers: int,
+        decoder: Decoder,
         batch: int,
         tokens: int,
         steps: int,
         real: Tensor | None,
         recorder: GraphRecorder,
     ) -> None:
-        if attention == "flash_attention_2":
+        self._recorder = recorder
+        self.bucket, self.room = bucket(tokens), bucket(tokens + steps)
+        super().__init__(model, decoder, tokens, self.room - tokens, real)
+        if self.attention == FLASH_ATTN:
             raise UnsupportedModeError(
                 "static-graph hides the rest of the cache behind a mask, which flash-attn does not "
                 "take: use attention sdpa, or mode cuda-graph"
             )
-        self._recorder = recorder
-        self.bucket, self.room = bucket(tokens), bucket(tokens + steps)
-        super().__init__(model, attention, tokens, self.room - tokens, real)
-        self._cache = StaticCache(layers, self.room)
+        self._cache = StaticCache(len(decoder.layers), self.room)
         self._causal = self.causal(self.bucket, self.bucket)
 
         def numbers(*shape: int) -> Tensor:

@@ -220,16 +220,12 @@ class Pipeline:
         steps = max(output_tokens, 1)
         decoder = path.family.decoder(model)
         real = layout.spliced.mask.bool().to(model.device) if layout.spliced.padded else None
-        config: Any = decoder.module.config
-        attention = config._attn_implementation
-        layers, (batch, tokens) = len(decoder.layers), self._ids.shape
+        batch, tokens = self._ids.shape
         self._language: LanguageRun
         if static is None:
-            self._language = ExactLength(model, attention, layers, tokens, steps, real)
+            self._language = ExactLength(model, decoder, tokens, steps, real)
         else:
-            self._language = StaticLength(
-                model, attention, layers, batch, tokens, steps, real, static
-            )
+            self._language = StaticLength(model, decoder, batch, tokens, steps, real, static)
         self._inside_llm: LanguageLayers | None = None
         if bound is not None and bound.reducer.site == "llm":
             if static is not None:
@@ -292,6 +288,24 @@ class Pipeline:
             assert state.token is not None
             answer.append(state.token)
         return torch.cat(answer, dim=1)
+
+    def prefill_of(self, tokens: int) -> Callable[[], object]:
+        """What prefills the LLM with another prompt [B, tokens], eagerly, and drops nothing of it.
+
+        A decode step needs a prefill of its own prompt afterwards.
+        """
+        decoder = family_of(self.model).decoder(self.model)
+        language = ExactLength(self.model, decoder, tokens, 1, None)
+        row = self.model.get_input_embeddings().weight[:1]
+        embeddings = row.expand(len(self._ids), tokens, -1).contiguous()
+
+        @torch.inference_mode()
+        def run() -> object:
+            if self._inside_llm is not None:
+                self._inside_llm.forget()
+            return language.prefill(embeddings)
+
+        return run
 
     def close(self) -> None:
         """Take off what a reducer has put on the model."""

@@ -24,6 +24,7 @@ from roofline.records.measurement import (
     WHOLE,
     Achieved,
     HostOverhead,
+    NewLength,
     Record,
     Snapshot,
     Telemetry,
@@ -41,11 +42,13 @@ from roofline.specs.hardware import Hardware
 from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
+from roofline.torch_side.measure.eager_look import EagerLook, eager_look, peak_memory_bytes
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
 from roofline.torch_side.measure.host_overhead import host_overhead, verdict
 from roofline.torch_side.measure.memory_check import check_memory, short_of_memory
-from roofline.torch_side.measure.modes import ignore
+from roofline.torch_side.measure.modes import GRAPHS, ignore
+from roofline.torch_side.measure.new_length import PREFILLS, new_length
 from roofline.torch_side.measure.per_op import achieved, measure_ops
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.request import Request
@@ -93,6 +96,7 @@ class _Extras:
     peak_memory_bytes: float | None = None
     energy_j: float | None = None
     host: HostOverhead | None = None
+    new_length: NewLength | None = None
     ops: list[Achieved] = field(default_factory=list)
 
 
@@ -135,6 +139,10 @@ class _Run:
         self.request, self.stages = request, stages
         self.notes = stages.notes
         self.hardware = self._hardware()
+        self._eager: EagerLook
+        self._reserved_bytes = 0
+        """What the allocator held before graphs were captured."""
+        self._graph_memory_bytes: float | None = None
 
     def record(self) -> Record:
         """Everything, in the order in which it is measured."""
@@ -170,6 +178,9 @@ class _Run:
             environment=machine.environment(self.device),
             spans=spans,
             peak_memory_bytes=extras.peak_memory_bytes,
+            graph_memory_bytes=self._graph_memory_bytes,
+            attention_kernels=self._eager.attention_kernels,
+            new_length=extras.new_length,
             telemetry=Telemetry(
                 device=telemetry.describe() or None,
                 before=timing.before if known else None,
@@ -206,7 +217,7 @@ class _Run:
         request = self.request
         check_memory(request, self.device)
         try:
-            return build_pipeline(
+            pipeline = build_pipeline(
                 self.spec,
                 reducer=request.scenario.reducer,
                 visual_tokens=request.visual_tokens,
@@ -220,9 +231,25 @@ class _Run:
                 attention=ATTENTION_KERNELS[request.attention],
                 mode=request.mode,
                 seed=request.seed,
+                on_eager=self._while_eager,
             )
         except torch.OutOfMemoryError:
             raise short_of_memory(request, self.device) from None
+        if self.device.type == "cuda" and request.mode in GRAPHS:
+            reserved = torch.cuda.memory_reserved(self.device)
+            self._graph_memory_bytes = float(max(0, reserved - self._reserved_bytes))
+        return pipeline
+
+    def _while_eager(self, pipeline: Pipeline) -> None:
+        """What is not to be seen any more once steps have become graphs."""
+        if self.request.scenario.stage == "decode":
+            pipeline.prefill()  # fills the cache that the step reads
+        self._eager = self.stages.once(
+            "eager run", EagerLook, lambda: eager_look(self._run(pipeline), self.device)
+        )
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            self._reserved_bytes = torch.cuda.memory_reserved(self.device)
 
     def _timed(self, pipeline: Pipeline, telemetry: NvmlTelemetry) -> _Timing:
         before = telemetry.snapshot()
@@ -313,6 +340,9 @@ class _Run:
         if self.request.per_op:
             ops = partial(self._ops, pipeline, expectation, run_s)
             extras.ops = look("op by op", list[Achieved], ops)
+        extras.new_length = look(  # the last: it leaves a prompt of its own behind
+            "new length", NewLength | None, partial(self._new_length, pipeline, run_s)
+        )
         self._report(1.0, "done")
 
     def _calmly(self, stage: str, look: Callable[[], T], telemetry: NvmlTelemetry) -> T:
@@ -332,10 +362,21 @@ class _Run:
         if self.device.type != "cuda":
             self.notes.append(f"no peak memory: torch keeps no count of it on {self.device.type}")
             return None
-        torch.cuda.reset_peak_memory_stats(self.device)
-        self._run(pipeline)(ignore)
-        synchronizer(self.device)()
-        return float(torch.cuda.max_memory_allocated(self.device))
+        if self.request.mode == "compile":
+            run = partial(self._run(pipeline), ignore)
+            return peak_memory_bytes(run, self.device)
+        return self._eager.peak_memory_bytes
+
+    def _new_length(self, pipeline: Pipeline, run_s: float) -> NewLength | None:
+        """A prefill of a length that is new, where lengths count and there is time to look."""
+        if self.request.mode != "eager" or self._left_s < PREFILLS * run_s:
+            return None
+        return new_length(
+            pipeline.prefill_of,
+            pipeline.prompt_tokens,
+            synchronize=synchronizer(self.device),
+            clock=self.clock,
+        )
 
     def _host(
         self, pipeline: Pipeline, expectation: Expectation | None, run_s: float

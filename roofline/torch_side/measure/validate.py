@@ -34,7 +34,8 @@ from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
 from roofline.torch_side.load import DTYPES, checked_device, load_model
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
-from roofline.torch_side.measure.modes import GRAPHS, ignore
+from roofline.torch_side.measure.eager_look import peak_memory_bytes
+from roofline.torch_side.measure.modes import GRAPHS
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.scenes import DEFAULT_REDUCER, Scene, merged, scenes
 from roofline.torch_side.measure.stages import Stages, about
@@ -45,7 +46,6 @@ from roofline.torch_side.measure.timing import (
     interrupted,
     measure,
     stopwatch_for,
-    synchronizer,
 )
 from roofline.torch_side.measure.trial import Measurement
 from roofline.torch_side.oracle.checks import CostCheck, compare_costs
@@ -213,12 +213,13 @@ class _Validator:
         once = self.stages.once
         counts = once("counts", list[Count], lambda: list(self._counts()))
         loaded = load_model(self.spec, device=self.device, quant=self.quant)
+        # before any graph: those hold on to memory
+        counts += once("peak memory", list[Count], lambda: self._peak_memory(loaded))
         with ExitStack() as open_pipelines:
             pipelines = {
-                scene: open_pipelines.enter_context(self._pipeline(scene, loaded))
+                scene: open_pipelines.enter_context(self._pipeline(scene, loaded, mode=self.mode))
                 for scene in self.scenes
             }
-            counts += once("peak memory", list[Count], lambda: self._peak_memory(pipelines))
             measured = once(
                 "timing",
                 dict[str, Measurement],
@@ -278,7 +279,7 @@ class _Validator:
             if check.quantity == "flops" and "reducer" in check.component.split(AND):
                 yield _counted(check, check.component)
 
-    def _pipeline(self, scene: Scene, loaded: Any) -> Pipeline:
+    def _pipeline(self, scene: Scene, loaded: Any, *, mode: str) -> Pipeline:
         return build_pipeline(
             self.spec,
             reducer=scene.reducer,
@@ -286,25 +287,21 @@ class _Validator:
             text_tokens=scene.text_tokens,
             batch=scene.batch,
             loaded=loaded,
-            mode=self.mode,
+            mode=mode,
         )
 
-    def _peak_memory(self, pipelines: dict[Scene, Pipeline]) -> list[Count]:
-        """Of the longest prompt, by the allocator, where it keeps count."""
+    def _peak_memory(self, loaded: Any) -> list[Count]:
+        """Of the longest prompt, run eagerly, by the allocator, where it keeps count."""
         if self.device.type != "cuda":
             self.notes.append(
                 f"peak memory stands against the traced model alone: torch keeps no count of it on "
                 f"{self.device.type}"
             )
             return []
-        scene = max(pipelines, key=lambda scene: scene.tokens * scene.batch)
-        synchronize = synchronizer(self.device)
-        synchronize()
-        before = torch.cuda.memory_allocated(self.device)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        pipelines[scene].prefill(ignore)
-        synchronize()
-        live = torch.cuda.max_memory_allocated(self.device) - before
+        scene = max(self.scenes, key=lambda scene: scene.tokens * scene.batch)
+        with self._pipeline(scene, loaded, mode="eager") as pipeline:
+            before = torch.cuda.memory_allocated(self.device)
+            live = peak_memory_bytes(pipeline.prefill, self.device) - before
         estimate = self._estimate(scene, "prefill")
         return [
             Count(

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from roofline.engine.axes import AXES, Axis
-from roofline.records.measurement import Achieved, Record, Snapshot, Telemetry, TimedSpan
+from roofline.records.measurement import Achieved, NewLength, Record, Snapshot, Telemetry, TimedSpan
 from roofline.report.text.record import facts, render_record
 from roofline.report.text.record_comparison import render_comparison
 from roofline.units import percent
@@ -300,3 +300,43 @@ class TestComparison:
         assert tables(render_comparison(["a", "b"], [other, few], "md"))[-1][0] == [
             *("Besides", "Of roof", "Prediction", "Peak memory")
         ]
+
+
+class TestHowItRan:
+    """Kernels of attention, lengths that are new, and whose memory it is."""
+
+    @pytest.mark.parametrize(
+        ("kernels", "text"),
+        [
+            ({"vision": ["flash"], "llm": ["flash"], "decode": ["flash"]}, "flash"),
+            (
+                {"vision": ["flash"], "llm": ["cudnn"], "decode": ["cudnn"]},
+                "flash in vision, cudnn in llm and decode",
+            ),
+            ({"llm": ["flash", "math"]}, "flash and math"),
+        ],
+    )
+    def test_attention(self, kernels: dict[str, list[str]], text: str, record: Made) -> None:
+        assert dict(facts(record(attention_kernels=kernels)))["Attention"] == text
+
+    def test_without_kernels_nothing_is_claimed(self, record: Made) -> None:
+        assert "Attention" not in dict(facts(record()))
+
+    @pytest.mark.parametrize(("first_s", "shown"), [(0.068, True), (0.0335, False)])
+    def test_a_new_length_is_a_line_where_it_differs(
+        self, first_s: float, shown: bool, record: Made
+    ) -> None:
+        """By a tenth or more of 31 ms; less is noise."""
+        new = NewLength(tokens=618, first_s=first_s, again_s=0.031)
+        rows = dict(facts(record(new_length=new)))
+        assert ("New length" in rows) == shown
+        if shown:
+            assert rows["New length"] == (
+                "a first prefill of 618 tokens takes the LLM 68.0 ms, the next 31.0 ms"
+            )
+
+    def test_memory_says_how_it_was_run(self, record: Made) -> None:
+        eager = dict(facts(record(peak_memory_bytes=15e9)))
+        graphs = dict(facts(record(peak_memory_bytes=15e9, graph_memory_bytes=1.5e9)))
+        assert eager["Peak memory"] == "15.0 GB"
+        assert graphs["Peak memory"] == "15.0 GB run eagerly; CUDA graphs hold 1.50 GB more"
