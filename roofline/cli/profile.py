@@ -50,21 +50,37 @@ from roofline.cli.options import check_stage, plugin_option, scenario_options, s
 )
 @plugin_option
 @click.option("-o", "--output", metavar="FILE", help="Write the record there, as JSON.")
+@click.option(
+    "--trace",
+    metavar="FILE",
+    help="Write the timeline of one run there, as JSON for ui.perfetto.dev.",
+)
 @click.option("--resume", is_flag=True, help=RESUME_HELP)
-@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-def profile(output: str | None, resume: bool, force: bool, seconds: float, **options: Any) -> None:
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+def profile(
+    output: str | None,
+    trace: str | None,
+    resume: bool,
+    force: bool,
+    seconds: float,
+    **options: Any,
+) -> None:
     """Run a model on this machine and time its components, beside what the device could do.
 
     Weights are random unless --checkpoint names some: times do not depend on them, but an adaptive
     reducer's number of tokens does. Ctrl-C ends the measurement early and keeps what there is; what
     a killed one has measured lies beside FILE, as FILE.partial, for --resume.
     """
-    from roofline.cli.output import check, write_measured
+    from roofline.cli.output import check, check_apart, write, write_measured
 
     check_stage(options["stage"], [options["output_tokens"]])
     replaces = check_resume(output, resume=resume, force=force)
     if output is not None:
         check(output, force=replaces, inputs=[*specs(options), options["image"]])
+    if trace is not None:
+        check(trace, force=force, inputs=[*specs(options), options["image"]])
+        if output is not None:
+            check_apart(output, trace)
     require("torch", "transformers")
 
     from roofline.records.statistics import UNTRUSTED
@@ -74,11 +90,19 @@ def profile(output: str | None, resume: bool, force: bool, seconds: float, **opt
     from roofline.torch_side.measure.stages import about_run
 
     request = Request.of(**options, cap_s=seconds)
+    timelines: list[bytes] = []
     with journal(output, about_run(request), resume=resume, force=force) as kept:
         with progress_bar(f"profile {request.spec.name}") as progress:
-            record = measure(request, progress=progress, journal=kept)
+            record = measure(
+                request,
+                progress=progress,
+                journal=kept,
+                trace=None if trace is None else timelines.append,
+            )
         files = {} if output is None else {output: record.to_json().decode()}
         write_measured(render_record(record, "table"), files, force=replaces)
+        for timeline in timelines:
+            write(timeline.decode(), trace, force=force)
         for text in record.warnings:
             if text.startswith(UNTRUSTED):
                 click.echo(f"roofline: warning: {text}", err=True)

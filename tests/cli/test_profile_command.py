@@ -379,6 +379,50 @@ def test_beginning_anew_is_asked_for(
     assert_one_line(*call(*TINY, "--resume"), "--resume needs -o")
 
 
+def test_a_timeline_beside_the_record(call: Cli, tmp_path: Path) -> None:
+    code, _, _ = call(
+        *[*SHORT, "--hw", "xeon-8480", "--quant", "bf16", "-o", "record.json"],
+        *["--trace", "trace.json"],
+    )
+
+    assert code == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["record.json", "trace.json"]
+    events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    titles = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+    assert titles[-2:] == ["measured (components)", "predicted (roofline)"]
+    assert load_record(tmp_path / "record.json").complete
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        ("record.json", "is to hold two results"),
+        ("there.json", "there.json exists: give another name, or --force"),
+        ("missing/trace.json", "No such file or directory"),
+    ],
+)
+def test_a_timeline_that_cannot_be_written_is_found_out_first(
+    target: str, hint: str, call: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there.json").write_text("old", encoding="utf-8")
+    monkeypatch.setattr(runtime, "profile", pytest.fail)
+
+    assert_one_line(*call(*TINY, "-o", "record.json", "--trace", target), hint)
+
+
+def test_a_timeline_replaces_another_when_forced(
+    call: Cli, record: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object, trace: Callable[[bytes], None], **__: object) -> Record:
+        trace(b"{}")
+        return record()
+
+    (tmp_path / "trace.json").write_text("old", encoding="utf-8")
+    monkeypatch.setattr(runtime, "profile", measured)
+    assert call(*TINY, "--trace", "trace.json", "--force").code == 0
+    assert (tmp_path / "trace.json").read_text(encoding="utf-8") == "{}"
+
+
 class TestProgress:
     def test_standard_error_is_closed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stderr", None)

@@ -81,12 +81,29 @@ class Expectation:
             if self._prefill is self._whole:
                 return steps
             return steps.plus(self._figures(self._prefill.llm), -1)
-        parts = self._prefill.components
-        figures, reducer = self._figures(parts[span]), self._prefill.reducer
+        components = self._prefill.components
+        first, *inside = (self._figures(components[name]) for name in self._within(span, spans))
+        for figures in inside:
+            first = first.plus(figures)
+        return first
+
+    def ops_of(self, span: str, spans: Iterable[str]) -> list[OpTotals]:
+        """The ops of one of the spans of a run, in order; of all decode steps together."""
+        if span == WHOLE:
+            return list(self.ops)
+        decodes = span == "decode"
+        within = ["llm"] if decodes else self._within(span, spans)
+        return [
+            op for op in self.ops if op.component in within and (op.phase == "decode") == decodes
+        ]
+
+    def _within(self, span: str, spans: Iterable[str]) -> list[str]:
+        """Components that run in a span: its own, and a reducer that has none."""
+        reducer = self._prefill.reducer
         if reducer is None or "reducer" in spans:
-            return figures
+            return [span]
         inside = "llm" if reducer.site == "llm" else "vision"
-        return figures.plus(self._figures(parts["reducer"])) if span == inside else figures
+        return [span, "reducer"] if span == inside else [span]
 
     def _figures(self, part: Quantities) -> ExpectedFigures:
         roofline = predicted = None

@@ -54,6 +54,7 @@ from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.request import Request
 from roofline.torch_side.measure.stages import Stages
 from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry, telemetry_warnings
+from roofline.torch_side.measure.timeline import timeline
 from roofline.torch_side.measure.timing import (
     Clock,
     Disturbance,
@@ -115,26 +116,33 @@ def profile(
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
     journal: Journal | None = None,
+    trace: Callable[[bytes], object] | None = None,
 ) -> Record:
     """Measure as asked. Ctrl-C ends it early: the record then says that it is not complete.
 
-    journal: `about` the request. What is measured is kept there, and what is there already is not
-        measured again.
+    journal: `about_run` of the request. What is measured is kept there, and what is there already
+        is not measured again.
+    trace: called with the timeline of one run, the last (`timeline.timeline`).
 
     Raises InputError: what `build_pipeline` and `load_model` raise, and
     MemoryShortError.
     Raises KeyboardInterrupt if nothing at all had been measured yet.
     """
-    return _Run(request, clock, progress, Stages(journal)).record()
+    return _Run(request, clock, progress, Stages(journal), trace).record()
 
 
 class _Run:
     """One request on its way to a record."""
 
     def __init__(
-        self, request: Request, clock: Clock, progress: Progress | None, stages: Stages
+        self,
+        request: Request,
+        clock: Clock,
+        progress: Progress | None,
+        stages: Stages,
+        trace: Callable[[bytes], object] | None,
     ) -> None:
-        self.spec, self.clock, self.progress = request.spec, clock, progress
+        self.spec, self.clock, self.progress, self.trace = request.spec, clock, progress, trace
         self.device = checked_device(request.device)
         self.request, self.stages = request, stages
         self.notes = stages.notes
@@ -340,6 +348,9 @@ class _Run:
         if self.request.per_op:
             ops = partial(self._ops, pipeline, expectation, run_s)
             extras.ops = look("op by op", list[Achieved], ops)
+        if self.trace is not None:
+            self._report(0.95, "timeline")
+            self.trace(timeline(self._run(pipeline), self.device, expectation))
         extras.new_length = look(  # the last: it leaves a prompt of its own behind
             "new length", NewLength | None, partial(self._new_length, pipeline, run_s)
         )

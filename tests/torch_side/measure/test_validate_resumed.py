@@ -95,7 +95,7 @@ def test_killed_at_any_finding_it_goes_on(
             if next(added) == findings:  # noqa: B023  # used before the next one
                 raise Killed
 
-        with monkeypatch.context() as patched, pytest.raises(Killed):
+        with monkeypatch.context() as patched, pytest.raises(Killed):  # noqa: PT012
             patched.setattr(Journal, "add", add_and_die)
             run(Journal.begin(target, about_validation(**ASKED)))
         calibrated.clear()
