@@ -286,7 +286,7 @@ finally:
     assert not loaded & {"torch", "transformers", "numpy", "msgspec", "yaml", "pandas"}
 
 
-SIGKILL_AT_THE_THIRD_BATCH = """
+SIGKILL_AT_THE_THIRD_FINDING = """
 import os, signal
 from roofline.cli.main import main
 from roofline.records.journal import Journal
@@ -307,7 +307,7 @@ main()
 def test_a_killed_run_goes_on(run: Cli, environment: dict[str, str], tmp_path: Path) -> None:
     asked = [*TINY, "--seconds", "5", "-o", "record.json"]
     killed = subprocess.run(
-        [sys.executable, "-c", SIGKILL_AT_THE_THIRD_BATCH, *asked],
+        [sys.executable, "-c", SIGKILL_AT_THE_THIRD_FINDING, *asked],
         env=environment,
         capture_output=True,
         encoding="utf-8",

@@ -7,7 +7,7 @@ Marks cost next to nothing, so that the components add up to the whole; the reco
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import torch
 from msgspec import Struct
-from msgspec.structs import asdict, replace
 
 from roofline.records.journal import Journal
 from roofline.records.measurement import (
@@ -28,14 +27,12 @@ from roofline.records.measurement import (
     Record,
     Snapshot,
     Telemetry,
-    TimedSpan,
     spec_hashes,
 )
 from roofline.records.statistics import (
     UNTRUSTED,
     StoppingRule,
     WarmUpRule,
-    quality_warnings,
     summarize,
 )
 from roofline.specs.hardware import Hardware
@@ -45,7 +42,7 @@ from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.eager_look import EagerLook, eager_look, peak_memory_bytes
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation, expected
-from roofline.torch_side.measure.host_overhead import host_overhead, verdict
+from roofline.torch_side.measure.host_overhead import host_overhead
 from roofline.torch_side.measure.memory_check import check_memory, short_of_memory
 from roofline.torch_side.measure.modes import GRAPHS, ignore
 from roofline.torch_side.measure.new_length import PREFILLS, new_length
@@ -68,23 +65,23 @@ from roofline.torch_side.measure.timing import (
     synchronizer,
 )
 from roofline.torch_side.measure.trial import Measurement
+from roofline.torch_side.measure.verdicts import (
+    MARKED,
+    judged,
+    not_adding_up,
+    timed_spans,
+    timing_warnings,
+)
 from roofline.units import si
 
 T = TypeVar("T")
-_TOLERATED_GAP = 0.02
-_LARGE_GAP = 0.3
-"""Between the components' sum and the whole: beyond it neither is to be believed."""
-"""Between the components' sum and the whole."""
 _TOLERATED_OVERTIME = 0.2
-_MARKED = "with marks"
 _SAMPLES_SHARE = 0.75
 """Of the time given, at most; the rest is for what is looked at behind the timing."""
 _WARM_UP_SHARE = 0.1
 _LEAST_ENERGY_S, _ENERGY_S = 0.5, 2.0
 _LOOKS = 5
 """Runs in a closer look, where there is time for them."""
-_ADD_UP = 1.5
-"""Ops of a component that take so many times as long as it are not what it was timed at."""
 _BETWEEN_LOOKS_S = 0.01
 """Runs between two looks at the energy counter take this long, so that looking does not count."""
 
@@ -175,7 +172,7 @@ class _Run:
                     extras.complete = False
             inputs = self._inputs(pipeline, expectation)
             self._check_time(measured)
-        spans = self._spans(measured, expectation)
+        spans = timed_spans(measured, expectation)
         estimate = expectation.estimate if expectation else None
         known = telemetry.available
         return Record(
@@ -200,9 +197,9 @@ class _Run:
             ops=extras.ops,
             estimate=estimate.to_dict() if estimate else None,
             warnings=[
-                *self._warnings(measured),
+                *timing_warnings(measured, self._rule),
                 *self.stages.warnings,
-                *_not_adding_up(extras.ops, spans),
+                *not_adding_up(extras.ops, spans),
                 *telemetry_warnings(timing.before, timing.during, timing.after),
             ],
             notes=self.notes + telemetry.notes,
@@ -270,7 +267,7 @@ class _Run:
         run = self._run(pipeline)
         if self.request.scenario.stage != "prefill":
             pipeline.prefill()  # fills the cache that decode steps read
-        subjects = [Subject(_MARKED, run), Subject(WHOLE, lambda _: run(ignore))]
+        subjects = [Subject(MARKED, run), Subject(WHOLE, lambda _: run(ignore))]
         rule = self._rule
         stopwatch = stopwatch_for(self.device, self.clock)
         return measure(
@@ -284,7 +281,7 @@ class _Run:
             deadline_s=self.began_s + _SAMPLES_SHARE * self.request.cap_s,
             repeats=1,
             disturbance=disturbance,
-            known=self.stages.batches,
+            known=self.stages.stretches,
             keep=self.stages.keep,
         )
 
@@ -398,13 +395,13 @@ class _Run:
             self.notes.append(f"no look at the host: raise the {si(self.request.cap_s, 's')} given")
             return None
         found = host_overhead(partial(self._run(pipeline), ignore), self.device, looks)
-        judged = _judged(found, expectation)
-        if judged != found:
+        host = judged(found, expectation)
+        if host != found:
             self.notes.append(
-                f"{found.verdict} by the kernels seen alone, {judged.verdict} by the "
+                f"{found.verdict} by the kernels seen alone, {host.verdict} by the "
                 "roofline, which no run is faster than"
             )
-        return judged
+        return host
 
     def _energy(self, pipeline: Pipeline, device: NvmlTelemetry) -> float | None:
         """Joules of one run, where there is a counter and time to look at it."""
@@ -443,32 +440,6 @@ class _Run:
             )
         return self.request.with_counts(visual_tokens=most)
 
-    def _spans(
-        self, measured: Mapping[str, Measurement], expectation: Expectation | None
-    ) -> dict[str, TimedSpan]:
-        samples = measured[_MARKED].spans | {WHOLE: measured[WHOLE].total}
-        figures = {name: expectation.of(name, samples) for name in samples} if expectation else {}
-        return {
-            name: TimedSpan(
-                samples_s=list(times), **(asdict(figures[name]) if name in figures else {})
-            )
-            for name, times in samples.items()
-        }
-
-    def _warnings(self, measured: Mapping[str, Measurement]) -> list[str]:
-        marked, whole = measured[_MARKED].total, measured[WHOLE].total
-        others = dict.fromkeys(each.disturbance for each in measured.values() if each.disturbance)
-        found = [f"{UNTRUSTED}{other}: measure again when it is quiet" for other in others]
-        found += quality_warnings(whole, summarize(whole), self._rule)
-        gap = summarize(marked).p50_s / summarize(whole).p50_s - 1
-        if abs(gap) > _TOLERATED_GAP:
-            doubt = UNTRUSTED if abs(gap) > _LARGE_GAP else ""
-            found.append(
-                f"{doubt}the components' sum is {100 * gap:+.1f} % off the whole, more than marks "
-                "cost: the machine was not steady"
-            )
-        return found
-
     def _inputs(self, pipeline: Pipeline, expectation: Expectation | None) -> dict[str, Any]:
         """What was asked, defaults filled in; no paths."""
         request = self.request
@@ -499,30 +470,6 @@ class _Run:
 def _run_s(measured: Mapping[str, Measurement]) -> float:
     """Time of one run."""
     return summarize(measured[WHOLE].total).p50_s
-
-
-def _judged(host: HostOverhead, expectation: Expectation | None) -> HostOverhead:
-    """With the verdict of the roofline where that is longer than the time that kernels were seen
-    to run, which stays as it was measured: no kernel is faster than the roof.
-    """
-    roofline_s = expectation.of(WHOLE, [WHOLE]).roofline_time_s if expectation else None
-    if roofline_s is None or roofline_s <= host.busy_s:
-        return host
-    return replace(host, verdict=verdict(roofline_s, host.wall_s))
-
-
-def _not_adding_up(ops: Sequence[Achieved], spans: Mapping[str, TimedSpan]) -> list[str]:
-    """A warning for each component whose ops take much longer than it was timed at."""
-    found = []
-    for name, span in spans.items():
-        total_s = sum(op.measured_time_s or 0.0 for op in ops if op.component == name)
-        timed_s = span.summary.p50_s
-        if timed_s and total_s > _ADD_UP * timed_s:
-            found.append(
-                f"ops of {name} do not add up: {si(total_s, 's')} one by one, "
-                f"{si(timed_s, 's')} together; the profiler slows such small ones down"
-            )
-    return found
 
 
 def _last(path: str | None) -> str | None:

@@ -19,11 +19,11 @@ from roofline.records.journal import Journal
 from roofline.records.measurement import RUN
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.request import Request
-from roofline.torch_side.measure.trial import Batch
+from roofline.torch_side.measure.trial import Stretch
 
 T = TypeVar("T")
 SAMPLES = "samples"
-"""Kind of a finding that is a batch of samples."""
+"""Kind of a finding that is a stretch of samples."""
 RESUMED = (
     "an interrupted run went on here: what it had measured counts, times of sitting idle do not"
 )
@@ -73,13 +73,13 @@ class Stages:
         return found
 
     @property
-    def batches(self) -> list[Batch]:
+    def stretches(self) -> list[Stretch]:
         """Samples of earlier sittings."""
-        return [self._convert(batch, Batch) for batch in self._journal.of(SAMPLES)]
+        return [self._convert(stretch, Stretch) for stretch in self._journal.of(SAMPLES)]
 
-    def keep(self, batch: Batch) -> None:
+    def keep(self, stretch: Stretch) -> None:
         """Hold on to samples."""
-        self._journal.add(SAMPLES, batch)
+        self._journal.add(SAMPLES, stretch)
 
     def _convert(self, data: Any, kind: type[T]) -> T:
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from roofline.errors import InputError
 from roofline.records.statistics import DISTURBED, StoppingRule, WarmUpRule
-from roofline.torch_side.measure.trial import Batch, Measurement, Trial
+from roofline.torch_side.measure.trial import Measurement, Stretch, Trial
 from roofline.units import MILLI
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def measure(
     deadline_s: float = inf,
     repeats: int = 0,
     disturbance: Disturbance | None = None,
-    known: Iterable[Batch] = (),
-    keep: Callable[[Batch], object] | None = None,
+    known: Iterable[Stretch] = (),
+    keep: Callable[[Stretch], object] | None = None,
 ) -> dict[str, Measurement]:
     """Time subjects side by side until each one's median is known or its cap is used up.
 
@@ -204,9 +204,9 @@ def measure(
     trials = [Trial(subject, stopwatch, clock, rule) for subject in subjects]
     if len({trial.subject.name for trial in trials}) < len(trials):
         raise InputError("two subjects share a name: give each its own")
-    for batch in known:
+    for stretch in known:
         for trial in trials:
-            trial.restore(batch)
+            trial.restore(stretch)
     looks = _Looks(clock, disturbance, keep)
     shown = 0.0
 
@@ -267,7 +267,7 @@ class _Looks:
         self,
         clock: Clock,
         disturbance: Disturbance | None,
-        keep: Callable[[Batch], object] | None,
+        keep: Callable[[Stretch], object] | None,
     ) -> None:
         self._clock, self._disturbance, self._keep = clock, disturbance, keep
         self._last_s = 0.0
@@ -288,11 +288,11 @@ class _Looks:
         samples = {trial.subject.name: trial.unjudged for trial in trials if trial.unjudged}
         if not samples:
             return
-        batch = Batch(samples, self._disturbance() if self._disturbance is not None else "")
+        stretch = Stretch(samples, self._disturbance() if self._disturbance is not None else "")
         for trial in trials:
-            trial.judge(batch.disturbance)
+            trial.judge(stretch.disturbance)
         if self._keep is not None:
-            self._keep(batch)
+            self._keep(stretch)
         self._last_s = self._clock()
 
 

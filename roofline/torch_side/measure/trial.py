@@ -23,7 +23,7 @@ _CALM_SHARE = 0.25
 """Of all samples: where fewer were calm, it is not known what a calm one would have been."""
 
 
-class Batch(Struct, frozen=True):
+class Stretch(Struct, frozen=True):
     """What was measured between two looks at the machine."""
 
     samples: dict[str, list[Sample]]
@@ -117,14 +117,14 @@ class Trial:
             self.share = 0.0
             self._advance()
 
-    def restore(self, batch: Batch) -> None:
+    def restore(self, stretch: Stretch) -> None:
         """Take in the samples of an earlier sitting."""
-        for spans in batch.samples.get(self.subject.name, []):
+        for spans in stretch.samples.get(self.subject.name, []):
             self._take(spans)
             self._used_s += self.subject.calls * sum(spans.values())
         if self.unjudged:
             self._advance()
-            self.judge(batch.disturbance)
+            self.judge(stretch.disturbance)
 
     def finish(self) -> None:
         """End with the samples that there are."""

@@ -334,7 +334,7 @@ class _Validator:
                 repeats=1,
                 progress=progress,
                 disturbance=disturbance,
-                known=self.stages.batches,
+                known=self.stages.stretches,
                 keep=self.stages.keep,
             )
 

@@ -36,6 +36,7 @@ from roofline.torch_side.measure.pipeline import Pipeline
 from roofline.torch_side.measure.profile import profile
 from roofline.torch_side.measure.request import Request
 from roofline.torch_side.measure.timing import Progress
+from roofline.torch_side.measure.verdicts import not_adding_up
 
 TICK_S = 1 / 1024
 
@@ -539,8 +540,8 @@ def test_ops_that_do_not_add_up_are_said_to() -> None:
     span = TimedSpan(samples_s=[1e-3] * 6)
     ops = [Achieved("llm", name, "linear", 1, 1, 1e-3, None, None) for name in "abc"]
 
-    assert module._not_adding_up(ops[:1], {"llm": span}) == []
-    (said,) = module._not_adding_up(ops, {"llm": span})
+    assert not_adding_up(ops[:1], {"llm": span}) == []
+    (said,) = not_adding_up(ops, {"llm": span})
     assert said.startswith("ops of llm do not add up: 3.00 ms one by one, 1.00 ms together")
 
 

@@ -109,11 +109,11 @@ def test_killed_at_any_finding_it_goes_on(
         assert found.complete
         assert found.notes.count(RESUMED) == 1
         assert [msgspec.to_builtins(f) for f in journal.findings][:findings] == before
-        kept = [sample for batch in journal.of(SAMPLES) for sample in batch["samples"]["whole"]]
+        kept = [sample for stretch in journal.of(SAMPLES) for sample in stretch["samples"]["whole"]]
         assert found.whole.samples_s == [sum(sample.values()) for sample in kept]
         kinds = {finding["kind"] for finding in before}
         assert quick_looks == {"host": "host" not in kinds, "ops": "op by op" not in kinds}
-    assert findings > 4  # batches of samples, timing, host, single ops
+    assert findings > 4  # stretches of samples, timing, host, single ops
 
 
 def test_what_was_measured_is_not_measured_again(

@@ -10,7 +10,7 @@ import pytest
 
 from roofline.records.statistics import StoppingRule, WarmUpRule
 from roofline.torch_side.measure.timing import Mark, Subject, WallStopwatch, interrupted, measure
-from roofline.torch_side.measure.trial import Batch, Measurement
+from roofline.torch_side.measure.trial import Measurement, Stretch
 
 SIX = StoppingRule(relative_ci=0.01, least=6, most=100)
 """Equal samples are enough when they are six."""
@@ -23,7 +23,7 @@ class Machine:
         self.now, self.runs = 0.0, 0
         self._seconds: Iterator[float] = iter(seconds)
         self._looks = chain(looks, repeat(""))
-        self.kept: list[Batch] = []
+        self.kept: list[Stretch] = []
 
     def run(self, mark: Mark) -> None:
         self.runs += 1
@@ -72,8 +72,8 @@ def test_looks_are_not_taken_more_often_than_the_books_are_kept() -> None:
     found = machine.measure()["run"]
 
     # a look each quarter of a second, and one at the end
-    assert [len(batch.samples["run"]) for batch in machine.kept] == [2, 2, 2, 2]
-    assert [batch.disturbance for batch in machine.kept] == ["noise", "", "", ""]
+    assert [len(stretch.samples["run"]) for stretch in machine.kept] == [2, 2, 2, 2]
+    assert [stretch.disturbance for stretch in machine.kept] == ["noise", "", "", ""]
     assert len(found.total) == 6
 
 
@@ -120,8 +120,8 @@ def test_all_is_kept_also_of_a_round_that_ctrl_c_cuts() -> None:
 
     assert interrupted(found)
     assert machine.kept == [
-        Batch({"a": [{"llm": 0.1}], "b": [{"llm": pytest.approx(0.2)}]}),
-        Batch({"a": [{"llm": pytest.approx(0.3)}]}),
+        Stretch({"a": [{"llm": 0.1}], "b": [{"llm": pytest.approx(0.2)}]}),
+        Stretch({"a": [{"llm": pytest.approx(0.3)}]}),
     ]
 
 
@@ -141,7 +141,7 @@ def test_an_earlier_sitting_counts() -> None:
 
 
 def test_an_earlier_sitting_has_used_its_time() -> None:
-    known = [Batch({"run": [{"llm": 3.0}, {"llm": 4.0}]})]
+    known = [Stretch({"run": [{"llm": 3.0}, {"llm": 4.0}]})]
     machine = Machine(repeat(1.0))
     rule = StoppingRule(relative_ci=1e-9, cap_s=9.0)
     found = machine.measure(known=known, rule=rule)["run"]

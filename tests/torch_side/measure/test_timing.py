@@ -225,7 +225,7 @@ def test_rounds_are_interleaved_and_the_settled_leave(
         StoppingRule(relative_ci=0.01, least=6, most=8),
         warm_up=COLD,
         clock=clock,
-        keep=lambda batch: rounds.append(len(order)),
+        keep=lambda stretch: rounds.append(len(order)),
     )
 
     # equal samples settle with the least, alternating ones never

@@ -86,7 +86,7 @@ def test_killed_at_any_finding_it_goes_on(
     monkeypatch.setattr(timing, "DISTURBED", inf)  # or samples might be taken anew
     whole, _ = run(None)
     add = Journal.add
-    for findings in (1, 2, 3, 4, 5):  # calibration, counts, memory, and batches of samples
+    for findings in (1, 2, 3, 4, 5):  # calibration, counts, memory, and stretches of samples
         target = str(tmp_path / f"{findings}.json")
         added = count(1)
 
@@ -109,8 +109,8 @@ def test_killed_at_any_finding_it_goes_on(
         assert found.notes.count(RESUMED) == 1
         kept = [
             sum(sample.values())
-            for batch in journal.of(SAMPLES)
-            for sample in batch["samples"].get("24 tokens, batch 1", [])
+            for stretch in journal.of(SAMPLES)
+            for sample in stretch["samples"].get("24 tokens, batch 1", [])
         ]
         cell = next(c for c in found.cells if (c.component, c.tokens) == ("whole", 24))
         assert cell.samples_s == kept
