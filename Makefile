@@ -6,7 +6,7 @@ BIN := .venv/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .NOTPARALLEL:  # two targets must not install into one environment at the same time
-.PHONY: run test coverage check mutants fuzz docs reports bench clean
+.PHONY: run test coverage check mutants fuzz docs reports bench gpu clean
 
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
@@ -57,6 +57,10 @@ docs: .venv/.test
 	$(BIN)/python tools/docs.py
 	$(BIN)/python tools/tutorial.py
 	$(MKDOCS)
+
+# The first hour on a GPU: docs/gpu.md. One stage: make gpu ARGS='--stage calibrate'
+gpu: .venv/.test
+	$(BIN)/python tools/gpu.py $(ARGS)
 
 reports: .venv/.report
 	$(BIN)/python tools/gallery.py

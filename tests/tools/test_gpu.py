@@ -1,0 +1,202 @@
+"""The first hour on a GPU: stages that leave what they measured, go on, and say what fell short."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from roofline import reducers
+from roofline.records.measurement import Achieved, Record
+from roofline.torch_side.measure.modes import RUN_MODES
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+
+
+@pytest.fixture(autouse=True)
+def tools(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TOOLS))
+
+
+def command(name: str, program: str, **options: Any) -> Any:
+    """Runs a line of Python, with the folder as its argument."""
+    from gpu_runs import Command
+
+    return Command(name, [sys.executable, "-c", program, "{folder}"], f"{name}.txt", **options)
+
+
+def writes(name: str) -> str:
+    return f"import sys, pathlib; pathlib.Path(sys.argv[1], '{name}.txt').write_text('x')"
+
+
+def run(folder: Path, *commands: Any, limit_s: float = 60.0) -> int:
+    from gpu_runs import Stage, run_stage
+
+    failed: int = run_stage(Stage("stage", list(commands)), folder, limit_s=limit_s)
+    return failed
+
+
+class TestRuns:
+    def test_one_that_fails_leaves_the_others(self, tmp_path: Path) -> None:
+        failing = command("bad", "raise SystemExit('no such kernel')")
+        assert run(tmp_path, failing, command("good", writes("good"))) == 1
+        assert (tmp_path / "good.txt").exists()
+        log = tmp_path / "logs" / "bad.log.failed"
+        assert log.read_text().splitlines()[-1] == "no such kernel"
+        assert (tmp_path / "logs" / "good.log").exists()
+
+    def test_what_is_there_is_not_measured_again(self, tmp_path: Path) -> None:
+        counting = (
+            "import sys, pathlib; f = pathlib.Path(sys.argv[1], 'n'); "
+            "f.write_text((f.read_text() if f.exists() else '') + 'x'); " + writes("once")
+        )
+        for _ in range(3):
+            assert run(tmp_path, command("once", counting)) == 0
+        assert (tmp_path / "n").read_text() == "x"
+
+    def test_one_that_is_mended_is_no_failure_any_more(self, tmp_path: Path) -> None:
+        run(tmp_path, command("it", "raise SystemExit(1)"))
+        assert run(tmp_path, command("it", writes("it"))) == 0
+        assert [log.name for log in (tmp_path / "logs").iterdir()] == ["it.log"]
+
+    def test_out_of_time_it_is_killed_and_goes_on_next_time(self, tmp_path: Path) -> None:
+        import gpu_runs
+
+        slow = command("slow", "import time; time.sleep(60)", resumes=True)
+        reason = gpu_runs.run_command(slow, tmp_path, 1.0)
+        assert reason == "out of time: run it again, and it goes on"
+        resumed = command(
+            "slow", writes("slow") + "; assert sys.argv[2] == '--resume'", resumes=True
+        )
+        assert gpu_runs.run_command(resumed, tmp_path, 30.0) == ""
+
+    def test_a_stage_ends_in_its_time(self, tmp_path: Path) -> None:
+        """By a clock that each command moves on by 300 s, of 480."""
+        from gpu_runs import Stage, run_stage
+
+        readings = iter([0.0, 0.0, 0.0, 300.0, 300.0, 300.0, 600.0, 600.0])
+        stage = Stage("stage", [command(name, writes(name)) for name in ("a", "b", "c")])
+        failed = run_stage(stage, tmp_path, limit_s=480.0, clock=lambda: next(readings))
+        assert failed == 1
+        assert sorted(file.name for file in tmp_path.glob("*.txt")) == ["a.txt", "b.txt"]
+
+    def test_output_is_kept_however_it_ends(self, tmp_path: Path) -> None:
+        tests = command("tests", "print('3 failed'); raise SystemExit(1)", keeps_output=True)
+        assert run(tmp_path, tests) == 1
+        assert (tmp_path / "tests.txt").read_text() == "3 failed\n"
+
+
+class TestPlan:
+    def test_it_has_all_that_is_to_be_measured(self) -> None:
+        from gpu import Plan
+
+        stages = {stage.name: stage.commands for stage in Plan("cuda", None, None).stages()}
+        words = [" ".join(command.argv) for commands in stages.values() for command in commands]
+        for mode in RUN_MODES:
+            for quant in ("fp16", "bf16", "w8a16", "w4a16"):
+                assert sum(f"--quant {quant} --mode {mode}" in line for line in words) >= 2
+        for name in reducers.names():
+            assert any(f"--reducer {name} --visual-tokens 144 --per-op" in line for line in words)
+        assert sum("--stage generate --output-tokens 128" in line for line in words) == 16
+        assert sum("--trace" in line for line in words) == 2
+
+    def test_commands_are_such_as_roofline_takes(self, tmp_path: Path) -> None:
+        """Parsed by the commands themselves, which then stop at the device."""
+        from click.testing import CliRunner
+        from gpu import Plan
+
+        from roofline.cli.main import cli
+
+        for stage in Plan("cuda:7", None, "somebody/weights").stages():
+            for each in stage.commands:
+                if each.argv[1:3] != ["-m", "roofline"]:
+                    continue
+                given = [part.format(folder=tmp_path) for part in each.argv[3:]] + ["--resume"]
+                for folder in ("records", "validation"):
+                    (tmp_path / folder).mkdir(exist_ok=True)
+                found = CliRunner().invoke(cli, given)
+                assert "no cuda:7 here" in str(found.exception) + found.output, given
+
+    def test_no_result_stands_for_two_commands(self) -> None:
+        from gpu import Plan
+
+        for device in ("cuda", "cpu"):
+            stages = Plan(device, None, None).stages()
+            results = [each.result for stage in stages for each in stage.commands]
+            assert len(results) == len(set(results))
+
+
+class TestPage:
+    @pytest.fixture
+    def folder(self, tmp_path: Path, record: Callable[..., Record]) -> Path:
+        """Records of an H200 at 576 and 40 visual tokens, a reducer's, a failure, and a probe."""
+        from roofline.engine.analysis import analyze
+
+        (tmp_path / "records").mkdir()
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "logs" / "w4a16.log.failed").write_text("…\nno kernels for w4a16\n")
+        environment = {"device": "NVIDIA H200", "torch": "2.13.0"}
+        (tmp_path / "probe.json").write_text(
+            json.dumps({"environment": environment, "catalogue": "h200", "nvml": {}})
+        )
+        for name, visual, scale in (("all", 576, 1.0), ("few", 40, 2.0)):
+            found = analyze("llava-1.5-7b", "h200", visual_tokens=visual, runtime="eager")
+            took_s = scale * float(found.end_to_end.elapsed_time_s)
+            whole = record().whole
+            samples = [took_s * s / whole.summary.p50_s for s in whole.samples_s]
+            made = record(inputs={"visual_tokens": visual, "reducer": None})
+            spans = {**made.spans, "whole": replace(whole, samples_s=samples)}
+            made = replace(made, spans=spans, estimate=found.to_dict(), ops=[])
+            (tmp_path / "records" / f"fp16-{name}-prefill-eager.json").write_bytes(made.to_json())
+        (tmp_path / "records" / "reducer-prumerge.json").write_bytes(record().to_json())
+        return tmp_path
+
+    def page(self, folder: Path) -> str:
+        from gpu_summary import summarize_folder
+
+        summarize_folder(folder, "llava-1.5-7b")
+        return (folder / "README.md").read_text(encoding="utf-8")
+
+    def test_the_first_lines_say_how_far_off_predictions_were(self, folder: Path) -> None:
+        """Exact at 576 tokens, half of what was measured at 40: 25 % in the middle, 50 at most."""
+        opening = self.page(folder).partition("## ")[0]
+        assert "off by 25 % (median of 2 runs), at most 50 %" in opening
+        assert "Weights are random" in opening
+        assert (folder / "prediction.png").read_bytes().startswith(b"\x89PNG")
+
+    def test_what_fell_short_is_a_list(self, folder: Path) -> None:
+        short = self.page(folder).split("## What fell short")[1].partition("## ")[0]
+        assert "- w4a16: no kernels for w4a16" in short
+        assert "fp16-few-prefill-eager: -50 % by the catalogue spec, outside its band" in short
+        assert "fp16-all-prefill-eager: " not in short.replace("peak memory", "")
+
+    def test_savings_are_measured_beside_predicted(self, folder: Path) -> None:
+        """Prefill of 40 tokens, which took twice its prediction, saves half of what it would."""
+        from roofline.engine.analysis import analyze
+
+        full, few = (
+            float(
+                analyze(
+                    "llava-1.5-7b", "h200", visual_tokens=count, runtime="eager"
+                ).end_to_end.elapsed_time_s
+            )
+            for count in (576, 40)
+        )
+        saves = self.page(folder).split("## What reduction saves")[1].partition("## ")[0]
+        row = next(line for line in saves.splitlines() if "fp16, prefill, eager" in line)
+        assert f"{full / few / 2:.2f}x" in row
+        assert f"{full / few:.2f}x" in row
+
+    def test_slow_ops_fell_short(self, folder: Path, record: Callable[..., Record]) -> None:
+        slow = Achieved("llm", "o_proj", "linear", 32, 32, 1e-3, 1e-4, 2e-4, 1.0, 1.0, 0.2)
+        file = folder / "records" / "fp16-few-prefill-eager.json"
+        file.write_bytes(record(ops=[slow]).to_json())
+        assert "llm's o_proj runs at 20 % of the roof" in self.page(folder)
+
+    def test_an_empty_folder_has_a_page(self, tmp_path: Path) -> None:
+        assert "Nothing." in self.page(tmp_path)

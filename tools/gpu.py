@@ -1,0 +1,201 @@
+"""The first hour on a GPU: everything that is measured, in stages, into a folder under `reports/`.
+
+    python tools/gpu.py                     # all stages, on the first CUDA device
+    python tools/gpu.py --stage calibrate   # one of them
+    python tools/gpu.py --device cpu        # the loop itself, small, on a machine without a GPU
+
+Each stage ends inside eight minutes. What a command has written stays when the next one fails, is
+not measured again by the next call, and what was cut off goes on where it was. At the end, and
+after every single stage, the folder's README.md says what was found and what fell short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from gpu_runs import Command, Stage, run_stage
+from gpu_summary import summarize_folder
+
+from roofline import reducers
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGE_S = 480.0
+"""No stage takes longer."""
+ANSWER = 128
+KEPT = 144
+"""Visual tokens that each reducer is to leave where its own time is measured."""
+
+
+class Plan:
+    """What is measured on one device: a GPU, or for a trial of the loop any other."""
+
+    def __init__(self, device: str, model: str | None, checkpoint: str | None) -> None:
+        self.device, on_gpu = device, device.startswith("cuda")
+        self.model = model or ("llava-1.5-7b" if on_gpu else "llava-tiny")
+        self.checkpoint = checkpoint
+        self.seconds = 1.0 if on_gpu else 0.25
+        self.quants = ("fp16", "bf16", "w8a16", "w4a16") if on_gpu else ("fp32", "bf16")
+        self.modes = (
+            ("eager", "compile", "cuda-graph", "static-graph") if on_gpu else ("eager", "compile")
+        )
+        self.counts = (None, 40) if on_gpu else (None, 9)
+        """Visual tokens: all, and as few as PruMerge leaves."""
+        self.kept = KEPT if on_gpu else 12
+        self.answer = ANSWER if on_gpu else 4
+
+    def stages(self) -> list[Stage]:
+        """In the order in which one learns most, should the hour end early."""
+        runs = [
+            Stage(
+                f"profile-{quant}-{'all' if count is None else count}",
+                self._runs(quant, count),
+            )
+            for quant in self.quants
+            for count in self.counts
+        ]
+        return [
+            Stage("probe", self._probe()),
+            Stage("calibrate", self._calibration()),
+            *runs,
+            Stage("reducers", self._reducers()),
+            Stage("validate", self._validation()),
+        ]
+
+    def _probe(self) -> list[Command]:
+        probe = [sys.executable, "tools/gpu_probe.py"]
+        tests = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-m",
+            "gpu",
+            "tests/gpu",
+            "-p",
+            "no:cacheprovider",
+        ]
+        return [
+            Command("probe", [*probe, self.device, "{folder}/probe.json"], "probe.json"),
+            Command("tests", tests, "tests.txt", keeps_output=True),
+        ]
+
+    def _calibration(self) -> list[Command]:
+        seconds = 330 * self.seconds
+        return [
+            self._roofline(
+                "calibrate", "hardware.yaml", seconds, "--measurements", "{folder}/kernels.csv"
+            )
+        ]
+
+    def _runs(self, quant: str, count: int | None) -> list[Command]:
+        """Prefill in every mode, a decode step and an answer, of one prompt."""
+        size = "all" if count is None else str(count)
+        prompt = [] if count is None else ["--reducer", "prumerge", "--visual-tokens", str(count)]
+        found = []
+        for mode in self.modes:
+            more = ["--per-op"] if mode == "eager" else []
+            if mode == "eager" and quant == self.quants[0]:
+                more += ["--trace", f"{{folder}}/trace-{size}.json"]
+            found.append(
+                self._profile(f"{quant}-{size}-prefill-{mode}", quant, mode, 15, *prompt, *more)
+            )
+        for mode in (self.modes[0], *self.modes[2:3]):
+            decode = ["--stage", "decode"]
+            found.append(
+                self._profile(f"{quant}-{size}-decode-{mode}", quant, mode, 10, *prompt, *decode)
+            )
+        for mode in (self.modes[0], *self.modes[3:]):
+            answer = ["--stage", "generate", "--output-tokens", str(self.answer)]
+            found.append(
+                self._profile(f"{quant}-{size}-answer-{mode}", quant, mode, 25, *prompt, *answer)
+            )
+        return found
+
+    def _reducers(self) -> list[Command]:
+        quant = self.quants[0]
+        return [
+            self._profile(
+                f"reducer-{name}", quant, "eager", 12,
+                "--reducer", name, "--visual-tokens", str(self.kept), "--per-op",
+            )
+            for name in reducers.names()
+        ]  # fmt: skip
+
+    def _validation(self) -> list[Command]:
+        given = ["--hw", "{folder}/hardware.yaml", "--model", self.model]
+        return [
+            self._roofline(
+                "validate", "validation/validation.json", 240 * self.seconds, *given,
+                output="{folder}/validation",
+            )
+        ]  # fmt: skip
+
+    def _profile(self, name: str, quant: str, mode: str, seconds: float, *given: str) -> Command:
+        run = ["--model", self.model, "--quant", quant, "--mode", mode, *given]
+        if self.checkpoint:
+            run += ["--checkpoint", self.checkpoint]
+        return self._roofline(
+            "profile", f"records/{name}.json", seconds * self.seconds, *run, name=name
+        )
+
+    def _roofline(
+        self,
+        command: str,
+        result: str,
+        seconds: float,
+        *given: str,
+        name: str = "",
+        output: str = "",
+    ) -> Command:
+        argv = [sys.executable, "-m", "roofline", command, "--device", self.device]
+        argv += ["--seconds", f"{seconds:g}", "-o", output or f"{{folder}}/{result}", *given]
+        return Command(name or command, argv, result, resumes=True)
+
+
+def folder_of(device: str) -> Path:
+    """Where a device's results go: by the name that its driver gives it."""
+    import torch
+
+    from roofline.torch_side.measure.machine import device_name
+
+    name = re.sub(r"[^a-z0-9]+", "-", device_name(torch.device(device)).lower()).strip("-")
+    return ROOT / "reports" / f"validation-{name}"
+
+
+def main() -> None:
+    """Run what is asked for, and say what came out."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--model", help="Default: llava-1.5-7b; not on a GPU llava-tiny.")
+    parser.add_argument("--checkpoint", help="Weights. Default: random ones, which is said.")
+    parser.add_argument("--stage", action="append", help="Only these. Default: all.")
+    parser.add_argument("-o", "--output", type=Path, help="Default: by the device's name.")
+    parser.add_argument("--list", action="store_true", help="Name the stages, and end.")
+    options = parser.parse_args()
+    plan = Plan(options.device, options.model, options.checkpoint)
+    stages = {stage.name: stage for stage in plan.stages()}
+    if options.list:
+        print("\n".join(stages))
+        return
+    unknown = [name for name in options.stage or () if name not in stages]
+    if unknown:
+        sys.exit(f"no stage {unknown[0]!r}: choose from {', '.join(stages)}")
+    if options.device.startswith("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            sys.exit("no CUDA device here: --device cpu tries the loop on this machine")
+    folder = (options.output or folder_of(options.device)).resolve()
+    failed = 0
+    for name in options.stage or stages:
+        failed += run_stage(stages[name], folder, limit_s=STAGE_S)
+        summarize_folder(folder, plan.model)
+    print(f"{folder}/README.md" + (f"; {failed} commands did not end well" if failed else ""))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
