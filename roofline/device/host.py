@@ -111,20 +111,48 @@ class Host(Struct, frozen=True):
 
     def seconds(self, counts: ComponentCounts, phase: Phase, point: Point) -> Interval:
         """Of all passes of a phase."""
-        runs = point["steps"] if phase == "decode" else np.ones(())
+        runs, waiting = _runs(phase, point), self.waiting(counts, phase, point)
         if self.runtime is None or self.laws:
-            law = self.laws.get("decode" if phase == "decode" else counts.component)
-            return interval(host_seconds(law, counts.layers)) * runs if law else NOTHING
+            return interval(self._measured(counts, phase)) * runs + waiting
         further = interval(self.further_us * MICRO if counts.layers else 0.0)
         if self.runtime.steps:
             return (self._step(counts, point) + further) * runs
-        return (self._launching(self.runtime, counts, phase) + further) * runs
+        return (self._launching(self.runtime, counts, phase) + further) * runs + waiting
 
-    def together(self, kernels: Interval, host: Interval) -> Interval:
-        """What a phase takes from begin to end."""
+    def waiting(self, counts: ComponentCounts, phase: Phase, point: Point) -> Interval:
+        """Round trips of all passes, waits · wait_us: a part of `seconds` that no kernel runs beside.
+
+        What issues its own kernels never waits for them, nor does a server's step for its own.
+        """
+        waits = sum(op.count * op.waits for op in counts.ops if op.phase == phase)
+        if not waits or self.serial:
+            return NOTHING
+        law = self.laws.get("reducer")
+        if law is not None and law.wait_us:
+            each = interval(law.wait_us * MICRO)
+        else:
+            each = _seconds(self.runtime.wait_us if self.runtime else None)
+        return each * float(waits) * _runs(phase, point)
+
+    def together(self, kernels: Interval, host: Interval, waiting: Interval) -> Interval:
+        """What a phase takes from begin to end.
+
+        A host that works ahead lets the longer count, but for its waits: there the device has run
+        dry, and takes up its work a round trip later.
+        """
         if self.runtime is not None and self.runtime.overlaps and not self.serial:
-            return kernels.longer(host)
+            return (kernels + waiting).longer(host)
         return kernels + host
+
+    def _measured(self, counts: ComponentCounts, phase: Phase) -> Array | float:
+        """By the machine's own laws; nothing of what it was not measured for."""
+        law = self.laws.get("decode" if phase == "decode" else counts.component)
+        if law is None:
+            return 0.0
+        seconds = host_seconds(law, counts.layers, own_launches(counts, phase))
+        reducer = self.laws.get("reducer")
+        each_s = reducer.launch_s if reducer else 0.0
+        return seconds + each_s * IN_PIECES * counts.materialised_layers
 
     def _launching(self, runtime: Runtime, counts: ComponentCounts, phase: Phase) -> Interval:
         """Launches · launch_us + pass_us."""
@@ -144,6 +172,11 @@ class Host(Struct, frozen=True):
         return _seconds(self.step.fixed_us) + each * point["batch"]
 
 
+IN_PIECES = 2
+"""Launches more of attention in pieces, QKᵀ, softmax and PV, as reducers do it that need its
+probabilities."""
+
+
 def launches(
     runtime: Runtime, counts: ComponentCounts, phase: Phase, attention: Literal["flash", "eager"]
 ) -> int:
@@ -151,14 +184,27 @@ def launches(
 
     Of one that the runtime knows nothing of, such as a reducer, the launches of its ops.
     """
-    for known in runtime.launches:
-        if (known.architecture, known.phase, known.attention) == (
-            counts.architecture,
-            phase,
-            attention,
-        ):
-            return known.fixed + known.layer * counts.layers
+    by_attention = {
+        known.attention: known
+        for known in runtime.launches
+        if (known.architecture, known.phase) == (counts.architecture, phase)
+    }
+    known = by_attention.get(attention)
+    if known is None:
+        return own_launches(counts, phase)
+    in_pieces = counts.materialised_layers  # the same whatever attention the others have
+    piecewise = by_attention.get("flash", known).layer + IN_PIECES
+    return known.fixed + known.layer * (counts.layers - in_pieces) + piecewise * in_pieces
+
+
+def own_launches(counts: ComponentCounts, phase: Phase) -> int:
+    """Of the ops, as the analysis has them."""
     return sum(op.count * op.launches for op in counts.ops if op.phase == phase)
+
+
+def _runs(phase: Phase, point: Point) -> Array:
+    """Passes of a phase."""
+    return point["steps"] if phase == "decode" else np.ones(())
 
 
 def _shares_keys(counts: ComponentCounts) -> bool:

@@ -73,6 +73,8 @@ class Component(Struct, frozen=True, eq=False):
     """Transformer layers that one pass runs through."""
     architecture: str = ""
     """`kind` of its spec; empty of a reducer."""
+    materialised_layers: int = 0
+    """Of those layers, as many as need the probabilities of attention in memory (`LayerGroup`)."""
     in_llm: bool = False
     """Whether it takes the LLM's widths, where a mode has others outside."""
 
@@ -194,6 +196,7 @@ def _vision(
         copies=towers,
         layers=sum(group.layers for group in groups),
         architecture=kind_of(encoder),
+        materialised_layers=sum(group.layers for group in groups if group.materialised),
     )
 
 

@@ -191,7 +191,8 @@ class PricePlan:
                 host = self.host.seconds(self.counts, phase, point)
                 # what computes also issues: one waits for the other
                 hosted[self.host.in_kernels] = hosted[self.host.in_kernels] + host.value
-                together = self.host.together(self._band(*sums), host)
+                waiting = self.host.waiting(self.counts, phase, point)
+                together = self.host.together(self._band(*sums), host, waiting)
                 elapsed = elapsed + together
                 if self.host.runtime is not None:
                     took = together.value

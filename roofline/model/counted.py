@@ -58,6 +58,8 @@ class CountedOp(Struct, frozen=True):
     """Amounts at resources beside tensor and vector units and DRAM."""
     elements: Op | None = None
     """What it was counted from, where a convention has no formula of its own."""
+    waits: int = 0
+    """Times that the host waits for a result of one occurrence."""
 
     @property
     def traffic(self) -> Polynomial:
@@ -96,5 +98,7 @@ class ComponentCounts(Struct, frozen=True, eq=False):
     """Transformer layers that one pass runs through."""
     architecture: str = ""
     """`kind` of the component's spec; empty of a reducer."""
+    materialised_layers: int = 0
+    """Of those layers, as many as need the probabilities of attention in memory (`LayerGroup`)."""
     vector_peak: bool = True
     """False: vector ops run at the matmul peak too (a convention of others, kept to show it)."""

@@ -107,5 +107,7 @@ class Op(Struct, frozen=True):
     """What the time that a kernel attains depends on, beside FLOPs and bytes."""
     launches: int = 1
     """Kernels that its implementation issues: each pays a launch."""
+    waits: int = 0
+    """Times that the host reads a number back, before which it can issue nothing further."""
     function: str = ""
     """What a vector op computes, where ops of its kind are of different cost."""

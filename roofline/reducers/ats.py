@@ -63,7 +63,8 @@ class ATS(VisionReducer, frozen=True):
         return (
             class_attention(task, before, task.heads, launches=4),
             norms,
-            ranking(task.images, before, launches=30),
+            # how many are left, at most, in each image, and whether it is as many in all
+            ranking(task.images, before, launches=30, waits=3),
         )
 
     def stages_in(self, schedule: Schedule) -> list[bool]:

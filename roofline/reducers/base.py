@@ -131,6 +131,14 @@ class Reducer(Struct, frozen=True):
             ) from None
         return trace(OWN_METHODS.find(self.name), self, task)
 
+    def launches(self, task: ReductionTask) -> int:
+        """Kernels that its own work issues, wherever it acts."""
+        return sum(block.count * op.launches for block in self.extra_ops(task) for op in block.ops)
+
+    def waits(self, task: ReductionTask) -> int:
+        """Times that the host reads a number back meanwhile."""
+        return sum(block.count * op.waits for block in self.extra_ops(task) for op in block.ops)
+
     @property
     def cost(self) -> CostOrigin:
         """Where `extra_ops` are from."""

@@ -1,4 +1,8 @@
-"""Ops that several reducers run. `launches` are those of the implementation in torch, in 16 bit."""
+"""Ops that several reducers run.
+
+`launches` and `waits` are those of the implementation in torch, in 16 bit, for one image: several
+take a few copies more.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +42,7 @@ def matmul(
     )
 
 
-def ranking(images: Number, scores: Number, *, launches: int) -> Op:
+def ranking(images: Number, scores: Number, *, launches: int, waits: int = 0) -> Op:
     """Sort or threshold `scores` numbers an image: one pass, a comparison each."""
     return Op(
         "select",
@@ -48,6 +52,7 @@ def ranking(images: Number, scores: Number, *, launches: int) -> Op:
         writes={"indices": images * scores},
         vector_flops=images * scores,
         launches=launches,
+        waits=waits,
     )
 
 

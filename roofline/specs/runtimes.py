@@ -95,6 +95,8 @@ class Runtime(Spec, frozen=True):
     """Of each pass of a component, in µs."""
     launch_us: Range | None = None
     """Of each kernel, in µs."""
+    wait_us: Range | None = None
+    """Of each number that the host reads back, in µs: from an idle device to the next launch."""
     launches: tuple[Launches, ...] = ()
     """Kernels of a pass where they are more than the analysis has ops."""
     steps: tuple[ServerStep, ...] = ()
@@ -103,6 +105,12 @@ class Runtime(Spec, frozen=True):
     """Whose kernels run, where it has its own: as tables of measurements call it."""
     source: str = ""
     """What its figures rest on, spelled out; of a file's runtime empty."""
+
+    @property
+    def figures(self) -> tuple[Range, ...]:
+        """Those that there are, each of which cites a source."""
+        known = (self.launch_us, self.pass_us, self.wait_us)
+        return tuple(figure for figure in known if figure is not None)
 
 
 class _RuntimesFile(Spec, frozen=True):
@@ -113,8 +121,8 @@ class _RuntimesFile(Spec, frozen=True):
 
     def __post_init__(self) -> None:
         for runtime in self.runtimes:
-            for figure in (runtime.pass_us, runtime.launch_us):
-                if figure is not None and figure.source not in self.sources:
+            for figure in runtime.figures:
+                if figure.source not in self.sources:
                     raise ValueError(
                         f"`sources` lacks {figure.source!r}, which {runtime.name} cites"
                     )
@@ -128,8 +136,7 @@ def runtimes() -> dict[str, Runtime]:
     known = {}
     for runtime in content.runtimes:
         steps = servers.steps.get(runtime.name, ())
-        figures = [one for one in (runtime.launch_us, runtime.pass_us) if one]
-        cited = dict.fromkeys(content.sources[figure.source] for figure in figures)
+        cited = dict.fromkeys(content.sources[figure.source] for figure in runtime.figures)
         source = servers.source if steps else "; ".join(cited)
         known[runtime.name] = msgspec.structs.replace(runtime, steps=steps, source=source)
     return known

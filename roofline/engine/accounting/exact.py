@@ -47,6 +47,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
             op.launches,
             {name: Polynomial.of(amount) for name, amount in op.elsewhere.items()},
             op,
+            op.waits,
         )
         for phase, blocks in running.items()
         for block in blocks
@@ -69,6 +70,7 @@ def _counted(component: Component, mode: Quantization) -> ComponentCounts:
         mode.attention_types,
         component.layers,
         component.architecture,
+        component.materialised_layers,
     )
 
 

@@ -15,7 +15,9 @@ from msgspec.structs import replace
 from roofline.device.laws.host import HostLaw
 from roofline.engine.analysis import analyze
 from roofline.engine.axes import Stage
+from roofline.engine.layout import lay_out
 from roofline.records.statistics import StoppingRule
+from roofline.reducers import find
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
@@ -35,7 +37,10 @@ DEPTHS = (3, 9)
 _VISUAL, _TEXT = 4, 8
 _MODEL = "llava-tiny"
 _REDUCER = "prumerge"
-"""Of some sixty calls, more than most: other reducers take a time of this order."""
+"""Some sixty launches of all kinds: what one of them takes goes for those of other reducers."""
+_READ = "read back"
+_READS = 20
+"""Numbers read back in one sample."""
 
 
 def host_laws(
@@ -50,7 +55,8 @@ def host_laws(
     """Host time of vision, reducer, connector, llm and decode.
 
     hardware: with the laws of its kernels. On a CPU the time of the small model's kernels is taken
-    off what it takes; elsewhere the host is what such a model waits for.
+    off what it takes; elsewhere the host is what such a model waits for. That of the reducer tells
+    its launches, so that others take it launch by launch, and what reading back a number takes.
     """
     specs = {depth: _of_depth(depth) for depth in DEPTHS}
     subjects, pipelines = [], []
@@ -68,6 +74,8 @@ def host_laws(
             Subject(f"prefill {depth}", pipeline.prefill, before=None),
             Subject(f"decode {depth}", pipeline.decode_step, before=None),
         ]
+    number = torch.ones((), device=device)
+    subjects.append(Subject(_READ, lambda _: number.item(), calls=_READS))
     rule = StoppingRule(relative_ci=0.01, cap_s=budget_s / len(subjects))
     measured = measure(subjects, stopwatch_for(device, clock), rule, clock=clock, progress=progress)
     if interrupted(measured):
@@ -80,7 +88,15 @@ def host_laws(
         }
         for depth, spec in specs.items()
     }
-    return {name: _law(name, beside) for name in beside[DEPTHS[0]]}
+    laws = {name: _law(name, beside) for name in beside[DEPTHS[0]]}
+    task = lay_out(specs[DEPTHS[0]], reducer=find(_REDUCER), visual_tokens=_VISUAL).task
+    assert task is not None
+    laws["reducer"] = replace(
+        laws["reducer"],
+        launches=find(_REDUCER).launches(task),
+        wait_us=min(measured[_READ].total) / MICRO,
+    )
+    return laws
 
 
 def _of_depth(layers: int) -> Lmm:
