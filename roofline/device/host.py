@@ -94,6 +94,11 @@ class Host(Struct, frozen=True):
         return self.serial and (self.runtime is None or bool(self.laws))
 
     @property
+    def by_launches(self) -> bool:
+        """Whether its time is counted kernel by kernel."""
+        return self.runtime is not None and self.runtime.launch_us is not None and not self.laws
+
+    @property
     def origin(self) -> Origin | None:
         """Where its figures come from; None where nobody knows them."""
         if self.runtime is None or self.laws:
@@ -120,11 +125,11 @@ class Host(Struct, frozen=True):
         return (self._launching(self.runtime, counts, phase) + further) * runs + waiting
 
     def waiting(self, counts: ComponentCounts, phase: Phase, point: Point) -> Interval:
-        """Round trips of all passes, waits · wait_us: a part of `seconds` that no kernel runs beside.
+        """Round trips of all passes: waits · wait_us, a part of `seconds` beside no kernel.
 
         What issues its own kernels never waits for them, nor does a server's step for its own.
         """
-        waits = sum(op.count * op.waits for op in counts.ops if op.phase == phase)
+        waits = waits_of(counts, phase)
         if not waits or self.serial:
             return NOTHING
         law = self.laws.get("reducer")
@@ -133,6 +138,11 @@ class Host(Struct, frozen=True):
         else:
             each = _seconds(self.runtime.wait_us if self.runtime else None)
         return each * float(waits) * _runs(phase, point)
+
+    def issues(self, counts: ComponentCounts, phase: Phase) -> int:
+        """Kernels of one pass under the runtime, which there must be."""
+        assert self.runtime is not None
+        return launches(self.runtime, counts, phase, self.attention)
 
     def together(self, kernels: Interval, host: Interval, waiting: Interval) -> Interval:
         """What a phase takes from begin to end.
@@ -157,7 +167,7 @@ class Host(Struct, frozen=True):
     def _launching(self, runtime: Runtime, counts: ComponentCounts, phase: Phase) -> Interval:
         """Launches · launch_us + pass_us."""
         launch, one = _seconds(runtime.launch_us), _seconds(runtime.pass_us)
-        return launch * launches(runtime, counts, phase, self.attention) + one
+        return launch * self.issues(counts, phase) + one
 
     def _step(self, counts: ComponentCounts, point: Point) -> Interval:
         """fixed_us + batch · (sequence_us + grouped_sequence_us where key heads are shared).
@@ -200,6 +210,11 @@ def launches(
 def own_launches(counts: ComponentCounts, phase: Phase) -> int:
     """Of the ops, as the analysis has them."""
     return sum(op.count * op.launches for op in counts.ops if op.phase == phase)
+
+
+def waits_of(counts: ComponentCounts, phase: Phase) -> int:
+    """Times that one pass waits for a number that is read back."""
+    return sum(op.count * op.waits for op in counts.ops if op.phase == phase)
 
 
 def _runs(phase: Phase, point: Point) -> Array:

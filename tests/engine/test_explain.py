@@ -256,6 +256,20 @@ def test_the_host_stands_beside_the_kernels() -> None:
     assert "longer of kernels and host" in line_of(explained, "  of a component")
 
 
+def test_a_host_that_issues_kernels_says_how_many() -> None:
+    """The counts of docs/runtime.md and docs/reducers.md."""
+    given: dict[str, Any] = {"reducer": "ats", "visual_tokens": 144}
+    whole = {"stage": "generate", "output_tokens": 2}
+    eager = analyze("llava-1.5-7b", "h100-sxm", **given, **whole, runtime="eager").explain("time")
+    assert line_of(eager, "  launches") == (
+        "vision 327 + reducer 115 + connector 4 + llm 1,303 = 1,749; 9 numbers read back"
+    )
+    assert line_of(eager, "  of a step") == "llm 1,302"
+    for runtime in (None, "cuda-graph", "vllm"):
+        other = analyze("llava-1.5-7b", "h100-sxm", **given, runtime=runtime).explain("time")
+        assert "  launches" not in dict(other.parts[0].lines)
+
+
 def test_flops_that_no_shape_says_are_a_polynomial() -> None:
     point = Point({"batch": np.asarray(2.0)})
     amount = 99.0 * Polynomial.variable("batch")

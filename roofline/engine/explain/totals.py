@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from roofline.device.host import waits_of
 from roofline.engine.accounting.exact import resident
 from roofline.engine.energy import energy_law
 from roofline.engine.explain.explanation import Explanation, Line, Lines
@@ -22,6 +23,7 @@ from roofline.engine.explain.workings import Part, Workings
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals, Totals
 from roofline.errors import ScenarioError
+from roofline.model.counted import Phase
 from roofline.model.polynomial import Polynomial
 from roofline.units import percent, si
 
@@ -66,6 +68,7 @@ def _whole_time(workings: Workings, whole: Totals) -> Iterator[Line]:
         yield "  band", f"±{error}: Σ over ops of what nine in ten kernels are off at most"
     if whole.host_time_s is not None and whole.host_time_s:
         yield "Host", _sum(workings, "host_time_s", "s")
+        yield from _launches(workings)
     runtime = workings.estimate.scenario.runtime
     low, high = whole.elapsed_time_low_s, whole.elapsed_time_high_s
     if runtime is not None and low is not None and high is not None:
@@ -74,6 +77,24 @@ def _whole_time(workings: Workings, whole: Totals) -> Iterator[Line]:
         yield "  of a component", f"{how}, phase by phase: {runtime.title}"
         yield "  band", f"{si(low, 's')} to {si(high, 's')}: low and high ends of both"
         yield "  source", runtime.source
+
+
+def _launches(workings: Workings) -> Iterator[Line]:
+    """Kernels that a pass of each component issues, where the host is priced by them."""
+    phases: tuple[tuple[Phase, str], ...] = (("prefill", "  launches"), ("decode", "  of a step"))
+    for phase, name in phases:
+        issued: list[tuple[str, int]] = []
+        waits = 0
+        for plan in workings.plans:
+            if not isinstance(plan, PricePlan) or plan.host is None or not plan.host.by_launches:
+                return
+            if any(op.phase == phase for op in plan.counts.ops):
+                issued.append((plan.counts.component, plan.host.issues(plan.counts, phase)))
+                waits += waits_of(plan.counts, phase)
+        if issued:
+            text = " + ".join(f"{component} {number:,}" for component, number in issued)
+            text = text if len(issued) == 1 else f"{text} = {sum(n for _, n in issued):,}"
+            yield name, text + (f"; {waits} numbers read back" if waits else "")
 
 
 def explain_energy(workings: Workings) -> Explanation:
