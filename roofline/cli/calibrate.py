@@ -27,6 +27,7 @@ from roofline.cli.measuring import TimeToSpend
 @click.option("--measurements", metavar="FILE", help="Write every measured kernel there, as CSV.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="The YAML file, for --hw.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.option("--resume", is_flag=True, help="Go on where an interrupted calibration stopped.")
 def calibrate(
     device: str | None,
     name: str | None,
@@ -35,11 +36,13 @@ def calibrate(
     measurements: str | None,
     output: str,
     force: bool,
+    resume: bool,
 ) -> None:
     """Measure this device's ceilings and kernels, and write them as a spec for --hw.
 
     Bandwidth in the cache and beyond it, matmuls from a single row to square ones, attention,
-    vector ops, launches, and what the host takes beside them.
+    vector ops, launches, and what the host takes beside them. What is measured is kept beside FILE
+    until all is, so that a run that was killed can go on.
     """
     from pathlib import Path
 
@@ -52,23 +55,37 @@ def calibrate(
         check_apart(output, measurements)
     require("torch", "transformers")
 
+    from roofline.records.journal import Journal
     from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.calibration import render_ceilings
     from roofline.specs.writing import hardware_yaml
+    from roofline.torch_side.calibrate.calibrate import about
     from roofline.torch_side.calibrate.calibrate import calibrate as measure
 
-    with progress_bar("calibrate") as progress:
-        found = measure(
-            device,
-            name=name or Path(output).stem,
-            modes=modes or None,
-            seconds=seconds,
-            progress=progress,
-        )
+    measured = about(device, modes or None)
+    journal = (
+        Journal.resume(output, measured) if resume else Journal.begin(output, measured, force=force)
+    )
+    try:
+        with progress_bar("calibrate") as progress:
+            found = measure(
+                device,
+                name=name or Path(output).stem,
+                modes=modes or None,
+                seconds=seconds,
+                progress=progress,
+                journal=journal,
+            )
+    except BaseException:
+        if journal.findings and journal.path:
+            click.echo(f"roofline: {journal.path} keeps what was measured: --resume", err=True)
+        journal.close(finished=not journal.findings)
+        raise
     files = {output: hardware_yaml(found.hardware, comment=found.comment)}
     if measurements is not None:
         files[measurements] = found.csv()
     verdict = [f"{UNTRUSTED}{found.untrusted}"] if found.untrusted else []
     write_measured(render_ceilings(found.hardware, [*verdict, *found.notes]), files, force=force)
+    journal.close(finished=True)
     if verdict:
         click.echo(f"roofline: warning: {verdict[0]}", err=True)

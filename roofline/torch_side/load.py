@@ -14,6 +14,7 @@ from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.catalog import load_quantization, where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import Family, families
+from roofline.torch_side.low_bit import low_bit_kernel, low_bit_modes
 
 SEED = 0
 _INITIAL_STD = 0.02
@@ -50,7 +51,7 @@ def load_model(
     dtype: `fp32`, `fp16`, `bf16` or a torch dtype; left out, that of `quant`, else fp16 on an
         accelerator and fp32 on a CPU.
     quant: a mode of `roofline.load_quantization`. fp32, fp16 and bf16 set the dtype; w8a16,
-        w8a8kv16 and w4a16 quantize the LLM's linear layers through torchao, where it has kernels.
+        w8a8kv16 and w4a16 quantize the LLM's linear layers, where PyTorch has kernels for them.
     attention: `sdpa`, `eager` or `flash_attention_2`, as in transformers.
 
     Raises UnknownNameError, SpecError, LoadError, UnsupportedModeError.
@@ -235,35 +236,7 @@ def _quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module],
     if name is None or name in DTYPES:
         return None
     try:
-        available = low_bit_kernels(device)
-    except ImportError:
-        raise UnsupportedModeError(
-            f"real weights run in {name} through torchao only: pip install torchao"
-        ) from None
-    if name not in available:
-        served = ", ".join([*DTYPES, *available])
-        raise UnsupportedModeError(
-            f"no kernels for {name} on {device.type} here; real weights run in {served}"
-        )
-    return available[name]
-
-
-def low_bit_kernels(device: torch.device) -> dict[str, Callable[[nn.Module], None]]:
-    """Low-bit modes that torchao can run on the device, by name of the mode."""
-    from torchao.quantization import (
-        Int4WeightOnlyConfig,
-        Int8DynamicActivationInt8WeightConfig,
-        Int8WeightOnlyConfig,
-        quantize_,
-    )
-
-    def with_config(config: Any) -> Callable[[nn.Module], None]:
-        return lambda module: quantize_(module, config)
-
-    kernels = {
-        "w8a16": with_config(Int8WeightOnlyConfig()),
-        "w8a8kv16": with_config(Int8DynamicActivationInt8WeightConfig()),
-    }
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
-        kernels["w4a16"] = with_config(Int4WeightOnlyConfig(group_size=128))
-    return kernels
+        return low_bit_kernel(name, device).quantize
+    except UnsupportedModeError as error:
+        served = ", ".join([*DTYPES, *low_bit_modes(device)])
+        raise UnsupportedModeError(f"{error}; real weights run in {served}") from None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import ceil, floor, log10
-from typing import Any
 
 import pandas as pd
 import torch
@@ -17,39 +16,45 @@ from roofline.fitting.device import fit_device
 from roofline.fitting.tables import by_family
 from roofline.specs.hardware import Hardware, MatmulPeaks
 from roofline.specs.sourced import Peak, Sourced
+from roofline.torch_side.calibrate.found_ceilings import (
+    Ceiling,
+    cache_ceiling,
+    compute_ceiling,
+    memory_ceiling,
+    vector_ceiling,
+)
 from roofline.torch_side.calibrate.microbench import KernelRow
-from roofline.torch_side.load import DTYPES
+from roofline.torch_side.calibrate.selection import Modes
 from roofline.torch_side.measure import machine
 from roofline.units import GIB, GIGA, MIB, MICRO, TERA
 
 SOURCE = "calibration"
 """Key of the calibration among the sources of the spec that it makes."""
+CATALOGUE = "catalogue"
+"""Key of what a spec that ships says, for what could not be measured."""
 
 
 def measured_hardware(
-    rows: Sequence[KernelRow], device: torch.device, *, name: str | None, dtypes: Sequence[str]
-) -> Hardware:
-    """Ceilings, and laws of everything that was measured.
+    rows: Sequence[KernelRow], device: torch.device, *, name: str | None, modes: Modes
+) -> tuple[Hardware, list[str]]:
+    """Ceilings and laws of everything that was measured; and which kernels beat a ceiling.
 
-    rows: of `microbench`, with `time_s`, and `fastest_s` of the fastest sample. dtypes: those whose
-    matmuls were measured, low-bit kernels aside. Raises InputError.
+    rows: of `microbench` and `ceilings`, with `time_s`, `fastest_s` of the fastest sample, and
+    `noise`. Raises InputError where a ceiling is nowhere to be had.
     """
     title, cache_bytes = machine.device_name(device), machine.cache_bytes(device)
     on_cpu = device.type == "cpu"
-    memory = _bandwidth(rows, cache_bytes)
-    cached = [row for row in rows if row.get("level") == "cache"]
-    cache = max(_moved_bytes(row) / row["fastest_s"] for row in cached)
-    peaks = {f"{dtype}_tflops": _peak_rate(rows, dtype) for dtype in dtypes}
-    if _of(rows, "matmul", dtype="w8a8"):
-        peaks["int8_tops"] = _peak_rate(rows, "w8a8")
-    vector = peaks.get("fp32_tflops") or max(
-        row["bytes"] / row["fastest_s"] / 4 for row in _of(rows, "pointwise")
-    )
+    memory = memory_ceiling(rows, cache_bytes)
+    cache = cache_ceiling(rows, on_cpu=on_cpu)
+    computing = {f"{dtype}_tflops": computes_at(rows, dtype) for dtype in modes.plain}
+    if int8 := compute_ceiling(rows, "int8"):
+        computing["int8_tops"] = int8
+    vector, more_sources = vector_peak(rows, device)
+    found = [memory, cache, *computing.values()]
+    if ceiling := _vector_ceiling(rows, device):
+        found.append(ceiling)
     today = datetime.now(UTC).date().isoformat()
-    conditions = (
-        f"torch {torch.__version__}, {machine.units(device)} "
-        f"{'threads' if on_cpu else 'SMs'}, {'eager' if on_cpu else 'CUDA graphs'}"
-    )
+    conditions = "; ".join([_conditions(rows, device), *modes.runs_as])
     hardware = Hardware(
         name=name or _slug(title),
         title=title,
@@ -58,71 +63,76 @@ def measured_hardware(
         kind="cpu" if on_cpu else "gpu",
         memory_capacity_gib=_figure(machine.memory_bytes(device) / GIB),
         memory_bandwidth_gb_per_s=_figure(
-            memory / GIGA, note="best of copy, read, write and operands beyond the cache"
+            memory.per_s / GIGA, note="best of copy, read, write and operands beyond the cache"
         ),
-        matmul_peaks=MatmulPeaks(**{name: _peak(rate / TERA) for name, rate in peaks.items()}),
-        vector_peak_fp32_tflops=_figure(vector / TERA),
-        sources={SOURCE: f"roofline calibrate, {today}, on {title}: {conditions}"},
+        matmul_peaks=MatmulPeaks(
+            **{name: _peak(ceiling.per_s / TERA) for name, ceiling in computing.items()}
+        ),
+        vector_peak_fp32_tflops=vector,
+        sources={
+            SOURCE: f"roofline calibrate, {today}, on {title}: {conditions}",
+            **more_sources,
+        },
         nvml_names=() if on_cpu else (title,),
         compute_capability=machine.compute_capability(device),
         sm_count=_figure(machine.units(device)),
         l2_cache_mib=_figure(cache_bytes / MIB),
-        l2_bandwidth_gb_per_s=_figure(cache / GIGA),
-        launch_overhead_us=_figure(min(r["fastest_s"] for r in _of(rows, "launch")) / MICRO),
+        l2_bandwidth_gb_per_s=_figure(cache.per_s / GIGA),
+        launch_overhead_us=_figure(
+            min(row["fastest_s"] for row in rows if row["op"] == "launch") / MICRO
+        ),
     )
     measured = by_family(pd.DataFrame(rows))
     laws = fit_device(hardware, measured, source=SOURCE, date=today, origin="measured")
-    return replace(hardware, kernel_laws=replace(laws, conditions=conditions))
+    laws = replace(laws, conditions=conditions)
+    beaten = [ceiling.beaten for ceiling in found if ceiling.beaten]
+    return replace(hardware, kernel_laws=laws), beaten
 
 
-def _of(rows: Sequence[KernelRow], op: str, **columns: str) -> list[KernelRow]:
-    wanted = {"op": op, **columns}.items()
-    return [row for row in rows if wanted <= row.items()]
+def computes_at(rows: Sequence[KernelRow], data_type: str) -> Ceiling:
+    """The peak of a data type. Raises InputError without a matmul in it."""
+    ran = any(row["op"] == "matmul" and row["dtype"] == data_type for row in rows)
+    ceiling = compute_ceiling(rows, data_type)
+    if not ran or ceiling is None:
+        raise InputError(f"this device runs no matmul in {data_type}: leave it out of --quant")
+    return ceiling
 
 
-def _bandwidth(rows: Sequence[KernelRow], cache_bytes: float) -> float:
-    """Bytes/s of the fastest op whose operands no cache can hold."""
-    large = [row for row in rows if _moved_bytes(row) > cache_bytes]
-    # weights come from a pool that no cache holds either
-    streamed = [row for row in _of(rows, "matmul") if row["dtype"] in DTYPES]
-    best: float = max(_moved_bytes(row) / row["fastest_s"] for row in (*large, *streamed))
-    return best
+def vector_peak(rows: Sequence[KernelRow], device: torch.device) -> tuple[Sourced, dict[str, str]]:
+    """The fp32 peak of the vector units, and the source of a figure that is not measured.
+
+    Raises InputError where it is neither measured nor in a spec that ships.
+    """
+    if ceiling := _vector_ceiling(rows, device):
+        note = "" if device.type == "cpu" else "multiply-adds in registers"
+        return _figure(ceiling.per_s / TERA, note), {}
+    known = machine.catalogued(device)
+    if known is None:
+        raise InputError(
+            f"nothing says what {machine.device_name(device)} computes in fp32: no kernel of "
+            "multiply-adds runs here, and no spec that ships has its name; measure its fp32 "
+            "matmuls with --quant fp32"
+        )
+    figure = known.vector_peak_fp32_tflops
+    cited = f"{known.name}, as it ships: {known.sources[figure.source]}"
+    note = "not measured: no kernel of multiply-adds runs here"
+    return Sourced(value=figure.value, source=CATALOGUE, note=note), {CATALOGUE: cited}
 
 
-def _peak_rate(rows: Sequence[KernelRow], kernel: str) -> float:
-    """FLOP/s of the fastest matmul or attention kernel."""
-    if not _of(rows, "matmul", dtype=kernel):
-        raise InputError(f"{'this device'} runs no matmul in {kernel}")
-    computing = [row for row in rows if row.get("dtype") == kernel]
-    best: float = max(_flops(row) / row["fastest_s"] for row in computing)
-    return best
+def _vector_ceiling(rows: Sequence[KernelRow], device: torch.device) -> Ceiling | None:
+    """fp32 matmuls run in the vector units of all but AMD's accelerators."""
+    return vector_ceiling(rows, of_matmuls=not torch.version.hip or device.type == "cpu")
 
 
-def _moved_bytes(row: Mapping[str, Any]) -> float:
-    """What an op reads and writes."""
-    match row["op"]:
-        case "matmul" if row["dtype"] in DTYPES:
-            m, n, k = row["m"], row["n"], row["k"]
-            return float(DTYPES[row["dtype"]].itemsize * (n * k + m * (n + k)))
-        case "attention":
-            tokens = row["tokens"] + row["keys"]
-            elements = 2 * row["batch_size"] * tokens * row["num_heads"] * row["head_dim"]
-            return float(DTYPES[row["dtype"]].itemsize * elements)
-        case _:
-            return float(row.get("bytes", 0))
-
-
-def _flops(row: Mapping[str, Any]) -> float:
-    """What a matmul or attention computes, hidden scores left out."""
-    match row["op"]:
-        case "matmul":
-            return float(2 * row["m"] * row["n"] * row["k"])
-        case "attention":
-            queries = row["tokens"]
-            pairs = queries * row["keys"] - row["causal"] * queries * (queries - 1) / 2
-            return float(4 * row["batch_size"] * row["num_heads"] * row["head_dim"] * pairs)
-        case _:
-            return 0.0
+def _conditions(rows: Sequence[KernelRow], device: torch.device) -> str:
+    """What the times depend on."""
+    on_cpu = device.type == "cpu"
+    units = f"{machine.units(device)} {'threads' if on_cpu else 'SMs'}"
+    shares = [row["replay_share"] for row in rows if "replay_share" in row]
+    runs = "eager"
+    if shares:
+        runs = f"CUDA graphs whose replay is up to {100 * max(shares):.1f} % of a time"
+    return f"torch {torch.__version__}, {units}, {runs}"
 
 
 def _figure(value: float, note: str = "") -> Sourced:

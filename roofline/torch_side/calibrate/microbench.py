@@ -1,8 +1,8 @@
-"""Kernels to measure a device by: bandwidth, matmuls, attention, vector ops, an empty kernel.
+"""Kernels of models to measure a device by: matmuls, attention, vector ops.
 
-The first five of the Empirical Roofline Toolkit's ceilings (Lo et al. 2014), in the shapes and
-through the functions that a transformer runs. Weights come from a pool larger than any cache, each
-call taking the next ones, as a model's layers do; activations are as warm as their size lets them.
+They have the shapes and run through the functions of a transformer. What a model reads cold is cold
+here, too (`operands`): weights, the keys and values of decode, the table of an embedding.
+Activations are as warm as their size lets them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, product
-from math import ceil
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from roofline.torch_side.calibrate.operands import Pool, Ring
 from roofline.torch_side.families.llama_decoder import rms_norm, rotation
 from roofline.torch_side.load import DTYPES
 
@@ -48,105 +48,47 @@ class Bench:
     """Its columns in the table of measurements, but for the time."""
     make: Callable[[], TimedCall]
     """Allocates what it needs."""
+    turn: int = 1
+    """Calls until its operands come round: fewer in a row would find them where they left them."""
+    group: object = None
+    """Benches of one group are timed side by side: those that draw from the same weights."""
 
     @property
     def name(self) -> str:
         return " ".join(str(value) for value in self.row.values())
 
 
-class Pool:
-    """Weights, more of each shape than the caches hold, handed out one after the other.
-
-    Every matrix is an allocation of its own, as in a model: where pages are small, that costs.
-    """
-
-    def __init__(self, size_bytes: float, dtype: torch.dtype, device: torch.device) -> None:
-        self._size_bytes, self._dtype, self._device = size_bytes, dtype, device
-        self._turns: dict[tuple[int, int], Iterator[Tensor]] = {}
-
-    def take(self, n: int, k: int) -> Tensor:
-        """The next matrix [n, k]; behind the last comes the first again."""
-        if (n, k) not in self._turns:
-            self._turns.clear()  # those of one shape at a time: each fills the pool
-            copies = max(2, ceil(self._size_bytes / (n * k * self._dtype.itemsize)))
-            self._turns[n, k] = cycle([self._drawn(n, k) for _ in range(copies)])
-        return next(self._turns[n, k])
-
-    def _drawn(self, n: int, k: int) -> Tensor:
-        empty = torch.empty(n, k, dtype=self._dtype, device=self._device)
-        return empty.uniform_(-0.05, 0.05)
-
-
-def bandwidth(device: torch.device, cache_bytes: float, room_bytes: float) -> Iterator[Bench]:
-    """Copy, read and write, of sizes that fit the last-level cache and of such that do not."""
-    sizes = {"cache": cache_bytes / 8, "memory": min(4 * cache_bytes, room_bytes / 8)}
-    for level, size_bytes in sizes.items():
-        elements = max(int(size_bytes / 2) // 4, 1024)
-
-        def tensors(elements: int = elements) -> tuple[Tensor, Tensor]:
-            return torch.ones(elements, device=device), torch.ones(elements, device=device)
-
-        def copy(tensors: Any = tensors) -> TimedCall:
-            source, target = tensors()
-            return lambda: target.copy_(source)
-
-        def read(tensors: Any = tensors) -> TimedCall:
-            source, target = tensors()
-            return lambda: torch.dot(source, target)
-
-        def write(tensors: Any = tensors) -> TimedCall:
-            source, target = tensors()
-            return lambda: (source.fill_(1.0), target.fill_(1.0))
-
-        for op, make in (("copy", copy), ("read", read), ("write", write)):
-            row: KernelRow = {"op": op, "level": level, "bytes": 2 * 4 * elements}
-            yield Bench(row, make)
-
-
-Linear = Callable[[int, int, Tensor], TimedCall]
-"""(n, k, activations [m, k]) → what multiplies them with weights [n, k]."""
+Multiply = Callable[[Any, Tensor], object]
+"""(weights [n, k] of a pool, activations [m, k]) → their product."""
 
 
 def matmuls(
-    kernel: str,
-    linear: Linear,
+    kernel: KernelRow,
+    pool: Pool[Any],
+    multiply: Multiply,
+    activations: Callable[[int, int], Tensor],
     rows: Sequence[int],
     shapes: Sequence[tuple[int, int]],
-    activations: Callable[[int, int], Tensor],
 ) -> Iterator[Bench]:
-    """[m, k] @ [k, n] for all m and (n, k)."""
+    """[m, k] @ [k, n] for all m and (n, k). kernel: columns that say which one it is."""
     for (n, k), m in product(shapes, rows):
-        row: KernelRow = {"op": "matmul", "dtype": kernel, "m": m, "n": n, "k": k}
-        yield Bench(row, partial(_matmul, linear, activations, m, n, k))
+
+        def make(m: int = m, n: int = n, k: int = k) -> TimedCall:
+            x = activations(m, k)
+            return lambda: multiply(pool.take(n, k), x)
+
+        row: KernelRow = {"op": "matmul", **kernel, "m": m, "n": n, "k": k}
+        yield Bench(row, make, pool.turn(n, k), group=(kernel["dtype"], n, k))
 
 
-def _matmul(
-    linear: Linear, activations: Callable[[int, int], Tensor], m: int, n: int, k: int
-) -> TimedCall:
-    return linear(n, k, activations(m, k))
+def times_weights(weight: Tensor, x: Tensor) -> Tensor:
+    """A plain matmul."""
+    return functional.linear(x, weight)
 
 
-def from_pool(pool: Pool) -> Linear:
-    """A plain matmul, with other weights each time."""
-    return lambda n, k, x: lambda: functional.linear(x, pool.take(n, k))
-
-
-def quantized(
-    quantize: Callable[[nn.Module], None], device: torch.device, pool_bytes: float
-) -> Linear:
-    """Linear layers whose weights are quantized, as many as fill `pool_bytes` in 16 bit."""
-
-    def of_shape(n: int, k: int, x: Tensor) -> TimedCall:
-        copies = max(1, min(8, int(pool_bytes) // (2 * n * k)))
-        with torch.device(device):
-            layers = nn.ModuleList(
-                nn.Linear(k, n, bias=False, dtype=x.dtype) for _ in range(copies)
-            )
-        quantize(layers)
-        turn = cycle(layers)
-        return lambda: next(turn)(x)
-
-    return of_shape
+def through_layer(layer: nn.Module, x: Tensor) -> object:
+    """A linear layer that is a module."""
+    return layer(x)
 
 
 class AttentionSize(NamedTuple):
@@ -159,9 +101,28 @@ class AttentionSize(NamedTuple):
     head_dim: int
     causal: bool = False
 
+    @property
+    def decodes(self) -> bool:
+        """Whether single queries meet keys that were written long ago."""
+        return self.queries < self.keys
 
-def attention(dtype: str, device: torch.device, shapes: Sequence[AttentionSize]) -> Iterator[Bench]:
-    """Fused attention as transformers calls it, its output back in the layout of tokens."""
+    @property
+    def cached(self) -> int:
+        """Elements of keys and values."""
+        return 2 * self.batch * self.keys * self.heads * self.head_dim
+
+
+def attention(
+    dtype: str, device: torch.device, shapes: Sequence[AttentionSize], pool_bytes: float
+) -> Iterator[Bench]:
+    """Fused attention as transformers calls it, its output back in the layout of tokens.
+
+    A prompt's keys and values were written just before; those that decode reads come from a ring of
+    `pool_bytes`, or what the longest need.
+    """
+    number = DTYPES[dtype]
+    longest = max((shape.cached for shape in shapes if shape.decodes), default=0)
+    ring = Ring(max(pool_bytes, longest * number.itemsize), number, device)
     for shape in shapes:
         row: KernelRow = {
             "op": "attention",
@@ -174,35 +135,43 @@ def attention(dtype: str, device: torch.device, shapes: Sequence[AttentionSize])
             "head_dim": shape.head_dim,
             "causal": int(shape.causal),
         }
+        calls = ring.turn(shape.cached) if shape.decodes else 1
+        yield Bench(row, partial(_attention, shape, number, device, ring), calls)
 
-        def make(shape: AttentionSize = shape) -> TimedCall:
-            def heads_first(tokens: int) -> Tensor:
-                size = (shape.batch, tokens, shape.heads, shape.head_dim)
-                drawn = torch.randn(size, device=device, dtype=DTYPES[dtype])
-                return drawn.transpose(1, 2)
 
-            q, k, v = map(heads_first, (shape.queries, shape.keys, shape.keys))
+def _attention(
+    shape: AttentionSize, number: torch.dtype, device: torch.device, ring: Ring
+) -> TimedCall:
+    def drawn(tokens: int) -> Tensor:
+        size = (shape.batch, tokens, shape.heads, shape.head_dim)
+        return torch.randn(size, device=device, dtype=number).transpose(1, 2)
 
-            def run() -> Tensor:
-                attended = functional.scaled_dot_product_attention(q, k, v, is_causal=shape.causal)
-                return attended.transpose(1, 2).contiguous()
+    def cached() -> Tensor:
+        return ring.take(shape.batch, shape.keys, shape.heads, shape.head_dim).transpose(1, 2)
 
-            return run
+    def attended(k: Tensor, v: Tensor) -> Tensor:
+        result = functional.scaled_dot_product_attention(q, k, v, is_causal=shape.causal)
+        return result.transpose(1, 2).contiguous()
 
-        yield Bench(row, make)
+    q = drawn(shape.queries)
+    if shape.decodes:
+        return lambda: attended(cached(), cached())
+    return partial(attended, drawn(shape.keys), drawn(shape.keys))
 
 
 def vector_ops(
-    dtype: str, device: torch.device, sizes: Sequence[tuple[int, int]]
+    dtype: str, device: torch.device, sizes: Sequence[tuple[int, int]], pool_bytes: float
 ) -> Iterator[Bench]:
     """Ops on [rows, width] as transformers runs them, kernel by kernel."""
     number = DTYPES[dtype]
+    largest = max(rows * width for rows, width in sizes)
+    table = Ring(max(pool_bytes, largest * number.itemsize), number, device)
     for (function, tensors), (rows, width) in product(POINTWISE_READS_AND_WRITES.items(), sizes):
         moved = tensors * rows * width * number.itemsize
-
-        def make(function: str = function, rows: int = rows, width: int = width) -> TimedCall:
-            return _VECTOR_OPS[function](torch.randn(1, rows, width, device=device, dtype=number))
-
+        calls, made = 1, partial(_vector_op, function, rows, width, number, device)
+        if function == "embedding":
+            calls = min(table.turn(rows * width), _LOOK_UPS)
+            made = partial(_embedding, table, rows, width, calls, device)
         row: KernelRow = {
             "op": "pointwise",
             "function": function,
@@ -211,17 +180,13 @@ def vector_ops(
             "width": width,
             "bytes": moved,
         }
-        yield Bench(row, make)
+        yield Bench(row, made, calls)
 
 
-def empty(device: torch.device) -> Bench:
-    """The least that a kernel can be: one number, one addition."""
-
-    def make() -> TimedCall:
-        one = torch.ones(1, device=device)
-        return lambda: one.add_(1.0)
-
-    return Bench({"op": "launch"}, make)
+def _vector_op(
+    function: str, rows: int, width: int, number: torch.dtype, device: torch.device
+) -> TimedCall:
+    return _VECTOR_OPS[function](torch.randn(1, rows, width, device=device, dtype=number))
 
 
 _HEAD = 64
@@ -275,10 +240,15 @@ def _softmax(x: Tensor) -> TimedCall:
     return lambda: x.softmax(dim=-1)
 
 
-def _embedding(x: Tensor) -> TimedCall:
-    table = torch.randn(8192, x.shape[-1], device=x.device, dtype=x.dtype)
-    ids = torch.randint(len(table), x.shape[:2], device=x.device)
-    return lambda: functional.embedding(ids, table)
+_LOOK_UPS = 1024
+"""Of an embedding, after which its ids come again: a few rows of it are small, and stay warm."""
+
+
+def _embedding(ring: Ring, rows: int, width: int, calls: int, device: torch.device) -> TimedCall:
+    """Every call looks up rows of the table that the calls before it did not."""
+    table = ring.take(rows * calls, width)
+    ids = cycle(torch.randperm(len(table), device=device).view(calls, 1, rows))
+    return lambda: functional.embedding(next(ids), table)
 
 
 _VECTOR_OPS: Mapping[str, Callable[[Tensor], TimedCall]] = {
@@ -290,5 +260,4 @@ _VECTOR_OPS: Mapping[str, Callable[[Tensor], TimedCall]] = {
     "gelu": _gelu,
     "residual": _residual,
     "softmax": _softmax,
-    "embedding": _embedding,
 }

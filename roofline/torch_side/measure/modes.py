@@ -7,6 +7,7 @@ back steps that yield the same.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -99,23 +100,58 @@ class GraphRecorder(Protocol):
 class CudaRecorder:
     """CUDA graphs in one pool of memory: results must be kept for as long as any is replayed."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._pool = torch.cuda.graph_pool_handle()
+    def __init__(self, device: torch.device, cuda: Any = None) -> None:
+        """cuda: stands in for `torch.cuda` in tests."""
+        self._device, self._cuda = device, cuda or torch.cuda
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pool = self._cuda.graph_pool_handle()
+        self._stream = self._cuda.Stream(self._device)
 
     def warm_up(self, function: Callable[[], object]) -> None:
-        """On a stream of its own, as capture needs it: libraries make their workspaces there."""
-        stream: Any = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        """On the stream of the captures: libraries make their workspaces there."""
+        current = self._cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with self._cuda.stream(self._stream):
             function()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        current.wait_stream(self._stream)
 
     def record(self, function: Callable[[], T]) -> tuple[Callable[[], None], T]:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self._device), torch.cuda.graph(graph, pool=self._pool):
-            result = function()
+        """Raises what the function does, and is then as good as new."""
+        current = self._cuda.current_stream(self._device)
+        graph = self._cuda.CUDAGraph()
+        try:
+            with (
+                self._cuda.device(self._device),
+                self._cuda.graph(graph, pool=self._pool, stream=self._stream),
+            ):
+                result = function()
+        except Exception as error:
+            self._recover(current)
+            # the end of a broken capture has an error of its own, which does not say what broke it
+            raise error.__context__ or error from None
         return graph.replay, result
+
+    def _recover(self, current: Any) -> None:
+        """Undo what a capture that failed leaves behind: its stream as the current one, a pool that
+        memory is still taken from, an error that the next call would raise.
+        """
+        self._cuda.set_stream(current)
+        with suppress(RuntimeError):  # where the capture has come as far as that
+            index = torch.device(self._device).index
+            _stop_recording(self._cuda.current_device() if index is None else index, self._pool)
+        with suppress(RuntimeError):
+            self._cuda.synchronize(self._device)
+        self._begin()
+
+
+def _stop_recording(device: int, pool: Any) -> None:
+    """Take no more memory from a pool. Raises RuntimeError where none is taken."""
+    for name in ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"):  # torch 2.6
+        if hasattr(torch._C, name):
+            getattr(torch._C, name)(device, pool)
+            return
 
 
 WARM_UPS = 2

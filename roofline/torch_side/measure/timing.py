@@ -85,17 +85,25 @@ class WallStopwatch:
 class CudaStopwatch:
     """Records CUDA events, which the device itself stamps: only `start` and `stop` wait for it."""
 
-    def __init__(self, device: torch.device | str = "cuda", cuda: Any = None) -> None:
-        """cuda: stands in for `torch.cuda` in tests."""
+    def __init__(
+        self, device: torch.device | str = "cuda", cuda: Any = None, *, fill_cycles: int = 0
+    ) -> None:
+        """cuda: stands in for `torch.cuda` in tests. fill_cycles: of its own clock the device is
+        kept busy for so many before a time begins, so that work issued meanwhile waits in its queue
+        and what the host needs to issue it does not count.
+        """
         if cuda is None:
             from torch import cuda
-        self._cuda, self._device = cuda, device
+        self._cuda, self._device, self._fill_cycles = cuda, device, fill_cycles
         self._names: list[str] = []
         self._events: list[Any] = []  # a pool: grows to the most marks of a run, then is reused
 
     def start(self) -> None:
         self._names.clear()
         self._cuda.synchronize(self._device)
+        if self._fill_cycles:
+            with self._cuda.device(self._device):
+                self._cuda._sleep(self._fill_cycles)
         self._record(0)
 
     def mark(self, name: str) -> None:

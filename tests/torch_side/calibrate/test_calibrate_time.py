@@ -6,12 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from click.testing import CliRunner
+from made_up_machine import quiet, shrink
 
 from roofline.cli.calibrate import calibrate as command
 from roofline.errors import InputError
 from roofline.torch_side.calibrate import calibrate as module
+from roofline.torch_side.calibrate import kernel_timing
+from roofline.torch_side.calibrate.microbench import Bench
 from roofline.torch_side.measure.timing import Measurement
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def turn_on(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 class MeasuringError(Exception):
@@ -86,23 +106,57 @@ def test_all_samples_together_may_take_what_was_asked_for(
         hosts.append(budget_s)
         raise MeasuringError
 
-    monkeypatch.setattr(module._Calibrator, "_cost_s", lambda *_: 0.0)
-    monkeypatch.setattr(module, "measure", measured)
-    monkeypatch.setattr(module, "calls_for", lambda *_: 1)
-    monkeypatch.setattr(module, "measured_hardware", lambda *_, **__: None)
+    shrink(monkeypatch)
+    monkeypatch.setattr(kernel_timing, "measure", measured)
+    monkeypatch.setattr(kernel_timing, "calls_for", lambda *_: 1)
+    monkeypatch.setattr(module, "measured_hardware", lambda *_, **__: (None, []))
     monkeypatch.setattr(module, "host_laws", host_laws)
-    for name, value in {
-        "_CPU_ROWS": (1,),
-        "_CPU_SHAPES": ((8, 8),),
-        "_VECTOR_ROWS": (1,),
-        "_WIDTHS": (8,),
-        "_PROMPTS": (8, 16),
-    }.items():
-        monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(module.machine, "cache_bytes", lambda device: 2.0**16)
+    monkeypatch.setattr(module, "Watch", quiet)
     with pytest.raises(MeasuringError):
         module.calibrate("cpu", modes=["fp32"], seconds=seconds)
 
     # half of a kernel's share is for what comes before its samples
     assert 2 * sum(caps) + sum(hosts) == pytest.approx(seconds)
     assert all(warm_up < cap for warm_up, cap in zip(warm_ups, caps, strict=True))
+
+
+def test_too_little_time_is_refused_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel_timing, "measure", pytest.fail)
+
+    # 11 of ceilings, 2 · (40 + 44) of matmuls and attention, 216 vector ops
+    with pytest.raises(
+        InputError, match=r"395 kernels take some 6 s at least.*--seconds 6 or more"
+    ):
+        module.calibrate("cpu", modes=["fp32", "bf16"], seconds=1.0)
+
+
+def test_what_a_slow_device_needs_is_found_out_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink(monkeypatch)
+    monkeypatch.setattr(kernel_timing, "measure", pytest.fail)
+    monkeypatch.setattr(kernel_timing.KernelTimer, "cost_s", lambda *_: 0.5)
+
+    with pytest.raises(InputError, match=r"165 kernels take some 83 s at least"):
+        module.calibrate("cpu", modes=["fp32"], seconds=10.0)
+
+
+def test_a_kernel_costs_what_it_takes_to_make_and_to_run(clock: FakeClock) -> None:
+    """What is made once for all of a kind does not count, nor what the first run takes longer."""
+    made, ran = iter([9.0, 0.25]), iter([7.0, 0.5])
+    timer = kernel_timing.KernelTimer(torch.device("cpu"), clock, quiet(torch.device("cpu")))
+
+    def make() -> Any:
+        clock.now += next(made)
+        return lambda: clock.turn_on(next(ran))
+
+    assert timer.cost_s(Bench({"op": "a"}, make)) == 0.25 + 4 * 0.5
+
+
+def test_one_that_cannot_run_costs_nothing(clock: FakeClock) -> None:
+    timer = kernel_timing.KernelTimer(torch.device("cpu"), clock, quiet(torch.device("cpu")))
+
+    def make() -> Any:
+        raise NotImplementedError
+
+    assert timer.cost_s(Bench({"op": "a"}, make)) == 0.0

@@ -1,0 +1,59 @@
+"""Why a calibration is not to be trusted, and what else a reader should know of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import Law
+from roofline.torch_side.calibrate.microbench import KernelRow
+
+_ERRS_MUCH = 40.0
+"""Percent: a law whose median error is larger was fitted to times that something disturbed."""
+_MANY_DISTURBED = 0.2
+"""Share of kernels."""
+_LARGE_REPLAY = 0.01
+"""Share of a kernel's time."""
+_NAMED = 2
+"""Of many reasons."""
+
+
+def doubts(hardware: Hardware, rows: Sequence[KernelRow], beaten: Sequence[str]) -> str:
+    """Why the times are not those of a quiet machine, or the ceilings none; empty where they are.
+
+    beaten: which kernels beat which ceiling.
+    """
+    assert hardware.kernel_laws is not None
+    bad = [
+        f"{family} {kernel} errs by {law.median_error_percent:.0f} %"
+        for family, laws in hardware.kernel_laws.families.items()
+        for kernel, law in laws.items()
+        if isinstance(law, Law) and law.median_error_percent > _ERRS_MUCH
+    ]
+    reasons = [*_shortened(beaten, "ceilings are beaten"), *_shortened(bad, "laws do")]
+    disturbed = [row for row in rows if row.get("disturbed")]
+    if len(disturbed) > _MANY_DISTURBED * len(rows):
+        why = Counter(str(row["disturbed"]) for row in disturbed).most_common(1)[0][0]
+        reasons.insert(0, f"{len(disturbed)} of {len(rows)} kernels were disturbed ({why})")
+    return f"{', '.join(reasons)}: measure again on a quiet machine" if reasons else ""
+
+
+def remarks(rows: Sequence[KernelRow], beaten: Sequence[str]) -> list[str]:
+    """Sentences on single kernels: which stayed disturbed, which a replay weighs on."""
+    found = [f"{each}: one of the two was measured wrongly" for each in beaten]
+    kinds = Counter(row["disturbed"] for row in rows if row.get("disturbed"))
+    found += [f"{count} of {len(rows)} kernels: {why}" for why, count in kinds.items()]
+    shares = [row["replay_share"] for row in rows if row.get("replay_share", 0) > _LARGE_REPLAY]
+    if shares:
+        found.append(
+            f"the replay of a CUDA graph is {100 * _LARGE_REPLAY:.0f} to {100 * max(shares):.1f} % "
+            f"of the times of {len(shares)} kernels"
+        )
+    return found
+
+
+def _shortened(reasons: Sequence[str], more: str) -> list[str]:
+    """The first few, and how many more there are."""
+    left = len(reasons) - _NAMED
+    return [*reasons[:_NAMED], *([f"{left} more {more}"] if left > 0 else [])]

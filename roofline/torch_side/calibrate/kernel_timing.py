@@ -1,0 +1,271 @@
+"""Kernels timed side by side, in loops on a CPU and inside CUDA graphs on CUDA.
+
+A graph holds so many calls that its own replay is next to nothing of their time, and whole turns of
+their operands. What the host needs to issue it does not count: the device is kept busy until then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+from math import ceil
+from typing import Any
+
+import numpy as np
+import torch
+
+from roofline.records.statistics import StoppingRule, WarmUpRule, disturbed, noise
+from roofline.torch_side.calibrate import ceilings
+from roofline.torch_side.calibrate.disturbance import Disturbance, Watch
+from roofline.torch_side.calibrate.microbench import Bench, TimedCall
+from roofline.torch_side.measure.modes import CudaRecorder, GraphRecorder
+from roofline.torch_side.measure.timing import (
+    Clock,
+    CudaStopwatch,
+    Measurement,
+    Progress,
+    Stopwatch,
+    Subject,
+    calls_for,
+    interrupted,
+    measure,
+    stopwatch_for,
+    synchronizer,
+)
+
+SAMPLE_S = 0.02
+"""Shorter samples would catch moments of calm that no model's run consists of."""
+SAMPLES = 4
+"""So many must fit into a kernel's share of the time, those that size them included."""
+CALM = 0.25
+"""Quantile of the samples that a kernel's time is: other work on the machine only ever adds."""
+VARIES = "its samples vary"
+"""Of a kernel that something has disturbed unseen."""
+_ALIVE = 4
+"""Results that a loop holds on to, as a model holds on to activations: the next one is then not
+written to memory that is still warm from the last."""
+_GROUP = 32
+"""Kernels that are timed side by side: as many as hold their operands at a time."""
+_GRAPH_S, _GRAPH_CALLS = 0.002, 8
+"""What a CUDA graph takes at least, and how many calls it has."""
+_FILL_CYCLES = 2_000_000
+"""Of the device, a millisecond: longer than the host needs to issue a graph."""
+_EMPTY_CALLS = 500
+_REPEATED = 0.25
+"""Of a group's time must be left to measure it anew."""
+
+CANNOT_RUN = (RuntimeError, NotImplementedError, ImportError, AssertionError)
+"""What a kernel that a device or torch does not have raises."""
+
+
+class KernelTimer:
+    """One device and its clock."""
+
+    def __init__(
+        self,
+        device: torch.device,
+        clock: Clock,
+        watch: Watch,
+        recorder: Callable[[], GraphRecorder] | None = None,
+    ) -> None:
+        """recorder: makes what records graphs; left out, CUDA graphs on CUDA and none elsewhere."""
+        on_cuda = device.type == "cuda"
+        self.device, self.clock, self.watch = device, clock, watch
+        self.stopwatch: Stopwatch = (
+            CudaStopwatch(device, fill_cycles=_FILL_CYCLES)
+            if on_cuda
+            else stopwatch_for(device, clock)
+        )
+        self._recorder = recorder or (partial(CudaRecorder, device) if on_cuda else None)
+        self._sample_s = SAMPLE_S
+        self.replay_s = 0.0
+        """Of a graph, whatever is in it."""
+
+    def prepare(self) -> None:
+        """Find out what the replay of a graph takes: t(n) = replay + n · kernel, twice."""
+        if self._recorder is None:
+            return
+        run = ceilings.empty(self.device).make()
+        once_s, twice_s = (
+            min(self._run_s(self._recorded(run, calls)) for _ in range(5))
+            for calls in (_EMPTY_CALLS, 2 * _EMPTY_CALLS)
+        )
+        self.replay_s = max(0.0, 2 * once_s - twice_s)
+
+    def cost_s(self, bench: Bench) -> float:
+        """What a kernel takes at least: to be made, and to run a few times."""
+        wait = synchronizer(self.device)
+        try:
+            bench.make()  # what all of its kind share is made once
+            wait()
+            begun_s = self.clock()
+            run = bench.make()
+            wait()
+            made_s = self.clock()
+            run()  # the first of its kind may take long to get going
+            wait()
+            ran_s = self.clock()
+            run()
+            wait()
+        except CANNOT_RUN:
+            return 0.0  # it is left out, too
+        run_s = min(ran_s - made_s, self.clock() - ran_s)
+        calls = 1 if self._recorder is None else _graph_calls(bench.turn, run_s)
+        return made_s - begun_s + SAMPLES * calls * run_s
+
+    def time(
+        self,
+        benches: Sequence[Bench],
+        each_s: float,
+        deadline_s: float,
+        left_out: Callable[[Bench, str], None],
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Bench, dict[str, Any]]]:
+        """Each kernel that runs with its row, group by group. Each may take `each_s`.
+
+        left_out: hears of a kernel that does not run, and why. Raises KeyboardInterrupt on Ctrl-C.
+        """
+        done = 0
+        for group in _groups(benches):
+            shares = done / len(benches), len(group) / len(benches)
+            report = progress and partial(_share, progress, *shares)
+            yield from self._group(group, each_s, deadline_s, left_out, report)
+            done += len(group)
+
+    def _group(
+        self,
+        benches: Sequence[Bench],
+        each_s: float,
+        deadline_s: float,
+        left_out: Callable[[Bench, str], None],
+        progress: Progress | None,
+    ) -> Iterator[tuple[Bench, dict[str, Any]]]:
+        share_s = each_s * len(benches)
+        until_s = min(deadline_s, self.clock() + share_s)
+        self._sample_s = min(SAMPLE_S, each_s / SAMPLES)
+        subjects, calls, running = [], {}, []
+        for bench in benches:
+            try:
+                run, calls[bench.name] = self._looped(bench)
+            except CANNOT_RUN as error:
+                left_out(bench, _first_line(error))
+                continue
+            running.append(bench)
+            subjects.append(Subject(bench.name, partial(_unmarked, run)))
+        measured, seen = self._measured(subjects, each_s, deadline_s, progress)
+        if seen.passes and until_s - self.clock() > _REPEATED * share_s:
+            again, seen_again = self._measured(subjects, each_s, until_s, progress)
+            if not seen_again.reasons:
+                measured, seen = again, seen_again
+            else:
+                measured = {name: _calmer(measured[name], again[name]) for name in measured}
+        for bench in running:
+            yield bench, self._row(bench, measured[bench.name].total, calls[bench.name], str(seen))
+
+    def _measured(
+        self,
+        subjects: Sequence[Subject],
+        each_s: float,
+        deadline_s: float,
+        progress: Progress | None,
+    ) -> tuple[Mapping[str, Measurement], Disturbance]:
+        rule = StoppingRule(relative_ci=0.005, least=6, cap_s=each_s / 2)
+        with self.watch.over() as seen:
+            measured = measure(
+                subjects,
+                self.stopwatch,
+                rule,
+                warm_up=WarmUpRule(window=1, most=2, cap_s=rule.cap_s / 4),
+                clock=self.clock,
+                progress=progress,
+                deadline_s=deadline_s,
+                repeats=1,
+            )
+        if interrupted(measured):
+            raise KeyboardInterrupt
+        return measured, seen
+
+    def _row(
+        self, bench: Bench, samples_s: Sequence[float], calls: int, seen: str
+    ) -> dict[str, Any]:
+        """Columns of the kernel, its times in seconds, and what is to be known of them."""
+        each_s = np.array(samples_s) / calls
+        time_s = float(np.quantile(each_s, CALM))
+        row = {
+            **bench.row,
+            "time_s": time_s,
+            "fastest_s": float(each_s.min()),
+            "noise": noise(samples_s),
+            "disturbed": seen or VARIES * disturbed(samples_s),
+        }
+        if self._recorder is not None:
+            row["replay_share"] = self.replay_s / (calls * time_s)
+        return row
+
+    def _looped(self, bench: Bench) -> tuple[TimedCall, int]:
+        """So many runs in a row that the clock can tell, and how many they are."""
+        run = bench.make()
+        if self._recorder is None:
+            alive: deque[object] = deque(maxlen=_ALIVE)
+            calls = calls_for(partial(_repeat, run, 1, alive), self.stopwatch, self._sample_s)
+            return partial(_repeat, run, calls, alive), calls
+        calls = _graph_calls(bench.turn)
+        replay = self._recorded(run, calls)
+        took_s = self._run_s(replay)
+        if took_s < _GRAPH_S:
+            calls = _graph_calls(bench.turn, took_s / calls)
+            replay = self._recorded(run, calls)
+        return replay, calls
+
+    def _recorded(self, run: TimedCall, calls: int) -> TimedCall:
+        assert self._recorder is not None
+        recorder = self._recorder()
+        recorder.warm_up(run)
+        replay, _ = recorder.record(partial(_repeat, run, calls, deque(maxlen=_ALIVE)))
+        return replay
+
+    def _run_s(self, run: TimedCall) -> float:
+        """Of the second run: a graph is brought to the device with its first."""
+        run()
+        self.stopwatch.start()
+        run()
+        return sum(self.stopwatch.stop().values())
+
+
+def _graph_calls(turn: int, call_s: float = np.inf) -> int:
+    """Whole turns that take long enough; of calls of unknown time, at least some."""
+    enough = max(_GRAPH_CALLS, 1.2 * _GRAPH_S / max(call_s, 1e-7))
+    return turn * ceil(enough / turn)
+
+
+def _groups(benches: Sequence[Bench]) -> Iterator[list[Bench]]:
+    """Those that draw from the same weights, and no more than hold their operands at a time."""
+    for _, some in groupby(benches, key=lambda bench: bench.group):
+        alike = list(some)
+        for first in range(0, len(alike), _GROUP):
+            yield alike[first : first + _GROUP]
+
+
+def _calmer(first: Measurement, second: Measurement) -> Measurement:
+    """Other work on the machine only ever adds."""
+    return min(first, second, key=lambda each: float(np.quantile(each.total, CALM)))
+
+
+def _share(progress: Progress, begun: float, share: float, done: float, doing: str) -> None:
+    """Progress of a group as that of its part."""
+    progress(begun + share * done, doing)
+
+
+def _unmarked(run: TimedCall, mark: object) -> object:
+    return run()
+
+
+def _repeat(run: TimedCall, calls: int, alive: deque[object]) -> None:
+    for _ in range(calls):
+        alive.append(run())
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
