@@ -67,7 +67,7 @@ class Modes:
 def chosen_modes(device: torch.device, names: Sequence[str] | None) -> Modes:
     """The modes of those names; by default those that models run in on such a device.
 
-    Raises InputError for unknown ones, and without a data type for attention.
+    Raises InputError for unknown ones, and without a data type for what they compute in.
     """
     on_cpu = device.type == "cpu"
     requested = list(names or (("fp32", "bf16") if on_cpu else ("fp16", "bf16", *LOW_BIT)))
@@ -85,6 +85,8 @@ def chosen_modes(device: torch.device, names: Sequence[str] | None) -> Modes:
             except UnsupportedModeError as error:
                 modes.notes.append(f"not measured: {error}")
             else:
+                if not {"bf16", "fp16"}.intersection(modes.plain):
+                    raise InputError(f"name bf16 too: {mode} computes in it")
                 modes.low_bit.append(mode)
                 modes.runs_as.append(f"{KERNEL_NAMES.get(mode, mode)}: {kernel.runs}")
     return modes

@@ -138,6 +138,8 @@ def test_a_mode_that_nobody_can_measure_is_an_error() -> None:
         calibrate("cpu", modes=["int4"])
     with pytest.raises(InputError, match="fp16, bf16 too"):
         calibrate("cpu", modes=["w8a16"])
+    with pytest.raises(InputError, match="bf16 too: w8a16 computes in it"):
+        calibrate("cpu", modes=["fp32", "w8a16"])
     with pytest.raises(InputError, match="no cuda"):
         calibrate("cuda")
 
@@ -192,9 +194,9 @@ def test_an_interrupted_calibration_is_none(small: None, monkeypatch: pytest.Mon
 
 
 def test_rows_are_comparable_on_one_machine_in_one_software_alone() -> None:
-    known = about("cpu", ["fp32", "w8a16"])
+    known = about("cpu", ["bf16", "w8a16"])
 
-    assert known["modes"] == ["fp32", "w8a16"]
+    assert known["modes"] == ["bf16", "w8a16"]
     assert known["torch"] == torch.__version__
     assert known["threads"] == torch.get_num_threads()
     assert known["device"]

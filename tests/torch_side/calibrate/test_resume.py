@@ -1,0 +1,221 @@
+"""A calibration that was killed goes on where it stopped, and ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from made_up_machine import pretend, shrink
+
+from roofline.cli.calibrate import calibrate as command
+from roofline.errors import OutputError
+from roofline.records.journal import Journal
+from roofline.torch_side.calibrate import calibrate as module
+from roofline.torch_side.calibrate import kernel_timing, microbench
+from roofline.torch_side.calibrate.calibrate import Calibration, about, calibrate
+
+MODES = ["bf16", "w8a16"]
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of kernels, each time that they are timed."""
+    shrink(monkeypatch)
+    return pretend(monkeypatch)
+
+
+def run(journal: Journal | None = None) -> Calibration:
+    return calibrate("cpu", name="here", modes=MODES, seconds=60.0, journal=journal)
+
+
+def killed_after(findings: int, target: str, patch: pytest.MonkeyPatch) -> None:
+    """Begin, and die as soon as so many findings are on the disk."""
+    journal = Journal.begin(target, about("cpu", MODES))
+    add, left = journal.add, iter(range(findings))
+
+    def add_or_die(kind: str, data: Any) -> None:
+        if next(left, None) is None:
+            raise Killed
+        add(kind, data)
+
+    patch.setattr(journal, "add", add_or_die)
+    with pytest.raises(Killed):
+        run(journal)
+
+
+@pytest.mark.parametrize("findings", [0, 1, 11, 40, 120])
+def test_what_was_measured_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str], findings: int
+) -> None:
+    whole = run()
+    once = list(timed)
+    timed.clear()
+    target = str(tmp_path / "here.yaml")
+    killed_after(findings, target, monkeypatch)
+    timed.clear()
+
+    resumed = run(Journal.resume(target, about("cpu", MODES)))
+
+    assert timed == once[findings:]
+    assert resumed.rows == whole.rows
+    assert resumed.hardware == whole.hardware
+    assert (resumed.notes, resumed.untrusted) == (whole.notes, whole.untrusted)
+    assert resumed.csv() == whole.csv()
+
+
+def test_the_host_is_a_stage_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str]
+) -> None:
+    target = str(tmp_path / "here.yaml")
+    whole = run()
+    kernels = len(timed)
+    killed_after(kernels, target, monkeypatch)
+    journal = Journal.resume(target, about("cpu", MODES))
+    assert len(journal.findings) == kernels
+    timed.clear()
+    run(journal)
+    journal.close(finished=False)
+
+    monkeypatch.setattr(module, "host_laws", pytest.fail)
+    again = run(Journal.resume(target, about("cpu", MODES)))
+
+    assert timed == []
+    assert again.hardware == whole.hardware
+
+
+def test_kernels_that_did_not_run_are_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str]
+) -> None:
+    target = str(tmp_path / "here.yaml")
+    tried: list[object] = []
+
+    def refuse(*_: object) -> None:
+        tried.append(None)
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(microbench, "through_layer", refuse)
+    monkeypatch.setattr(kernel_timing, "calls_for", lambda run, *_: run() or 1)
+    journal = Journal.begin(target, about("cpu", MODES))
+    first = run(journal)
+    journal.close(finished=False)
+    assert tried
+    tried.clear()
+
+    again = run(Journal.resume(target, about("cpu", MODES)))
+
+    assert tried == []
+    assert again.notes == first.notes == ["not measured: matmul w8a16: no such kernel"]
+
+
+def test_a_journal_of_other_modes_is_refused(tmp_path: Path) -> None:
+    target = str(tmp_path / "here.yaml")
+    Journal.begin(target, about("cpu", MODES)).close(finished=False)
+
+    with pytest.raises(OutputError, match="modes is"):
+        Journal.resume(target, about("cpu", ["fp32"]))
+
+
+class TestCommand:
+    def call(self, folder: Path, *options: str) -> Any:
+        given = ["--quant", "fp32", "--seconds", "60", *options, "-o", str(folder / "here.yaml")]
+        return CliRunner().invoke(command, given)
+
+    def test_a_finished_run_leaves_no_journal(self, tmp_path: Path, timed: list[str]) -> None:
+        assert self.call(tmp_path).exit_code == 0
+        assert [file.name for file in tmp_path.iterdir()] == ["here.yaml"]
+
+    def test_an_interrupted_one_says_how_to_go_on(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str]
+    ) -> None:
+        def interrupt(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "host_laws", interrupt)
+            cut = self.call(tmp_path)
+        kernels = len(timed)
+        assert "here.yaml.partial keeps what was measured: --resume" in cut.stderr
+        refused = self.call(tmp_path)
+        assert isinstance(refused.exception, OutputError)
+        assert "--resume goes on with it" in str(refused.exception)
+
+        assert self.call(tmp_path, "--resume").exit_code == 0
+
+        assert len(timed) == kernels
+        assert [file.name for file in tmp_path.iterdir()] == ["here.yaml"]
+
+    def test_one_that_is_refused_leaves_nothing(self, tmp_path: Path) -> None:
+        refused = self.call(tmp_path, "--seconds", "0.001")
+
+        assert "kernels take some" in str(refused.exception)
+        assert "keeps what was measured" not in refused.stderr
+        assert list(tmp_path.iterdir()) == []
+
+
+SMALL = """
+import pytest
+import torch
+from made_up_machine import quiet, shrink
+from roofline.records.journal import Journal
+from roofline.torch_side.calibrate import calibrate as module
+torch.set_num_threads({threads})
+patch = pytest.MonkeyPatch()
+shrink(patch)
+journal = Journal.begin({target!r}, module.about("cpu", ["fp32"]))
+module.calibrate("cpu", modes=["fp32"], seconds=120.0, journal=journal)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows kills otherwise")
+def test_a_process_that_is_killed_at_any_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real one, whose kernels take what they take."""
+    target = str(tmp_path / "here.yaml")
+    file = Path(f"{target}.partial")
+    paths = os.pathsep.join(filter(None, sys.path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", SMALL.format(target=target, threads=torch.get_num_threads())],
+        env={**os.environ, "PYTHONPATH": paths},
+        stderr=subprocess.PIPE,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not file.exists() or file.read_bytes().count(b"\n") < 15:
+            assert process.poll() is None, process.communicate()[1].decode()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    shrink(monkeypatch)
+    timed = pretend(monkeypatch)
+    journal = Journal.resume(target, about("cpu", ["fp32"]))
+    measured = [finding.data["name"] for finding in journal.findings]
+    assert len(measured) >= 14
+
+    found = calibrate("cpu", modes=["fp32"], seconds=60.0, journal=journal)
+
+    assert not set(measured) & set(timed)
+    assert len(found.rows) == len(measured) + len(timed)
+    whole = calibrate("cpu", modes=["fp32"], seconds=60.0)
+    assert [set(row) for row in found.rows] == [set(row) for row in whole.rows]
+    assert [row["op"] for row in found.rows] == [row["op"] for row in whole.rows]
+    laws, expected = found.hardware.kernel_laws, whole.hardware.kernel_laws
+    assert laws is not None
+    assert expected is not None
+    assert {name: list(some) for name, some in laws.families.items()} == {
+        name: list(some) for name, some in expected.families.items()
+    }
