@@ -96,7 +96,7 @@ def others_cpu_s(stat: Path = Path("/proc/stat")) -> float | None:
         ticks = [int(number) for number in fields[1:9]]
     except (OSError, ValueError):
         return None
-    if fields[0] != "cpu" or len(ticks) < 8:
+    if fields[:1] != ["cpu"] or len(ticks) < 8:
         return None
     user, nice, system, _idle, _waiting, interrupts, soft, stolen = ticks
     busy_s = (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")

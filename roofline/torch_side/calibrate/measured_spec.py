@@ -16,6 +16,7 @@ from roofline.fitting.device import fit_device
 from roofline.fitting.tables import by_family
 from roofline.specs.hardware import Hardware, MatmulPeaks
 from roofline.specs.sourced import Peak, Sourced
+from roofline.torch_side.calibrate.ceilings import MULTIPLY_ADDS
 from roofline.torch_side.calibrate.found_ceilings import (
     Ceiling,
     cache_ceiling,
@@ -104,7 +105,8 @@ def vector_peak(rows: Sequence[KernelRow], device: torch.device) -> tuple[Source
     Raises InputError where it is neither measured nor in a spec that ships.
     """
     if ceiling := _vector_ceiling(rows, device):
-        note = "" if device.type == "cpu" else "multiply-adds in registers"
+        chains = any(row.get("function") == MULTIPLY_ADDS for row in rows)
+        note = "multiply-adds in registers" if chains else "best matmul"
         return _figure(ceiling.per_s / TERA, note), {}
     known = machine.catalogued(device)
     if known is None:

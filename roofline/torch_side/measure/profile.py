@@ -37,6 +37,7 @@ from roofline.records.statistics import (
 )
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.load import ATTENTION_KERNELS, checked_device
+from roofline.torch_side.low_bit import runs_as
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.eager_look import EagerLook, eager_look, peak_memory_bytes
@@ -143,6 +144,8 @@ class _Run:
         self.device = checked_device(request.device)
         self.request, self.stages = request, stages
         self.notes = stages.notes
+        if low_bit := runs_as(request.scenario.quant.name, self.device):
+            self.notes.append(low_bit)
         self.hardware = self._hardware()
         self._eager: EagerLook
         self._reserved_bytes = 0

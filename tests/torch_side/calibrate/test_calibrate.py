@@ -16,6 +16,8 @@ from roofline.device.laws.host import HostLaw
 from roofline.device.laws.matmul import MatmulLaw
 from roofline.device.laws.pointwise import PointwiseLaw
 from roofline.errors import InputError
+from roofline.fitting.device import fit_device
+from roofline.fitting.tables import by_family, read_table
 from roofline.specs.catalog import load_hardware
 from roofline.specs.writing import hardware_yaml
 from roofline.torch_side.calibrate import kernel_timing, selection
@@ -99,6 +101,20 @@ def test_every_measured_kernel_is_a_row_of_the_table(made_up: Calibration) -> No
         assert float(row["time_s"]) == pytest.approx(made_up_s(given))
         assert float(row["noise"]) == pytest.approx(0.1)
         assert row["disturbed"] == ""
+
+
+def test_roofline_fit_reads_the_table(made_up: Calibration, tmp_path: Path) -> None:
+    file = tmp_path / "kernels.csv"
+    file.write_text(made_up.csv())
+    laws = made_up.hardware.kernel_laws
+    assert laws is not None
+
+    fitted = fit_device(
+        made_up.hardware, by_family(read_table(file)), source="calibration", date=laws.date
+    )
+
+    for family in (AttentionLaw, MatmulLaw, PointwiseLaw):
+        assert fitted.of(family) == laws.of(family)
 
 
 def test_low_bit_kernels_are_rows_of_the_operator_that_they_are(

@@ -278,5 +278,5 @@ class TestVectorPeak:
         monkeypatch.setattr(machine, "catalogued", lambda device: None)
         monkeypatch.setattr(machine, "device_name", lambda device: "A Card")
 
-        with pytest.raises(InputError, match="nothing says what A Card computes.*--quant fp32"):
+        with pytest.raises(InputError, match=r"nothing says what A Card computes.*--quant fp32"):
             vector_peak([row("launch", 1e-6)], CUDA)

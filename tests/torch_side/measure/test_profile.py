@@ -475,6 +475,12 @@ def test_no_cuda_is_one_line() -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_low_bit_mode_says_what_it_really_runs_as() -> None:
+    notes = run(quant="w8a8kv16", cap_s=1.0).notes
+
+    assert notes[0].startswith("w8a8kv16 runs as torch._int_mm, a scale for each row of weights")
+
+
 @pytest.mark.parametrize("quant", ["int4", "w3a16"])
 def test_a_precision_without_kernels_is_one_line(quant: str) -> None:
     with pytest.raises(InputError, match=f"no kernels for {quant} on cpu") as raised:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import cycle
+from typing import Any
 
 import pytest
 import torch
@@ -141,6 +143,26 @@ class FakeEvent:
 
     def elapsed_time(self, end: FakeEvent) -> float:
         return (end.reached_s - self.reached_s) * 1000
+
+
+def test_a_queue_that_is_filled_first_hides_what_issuing_work_takes(clock: Clock) -> None:
+    """The device is still busy when the host has issued everything, and only then begins."""
+
+    class Busy(FakeCuda):
+        def device(self, device: object) -> Any:
+            assert device == "cuda:1"
+            return nullcontext()
+
+        def _sleep(self, cycles: int) -> None:
+            self.calls.append(f"sleep {cycles}")
+
+    cuda = Busy(clock)
+    stopwatch = CudaStopwatch("cuda:1", cuda, fill_cycles=5000)
+    stopwatch.start()
+    stopwatch.stop()
+
+    order = [call for call in cuda.calls if call != "create"]
+    assert order == ["synchronize cuda:1", "sleep 5000", "record", "record", "wait"]
 
 
 def test_cuda_events_wait_at_the_ends_alone_and_are_used_again(clock: Clock) -> None:
