@@ -22,7 +22,7 @@ _MOST_LAUNCHES = 4
 
 
 @dataclass(frozen=True)
-class Ceiling:
+class FoundCeiling:
     """The most of something per second that was seen."""
 
     per_s: float
@@ -31,7 +31,7 @@ class Ceiling:
     """Which kernel goes beyond what was made to reach it, by how much; empty where none does."""
 
 
-def memory_ceiling(rows: Sequence[KernelRow], cache_bytes: float) -> Ceiling:
+def memory_ceiling(rows: Sequence[KernelRow], cache_bytes: float) -> FoundCeiling:
     """Bytes/s of operands that no cache holds."""
 
     def cold_bytes(row: KernelRow) -> float:
@@ -41,7 +41,7 @@ def memory_ceiling(rows: Sequence[KernelRow], cache_bytes: float) -> Ceiling:
     return _found("memory", made, rows, cold_bytes, lambda row: float(row["bytes"]))
 
 
-def cache_ceiling(rows: Sequence[KernelRow], *, on_cpu: bool) -> Ceiling:
+def cache_ceiling(rows: Sequence[KernelRow], *, on_cpu: bool) -> FoundCeiling:
     """Bytes/s of operands that the last-level cache holds, without the launch.
 
     A CPU's cores have caches of their own before that one, which small operands never leave.
@@ -52,7 +52,7 @@ def cache_ceiling(rows: Sequence[KernelRow], *, on_cpu: bool) -> Ceiling:
     return _found("cache", made, [] if on_cpu else others, lambda row: float(row["bytes"]))
 
 
-def compute_ceiling(rows: Sequence[KernelRow], data_type: str) -> Ceiling | None:
+def compute_ceiling(rows: Sequence[KernelRow], data_type: str) -> FoundCeiling | None:
     """FLOP/s of matmuls in a data type; None where none ran."""
     kernels = {name for name, types in COMPUTES_IN.items() if data_type in types} | {data_type}
     narrow = {name for name in kernels if _weighs_less(name)}
@@ -65,7 +65,7 @@ def compute_ceiling(rows: Sequence[KernelRow], data_type: str) -> Ceiling | None
     return _found(f"{data_type} compute", made, of_type, _flops) if made else None
 
 
-def vector_ceiling(rows: Sequence[KernelRow], *, of_matmuls: bool) -> Ceiling | None:
+def vector_ceiling(rows: Sequence[KernelRow], *, of_matmuls: bool) -> FoundCeiling | None:
     """FLOP/s in fp32 outside matrix units; None where nothing shows it.
 
     of_matmuls: whether fp32 matmuls compute there, too, as they do but on devices that have matrix
@@ -85,7 +85,7 @@ def _found(
     others: Sequence[KernelRow],
     amount: Callable[[KernelRow], float],
     own_amount: Callable[[KernelRow], float] | None = None,
-) -> Ceiling:
+) -> FoundCeiling:
     """The best of what is made to reach the ceiling, or of the others where those go beyond."""
     own_amount = own_amount or amount
     best = max(made, key=lambda row: own_amount(row) / row["fastest_s"])
@@ -93,12 +93,12 @@ def _found(
     other = max(others, key=lambda row: amount(row) / row["fastest_s"], default=best)
     rate = amount(other) / other["fastest_s"]
     if rate <= own:
-        return Ceiling(own)
+        return FoundCeiling(own)
     margin = max(_LEAST_MARGIN, best["noise"] + other["noise"])
     if rate <= (1 + margin) * own:
-        return Ceiling(rate)
+        return FoundCeiling(rate)
     beyond = f"{_name(other)} beats the {what} ceiling by {100 * (rate / own - 1):.0f} %"
-    return Ceiling(rate, beyond)
+    return FoundCeiling(rate, beyond)
 
 
 def _without_launch(rows: Sequence[KernelRow], launch_s: float) -> list[KernelRow]:

@@ -18,7 +18,7 @@ from roofline.specs.hardware import Hardware, MatmulPeaks
 from roofline.specs.sourced import Peak, Sourced
 from roofline.torch_side.calibrate.ceilings import MULTIPLY_ADDS
 from roofline.torch_side.calibrate.found_ceilings import (
-    Ceiling,
+    FoundCeiling,
     cache_ceiling,
     compute_ceiling,
     memory_ceiling,
@@ -90,7 +90,7 @@ def measured_hardware(
     return replace(hardware, kernel_laws=laws), beaten
 
 
-def computes_at(rows: Sequence[KernelRow], data_type: str) -> Ceiling:
+def computes_at(rows: Sequence[KernelRow], data_type: str) -> FoundCeiling:
     """The peak of a data type. Raises InputError without a matmul in it."""
     ran = any(row["op"] == "matmul" and row["dtype"] == data_type for row in rows)
     ceiling = compute_ceiling(rows, data_type)
@@ -121,7 +121,7 @@ def vector_peak(rows: Sequence[KernelRow], device: torch.device) -> tuple[Source
     return Sourced(value=figure.value, source=CATALOGUE, note=note), {CATALOGUE: cited}
 
 
-def _vector_ceiling(rows: Sequence[KernelRow], device: torch.device) -> Ceiling | None:
+def _vector_ceiling(rows: Sequence[KernelRow], device: torch.device) -> FoundCeiling | None:
     """fp32 matmuls run in the vector units of all but AMD's accelerators."""
     return vector_ceiling(rows, of_matmuls=not torch.version.hip or device.type == "cpu")
 
