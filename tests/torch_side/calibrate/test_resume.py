@@ -29,6 +29,15 @@ class Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 
 
+@pytest.fixture(scope="module")
+def uninterrupted() -> tuple[Calibration, list[str]]:
+    """A calibration as it ends by itself, and the kernels that it has timed."""
+    with pytest.MonkeyPatch.context() as patch:
+        shrink(patch)
+        timed = pretend(patch)
+        return run(), timed
+
+
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of kernels, each time that they are timed."""
@@ -57,11 +66,13 @@ def killed_after(findings: int, target: str, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("findings", [0, 1, 11, 40, 120])
 def test_what_was_measured_is_not_measured_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str], findings: int
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    timed: list[str],
+    uninterrupted: tuple[Calibration, list[str]],
+    findings: int,
 ) -> None:
-    whole = run()
-    once = list(timed)
-    timed.clear()
+    whole, once = uninterrupted
     target = str(tmp_path / "here.yaml")
     killed_after(findings, target, monkeypatch)
     timed.clear()
@@ -76,11 +87,14 @@ def test_what_was_measured_is_not_measured_again(
 
 
 def test_the_host_is_a_stage_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    timed: list[str],
+    uninterrupted: tuple[Calibration, list[str]],
 ) -> None:
     target = str(tmp_path / "here.yaml")
-    whole = run()
-    kernels = len(timed)
+    whole, once = uninterrupted
+    kernels = len(once)
     killed_after(kernels, target, monkeypatch)
     journal = Journal.resume(target, about("cpu", MODES))
     assert len(journal.findings) == kernels
@@ -174,7 +188,7 @@ torch.set_num_threads({threads})
 patch = pytest.MonkeyPatch()
 shrink(patch)
 journal = Journal.begin({target!r}, module.about("cpu", ["fp32"]))
-module.calibrate("cpu", modes=["fp32"], seconds=120.0, journal=journal)
+module.calibrate("cpu", modes=["fp32"], seconds=30.0, journal=journal)
 """
 
 
