@@ -43,6 +43,8 @@ CALM = 0.25
 """Quantile of the samples that a kernel's time is: other work on the machine only ever adds."""
 VARIES = "its samples vary"
 """Of a kernel that something has disturbed unseen."""
+FEW = "a single sample tells nothing"
+_LEAST_SAMPLES = 2
 _ALIVE = 4
 """Results that a loop holds on to, as a model holds on to activations: the next one is then not
 written to memory that is still warm from the last."""
@@ -198,7 +200,7 @@ class KernelTimer:
             "time_s": time_s,
             "fastest_s": float(each_s.min()),
             "noise": noise(samples_s),
-            "disturbed": seen or VARIES * disturbed(samples_s),
+            "disturbed": seen or _unseen(samples_s),
         }
         if self._recorder is not None:
             row["replay_share"] = self.replay_s / (calls * time_s)
@@ -246,6 +248,13 @@ def _groups(benches: Sequence[Bench]) -> Iterator[list[Bench]]:
         alike = list(some)
         for first in range(0, len(alike), _GROUP):
             yield alike[first : first + _GROUP]
+
+
+def _unseen(samples_s: Sequence[float]) -> str:
+    """What the samples themselves say of a disturbance; empty where nothing."""
+    if len(samples_s) < _LEAST_SAMPLES:
+        return FEW
+    return VARIES if disturbed(samples_s) else ""
 
 
 def _calmer(first: Measurement, second: Measurement) -> Measurement:

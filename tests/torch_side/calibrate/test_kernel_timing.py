@@ -11,7 +11,7 @@ import torch
 
 from roofline.torch_side.calibrate import kernel_timing
 from roofline.torch_side.calibrate.disturbance import Disturbance
-from roofline.torch_side.calibrate.kernel_timing import VARIES, KernelTimer
+from roofline.torch_side.calibrate.kernel_timing import FEW, VARIES, KernelTimer
 from roofline.torch_side.calibrate.microbench import Bench
 from roofline.torch_side.measure.timing import Measurement, Subject
 
@@ -275,3 +275,10 @@ class TestDisturbed:
         row, _ = self.run(clock, monkeypatch, [[]], [[1.0, 2.0, 2.0, 2.0, 2.0, 2.0]])
 
         assert (row["disturbed"], row["noise"]) == (VARIES, 1.0)
+
+    def test_a_single_sample_says_nothing(
+        self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        row, _ = self.run(clock, monkeypatch, [[]], [[1.0]])
+
+        assert row["disturbed"] == FEW
