@@ -63,7 +63,7 @@ class CrossGET(VisionReducer, frozen=True):
             head_mean(task, before, launches=5),
             matmul("similarity", task.images, shape, vector_flops=received),
             ranking(task.images, before, launches=31 + sized),
-            weighted_sums(task, before, after, launches=25),
+            weighted_sums(task, before, after, launches=35),
         )
 
 

@@ -45,7 +45,7 @@ class ToMe(VisionReducer, frozen=True):
             head_mean(task, before, launches=5),
             matmul("similarity", task.images, (even, task.head_size, odd)),
             ranking(task.images, even, launches=11),
-            weighted_sums(task, before, after, launches=18),
+            weighted_sums(task, before, after, launches=22),
         )
 
 

@@ -24,7 +24,7 @@ from roofline.torch_side.families.tower import (
 )
 from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import MERGED, Method, ReducerError, Reduction
-from roofline.torch_side.reduce.methods.tome import Matching, merge, unit
+from roofline.torch_side.reduce.methods.tome import Matching, merge, sums_at, unit
 
 
 def importance_of(attention: Tensor) -> Tensor:
@@ -77,7 +77,8 @@ def weights_of(importance: Tensor, matching: Matching) -> Tensor:
     )
     source, destination = pairs.softmax(dim=0) * 2
     weights = torch.ones_like(importance).scatter(1, matching.sources, source)
-    return weights.scatter_add(1, matching.destinations, destination - 1)
+    gains = (destination - 1).unsqueeze(-1)
+    return weights + sums_at(matching.destinations, gains, weights.shape[1]).squeeze(-1)
 
 
 class CrossGETBlocks:

@@ -71,12 +71,26 @@ def merge(
     share = (sizes if weights is None else sizes * weights).unsqueeze(-1)
     positions = matching.positions
     batch, length = matching.kept.shape
+    # whole numbers: exact in any order
     merged_sizes = sizes.new_zeros(batch, length).scatter_add(1, positions, sizes)
     summands = tokens * share
-    sums = summands.new_zeros(batch, length, tokens.shape[-1]).scatter_add(
-        1, positions.unsqueeze(-1).expand_as(summands), summands
-    )
+    sums = sums_at(positions, summands, length)
     return (sums / merged_sizes.unsqueeze(-1)).to(tokens.dtype), merged_sizes
+
+
+def sums_at(positions: Tensor, rows: Tensor, length: int) -> Tensor:
+    """Sum of the rows [B, n, C] at each position, 0 to length − 1: [B, length, C].
+
+    Rows of one position are added one after the other, in their own order. `scatter_add` on a GPU
+    adds them as they come: each run rounds differently, and may then match other tokens.
+    """
+    batch = len(positions)
+    first = torch.arange(0, batch * length, length, device=positions.device)
+    grouped, order = (positions + first.unsqueeze(-1)).flatten().sort(stable=True)
+    bags = torch.arange(batch * length, device=positions.device)
+    starts = torch.searchsorted(grouped, bags)
+    sums = functional.embedding_bag(order, rows.flatten(0, 1), starts, mode="sum")
+    return sums.unflatten(0, (batch, length))
 
 
 def unit(metric: Tensor) -> Tensor:

@@ -17,12 +17,13 @@ from towers import (
     small_tower,
     stem_flops,
 )
+from unordered import UnorderedSums
 
 from roofline.reducers.token_schedules import tome_schedule
 from roofline.torch_side.families.clip_tower import ClipTower
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import MERGED
-from roofline.torch_side.reduce.methods.tome import match, merge
+from roofline.torch_side.reduce.methods.tome import match, merge, sums_at
 
 
 def merges(schedule: list[tuple[int, int]]) -> list[int]:
@@ -110,6 +111,34 @@ def test_merging_token_by_token() -> None:
 
     torch.testing.assert_close(merged[0], torch.stack([t.vector for t in naive]))
     assert merged_sizes[0].tolist() == [t.size for t in naive]
+
+
+def test_sums_at_positions_are_those_of_a_loop_to_the_last_bit() -> None:
+    """fp32 addends of many sizes, whose sum depends on their order; position 4 has none."""
+    generator = torch.Generator().manual_seed(5)
+    scale = 10.0 ** torch.randint(-4, 5, (2, 40, 1), generator=generator)
+    rows = torch.randn(2, 40, 3, generator=generator) * scale
+    positions = torch.randint(0, 4, (2, 40), generator=generator)
+    expected = torch.zeros(2, 5, 3)
+    for image in range(2):
+        for row, position in enumerate(positions[image].tolist()):
+            expected[image, position] += rows[image, row]
+
+    assert torch.equal(sums_at(positions, rows, 5), expected)
+    backwards = sums_at(positions.flip(1), rows.flip(1), 5)
+    assert not torch.equal(backwards, expected), "the order should matter"
+
+
+@pytest.mark.parametrize("name", ["tome", "crossget"])
+@torch.no_grad()
+def test_a_gpu_adds_nothing_as_it_comes_but_whole_numbers(name: str) -> None:
+    tower = small_tower(dtype=torch.bfloat16, implementation="sdpa")
+
+    with UnorderedSums() as seen:
+        run(tower, driver_of(name, r=6), 3, pixels_for(tower))
+
+    assert seen.addends  # the sizes
+    assert not seen.may_round
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
