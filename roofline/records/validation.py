@@ -34,11 +34,13 @@ class Count(Struct, frozen=True, kw_only=True):
     witnessed: float
     witness: str
     """Who counted: FlopCounterMode, the traced model, the allocator."""
+    aside: dict[str, float] = {}
+    """What the witness counted, too, and the analysis has elsewhere, by name."""
 
     @property
     def difference(self) -> float:
-        """Analytic − witnessed."""
-        return self.analytic - self.witnessed
+        """Analytic, with what stands aside − witnessed."""
+        return self.analytic + sum(self.aside.values()) - self.witnessed
 
 
 class TimedCell(Struct, frozen=True, kw_only=True):

@@ -12,6 +12,8 @@ from roofline.units import percent, si, significant
 
 LLM = "llm"
 _BY = "Counted by"
+_ASIDE = "Aside"
+"""What the model computes by matmuls, and the analysis has as vector work."""
 
 
 def render_validation(validation: Validation, form: str) -> str:
@@ -94,14 +96,18 @@ def _flops(counts: Sequence[Count], style: Style) -> str:
         [
             count.component,
             f"{count.analytic:,.0f}",
+            ", ".join(f"{flops:,.0f} {name}" for name, flops in count.aside.items()),
             f"{count.witnessed:,.0f}",
             f"{count.difference:+,.0f}" if count.difference else "0",
             count.witness,
         ]
         for count in counts
     ]
-    headers = ["Component", "Analysis", "Counted", "Difference", _BY]
-    return grid(rows, headers, style, words=[_BY]) if rows else ""
+    headers = ["Component", "Analysis", _ASIDE, "Counted", "Difference", _BY]
+    if not any(count.aside for count in counts):
+        column = headers.index(_ASIDE)
+        headers, *rows = ([*row[:column], *row[column + 1 :]] for row in (headers, *rows))
+    return grid(rows, headers, style, words=[_ASIDE, _BY]) if rows else ""
 
 
 def _bytes(counts: Sequence[Count], style: Style) -> str:

@@ -100,6 +100,8 @@ class OpOwners:
     rotary: tuple[str, ...] = ("RotaryEmbedding", "apply_rotary_pos_emb")
     rotary_table: tuple[str, ...] = ("RotaryEmbedding",)
     """Among `rotary`, those that hold frequencies."""
+    rotary_table_module: str = ".rotary_emb"
+    """Ending of the path of the module that makes the table of angles."""
     attention: tuple[str, ...] = ("Attention",)
     mlp: tuple[str, ...] = ("MLP",)
     activation: tuple[str, ...] = ("GELUActivation", "GELUTanh", "SiLUActivation", "SiLU")

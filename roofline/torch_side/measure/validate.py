@@ -391,5 +391,6 @@ def _counted(check: CostCheck, component: str) -> Count:
         quantity=check.quantity,
         analytic=check.analytic,
         witnessed=check.traced,
+        aside={name: float(flops) for name, flops in check.aside.items()},
         witness="FlopCounterMode" if check.quantity == "flops" else "traced model",
     )

@@ -8,7 +8,8 @@ takes seconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 from msgspec import Struct
@@ -24,6 +25,9 @@ from roofline.model.polynomial import Point, Polynomial
 from roofline.model.variables import IMAGES
 from roofline.specs.catalog import load_model
 from roofline.specs.models import DEFAULT_ARCHITECTURE, Lmm, Model
+from roofline.torch_side.families import families
+from roofline.torch_side.families.base import OpOwners
+from roofline.torch_side.oracle.flops import SeenFlops, seen
 from roofline.torch_side.oracle.fusion import group, rules_for
 from roofline.torch_side.oracle.reduced import AND, reduced_flops
 from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
@@ -42,7 +46,7 @@ QUANTITIES = (
 class TracedCost(Struct, frozen=True):
     """What one component does at a stage, by FlopCounterMode and by its traced calls."""
 
-    flops: int
+    flops: SeenFlops
     weight_read_bytes: int
     activation_read_bytes: int
     activation_write_bytes: int
@@ -68,11 +72,13 @@ class CostCheck(Struct, frozen=True):
     quantity: str
     analytic: float
     traced: int
+    aside: dict[str, int] = {}
+    """FLOPs among the traced that are no matmuls of the analysis, by name: see `SeenFlops`."""
 
     @property
     def difference(self) -> float:
-        """Analytic − traced: 0 where they agree."""
-        return self.analytic - self.traced
+        """Analytic, with what stands aside − traced: 0 where they agree."""
+        return self.analytic + sum(self.aside.values()) - self.traced
 
 
 def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
@@ -109,7 +115,8 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     checks = []
     for name, flops in counted.items():
         parts = [estimate.components[part] for part in name.split(AND)]
-        checks.append(CostCheck(name, "flops", float(sum(part.flops for part in parts)), flops))
+        analytic = float(sum(part.flops for part in parts))
+        checks.append(CostCheck(name, "flops", analytic, flops.total, flops.aside))
         for quantity in QUANTITIES[1:] if name in traced else ():
             analytic = float(getattr(parts[0], quantity))
             checks.append(CostCheck(name, quantity, analytic, getattr(traced[name], quantity)))
@@ -164,16 +171,20 @@ def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
             *prompt,
             *(partial(llm, text=1, cached=visual + text + step) for step in steps),
         ]
-    return {name: _total([_cost(run, attention) for run in runs]) for name, runs in passes.items()}
+    owners = families.find(architecture).owners
+    return {
+        name: _total([_cost(run, attention, owners) for run in runs])
+        for name, runs in passes.items()
+    }
 
 
-def _cost(run: Callable[[], Trace], attention: AttentionKind) -> TracedCost:
+def _cost(run: Callable[[], Trace], attention: AttentionKind, owners: OpOwners) -> TracedCost:
     with FlopCounterMode(display=False) as counter:
         trace = run()
     traffic = measure(trace, group(trace, rules_for(attention)))
     rows = traffic.table().values()
     return TracedCost(
-        flops=counter.get_total_flops(),
+        flops=seen(counter, owners),
         **{column: sum(row[column] for row in rows) for column in TRAFFIC},
         peak_activation_bytes=traffic.peak(),
     )
@@ -181,7 +192,8 @@ def _cost(run: Callable[[], Trace], attention: AttentionKind) -> TracedCost:
 
 def _total(costs: list[TracedCost]) -> TracedCost:
     """One pass after the other: everything adds up but what is alive at once."""
-    summed = {name: sum(getattr(cost, name) for cost in costs) for name in ("flops", *TRAFFIC)}
     return TracedCost(
-        **summed, peak_activation_bytes=max(cost.peak_activation_bytes for cost in costs)
+        flops=reduce(add, (cost.flops for cost in costs)),
+        **{name: sum(getattr(cost, name) for cost in costs) for name in TRAFFIC},
+        peak_activation_bytes=max(cost.peak_activation_bytes for cost in costs),
     )

@@ -13,13 +13,14 @@ from roofline.errors import ScenarioError
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import Lmm, Model, VisionEncoder
 from roofline.torch_side.families import Family, families
+from roofline.torch_side.oracle.flops import SeenFlops, seen
 from roofline.torch_side.reduce.attach import attach
 
 AND = " + "
 """Joins the names of components that cannot be told apart."""
 
 
-def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
+def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, SeenFlops]:
     """FLOPs of a prefill that yields one token's logits, with the estimate's reducer attached.
 
     All that no other component runs is the reducer's; one inside a component shares its row.
@@ -44,7 +45,11 @@ def reduced_flops(model: str | Model, estimate: Counts) -> dict[str, int]:
     inputs = _inputs(family, built, spec, int(counts["batch"]), int(counts["text_tokens"]))
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         built(**inputs, logits_to_keep=1)
-    return _by_component(family, built, counter, reducer.site)
+    aside = seen(counter, family.owners).aside
+    return {
+        name: SeenFlops(flops, aside if "llm" in name.split(AND) else {})  # its angles
+        for name, flops in _by_component(family, built, counter, reducer.site).items()
+    }
 
 
 def _by_component(

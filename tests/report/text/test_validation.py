@@ -263,3 +263,21 @@ def test_a_disturbed_run_says_so_first_and_in_the_file(validation: Made) -> None
     assert "750 % above the fastest" in text[2]
     assert json.loads(noisy.to_json())["untrusted"] == noisy.untrusted
     assert "untrusted: calibration: llm errs by 90 %" in render_validation(doubtful, "table")
+
+
+def test_what_a_release_computes_beside_the_analysis_is_named(validation: Made) -> None:
+    """No difference, and a column that is there only where something stands in it."""
+    made = validation()
+    aside = {"rotary table": 131_072.0}
+    llm, *others = made.counts
+    named = replace(llm, witnessed=llm.analytic + 131_072, aside=aside)
+
+    text = render_validation(replace(made, counts=[named, *others]), "md")
+
+    assert cells(text, "llm")[0] == [
+        *("llm", "8,180,012,345,678", "131,072 rotary table", "8,180,012,476,750"),
+        *("0", "FlopCounterMode"),
+    ]
+    assert cells(text, "vision")[0][2] == ""
+    assert "Aside" in text
+    assert "Aside" not in render_validation(made, "md")

@@ -89,8 +89,8 @@ def sums_at(positions: Tensor, rows: Tensor, length: int) -> Tensor:
     grouped, order = (positions + first.unsqueeze(-1)).flatten().sort(stable=True)
     bags = torch.arange(batch * length, device=positions.device)
     starts = torch.searchsorted(grouped, bags)
-    sums = functional.embedding_bag(order, rows.flatten(0, 1), starts, mode="sum")
-    return sums.unflatten(0, (batch, length))
+    sums: Tensor = functional.embedding_bag(order, rows.flatten(0, 1), starts, mode="sum")
+    return sums.view(batch, length, -1)
 
 
 def unit(metric: Tensor) -> Tensor:
