@@ -6,7 +6,7 @@ BIN := .venv/bin
 MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .NOTPARALLEL:  # two targets must not install into one environment at the same time
-.PHONY: run test coverage check mutants fuzz docs reports bench gpu clean
+.PHONY: run test test-lowest test-newest coverage check mutants fuzz docs reports bench gpu clean
 
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
@@ -18,6 +18,19 @@ test: .venv/.test
 	PYTHONWARNINGS='ignore:Unable to activate pytest:RuntimeWarning' \
 	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile -m 'not compiled'
 	$(BIN)/python -m pytest -m compiled tests/torch_side/measure
+
+# The same tests with the lowest and with the newest release of each package that pyproject.toml names
+# and admits, each in an environment made anew. Minutes of downloads, so not part of .ci/run.
+test-lowest: HOLD = $(PYTHON) tools/lowest_versions.py
+test-newest: HOLD = true
+test-lowest test-newest: test-%:
+	rm -rf .venv-$*
+	$(PYTHON) -m venv .venv-$*
+	$(HOLD) > .venv-$*/constraints.txt
+	.venv-$*/bin/python -m pip install -q -c .venv-$*/constraints.txt -e '.[test]'
+	.venv-$*/bin/python -m pip freeze --exclude-editable
+	.venv-$*/bin/python -m pytest -n auto --dist loadfile -m 'not compiled'
+	.venv-$*/bin/python -m pytest -m compiled tests/torch_side/measure
 
 .coverage.json: $(shell find roofline tests hardware models -name '*.py' -o -name '*.yaml')
 	$(MAKE) test
@@ -88,5 +101,5 @@ bench: .venv/.test
 	touch $@
 
 clean:
-	rm -rf .venv dist build site .mutants .coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* dist build site .mutants .coverage.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
