@@ -16,7 +16,7 @@ import re
 import sys
 from pathlib import Path
 
-from gpu_runs import Command, Stage, run_stage
+from gpu_runs import Command, RunStage, run_stage
 from gpu_summary import summarize_folder
 
 from roofline import reducers
@@ -29,7 +29,7 @@ KEPT = 144
 """Visual tokens that each reducer is to leave where its own time is measured."""
 
 
-class Plan:
+class GpuPlan:
     """What is measured on one device: a GPU, or for a trial of the loop any other."""
 
     def __init__(self, device: str, model: str | None, checkpoint: str | None) -> None:
@@ -46,10 +46,10 @@ class Plan:
         self.kept = KEPT if on_gpu else 12
         self.answer = ANSWER if on_gpu else 4
 
-    def stages(self) -> list[Stage]:
+    def stages(self) -> list[RunStage]:
         """In the order in which one learns most, should the hour end early."""
         runs = [
-            Stage(
+            RunStage(
                 f"profile-{quant}-{'all' if count is None else count}",
                 self._runs(quant, count),
             )
@@ -57,11 +57,11 @@ class Plan:
             for count in self.counts
         ]
         return [
-            Stage("probe", self._probe()),
-            Stage("calibrate", self._calibration()),
+            RunStage("probe", self._probe()),
+            RunStage("calibrate", self._calibration()),
             *runs,
-            Stage("reducers", self._reducers()),
-            Stage("validate", self._validation()),
+            RunStage("reducers", self._reducers()),
+            RunStage("validate", self._validation()),
         ]
 
     def _probe(self) -> list[Command]:
@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="Default: by the device's name.")
     parser.add_argument("--list", action="store_true", help="Name the stages, and end.")
     options = parser.parse_args()
-    plan = Plan(options.device, options.model, options.checkpoint)
+    plan = GpuPlan(options.device, options.model, options.checkpoint)
     stages = {stage.name: stage for stage in plan.stages()}
     if options.list:
         print("\n".join(stages))

@@ -34,7 +34,7 @@ class Command:
 
 
 @dataclass(frozen=True)
-class Stage:
+class RunStage:
     """Commands that go together."""
 
     name: str
@@ -42,7 +42,7 @@ class Stage:
 
 
 def run_stage(
-    stage: Stage,
+    stage: RunStage,
     folder: Path,
     *,
     limit_s: float,

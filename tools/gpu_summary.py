@@ -35,7 +35,7 @@ MEMORY_ERROR = 0.1
 
 
 @dataclass(frozen=True)
-class Run:
+class GpuRun:
     """A record, and what the device as it was calibrated makes of the same."""
 
     name: str
@@ -97,7 +97,7 @@ def summarize_folder(folder: Path, model: str) -> None:
     spec = folder / "hardware.yaml"
     hardware = load_hardware(str(spec)) if spec.exists() else None
     files = sorted((folder / "records").glob("*.json"))
-    runs = [Run(file.stem, load_record(file), hardware) for file in files]
+    runs = [GpuRun(file.stem, load_record(file), hardware) for file in files]
     plain = [run for run in runs if not run.name.startswith("reducer-")]
     parts = [
         f"# {model}, measured on {_device(folder)}",
@@ -131,7 +131,7 @@ def _device(folder: Path) -> str:
     return markdown(str(facts.get("device", "this device")))
 
 
-def _opening(folder: Path, runs: Sequence[Run]) -> str:
+def _opening(folder: Path, runs: Sequence[GpuRun]) -> str:
     probe = _probe(folder)
     facts, nvml = probe.get("environment", {}), probe.get("nvml", {})
     software = {
@@ -155,7 +155,7 @@ def _opening(folder: Path, runs: Sequence[Run]) -> str:
     return "\n".join(lines)
 
 
-def _short(folder: Path, runs: Sequence[Run]) -> str:
+def _short(folder: Path, runs: Sequence[GpuRun]) -> str:
     """A list of what failed, what is not to be trusted, and what was predicted wrong."""
     found = [
         f"{log.name.partition('.')[0]}: {markdown(log.read_text().strip().splitlines()[-1])}"
@@ -198,14 +198,14 @@ def _unequal(folder: Path) -> Iterator[str]:
             yield f"FLOPs of {count['component']} differ by {difference:,.0f}"
 
 
-def _memory_error(run: Run) -> float | None:
+def _memory_error(run: GpuRun) -> float | None:
     measured, known = run.record.peak_memory_bytes, run.catalogue
     if not measured or known is None:
         return None
     return float(known["peak_memory_bytes"] / measured - 1)
 
 
-def _table(runs: Sequence[Run]) -> str:
+def _table(runs: Sequence[GpuRun]) -> str:
     if not runs:
         return ""
     rows = []
@@ -236,7 +236,7 @@ def _table(runs: Sequence[Run]) -> str:
     return f"{legend}\n\n{grid(rows, headers, 'github')}"
 
 
-def _savings(runs: Sequence[Run]) -> str:
+def _savings(runs: Sequence[GpuRun]) -> str:
     """The reduced prompt beside all visual tokens, run by run."""
     most = max((run.record.inputs["visual_tokens"] for run in runs), default=0)
     full = {run.title: run for run in runs if run.record.inputs["visual_tokens"] == most}
@@ -258,7 +258,7 @@ def _savings(runs: Sequence[Run]) -> str:
     return grid(rows, headers, "github") if rows else ""
 
 
-def _reducers(runs: Sequence[Run]) -> str:
+def _reducers(runs: Sequence[GpuRun]) -> str:
     """Time and kernels of each one's own, where it is a component."""
     rows = []
     for run in runs:
@@ -282,7 +282,7 @@ def _reducers(runs: Sequence[Run]) -> str:
     return f"{legend}\n\n{grid(rows, headers, 'github')}" if rows else ""
 
 
-def _slow_ops(run: Run) -> Iterator[tuple[str, str, float]]:
+def _slow_ops(run: GpuRun) -> Iterator[tuple[str, str, float]]:
     ops = [op for op in run.record.ops if op.measured_time_s and op.kind != "other"]
     total_s = sum(op.measured_time_s or 0.0 for op in ops)
     for op in ops:
@@ -291,7 +291,7 @@ def _slow_ops(run: Run) -> Iterator[tuple[str, str, float]]:
             yield op.component, op.name, op.share_of_roof or 0.0
 
 
-def _ops(runs: Sequence[Run]) -> str:
+def _ops(runs: Sequence[GpuRun]) -> str:
     """Ops of the first run that has any, the longest prompt of those: the catalogue's roof beside
     what was measured.
     """
@@ -348,7 +348,7 @@ def _figure(hardware: Hardware, path: str) -> str:
     return "-" if found is None else f"{found.value:,.4g}"
 
 
-def _picture(runs: Sequence[Run]) -> bytes | None:
+def _picture(runs: Sequence[GpuRun]) -> bytes | None:
     """All components that were timed, beside what the catalogue's spec, else the calibrated one,
     said of them.
     """

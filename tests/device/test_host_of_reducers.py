@@ -27,7 +27,7 @@ LAUNCH_US, WAIT_US = EAGER.launch_us, EAGER.wait_us
 
 OWN: dict[str, Callable[[Array], Any]] = {
     "ats": lambda kept: 1 + 3 * 38,
-    "crossget": lambda kept: 5 + 23 * 63 - 1,  # and two more in each block of the tower
+    "crossget": lambda kept: 5 + 23 * 73 - 1,  # and two more in each block of the tower
     "divprune": lambda kept: 15 + 3 * kept,
     "evit": lambda kept: 1 + 3 * 15,
     "fastervlm": lambda kept: 12,
@@ -36,7 +36,7 @@ OWN: dict[str, Callable[[Array], Any]] = {
     "prumerge+": lambda kept: 79,
     "sequential": lambda kept: 1,
     "spatial": lambda kept: 11,
-    "tome": lambda kept: 2 + 23 * 35,
+    "tome": lambda kept: 2 + 23 * 39,
     "visionzip": lambda kept: 55,
 }
 """Launches of LLaVA-1.5-7B's reducers by hand, as docs/reducers.md has them, of what they keep."""

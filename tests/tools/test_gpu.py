@@ -35,9 +35,9 @@ def writes(name: str) -> str:
 
 
 def run(folder: Path, *commands: Any, limit_s: float = 60.0) -> int:
-    from gpu_runs import Stage, run_stage
+    from gpu_runs import RunStage, run_stage
 
-    failed: int = run_stage(Stage("stage", list(commands)), folder, limit_s=limit_s)
+    failed: int = run_stage(RunStage("stage", list(commands)), folder, limit_s=limit_s)
     return failed
 
 
@@ -77,10 +77,10 @@ class TestRuns:
 
     def test_a_stage_ends_in_its_time(self, tmp_path: Path) -> None:
         """By a clock that each command moves on by 300 s, of 480."""
-        from gpu_runs import Stage, run_stage
+        from gpu_runs import RunStage, run_stage
 
         readings = iter([0.0, 0.0, 0.0, 300.0, 300.0, 300.0, 600.0, 600.0])
-        stage = Stage("stage", [command(name, writes(name)) for name in ("a", "b", "c")])
+        stage = RunStage("stage", [command(name, writes(name)) for name in ("a", "b", "c")])
         failed = run_stage(stage, tmp_path, limit_s=480.0, clock=lambda: next(readings))
         assert failed == 1
         assert sorted(file.name for file in tmp_path.glob("*.txt")) == ["a.txt", "b.txt"]
@@ -93,9 +93,9 @@ class TestRuns:
 
 class TestPlan:
     def test_it_has_all_that_is_to_be_measured(self) -> None:
-        from gpu import Plan
+        from gpu import GpuPlan
 
-        stages = {stage.name: stage.commands for stage in Plan("cuda", None, None).stages()}
+        stages = {stage.name: stage.commands for stage in GpuPlan("cuda", None, None).stages()}
         words = [" ".join(command.argv) for commands in stages.values() for command in commands]
         for mode in RUN_MODES:
             for quant in ("fp16", "bf16", "w8a16", "w4a16"):
@@ -108,11 +108,11 @@ class TestPlan:
     def test_commands_are_such_as_roofline_takes(self, tmp_path: Path) -> None:
         """Parsed by the commands themselves, which then stop at the device."""
         from click.testing import CliRunner
-        from gpu import Plan
+        from gpu import GpuPlan
 
         from roofline.cli.main import cli
 
-        for stage in Plan("cuda:7", None, "somebody/weights").stages():
+        for stage in GpuPlan("cuda:7", None, "somebody/weights").stages():
             for each in stage.commands:
                 if each.argv[1:3] != ["-m", "roofline"]:
                     continue
@@ -123,10 +123,10 @@ class TestPlan:
                 assert "no cuda:7 here" in str(found.exception) + found.output, given
 
     def test_no_result_stands_for_two_commands(self) -> None:
-        from gpu import Plan
+        from gpu import GpuPlan
 
         for device in ("cuda", "cpu"):
-            stages = Plan(device, None, None).stages()
+            stages = GpuPlan(device, None, None).stages()
             results = [each.result for stage in stages for each in stage.commands]
             assert len(results) == len(set(results))
 

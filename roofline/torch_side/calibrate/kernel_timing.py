@@ -24,7 +24,6 @@ from roofline.torch_side.measure.modes import CudaRecorder, GraphRecorder
 from roofline.torch_side.measure.timing import (
     Clock,
     CudaStopwatch,
-    Measurement,
     Progress,
     Stopwatch,
     Subject,
@@ -34,6 +33,7 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
+from roofline.torch_side.measure.trial import Measurement
 
 SAMPLE_S = 0.02
 """Shorter samples would catch moments of calm that no model's run consists of."""
