@@ -165,7 +165,7 @@ class _Calibrator:
         for part, benches in left.items():
             self._time(part, benches, each_s[part])
             benches.clear()
-            if part == "ceilings":  # what has no vector peak is told so before the long part
+            if part == "ceilings":  # that one is missing is better known before the long part
                 vector_peak(self.rows, self.device)
 
         hardware, beaten = measured_hardware(self.rows, self.device, name=name, modes=self.modes)

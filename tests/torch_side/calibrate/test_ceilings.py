@@ -9,18 +9,25 @@ from typing import Any
 
 import pytest
 import torch
+from made_up_machine import made_up_s
+from msgspec.structs import replace
 from torch.cuda.jiterator import _CodeParser
 
 from roofline.errors import InputError
 from roofline.specs.catalog import load_hardware
-from roofline.torch_side.calibrate import ceilings
+from roofline.torch_side.calibrate import ceilings, measured_spec
 from roofline.torch_side.calibrate.found_ceilings import (
     cache_ceiling,
     compute_ceiling,
     memory_ceiling,
     vector_ceiling,
 )
-from roofline.torch_side.calibrate.measured_spec import vector_peak
+from roofline.torch_side.calibrate.measured_spec import (
+    computes_at,
+    measured_hardware,
+    vector_peak,
+)
+from roofline.torch_side.calibrate.selection import Modes, chosen_benches
 from roofline.torch_side.measure import machine
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -234,8 +241,58 @@ class TestComputeCeilings:
         assert found is not None
         assert found.beaten == "matmul w4a16 1000 1000 1000 beats the bf16 compute ceiling by 100 %"
 
+    def test_a_type_without_matmuls_has_no_peak(self) -> None:
+        with pytest.raises(InputError, match="no matmul in fp16: leave it out of --quant"):
+            computes_at([self.MATMUL], "fp16")
+
     def test_none_of_what_did_not_run(self) -> None:
         assert compute_ceiling([self.MATMUL], "fp16") is None
+
+
+class TestGpuSpec:
+    """Of a GPU that is not here: ceilings from made-up times, and laws that ship."""
+
+    def test_it_says_what_its_times_depend_on_and_what_the_catalogue_says(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        known = load_hardware("h100-sxm")
+        assert known.kernel_laws is not None
+        laws = replace(known.kernel_laws, source="calibration")
+        monkeypatch.setattr(measured_spec, "fit_device", lambda *_, **__: laws)
+        for name, value in {
+            "device_name": "NVIDIA A Card",
+            "cache_bytes": 50 * MIB,
+            "memory_bytes": 80 * GIB,
+            "units": 132,
+            "compute_capability": "9.0",
+            "catalogued": known,
+        }.items():
+            monkeypatch.setattr(machine, name, lambda device, value=value: value)
+        benches = chosen_benches(CUDA, Modes(["bf16"], []), 50 * MIB, 80 * GIB)
+        rows = [
+            {
+                **bench.row,
+                "time_s": made_up_s(bench.row),
+                "fastest_s": made_up_s(bench.row),
+                "noise": 0.0,
+                "replay_share": 0.004,
+            }
+            for bench in [*benches["ceilings"], *benches["matmul"]]
+            if bench.row["op"] != "arithmetic"
+        ]
+        hardware, beaten = measured_hardware(
+            rows, CUDA, name="card", modes=Modes(["bf16"], [], ["w4a16: a kernel"])
+        )
+
+        assert hardware.kind == "gpu"
+        assert hardware.vector_peak_fp32_tflops.value == 67
+        assert "h100-sxm, as it ships" in hardware.sources["catalogue"]
+        assert hardware.kernel_laws is not None
+        assert hardware.kernel_laws.conditions == (
+            f"torch {torch.__version__}, 132 SMs, CUDA graphs whose replay is up to 0.4 % of a "
+            "time; w4a16: a kernel"
+        )
+        assert beaten == []
 
 
 CHAINS = row("arithmetic", 1e-3, function=ceilings.MULTIPLY_ADDS, dtype="fp32", flops=60e9)
