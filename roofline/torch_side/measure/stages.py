@@ -24,9 +24,7 @@ from roofline.torch_side.measure.trial import Stretch
 T = TypeVar("T")
 SAMPLES = "samples"
 """Kind of a finding that is a stretch of samples."""
-RESUMED = (
-    "an interrupted run went on here: what it had measured counts, times of sitting idle do not"
-)
+RESUMED = "an interrupted run went on here: samples are of several sittings"
 
 
 class _Stage(Struct):
