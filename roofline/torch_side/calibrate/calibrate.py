@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -141,6 +141,7 @@ class _Calibrator:
         self.journal = journal
         self.watch = watch or Watch(device)
         self.timer = KernelTimer(device, clock, self.watch)
+        self.room_bytes = machine.free_bytes(device)
         self.deadline_s = np.inf
         self._done = 0.0
 
@@ -151,20 +152,11 @@ class _Calibrator:
 
     def run(self, name: str | None, seconds: float) -> Calibration:
         busy = self.watch.busy_before()
-        parts = chosen_benches(
-            self.device,
-            self.modes,
-            machine.cache_bytes(self.device),
-            machine.free_bytes(self.device),
-        )
-        each_s = {part: _SHARES[part] * seconds / len(some) for part, some in parts.items()}
-        left = {part: self._left(some) for part, some in parts.items()}
-        parts.clear()  # and with them the weights that they draw from, once they are measured
-        self._check_time(seconds, left)
+        kernels = {part: len(benches) for part, benches in self._benches().items()}
+        self._check_time(seconds)
         self.timer.prepare()
-        for part, benches in left.items():
-            self._time(part, benches, each_s[part])
-            benches.clear()
+        for part, benches in self._left().items():
+            self._time(part, benches, _SHARES[part] * seconds / kernels[part])
             if part == "ceilings":  # that one is missing is better known before the long part
                 vector_peak(self.rows, self.device)
 
@@ -180,28 +172,40 @@ class _Calibrator:
             hardware = replace(hardware, kernel_laws=laws)
         return Calibration(hardware, rows, self._notes(beaten), untrusted)
 
-    def _left(self, benches: Sequence[Bench]) -> list[Bench]:
+    def _benches(self) -> dict[str, list[Bench]]:
+        """All kernels by part, with operands of their own."""
+        cache_bytes, room_bytes = machine.cache_bytes(self.device), self.room_bytes
+        return chosen_benches(self.device, self.modes, cache_bytes, room_bytes)
+
+    def _left(self) -> dict[str, list[Bench]]:
         """Those that the journal knows nothing of."""
         known = {
             finding["name"] for kind in (_KERNEL, _LEFT_OUT) for finding in self.journal.of(kind)
         }
-        return [bench for bench in benches if bench.name not in known]
+        return {
+            part: [bench for bench in benches if bench.name not in known]
+            for part, benches in self._benches().items()
+        }
 
-    def _check_time(self, seconds: float, parts: Mapping[str, Sequence[Bench]]) -> None:
-        """Raise InputError for less time than all kernels take, by a few of each part."""
+    def _check_time(self, seconds: float) -> None:
+        """Raise InputError for less time than what is left takes, by a few kernels of each part."""
+        parts = self._left()
         kernels = sum(map(len, parts.values()))
         if seconds < _LEAST_S * kernels:
             _refuse(kernels, _LEAST_S * kernels, "before any has been tried")
         needed_s = 0.0
         for benches in parts.values():
-            some = benches[:: 1 + len(benches) // _PROBES]
-            costs = [self.timer.cost_s(bench) for bench in some]
-            needed_s += len(benches) * sum(costs) / max(1, len(costs))
+            count, some = len(benches), benches[:: 1 + len(benches) // _PROBES]
+            benches.clear()
+            costs = []
+            while some:  # a pool of weights goes with the last that draws from it
+                costs.append(self.timer.cost_s(some.pop(0)))
+            needed_s += count * sum(costs) / max(1, len(costs))
         if needed_s > _OVERTIME * seconds:
             _refuse(kernels, needed_s, "on this device as busy as it is")
         self.deadline_s = self.clock() + (1 - _SHARES["host"]) * seconds
 
-    def _time(self, part: str, benches: Sequence[Bench], each_s: float) -> None:
+    def _time(self, part: str, benches: list[Bench], each_s: float) -> None:
         """Put each kernel of a part into the journal, or why it does not run."""
         timed = self.timer.time(benches, each_s, self.deadline_s, self._leave_out, self._part(part))
         for bench, row in timed:

@@ -119,7 +119,7 @@ class KernelTimer:
 
     def time(
         self,
-        benches: Sequence[Bench],
+        benches: list[Bench],
         each_s: float,
         deadline_s: float,
         left_out: Callable[[Bench, str], None],
@@ -127,14 +127,17 @@ class KernelTimer:
     ) -> Iterator[tuple[Bench, dict[str, Any]]]:
         """Each kernel that runs with its row, group by group. Each may take `each_s`.
 
+        benches: is emptied, so that a pool of weights goes with the last that draws from it.
         left_out: hears of a kernel that does not run, and why. Raises KeyboardInterrupt on Ctrl-C.
         """
-        done = 0
-        for group in _groups(benches):
-            shares = done / len(benches), len(group) / len(benches)
-            report = progress and partial(_share, progress, *shares)
-            yield from self._group(group, each_s, deadline_s, left_out, report)
-            done += len(group)
+        done, whole = 0, len(benches)
+        groups = list(_groups(benches))
+        benches.clear()
+        while groups:
+            size = len(groups[0])
+            report = progress and partial(_share, progress, done / whole, size / whole)
+            yield from self._group(groups.pop(0), each_s, deadline_s, left_out, report)
+            done += size
 
     def _group(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,10 @@ class DeviceClock:
 
     def __call__(self) -> float:
         return self.now
+
+    def turn_on(self, weights: object) -> None:
+        """Some kernel's time, whatever it works on."""
+        self.now += 0.01
 
 
 class Graphs:
@@ -84,7 +89,7 @@ def graphed(clock: DeviceClock, log: list[int], patch: pytest.MonkeyPatch) -> Ke
     return KernelTimer(CPU, clock, Quiet(), lambda: Graphs(clock, log))  # type: ignore[arg-type]
 
 
-def timed(timer: KernelTimer, benches: Sequence[Bench], each_s: float = 0.05) -> list[Any]:
+def timed(timer: KernelTimer, benches: list[Bench], each_s: float = 0.05) -> list[Any]:
     left_out: list[str] = []
     rows = [row for _, row in timer.time(benches, each_s, 1e9, lambda _, why: left_out.append(why))]
     return [*rows, *left_out]
@@ -203,6 +208,26 @@ def test_benches_of_other_weights_are_not_timed_side_by_side(
     timed(timer, some)
 
     assert together == [3, 32, 1]
+
+
+def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock) -> None:
+    class Weights:
+        pass
+
+    def drawing(weights: Weights, group: str) -> Bench:
+        return Bench({"op": group}, lambda: lambda: clock.turn_on(weights), group=group)
+
+    first, second = Weights(), Weights()
+    gone = weakref.ref(first)
+    benches = [drawing(first, "a"), drawing(second, "b")]
+    del first
+    timer = KernelTimer(CPU, clock, Quiet())  # type: ignore[arg-type]
+    held = []
+    for bench, _ in timer.time(benches, 0.05, 1e9, lambda *_: None):
+        held.append((bench.row["op"], gone() is not None))
+        del bench
+
+    assert held == [("a", True), ("b", False)]
 
 
 class TestDisturbed:
