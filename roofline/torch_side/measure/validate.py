@@ -114,6 +114,7 @@ def calibrate_and_validate(
                 seconds=share * seconds,
                 clock=clock,
                 progress=progress and (lambda done, doing: progress(share * done, doing)),
+                journal=journal,
             )
             return {**vars(found), "hardware": as_plain(found.hardware)}
 
