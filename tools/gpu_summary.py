@@ -72,6 +72,19 @@ class GpuRun:
             return None
         return found.end_to_end
 
+    def attainable_ops(self, hardware: str) -> dict[tuple[str, str], float]:
+        """Seconds of all that an op does, by component and name, on a device of the catalogue; none
+        where it has no laws.
+        """
+        axes = {name: value for name, value in self.record.axes.items() if name != "hardware"}
+        model, quant = axes.pop("model"), axes.pop("quant")
+        found: dict[tuple[str, str], float] = {}
+        for op in analyze(model, hardware, quant, **axes).ops:
+            if op.attainable_time_s is not None:
+                key = op.component, op.name
+                found[key] = found.get(key, 0.0) + float(op.attainable_time_s)
+        return found
+
     @property
     def predictions(self) -> dict[str, tuple[float, float, float]]:
         """Seconds and their band, by whose spec they are."""
@@ -106,7 +119,7 @@ def summarize_folder(folder: Path, model: str) -> None:
         _section("Runs", _table(plain)),
         _section("What reduction saves", _savings(plain)),
         _section("Reducers", _reducers([run for run in runs if run not in plain])),
-        _section("Op by op", _ops(plain)),
+        _section("Op by op", _ops(plain, _probe(folder).get("catalogue"))),
         _section("Ceilings", _ceilings(folder, hardware)),
     ]
     picture = _picture(plain)
@@ -205,6 +218,13 @@ def _memory_error(run: GpuRun) -> float | None:
     return float(known["peak_memory_bytes"] / measured - 1)
 
 
+def _energy_error(run: GpuRun) -> float | None:
+    measured, known = run.record.telemetry.energy_j, run.catalogue
+    if not measured or known is None or known.get("energy_j") is None:
+        return None
+    return float(known["energy_j"] / measured - 1)
+
+
 def _table(runs: Sequence[GpuRun]) -> str:
     if not runs:
         return ""
@@ -224,14 +244,15 @@ def _table(runs: Sequence[GpuRun]) -> str:
                 shown(record.peak_memory_bytes, "B"),
                 share(_memory_error(run), signed=True),
                 shown(record.telemetry.energy_j, "J"),
+                share(_energy_error(run), signed=True),
             ]
         )
     headers = ["Run", "Visual", "Median", "Of roof", "Catalogue", "Calibrated", "Device busy",
-               "Kernels", "Memory", "Error", "Energy"]  # fmt: skip
+               "Kernels", "Memory", "Error", "Energy", "Error"]  # fmt: skip
     legend = (
         "Catalogue, Calibrated: error of the elapsed time that the catalogue's spec, and that of "
-        "this calibration, predict. Of roof: the catalogue's bound over the median. Error: of "
-        "predicted peak memory."
+        "this calibration, predict. Of roof: the catalogue's bound over the median. Errors behind "
+        "memory and energy: of what the catalogue's spec predicts."
     )
     return f"{legend}\n\n{grid(rows, headers, 'github')}"
 
@@ -291,29 +312,35 @@ def _slow_ops(run: GpuRun) -> Iterator[tuple[str, str, float]]:
             yield op.component, op.name, op.share_of_roof or 0.0
 
 
-def _ops(runs: Sequence[GpuRun]) -> str:
-    """Ops of the first run that has any, the longest prompt of those: the catalogue's roof beside
-    what was measured.
-    """
+def _ops(runs: Sequence[GpuRun], catalogue: str | None) -> str:
+    """Ops of the longest prompt that has any, beside what the catalogue's spec says of each."""
     with_ops = [run for run in runs if run.record.ops]
     if not with_ops:
         return ""
     run = max(with_ops, key=lambda run: run.record.inputs["visual_tokens"])
-    ops = sorted(run.record.ops, key=lambda op: -(op.measured_time_s or 0.0))
-    rows = [
-        [
-            f"{op.component}: {op.name}",
-            op.count,
-            op.kernels,
-            shown(op.measured_time_s, "s"),
-            shown(op.roofline_time_s, "s"),
-            share(op.share_of_roof),
-        ]
-        for op in ops
-    ]
-    headers = ["Op", "Count", "Kernels", "Measured", "Roofline", "Of roof"]
+    attainable = run.attainable_ops(catalogue) if catalogue else {}
+    rows = []
+    for op in sorted(run.record.ops, key=lambda op: -(op.measured_time_s or 0.0)):
+        expected_s, measured_s = attainable.get((op.component, op.name)), op.measured_time_s
+        error = expected_s / measured_s - 1 if expected_s is not None and measured_s else None
+        rows.append(
+            [
+                f"{op.component}: {op.name}",
+                op.count,
+                op.kernels,
+                shown(measured_s, "s"),
+                shown(op.roofline_time_s, "s"),
+                share(op.share_of_roof),
+                shown(expected_s, "s"),
+                share(error, signed=True),
+            ]
+        )
+    headers = ["Op", "Count", "Kernels", "Measured", "Roofline", "Of roof", "Attainable", "Error"]
     visual = run.record.inputs["visual_tokens"]
-    return f"{run.title}, {visual} visual tokens.\n\n{grid(rows, headers, 'github')}"
+    return (
+        f"{run.title}, {visual} visual tokens; roofline and attainable time by the catalogue."
+        f"\n\n{grid(rows, headers, 'github')}"
+    )
 
 
 def _ceilings(folder: Path, measured: Hardware | None) -> str:

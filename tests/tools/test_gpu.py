@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from roofline import reducers
-from roofline.records.measurement import Achieved, Record
+from roofline.records.measurement import Achieved, Record, load_record
 from roofline.torch_side.measure.modes import RUN_MODES
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -197,6 +197,34 @@ class TestPage:
         file = folder / "records" / "fp16-few-prefill-eager.json"
         file.write_bytes(record(ops=[slow]).to_json())
         assert "llm's o_proj runs at 20 % of the roof" in self.page(folder)
+
+    def test_ops_stand_beside_the_catalogue(self, folder: Path) -> None:
+        """o_proj of 32 layers in 616 tokens, which took 5 ms, by the H200's law."""
+        from roofline.engine.analysis import analyze
+
+        o_proj = Achieved("llm", "o_proj", "linear", 32, 32, 5e-3, 1e-4, 2e-3, 1.0, 1.0, 0.4)
+        file = folder / "records" / "fp16-all-prefill-eager.json"
+        file.write_bytes(replace(load_record(file), ops=[o_proj]).to_json())
+        found = analyze("llava-1.5-7b", "h200", visual_tokens=576)
+        expected_s = sum(
+            float(op.attainable_time_s)
+            for op in found.ops
+            if (op.component, op.name) == ("llm", "o_proj")
+        )
+        ops = self.page(folder).split("## Op by op")[1].partition("## ")[0]
+        row = next(line for line in ops.splitlines() if "llm: o_proj" in line)
+        assert f"{100 * (expected_s / 5e-3 - 1):+.0f} %" in row
+
+    def test_energy_stands_beside_the_catalogue(self, folder: Path) -> None:
+        file = folder / "records" / "fp16-all-prefill-eager.json"
+        found = load_record(file)
+        assert found.estimate is not None
+        measured_j = 2 * found.estimate["end_to_end"]["energy_j"]
+        telemetry = replace(found.telemetry, energy_j=measured_j)
+        file.write_bytes(replace(found, telemetry=telemetry).to_json())
+        runs = self.page(folder).split("## Runs")[1].partition("## ")[0]
+        row = next(line for line in runs.splitlines() if " 576 |" in line)
+        assert row.rstrip(" |").endswith("-50 %")
 
     def test_an_empty_folder_has_a_page(self, tmp_path: Path) -> None:
         assert "Nothing." in self.page(tmp_path)
