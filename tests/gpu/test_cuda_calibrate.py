@@ -14,7 +14,6 @@ from torch import nn  # noqa: E402  # torch may be missing
 from roofline.errors import UnsupportedModeError  # noqa: E402
 from roofline.torch_side.calibrate import ceilings  # noqa: E402
 from roofline.torch_side.calibrate.calibrate import calibrate  # noqa: E402
-from roofline.torch_side.calibrate.disturbance import Watch  # noqa: E402
 from roofline.torch_side.calibrate.kernel_timing import KernelTimer  # noqa: E402
 from roofline.torch_side.low_bit import LOW_BIT, low_bit_kernel  # noqa: E402
 from roofline.torch_side.measure import machine  # noqa: E402
@@ -29,7 +28,7 @@ DEVICE = torch.device("cuda", 0)
 
 @pytest.fixture
 def timer() -> KernelTimer:
-    made = KernelTimer(DEVICE, time.perf_counter, Watch(DEVICE))
+    made = KernelTimer(DEVICE, time.perf_counter)
     made.prepare()
     return made
 

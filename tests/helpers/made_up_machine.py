@@ -10,8 +10,8 @@ import pytest
 from roofline.device.laws.host import HostLaw
 from roofline.torch_side.calibrate import calibrate as module
 from roofline.torch_side.calibrate import kernel_timing, selection
-from roofline.torch_side.calibrate.disturbance import Watch
 from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.disturbance import CpuDisturbance
 from roofline.torch_side.measure.timing import Measurement, Subject
 
 PEAK, BANDWIDTH, CACHE_BANDWIDTH, LAUNCH_S = 50e9, 10e9, 30e9, 5e-6
@@ -53,17 +53,19 @@ def shrink(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine, "cache_bytes", lambda device: 2.0**20)
 
 
-def quiet(device: Any) -> Watch:
-    """Sees nothing that disturbs a CPU."""
-    return Watch(device, others_s=lambda: 0.0)
+def hush(patch: pytest.MonkeyPatch, disturbance: str = "") -> None:
+    """Let nothing disturb a CPU, or the same all the time, whatever else runs where tests do."""
+    patch.setattr(CpuDisturbance, "__call__", lambda self: disturbance)
 
 
 def pretend(
     patch: pytest.MonkeyPatch,
     seconds: Callable[[Mapping[str, Any]], float] = made_up_s,
-    watch: Callable[[Any], Watch] = quiet,
+    disturbance: str = "",
 ) -> list[str]:
     """Let kernels take `seconds` of their row, and the host what `HOSTS` say; none runs.
+
+    disturbance: what is at work on the CPU all the time.
 
     Gives back names of kernels in the order in which they are timed.
     """
@@ -75,13 +77,18 @@ def pretend(
         rows.update((bench.name, bench.row) for bench in benches)
         return real(self, benches, *rest, **more)
 
-    def measured(subjects: Sequence[Subject], *_: Any, **__: Any) -> dict[str, Measurement]:
+    def measured(
+        subjects: Sequence[Subject], *_: Any, disturbance: Callable[[], str], **__: Any
+    ) -> dict[str, Measurement]:
         # the lower quartile of five counts for laws, the fastest for ceilings
         timed.extend(subject.name for subject in subjects)
         made = {subject.name: seconds(rows[subject.name]) for subject in subjects}
+        disturber = disturbance()
         return {
             name: Measurement(
-                total=[9 * each, each, 1.1 * each, each, 1.1 * each], stopped="settled"
+                total=[9 * each, each, 1.1 * each, each, 1.1 * each],
+                stopped="settled",
+                disturber=disturber,
             )
             for name, each in made.items()
         }
@@ -89,6 +96,6 @@ def pretend(
     patch.setattr(kernel_timing.KernelTimer, "time", time)
     patch.setattr(kernel_timing, "measure", measured)
     patch.setattr(kernel_timing, "calls_for", lambda *_: 1)
-    patch.setattr(module, "host_laws", lambda *_, **__: HOSTS)
-    patch.setattr(module, "Watch", watch)
+    patch.setattr(module, "host_laws", lambda *_, disturbance, **__: (HOSTS, disturbance()))
+    hush(patch, disturbance)
     return timed

@@ -26,7 +26,6 @@ from roofline.errors import InputError
 from roofline.records.journal import Journal
 from roofline.records.statistics import UNTRUSTED
 from roofline.specs.hardware import Hardware
-from roofline.torch_side.calibrate.disturbance import Watch
 from roofline.torch_side.calibrate.doubts import doubts, remarks
 from roofline.torch_side.calibrate.host_time import host_laws
 from roofline.torch_side.calibrate.kernel_timing import KernelTimer
@@ -35,6 +34,8 @@ from roofline.torch_side.calibrate.microbench import Bench
 from roofline.torch_side.calibrate.selection import Modes, chosen_benches, chosen_modes
 from roofline.torch_side.load import checked_device
 from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.disturbance import blind_spots, busy_before, watch
+from roofline.torch_side.measure.telemetry import open_telemetry
 from roofline.torch_side.measure.timing import Clock, Progress
 
 _LEAST_S = 0.015
@@ -135,12 +136,11 @@ class _Calibrator:
         clock: Clock,
         progress: Progress | None,
         journal: Journal,
-        watch: Watch | None = None,
     ) -> None:
         self.device, self.modes, self.clock, self._progress = device, modes, clock, progress
         self.journal = journal
-        self.watch = watch or Watch(device)
-        self.timer = KernelTimer(device, clock, self.watch)
+        self.telemetry = open_telemetry(device, clock=clock)
+        self.timer = KernelTimer(device, clock, self.telemetry)
         self.room_bytes = machine.free_bytes(device)
         self.deadline_s = np.inf
         self._done = 0.0
@@ -151,7 +151,7 @@ class _Calibrator:
         return [finding["row"] for finding in self.journal.of(_KERNEL)]
 
     def run(self, name: str | None, seconds: float) -> Calibration:
-        busy = self.watch.busy_before()
+        busy = busy_before(self.telemetry)
         kernels = {part: len(benches) for part, benches in self._benches().items()}
         self._check_time(seconds)
         self.timer.prepare()
@@ -220,10 +220,16 @@ class _Calibrator:
         """The device with the laws of its host, and what disturbed their measurement."""
         found = next(self.journal.of(_HOST), None)
         if found is None:
-            laws, disturbed = self._host(hardware, budget_s, self._part("host"))
-            if disturbed:
-                calmer, still = self._host(hardware, budget_s / 2)
-                laws, disturbed = (laws, disturbed) if still else (calmer, "")
+            with watch(self.device, self.telemetry, self.clock) as disturbance:
+                laws, disturbed = host_laws(
+                    hardware,
+                    self.device,
+                    quant=self.modes.plain[0],
+                    budget_s=budget_s,
+                    clock=self.clock,
+                    progress=self._part("host"),
+                    disturbance=disturbance,
+                )
             self.journal.add(_HOST, {"laws": laws, "disturbed": disturbed})
             found = next(self.journal.of(_HOST))
         laws = msgspec.convert(found["laws"], dict[str, HostLaw])
@@ -232,24 +238,11 @@ class _Calibrator:
             "disturbed"
         ]
 
-    def _host(
-        self, hardware: Hardware, budget_s: float, progress: Progress | None = None
-    ) -> tuple[dict[str, HostLaw], str]:
-        with self.watch.over(host=True) as seen:
-            laws = host_laws(
-                hardware,
-                self.device,
-                quant=self.modes.plain[0],
-                budget_s=budget_s,
-                clock=self.clock,
-                progress=progress,
-            )
-        return laws, str(seen) if seen.passes else ""
-
     def _notes(self, beaten: Sequence[str]) -> list[str]:
         """A sentence each, none twice."""
         left_out = [finding["note"] for finding in self.journal.of(_LEFT_OUT)]
-        notes = [*self.modes.notes, *left_out, *remarks(self.rows, beaten), *self.watch.notes]
+        unseen = blind_spots(self.device, self.telemetry)
+        notes = [*self.modes.notes, *left_out, *remarks(self.rows, beaten), *unseen]
         return list(dict.fromkeys(notes))
 
     def _part(self, part: str) -> Progress | None:

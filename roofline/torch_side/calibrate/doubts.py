@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
 from roofline.torch_side.calibrate.microbench import KernelRow
+from roofline.torch_side.measure.disturbance import FOR_GOOD
 
 _ERRS_MUCH = 40.0
 """Percent: a law whose median error is larger was fitted to times that something disturbed."""
@@ -32,9 +33,10 @@ def doubts(hardware: Hardware, rows: Sequence[KernelRow], beaten: Sequence[str])
         if isinstance(law, Law) and law.median_error_percent > _ERRS_MUCH
     ]
     reasons = [*_shortened(beaten, "ceilings are beaten"), *_shortened(bad, "laws do")]
-    disturbed = [row for row in rows if row.get("disturbed")]
+    seen = [str(row.get("disturbed", "")) for row in rows]
+    disturbed = [why for why in seen if why and not why.startswith(FOR_GOOD)]
     if len(disturbed) > _MANY_DISTURBED * len(rows):
-        why = Counter(str(row["disturbed"]) for row in disturbed).most_common(1)[0][0]
+        [(why, _)] = Counter(disturbed).most_common(1)
         reasons.insert(0, f"{len(disturbed)} of {len(rows)} kernels were disturbed ({why})")
     return f"{', '.join(reasons)}: measure again on a quiet machine" if reasons else ""
 

@@ -24,6 +24,7 @@ from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.measure.pipeline import build_pipeline
 from roofline.torch_side.measure.timing import (
     Clock,
+    Disturbance,
     Progress,
     Subject,
     interrupted,
@@ -51,8 +52,10 @@ def host_laws(
     budget_s: float,
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
-) -> dict[str, HostLaw]:
-    """Host time of vision, reducer, connector, llm and decode.
+    disturbance: Disturbance | None = None,
+) -> tuple[dict[str, HostLaw], str]:
+    """Host time of vision, reducer, connector, llm and decode, and what disturbed it although
+    samples were taken anew; empty for nothing.
 
     hardware: with the laws of its kernels. On a CPU the time of the small model's kernels is taken
     off what it takes; elsewhere the host is what such a model waits for. That of the reducer tells
@@ -77,7 +80,14 @@ def host_laws(
     number = torch.ones((), device=device)
     subjects.append(Subject(_READ, lambda _: number.item(), calls=_READS))
     rule = StoppingRule(relative_ci=0.01, cap_s=budget_s / len(subjects))
-    measured = measure(subjects, stopwatch_for(device, clock), rule, clock=clock, progress=progress)
+    measured = measure(
+        subjects,
+        stopwatch_for(device, clock),
+        rule,
+        clock=clock,
+        progress=progress,
+        disturbance=disturbance,
+    )
     if interrupted(measured):
         raise KeyboardInterrupt
     beside = {
@@ -96,7 +106,8 @@ def host_laws(
         launches=find(_REDUCER).launches(task),
         wait_us=min(measured[_READ].total) / MICRO,
     )
-    return laws
+    disturbers = dict.fromkeys(each.disturber for each in measured.values() if each.disturber)
+    return laws, ", ".join(disturbers)
 
 
 def _of_depth(layers: int) -> Lmm:

@@ -7,7 +7,7 @@ their operands. What the host needs to issue it does not count: the device is ke
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from math import ceil
@@ -18,9 +18,10 @@ import torch
 
 from roofline.records.statistics import StoppingRule, WarmUpRule, disturbed, noise
 from roofline.torch_side.calibrate import ceilings
-from roofline.torch_side.calibrate.disturbance import Disturbance, Watch
 from roofline.torch_side.calibrate.microbench import Bench, TimedCall
+from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.modes import CudaRecorder, GraphRecorder
+from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry
 from roofline.torch_side.measure.timing import (
     Clock,
     CudaStopwatch,
@@ -33,7 +34,6 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
-from roofline.torch_side.measure.trial import Measurement
 
 SAMPLE_S = 0.02
 """Shorter samples would catch moments of calm that no model's run consists of."""
@@ -55,8 +55,6 @@ _GRAPH_S, _GRAPH_CALLS = 0.002, 8
 _FILL_CYCLES = 2_000_000
 """Of the device, a millisecond: longer than the host needs to issue a graph."""
 _EMPTY_CALLS = 500
-_REPEATED = 0.25
-"""Of a group's time must be left to measure it anew."""
 
 CANNOT_RUN = (RuntimeError, NotImplementedError, ImportError, AssertionError)
 """What a kernel that a device or torch does not have raises."""
@@ -69,12 +67,15 @@ class KernelTimer:
         self,
         device: torch.device,
         clock: Clock,
-        watch: Watch,
+        telemetry: NvmlTelemetry | None = None,
         recorder: Callable[[], GraphRecorder] | None = None,
     ) -> None:
-        """recorder: makes what records graphs; left out, CUDA graphs on CUDA and none elsewhere."""
+        """telemetry: of the device, if it is open already.
+        recorder: makes what records graphs; left out, CUDA graphs on CUDA and none elsewhere.
+        """
         on_cuda = device.type == "cuda"
-        self.device, self.clock, self.watch = device, clock, watch
+        self.device, self.clock = device, clock
+        self.telemetry = telemetry or open_telemetry(device, clock=clock)
         self.stopwatch: Stopwatch = (
             CudaStopwatch(device, fill_cycles=_FILL_CYCLES)
             if on_cuda
@@ -147,8 +148,6 @@ class KernelTimer:
         left_out: Callable[[Bench, str], None],
         progress: Progress | None,
     ) -> Iterator[tuple[Bench, dict[str, Any]]]:
-        share_s = each_s * len(benches)
-        until_s = min(deadline_s, self.clock() + share_s)
         self._sample_s = min(SAMPLE_S, each_s / SAMPLES)
         subjects, calls, running = [], {}, []
         for bench in benches:
@@ -159,25 +158,9 @@ class KernelTimer:
                 continue
             running.append(bench)
             subjects.append(Subject(bench.name, partial(_unmarked, run)))
-        measured, seen = self._measured(subjects, each_s, deadline_s, progress)
-        if seen.passes and until_s - self.clock() > _REPEATED * share_s:
-            again, seen_again = self._measured(subjects, each_s, until_s, progress)
-            if not seen_again.reasons:
-                measured, seen = again, seen_again
-            else:
-                measured = {name: _calmer(measured[name], again[name]) for name in measured}
-        for bench in running:
-            yield bench, self._row(bench, measured[bench.name].total, calls[bench.name], str(seen))
-
-    def _measured(
-        self,
-        subjects: Sequence[Subject],
-        each_s: float,
-        deadline_s: float,
-        progress: Progress | None,
-    ) -> tuple[Mapping[str, Measurement], Disturbance]:
         rule = StoppingRule(relative_ci=0.005, least=6, cap_s=each_s / 2)
-        with self.watch.over() as seen:
+        in_graphs = self._recorder is not None
+        with watch(self.device, self.telemetry, self.clock, host=not in_graphs) as disturbance:
             measured = measure(
                 subjects,
                 self.stopwatch,
@@ -187,15 +170,19 @@ class KernelTimer:
                 progress=progress,
                 deadline_s=deadline_s,
                 repeats=1,
+                disturbance=disturbance,
             )
         if interrupted(measured):
             raise KeyboardInterrupt
-        return measured, seen
+        for bench in running:
+            found = measured[bench.name]
+            why = found.disturber or _unseen(found.total) or disturbance.lasting
+            yield bench, self._row(bench, found.total, calls[bench.name], why)
 
     def _row(
-        self, bench: Bench, samples_s: Sequence[float], calls: int, seen: str
+        self, bench: Bench, samples_s: Sequence[float], calls: int, why: str
     ) -> dict[str, Any]:
-        """Columns of the kernel, its times in seconds, and what is to be known of them."""
+        """Columns of the kernel, its times in seconds, and why they are not to be trusted."""
         each_s = np.array(samples_s) / calls
         time_s = float(np.quantile(each_s, CALM))
         row = {
@@ -203,7 +190,7 @@ class KernelTimer:
             "time_s": time_s,
             "fastest_s": float(each_s.min()),
             "noise": noise(samples_s),
-            "disturbed": seen or _unseen(samples_s),
+            "disturbed": why,
         }
         if self._recorder is not None:
             row["replay_share"] = self.replay_s / (calls * time_s)
@@ -258,11 +245,6 @@ def _unseen(samples_s: Sequence[float]) -> str:
     if len(samples_s) < _LEAST_SAMPLES:
         return FEW
     return VARIES if disturbed(samples_s) else ""
-
-
-def _calmer(first: Measurement, second: Measurement) -> Measurement:
-    """Other work on the machine only ever adds."""
-    return min(first, second, key=lambda each: float(np.quantile(each.total, CALM)))
 
 
 def _share(progress: Progress, begun: float, share: float, done: float, doing: str) -> None:

@@ -30,9 +30,13 @@ _LARGE_SHARE = 0.05
 """Of the time in which this process wanted a core. A quiet machine's own chores take 1 % or so."""
 _STEAL = 7
 """Column of a CPU in /proc/stat, behind its name: the hypervisor gave it to others."""
-_HARMLESS = ("power cap", "sync boost", "display clock")
+_LASTING = ("power cap", "sync boost", "display clock")
 """They hold clocks down for as long as the work is what it is, or by somebody's setting: taken anew
-the samples would be the same. `telemetry_warnings` names them."""
+the samples would be the same. `Watch.lasting` and `telemetry_warnings` name them."""
+FOR_GOOD = "clocks held down for good"
+"""How `Watch.lasting` begins."""
+_BUSY_PERCENT = 5
+"""Of a GPU on which nothing runs yet."""
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -100,6 +104,7 @@ class Watch:
         self.during = during
         self._cpu, self._telemetry = cpu, telemetry
         self._seen = 0
+        self._held: dict[str, None] = {}
 
     def __call__(self) -> str:
         """The GPU's trouble first; empty where nothing is known to have been at work."""
@@ -108,7 +113,15 @@ class Watch:
             return on_cpu
         now = self._telemetry.snapshot()
         fresh, self._seen = [*self.during[self._seen :], now], len(self.during)
+        self._held |= dict.fromkeys(why for why in _held_down_by(fresh) if why in _LASTING)
         return others_on_gpu([now]) or _held_down(fresh) or self._slowed(fresh) or on_cpu
+
+    @property
+    def lasting(self) -> str:
+        """What holds the clocks down and would again: no disturbance, but to be known. Empty where
+        nothing has at any call.
+        """
+        return f"{FOR_GOOD} ({', '.join(self._held)})" if self._held else ""
 
     def _slowed(self, fresh: Sequence[Snapshot]) -> str:
         """Whether the clock is below what it has been at work; not where a cap says why."""
@@ -125,19 +138,43 @@ def watch(
     device: torch.device | str,
     telemetry: NvmlTelemetry | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    host: bool = True,
 ) -> Iterator[Watch]:
     """Look out for disturbances of a device, and of the CPU that feeds it, while the block runs.
 
     telemetry: of the device, if it is open already.
+    host: whether what disturbs the CPU counts: not where the device has all of its work before a
+        time begins.
     """
     telemetry = telemetry or open_telemetry(device, clock=clock)
     with telemetry.sampling() as during:
-        yield Watch(CpuDisturbance(), telemetry, during)
+        yield Watch(CpuDisturbance() if host else _calm, telemetry, during)
+
+
+def busy_before(telemetry: NvmlTelemetry) -> str:
+    """What runs on a GPU before anything of ours does; empty where nothing is seen."""
+    percent = telemetry.snapshot().utilization_percent or 0
+    if percent <= _BUSY_PERCENT:
+        return ""
+    return f"the GPU was {percent:.0f} % busy before anything ran"
+
+
+def blind_spots(device: torch.device, telemetry: NvmlTelemetry) -> list[str]:
+    """What could not be looked at, and why; a CPU has none, as NVML is not for it."""
+    return [] if device.type == "cpu" else telemetry.notes
+
+
+def _calm() -> str:
+    return ""
+
+
+def _held_down_by(fresh: Sequence[Snapshot]) -> list[str]:
+    return [why for each in fresh if not each.idle for why in each.throttle or ()]
 
 
 def _held_down(fresh: Sequence[Snapshot]) -> str:
-    reasons = [why for each in fresh if not each.idle for why in each.throttle or ()]
-    harmful = [why for why in reasons if why not in _HARMLESS]
+    harmful = [why for why in _held_down_by(fresh) if why not in _LASTING]
     return f"clocks were held down ({harmful[0]})" if harmful else ""
 
 

@@ -44,9 +44,18 @@ class Measurement(Struct, kw_only=True):
     """Whether the warm-up came to rest before its own cap."""
     stopped: Literal["settled", "cap", "interrupted"] = "interrupted"
     """Why there are no more: the median is known, the cap is used up, or Ctrl-C."""
-    disturbance: str = ""
+    disturber: str = ""
     """What was at work during so many samples that all of them are here; empty where the samples
     are those of a calm machine, as far as anybody can tell."""
+    disturbed: int = 0
+    """How many of the samples something was at work during, if all of them are here."""
+
+    @property
+    def disturbance(self) -> str:
+        """The same in words; empty for a calm machine."""
+        if not self.disturber:
+            return ""
+        return f"{self.disturber} during {self.disturbed} of {len(self.total)} samples"
 
 
 @dataclass
@@ -136,15 +145,15 @@ class Trial:
 
     def measurement(self) -> Measurement:
         """Of the calm samples; of all where too few were calm."""
-        chosen, disturbance = self.samples, ""
+        chosen, disturber, disturbed = self.samples, "", 0
         if any(self._disturbances):
             judged = zip_longest(self.samples, self._disturbances)
             calm = [spans for spans, other in judged if not other]
             if len(calm) >= _CALM_SHARE * len(self.samples):
                 chosen = calm
             else:
-                (other, often), *_ = Counter(filter(None, self._disturbances)).most_common()
-                disturbance = f"{other} during {often} of {len(self.samples)} samples"
+                seen = Counter(filter(None, self._disturbances))
+                [(disturber, disturbed)] = seen.most_common(1)
         spans: dict[str, list[float]] = {}
         for sample in chosen:
             for name, span_s in sample.items():
@@ -155,7 +164,8 @@ class Trial:
             warm_up=self._warm_up,
             steady=self._steady,
             stopped=self._stopped,
-            disturbance=disturbance,
+            disturber=disturber,
+            disturbed=disturbed,
         )
 
     @property

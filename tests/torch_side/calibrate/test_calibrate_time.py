@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
-from made_up_machine import quiet, shrink
+from made_up_machine import hush, shrink
 
 from roofline.cli.calibrate import calibrate as command
 from roofline.errors import InputError
@@ -111,7 +111,7 @@ def test_all_samples_together_may_take_what_was_asked_for(
     monkeypatch.setattr(kernel_timing, "calls_for", lambda *_: 1)
     monkeypatch.setattr(module, "measured_hardware", lambda *_, **__: (None, []))
     monkeypatch.setattr(module, "host_laws", host_laws)
-    monkeypatch.setattr(module, "Watch", quiet)
+    hush(monkeypatch)
     with pytest.raises(MeasuringError):
         module.calibrate("cpu", modes=["fp32"], seconds=seconds)
 
@@ -144,7 +144,7 @@ def test_what_a_slow_device_needs_is_found_out_first(monkeypatch: pytest.MonkeyP
 def test_a_kernel_costs_what_it_takes_to_make_and_to_run(clock: FakeClock) -> None:
     """What is made once for all of a kind does not count, nor what the first run takes longer."""
     made, ran = iter([9.0, 0.25]), iter([7.0, 0.5])
-    timer = kernel_timing.KernelTimer(torch.device("cpu"), clock, quiet(torch.device("cpu")))
+    timer = kernel_timing.KernelTimer(torch.device("cpu"), clock)
 
     def make() -> Any:
         clock.now += next(made)
@@ -154,7 +154,7 @@ def test_a_kernel_costs_what_it_takes_to_make_and_to_run(clock: FakeClock) -> No
 
 
 def test_one_that_cannot_run_costs_nothing(clock: FakeClock) -> None:
-    timer = kernel_timing.KernelTimer(torch.device("cpu"), clock, quiet(torch.device("cpu")))
+    timer = kernel_timing.KernelTimer(torch.device("cpu"), clock)
 
     def make() -> Any:
         raise NotImplementedError

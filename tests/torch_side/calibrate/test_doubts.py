@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from click.testing import CliRunner
 from made_up_machine import made_up_s, pretend, shrink
 from msgspec.structs import replace
@@ -16,8 +15,8 @@ from roofline.device.laws.matmul import MatmulLaw
 from roofline.specs.catalog import load_hardware
 from roofline.specs.writing import hardware_yaml
 from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
-from roofline.torch_side.calibrate.disturbance import Watch
 from roofline.torch_side.calibrate.doubts import doubts, remarks
+from roofline.torch_side.measure.disturbance import FOR_GOOD
 
 KNOWN = load_hardware("a100-80gb")
 
@@ -38,6 +37,16 @@ def test_times_of_a_busy_machine_are_untrusted() -> None:
 def test_single_kernels_that_were_disturbed_are_a_remark() -> None:
     assert remarks(rows(2), []) == ["2 of 10 kernels: others"]
     assert remarks(rows(0), []) == []
+
+
+def test_what_the_work_itself_brings_is_a_remark_however_often() -> None:
+    """Measured again, times at a power cap would be the same."""
+    capped = f"{FOR_GOOD} (power cap)"
+
+    assert doubts(KNOWN, rows(9, why=capped), []) == ""
+    assert remarks(rows(9, why=capped), []) == [f"9 of 10 kernels: {capped}"]
+    both = [*rows(9, why=capped), *rows(5, of=5)]
+    assert doubts(KNOWN, both, []).startswith("5 of 15 kernels were disturbed (others): ")
 
 
 def test_laws_that_err_much_are_untrusted() -> None:
@@ -103,17 +112,9 @@ class TestWholeRun:
     def test_another_process_is_in_file_table_and_exit_text(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A competitor that takes one of two CPUs all the time; each reading is a second later."""
-
-        def busy(device: torch.device) -> Watch:
-            readings, moments = iter(range(100_000)), iter(range(100_000))
-            return Watch(
-                device,
-                others_s=lambda: float(next(readings)),
-                clock=lambda: float(next(moments)),
-            )
-
-        pretend(monkeypatch, watch=busy)
+        """A competitor for the cores, all the time."""
+        busy = "threads of this process stood in line for a core"
+        pretend(monkeypatch, disturbance=busy)
         output, table = tmp_path / "here.yaml", tmp_path / "rows.csv"
         result = CliRunner().invoke(
             command,
@@ -121,10 +122,10 @@ class TestWholeRun:
         )
 
         assert result.exit_code == 0
-        verdict = "kernels were disturbed (other processes on the CPUs)"
+        verdict = f"kernels were disturbed ({busy})"
         assert verdict in " ".join(result.stdout.split())
         assert verdict in result.stderr
         assert verdict in output.read_text().splitlines()[0]
-        assert "the host's time: other processes on the CPUs" in result.stderr
+        assert f"the host's time: {busy}" in result.stderr
         lines = table.read_text().splitlines()
-        assert all("other processes on the CPUs" in line for line in lines[1:])
+        assert all(busy in line for line in lines[1:])

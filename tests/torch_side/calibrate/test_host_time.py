@@ -17,7 +17,7 @@ from roofline.torch_side.measure.pipeline import build_pipeline
 def test_a_reducers_host_time_tells_its_launches_and_what_a_read_takes() -> None:
     """Each look at the clock is 1 s later: a span takes 1 s, and so do all reads of a sample."""
     ticks = count()
-    laws = host_time.host_laws(
+    laws, disturbed = host_time.host_laws(
         device(), torch.device("cpu"), quant="fp16", budget_s=50.0, clock=lambda: float(next(ticks))
     )
 
@@ -31,3 +31,20 @@ def test_a_reducers_host_time_tells_its_launches_and_what_a_read_takes() -> None
     assert laws["reducer"].fixed_us == pytest.approx(1e6)
     assert laws["reducer"].wait_us == pytest.approx(1e6 / 20)
     assert {name for name, law in laws.items() if law.launches or law.wait_us} == {"reducer"}
+    assert disturbed == ""
+
+
+def test_what_disturbed_it_all_the_time_is_stated_once() -> None:
+    ticks = count()
+    looks: list[str] = []
+    _, disturbed = host_time.host_laws(
+        device(),
+        torch.device("cpu"),
+        quant="fp16",
+        budget_s=50.0,
+        clock=lambda: float(next(ticks)),
+        disturbance=lambda: looks.append("") or "others",
+    )
+
+    assert len(looks) > 1
+    assert disturbed == "others"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain, repeat
 from typing import Any
 
 import pytest
 import torch
+from fake_nvml import FakeNvml, opened
+from made_up_machine import hush
 
 from roofline.torch_side.calibrate import kernel_timing
-from roofline.torch_side.calibrate.disturbance import Disturbance
 from roofline.torch_side.calibrate.kernel_timing import FEW, VARIES, KernelTimer
 from roofline.torch_side.calibrate.microbench import Bench
+from roofline.torch_side.measure.disturbance import CpuDisturbance
 from roofline.torch_side.measure.timing import Measurement, Subject
 
 CPU = torch.device("cpu")
@@ -56,17 +58,9 @@ class Graphs:
         return replay, result
 
 
-class Quiet:
-    """A watch that has nothing to report, or a list of what it will."""
-
-    def __init__(self, *reports: list[str]) -> None:
-        self.reports = iter(reports)
-
-    @contextmanager
-    def over(self, *, host: bool = False) -> Iterator[Disturbance]:
-        found = Disturbance()
-        yield found
-        found.reasons = next(self.reports, [])
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    hush(monkeypatch)
 
 
 @pytest.fixture
@@ -86,7 +80,7 @@ def graphed(clock: DeviceClock, log: list[int], patch: pytest.MonkeyPatch) -> Ke
         clock.now += 2e-6
 
     patch.setattr(kernel_timing.ceilings, "empty", lambda _: bench(clock, 2e-6))
-    return KernelTimer(CPU, clock, Quiet(), lambda: Graphs(clock, log))  # type: ignore[arg-type]
+    return KernelTimer(CPU, clock, recorder=lambda: Graphs(clock, log))
 
 
 def timed(timer: KernelTimer, benches: list[Bench], each_s: float = 0.05) -> list[Any]:
@@ -167,7 +161,7 @@ class TestGraphs:
             made.append(Graphs(clock, []))
             return made[-1]
 
-        timer = KernelTimer(CPU, clock, Quiet(), recorder)  # type: ignore[arg-type]
+        timer = KernelTimer(CPU, clock, recorder=recorder)
         timed(timer, [bench(clock, 1e-3), bench(clock, 1e-3, name="b")])
         assert len(made) == 2
 
@@ -182,7 +176,7 @@ class TestGraphs:
 
 
 def test_on_a_cpu_there_is_no_replay(clock: DeviceClock) -> None:
-    timer = KernelTimer(CPU, clock, Quiet())  # type: ignore[arg-type]
+    timer = KernelTimer(CPU, clock)
     timer.prepare()
     [row] = timed(timer, [bench(clock, 1e-3)])
 
@@ -202,7 +196,7 @@ def test_benches_of_other_weights_are_not_timed_side_by_side(
         return {each.name: Measurement(total=[1.0] * 6, stopped="settled") for each in subjects}
 
     monkeypatch.setattr(kernel_timing, "measure", measured)
-    timer = KernelTimer(CPU, clock, Quiet())  # type: ignore[arg-type]
+    timer = KernelTimer(CPU, clock)
     some = [bench(clock, 0.1, name=f"a{i}", group="a") for i in range(3)]
     some += [bench(clock, 0.1, name=f"b{i}", group="b") for i in range(33)]
     timed(timer, some)
@@ -221,7 +215,7 @@ def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock)
     gone = weakref.ref(first)
     benches = [drawing(first, "a"), drawing(second, "b")]
     del first
-    timer = KernelTimer(CPU, clock, Quiet())  # type: ignore[arg-type]
+    timer = KernelTimer(CPU, clock)
     held = []
     for bench, _ in timer.time(benches, 0.05, 1e9, lambda *_: None):
         held.append((bench.row["op"], gone() is not None))
@@ -230,80 +224,108 @@ def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock)
     assert held == [("a", True), ("b", False)]
 
 
-class TestDisturbed:
-    """Samples as they come, by the call of `measure`; a second call is a repeat."""
+WARM_UP = 2
+"""Runs before the first sample, as both take the same time."""
 
-    def run(
+
+class TestDisturbed:
+    """A kernel that takes seconds, so that every sample is looked at; the first look is before."""
+
+    def row(
         self,
         clock: DeviceClock,
         patch: pytest.MonkeyPatch,
-        reports: Sequence[list[str]],
-        samples: Sequence[Sequence[float]],
-        took_s: float = 0.01,
+        seconds: Iterable[float] = repeat(1.0),
+        looks: Iterable[str] = (),
+        each_s: float = 60.0,
+        **options: Any,
     ) -> tuple[dict[str, Any], int]:
-        calls: list[float] = []
+        """Of the kernel, and how many samples were taken. It may take half of `each_s`."""
+        takes, seen, runs = iter(seconds), iter(looks), []
 
-        def measured(subjects: Sequence[Subject], *_: Any, **__: Any) -> dict[str, Measurement]:
-            total = samples[len(calls)]
-            calls.append(clock.now)
-            clock.now += took_s
-            return {each.name: Measurement(total=list(total)) for each in subjects}
+        def run() -> None:
+            runs.append(clock.now)
+            clock.now += next(takes)
 
-        patch.setattr(kernel_timing, "measure", measured)
-        patch.setattr(kernel_timing, "interrupted", lambda _: False)
+        patch.setattr(CpuDisturbance, "__call__", lambda self: next(seen, ""))
         patch.setattr(kernel_timing, "calls_for", lambda *_: 1)
-        timer = KernelTimer(CPU, clock, Quiet(*reports))  # type: ignore[arg-type]
-        [row] = timed(timer, [bench(clock, 0.0)], each_s=0.05)
-        return row, len(calls)
+        timer = KernelTimer(CPU, clock, **options)
+        [row] = timed(timer, [Bench({"op": "a"}, lambda: run)], each_s)
+        return row, len(runs) - WARM_UP
 
     def test_a_quiet_time_is_measured_once(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        row, calls = self.run(clock, monkeypatch, [[]], [[1.0] * 6])
+        row, samples = self.row(clock, monkeypatch)
 
-        assert (calls, row["time_s"], row["disturbed"]) == (1, 1.0, "")
+        assert (samples, row["time_s"], row["disturbed"]) == (6, 1.0, "")
 
-    def test_a_disturbed_one_is_measured_anew(
+    def test_disturbed_samples_are_taken_anew(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What was measured undisturbed counts, even where it is slower."""
-        row, calls = self.run(clock, monkeypatch, [["others"], []], [[1.0] * 6, [1.5] * 6])
+        seconds = chain([1.5] * WARM_UP, [1.0, 1.0], repeat(1.5))
+        row, samples = self.row(clock, monkeypatch, seconds, ["", "others", "others"])
 
-        assert (calls, row["time_s"], row["disturbed"]) == (2, 1.5, "")
+        assert (samples, row["time_s"], row["fastest_s"]) == (8, 1.5, 1.5)
+        assert row["disturbed"] == ""
 
-    def test_what_stays_disturbed_says_so_and_keeps_the_calmer_samples(
+    def test_what_stays_disturbed_says_so_and_keeps_all_samples(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        reports = [["others"], ["others", "clocks held down (power cap)"]]
-        row, calls = self.run(clock, monkeypatch, reports, [[1.5] * 6, [1.0] * 6])
+        seconds = chain([1.5] * WARM_UP, [1.5] * 4, repeat(1.0))
+        row, samples = self.row(clock, monkeypatch, seconds, repeat("others"))
 
-        assert (calls, row["time_s"], row["disturbed"]) == (2, 1.0, "others")
+        assert (samples, row["time_s"], row["disturbed"]) == (28, 1.0, "others")
 
-    def test_there_is_no_repeat_without_time_for_it(
+    def test_nothing_is_taken_anew_without_time_for_it(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        row, calls = self.run(clock, monkeypatch, [["others"]], [[1.0] * 6], took_s=0.045)
+        row, samples = self.row(clock, monkeypatch, looks=repeat("others"), each_s=12.0)
 
-        assert (calls, row["disturbed"]) == (1, "others")
+        assert (samples, row["disturbed"]) == (6, "others")
 
-    def test_nor_of_what_the_load_itself_brings(
+    def test_nor_for_what_the_load_itself_brings(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        capped = ["clocks held down (power cap)"]
-        row, calls = self.run(clock, monkeypatch, [capped], [[1.0] * 6])
+        capped = opened(FakeNvml(nvmlDeviceGetCurrentClocksEventReasons=0x4))
+        row, samples = self.row(clock, monkeypatch, telemetry=capped)
 
-        assert (calls, row["disturbed"]) == (1, capped[0])
+        assert (samples, row["disturbed"]) == (6, "clocks held down for good (power cap)")
+
+    def test_clocks_that_heat_holds_down_are_waited_for(
+        self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hot = opened(
+            FakeNvml(
+                nvmlDeviceGetCurrentClocksEventReasons=lambda _: 0x40 * (clock.now < WARM_UP + 3)
+            )
+        )
+        row, samples = self.row(clock, monkeypatch, telemetry=hot)
+
+        assert (samples, row["disturbed"]) == (8, "")  # those that end after 1 and 2 s are not kept
+
+    def test_graphs_do_not_mind_who_else_is_on_the_host(
+        self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hush(monkeypatch, "others")
+        [row] = timed(graphed(clock, [], monkeypatch), [bench(clock, 1e-3)])
+
+        assert row["disturbed"] == ""
 
     def test_samples_that_vary_show_what_nobody_has_seen(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        row, _ = self.run(clock, monkeypatch, [[]], [[1.0, 2.0, 2.0, 2.0, 2.0, 2.0]])
+        """And would vary again."""
+        seconds = [*[2.0] * WARM_UP, 1.0, *[2.0] * 5] * 2
+        row, samples = self.row(clock, monkeypatch, seconds, each_s=22.0)
 
         assert (row["disturbed"], row["noise"]) == (VARIES, 1.0)
+        assert samples == 2 * 6 + WARM_UP
 
     def test_a_single_sample_says_nothing(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        row, _ = self.run(clock, monkeypatch, [[]], [[1.0]])
+        row, samples = self.row(clock, monkeypatch, each_s=1.0)
 
-        assert row["disturbed"] == FEW
+        assert (samples, row["disturbed"]) == (1, FEW)

@@ -181,7 +181,7 @@ class TestCommand:
 SMALL = """
 import pytest
 import torch
-from made_up_machine import quiet, shrink
+from made_up_machine import shrink
 from roofline.records.journal import Journal
 from roofline.torch_side.calibrate import calibrate as module
 torch.set_num_threads({threads})

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,14 @@ from fake_nvml import FakeNvml, opened
 from msgspec.structs import replace
 
 from roofline.records.measurement import Snapshot
-from roofline.torch_side.measure.disturbance import CpuDisturbance, Watch, watch
+from roofline.torch_side.measure.disturbance import (
+    CpuDisturbance,
+    Watch,
+    blind_spots,
+    busy_before,
+    watch,
+)
+from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry
 
 pytestmark = pytest.mark.noisy
 
@@ -158,6 +166,40 @@ def test_what_a_gpu_does_meanwhile(changes: dict[str, object], found: str) -> No
     assert disturbance() == ""  # that was then
 
 
+def test_what_a_repeat_would_not_be_spared_is_stated_all_the_same() -> None:
+    during: list[Snapshot] = []
+    disturbance = gpu(FakeNvml(nvmlDeviceGetCurrentClocksEventReasons=0x4), during)
+    assert disturbance.lasting == ""
+    assert disturbance() == ""
+    assert disturbance.lasting == "clocks held down for good (power cap)"
+    during.append(replace(AT_WORK, throttle=["sync boost", "power brake", "power cap"]))
+    assert disturbance() == "clocks were held down (power brake)"
+    assert disturbance.lasting == "clocks held down for good (power cap, sync boost)"
+
+
+def test_of_a_gpu_that_does_nothing_no_clock_counts() -> None:
+    disturbance = gpu(FakeNvml(nvmlDeviceGetCurrentClocksEventReasons=0x45), [])
+    assert disturbance() == ""
+    assert disturbance.lasting == ""
+
+
+def test_a_gpu_that_is_busy_before_anything_runs() -> None:
+    def at(percent: int) -> NvmlTelemetry:
+        used = SimpleNamespace(gpu=percent, memory=40)
+        return opened(FakeNvml(nvmlDeviceGetUtilizationRates=used))
+
+    assert busy_before(at(97)) == "the GPU was 97 % busy before anything ran"
+    assert busy_before(at(1)) == ""
+    assert busy_before(open_telemetry("cpu")) == ""
+
+
+def test_what_cannot_be_looked_at_is_a_note_on_a_gpu_alone() -> None:
+    blind = NvmlTelemetry(note="no clocks, power or energy: no driver")
+
+    assert blind_spots(torch.device("cuda:1"), blind) == ["no clocks, power or energy: no driver"]
+    assert blind_spots(torch.device("cpu"), blind) == []
+
+
 def test_others_on_the_gpu_are_asked_for_at_each_look() -> None:
     processes = [object()]
     nvml = FakeNvml(nvmlDeviceGetComputeRunningProcesses=lambda handle: processes)
@@ -184,3 +226,13 @@ def test_the_watch_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
         time.sleep(0.25)
     assert disturbance.during
     assert looks == ["cpu", "cpu"]
+
+
+def test_a_host_that_does_not_count_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CpuDisturbance, "__call__", lambda self: WAITED)
+    processes = [object()]
+    nvml = FakeNvml(nvmlDeviceGetComputeRunningProcesses=lambda handle: processes)
+    with watch("cuda", opened(nvml), host=False) as disturbance:
+        assert disturbance() == ""
+        processes.append(object())
+        assert disturbance() == "another process computes on this GPU"
