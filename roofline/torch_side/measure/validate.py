@@ -35,9 +35,10 @@ from roofline.torch_side.load import DTYPES, checked_device, load_model
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.eager_look import peak_memory_bytes
+from roofline.torch_side.measure.memory_check import MemoryShortError
 from roofline.torch_side.measure.modes import GRAPHS
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
-from roofline.torch_side.measure.scenes import DEFAULT_REDUCER, Scene, merged, scenes
+from roofline.torch_side.measure.scenes import BATCHES, DEFAULT_REDUCER, Scene, merged, scenes
 from roofline.torch_side.measure.stages import Stages, about
 from roofline.torch_side.measure.timing import (
     Clock,
@@ -50,6 +51,7 @@ from roofline.torch_side.measure.timing import (
 from roofline.torch_side.measure.trial import Measurement
 from roofline.torch_side.oracle.checks import CostCheck, compare_costs
 from roofline.torch_side.oracle.reduced import AND
+from roofline.units import si
 
 _CALIBRATION_SHARE = 0.5
 
@@ -213,6 +215,19 @@ class _Validator:
     def run(self, seconds: float, began_s: float, progress: Progress | None) -> Validation:
         once = self.stages.once
         counts = once("counts", list[Count], lambda: list(self._counts()))
+        try:
+            return self._measured_against(counts, seconds, began_s, progress)
+        except torch.OutOfMemoryError:
+            raise MemoryShortError(
+                f"the prompts of a validation of {self.spec.name} in {self.quant}, up to batch "
+                f"{max(BATCHES)}, need more than the {si(machine.memory_bytes(self.device), 'B')} "
+                f"of {machine.device_name(self.device)}: give a smaller --model, or --quant"
+            ) from None
+
+    def _measured_against(
+        self, counts: list[Count], seconds: float, began_s: float, progress: Progress | None
+    ) -> Validation:
+        once = self.stages.once
         loaded = load_model(self.spec, device=self.device, quant=self.quant)
         # before any graph: those hold on to memory
         counts += once("peak memory", list[Count], lambda: self._peak_memory(loaded))
