@@ -87,8 +87,9 @@ def _random(
     seed: int,
 ) -> Any:
     """Seeded normal weights made on the device itself: 7B parameters take seconds, not minutes."""
+    model_class = family.model_class()  # torch 2.7 cannot import it under another device
     with torch.device("meta"):
-        model = family.model_class()(family.config_of(spec, attention))
+        model = model_class(family.config_of(spec, attention))
     model = model.to(dtype).to_empty(device=device)
     generator = torch.Generator(device).manual_seed(seed)
     with torch.no_grad():

@@ -63,9 +63,10 @@ def preprocessed(
     """
     if checkpoint is None:
         return _as_clip(photo, side)
-    import transformers
+    # where it is defined: up to 5.17 transformers' own name for it asks for torchvision
+    from transformers.models.auto import image_processing_auto
 
-    automatic: Any = transformers.AutoImageProcessor
+    automatic: Any = image_processing_auto.AutoImageProcessor
     try:
         with quiet(checkpoint):
             processor = automatic.from_pretrained(checkpoint, trust_remote_code=False)

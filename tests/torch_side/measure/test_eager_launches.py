@@ -32,10 +32,13 @@ def run(layers: int, attention: str) -> dict[str, int]:
     assert isinstance(TINY, Lmm)
     assert isinstance(TINY.vision, VisionEncoder)
     assert isinstance(TINY.llm, LanguageModel)
+    # each head its own keys: where they share them, torch 2.7 has no fused attention on a CPU, and
+    # what stands in for it leaves its output in another layout
+    heads = TINY.llm.num_attention_heads
     spec = replace(
         TINY,
         vision=replace(TINY.vision, num_hidden_layers=layers),
-        llm=replace(TINY.llm, num_hidden_layers=layers),
+        llm=replace(TINY.llm, num_hidden_layers=layers, num_key_value_heads=heads),
         vision_feature_layer=-1,
     )
     implementation: Any = {"flash": "sdpa", "eager": "eager"}[attention]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from naive.features import agree, flops, inputs, prumerge, with_attention
 
@@ -187,6 +187,7 @@ def test_a_duplicate_is_its_own_nearest_neighbour() -> None:
         torch.testing.assert_close(reduction.tokens[0][index], expected)
 
 
+@settings(deadline=None)
 @given(data=st.data(), patches=st.integers(1, 40), batch=st.integers(1, 3))
 def test_any_options_on_any_patches(data: st.DataObject, patches: int, batch: int) -> None:
     method = data.draw(st.sampled_from(METHODS))
