@@ -12,16 +12,21 @@ after every single stage, the folder's README.md says what was found and what fe
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from gpu_runs import Command, RunStage, run_stage
 from gpu_summary import summarize_folder
 
 from roofline import reducers
+from roofline.torch_side.low_bit import written_for
+from roofline.torch_side.measure.modes import GRAPHS, RUN_MODES
 
 ROOT = Path(__file__).resolve().parents[1]
+MODEL = "llava-1.5-7b"
 STAGE_S = 480.0
 """No stage takes longer."""
 ANSWER = 128
@@ -33,18 +38,37 @@ class GpuPlan:
     """What is measured on one device: a GPU, or for a trial of the loop any other."""
 
     def __init__(self, device: str, model: str | None, checkpoint: str | None) -> None:
-        self.device, on_gpu = device, device.startswith("cuda")
-        self.model = model or ("llava-1.5-7b" if on_gpu else "llava-tiny")
+        self.device, self.on_gpu = device, device.startswith("cuda")
+        self.model = model or (MODEL if self.on_gpu else "llava-tiny")
         self.checkpoint = checkpoint
-        self.seconds = 1.0 if on_gpu else 0.25
-        self.quants = ("fp16", "bf16", "w8a16", "w4a16") if on_gpu else ("fp32", "bf16")
-        self.modes = (
-            ("eager", "compile", "cuda-graph", "static-graph") if on_gpu else ("eager", "compile")
-        )
-        self.counts = (None, 40) if on_gpu else (None, 9)
+        self.seconds = 1.0 if self.on_gpu else 0.25
+        low_bit = written_for("cuda") if self.on_gpu else []
+        self.quants = ("fp16", "bf16", *low_bit) if self.on_gpu else ("fp32", "bf16")
+        self.counts = (None, 40) if self.on_gpu else (None, 9)
         """Visual tokens: all, and as few as PruMerge leaves."""
-        self.kept = KEPT if on_gpu else 12
-        self.answer = ANSWER if on_gpu else 4
+        self.kept = KEPT if self.on_gpu else 12
+        self.answer = ANSWER if self.on_gpu else 4
+
+    def modes(self, *names: str) -> list[str]:
+        """Those of them that the device has: graphs are for a GPU."""
+        return [name for name in names if self.on_gpu or name not in GRAPHS]
+
+    @property
+    def facts(self) -> dict[str, str | None]:
+        """What a folder's results are of."""
+        return {"device": self.device, "model": self.model, "checkpoint": self.checkpoint}
+
+    def folder(self) -> Path:
+        """Where results go: by the name that the driver gives the device, and what is not usual."""
+        import torch
+
+        from roofline.torch_side.measure.machine import device_name
+
+        names = [device_name(torch.device(self.device))]
+        names += [self.model] if self.model != MODEL and self.on_gpu else []
+        names += [Path(self.checkpoint).name] if self.checkpoint else []
+        slug = re.sub(r"[^a-z0-9.]+", "-", "-".join(names).lower()).strip("-")
+        return ROOT / "reports" / f"validation-{slug}"
 
     def stages(self) -> list[RunStage]:
         """In the order in which one learns most, should the hour end early."""
@@ -66,17 +90,9 @@ class GpuPlan:
 
     def _probe(self) -> list[Command]:
         probe = [sys.executable, "tools/gpu_probe.py"]
-        tests = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-m",
-            "gpu",
-            "tests/gpu",
-            "-p",
-            "no:cacheprovider",
-        ]
+        tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/gpu"]
+        # the next stage is a whole calibration
+        tests += ["-p", "no:cacheprovider", "-k", "not whole_calibration"]
         return [
             Command("probe", [*probe, self.device, "{folder}/probe.json"], "probe.json"),
             Command("tests", tests, "tests.txt", keeps_output=True),
@@ -94,24 +110,21 @@ class GpuPlan:
         """Prefill in every mode, a decode step and an answer, of one prompt."""
         size = "all" if count is None else str(count)
         prompt = [] if count is None else ["--reducer", "prumerge", "--visual-tokens", str(count)]
+        trace = ["--trace", f"{{folder}}/trace-{size}.json"]
+        answer = ["--stage", "generate", "--output-tokens", str(self.answer)]
+        looks: list[tuple[str, float, list[str], list[str]]] = [
+            ("prefill", 15, self.modes(*RUN_MODES), []),
+            ("decode", 10, self.modes("eager", "cuda-graph"), ["--stage", "decode"]),
+            ("answer", 25, self.modes("eager", "static-graph"), answer),
+        ]
         found = []
-        for mode in self.modes:
-            more = ["--per-op"] if mode == "eager" else []
-            if mode == "eager" and quant == self.quants[0]:
-                more += ["--trace", f"{{folder}}/trace-{size}.json"]
-            found.append(
-                self._profile(f"{quant}-{size}-prefill-{mode}", quant, mode, 15, *prompt, *more)
-            )
-        for mode in (self.modes[0], *self.modes[2:3]):
-            decode = ["--stage", "decode"]
-            found.append(
-                self._profile(f"{quant}-{size}-decode-{mode}", quant, mode, 10, *prompt, *decode)
-            )
-        for mode in (self.modes[0], *self.modes[3:]):
-            answer = ["--stage", "generate", "--output-tokens", str(self.answer)]
-            found.append(
-                self._profile(f"{quant}-{size}-answer-{mode}", quant, mode, 25, *prompt, *answer)
-            )
+        for stage, seconds, modes, given in looks:
+            for mode in modes:
+                closer = ["--per-op"] if (stage, mode) == ("prefill", "eager") else []
+                if closer and quant == self.quants[0]:
+                    closer += trace
+                name = f"{quant}-{size}-{stage}-{mode}"
+                found.append(self._profile(name, quant, mode, seconds, *prompt, *given, *closer))
         return found
 
     def _reducers(self) -> list[Command]:
@@ -155,14 +168,14 @@ class GpuPlan:
         return Command(name or command, argv, result, resumes=True)
 
 
-def folder_of(device: str) -> Path:
-    """Where a device's results go: by the name that its driver gives it."""
-    import torch
-
-    from roofline.torch_side.measure.machine import device_name
-
-    name = re.sub(r"[^a-z0-9]+", "-", device_name(torch.device(device)).lower()).strip("-")
-    return ROOT / "reports" / f"validation-{name}"
+def claim(folder: Path, facts: Mapping[str, str | None]) -> None:
+    """Make the folder one of these results, or end where it holds others."""
+    file = folder / "plan.json"
+    if file.exists() and (there := json.loads(file.read_text())) != facts:
+        key = next(key for key in facts if there.get(key) != facts[key])
+        sys.exit(f"{folder} is of another {key} ({there.get(key)}): name another folder with -o")
+    folder.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 def main() -> None:
@@ -173,6 +186,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", help="Weights. Default: random ones, which is said.")
     parser.add_argument("--stage", action="append", help="Only these. Default: all.")
     parser.add_argument("-o", "--output", type=Path, help="Default: by the device's name.")
+    parser.add_argument("--force", action="store_true", help="Begin anew what was cut off.")
     parser.add_argument("--list", action="store_true", help="Name the stages, and end.")
     options = parser.parse_args()
     plan = GpuPlan(options.device, options.model, options.checkpoint)
@@ -188,10 +202,11 @@ def main() -> None:
 
         if not torch.cuda.is_available():
             sys.exit("no CUDA device here: --device cpu tries the loop on this machine")
-    folder = (options.output or folder_of(options.device)).resolve()
+    folder = (options.output or plan.folder()).resolve()
+    claim(folder, plan.facts)
     failed = 0
     for name in options.stage or stages:
-        failed += run_stage(stages[name], folder, limit_s=STAGE_S)
+        failed += run_stage(stages[name], folder, limit_s=STAGE_S, anew=options.force)
         summarize_folder(folder, plan.model)
     print(f"{folder}/README.md" + (f"; {failed} commands did not end well" if failed else ""))
     sys.exit(1 if failed else 0)

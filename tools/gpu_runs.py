@@ -46,13 +46,14 @@ def run_stage(
     folder: Path,
     *,
     limit_s: float,
+    anew: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """Run the commands whose results are not there, and say how many of them did not end well.
 
     A command that is still running at the end of the time is killed: what it has measured lies in
-    its journal. Output goes to `logs/NAME.log`, or to `logs/NAME.log.failed` where it did not end
-    well.
+    its journal, which goes on, or with `anew` is thrown away. Output goes to `logs/NAME.log`, or to
+    `logs/NAME.log.failed` where it did not end well.
     """
     end_s, failed = clock() + limit_s, 0
     for command in stage.commands:
@@ -65,20 +66,21 @@ def run_stage(
             failed += 1
             continue
         begun_s = clock()
-        reason = run_command(command, folder, left_s)
+        reason = run_command(command, folder, left_s, anew=anew)
         took = f"{clock() - begun_s:.0f} s"
         print(f"{stage.name}: {command.name}: {reason or 'done'} ({took})", file=sys.stderr)
         failed += bool(reason)
     return failed
 
 
-def run_command(command: Command, folder: Path, limit_s: float) -> str:
+def run_command(command: Command, folder: Path, limit_s: float, *, anew: bool = False) -> str:
     """Why it did not end well; empty where it did."""
     log, failure = folder / "logs" / f"{command.name}.log", ""
     for path in (log, folder / command.result):
         path.parent.mkdir(parents=True, exist_ok=True)
     argv = [part.format(folder=folder) for part in command.argv]
-    argv += ["--resume"] if command.resumes else []
+    if command.resumes:
+        argv.append("--force" if anew else "--resume")
     with log.open("wb") as output:
         process = subprocess.Popen(
             argv, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True

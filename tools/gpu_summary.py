@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from gpu_runs import FAILED
 
@@ -25,9 +26,9 @@ from roofline.report.text.record import share, shown
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.tables import grid
+from roofline.torch_side.measure.modes import GRAPHS
 from roofline.units import percent, si
 
-GRAPHS = ("cuda-graph", "static-graph")
 SLOW_OP, SMALL_OP = 0.5, 0.01
 """Ops below half of the roof fell short, if they take a hundredth of the run or more."""
 MEMORY_ERROR = 0.1
@@ -109,13 +110,17 @@ def summarize_folder(folder: Path, model: str) -> None:
     """Write README.md and its picture from whatever lies in the folder."""
     spec = folder / "hardware.yaml"
     hardware = load_hardware(str(spec)) if spec.exists() else None
-    files = sorted((folder / "records").glob("*.json"))
-    runs = [GpuRun(file.stem, load_record(file), hardware) for file in files]
+    runs, unread = [], []
+    for file in sorted((folder / "records").glob("*.json")):
+        try:
+            runs.append(GpuRun(file.stem, load_record(file), hardware))
+        except InputError as error:
+            unread.append(f"{file.name}: {error}")
     plain = [run for run in runs if not run.name.startswith("reducer-")]
     parts = [
         f"# {model}, measured on {_device(folder)}",
         _opening(folder, plain),
-        _section("What fell short", _short(folder, runs)),
+        _section("What fell short", _short(folder, runs, unread)),
         _section("Runs", _table(plain)),
         _section("What reduction saves", _savings(plain)),
         _section("Reducers", _reducers([run for run in runs if run not in plain])),
@@ -168,9 +173,10 @@ def _opening(folder: Path, runs: Sequence[GpuRun]) -> str:
     return "\n".join(lines)
 
 
-def _short(folder: Path, runs: Sequence[GpuRun]) -> str:
+def _short(folder: Path, runs: Sequence[GpuRun], unread: Sequence[str]) -> str:
     """A list of what failed, what is not to be trusted, and what was predicted wrong."""
-    found = [
+    found = [*map(markdown, unread)]
+    found += [
         f"{log.name.partition('.')[0]}: {markdown(log.read_text().strip().splitlines()[-1])}"
         for log in sorted((folder / "logs").glob(f"*{FAILED}"))
     ]
@@ -198,17 +204,16 @@ def _short(folder: Path, runs: Sequence[GpuRun]) -> str:
 
 
 def _unequal(folder: Path) -> Iterator[str]:
-    """FLOPs of the analysis that PyTorch's counter does not count."""
+    """FLOPs that PyTorch's counter counts otherwise, and cells that were disturbed."""
     file = folder / "validation" / "validation.json"
     if not file.exists():
         return
-    document = json.loads(file.read_text())
-    if document["untrusted"]:
-        yield f"{UNTRUSTED}{document['untrusted']}"
-    for count in document["counts"]:
-        if count["quantity"] == "flops" and count["analytic"] != count["witnessed"]:
-            difference = count["analytic"] - count["witnessed"]
-            yield f"FLOPs of {count['component']} differ by {difference:,.0f}"
+    found = msgspec.json.decode(file.read_bytes(), type=Validation)
+    if found.untrusted:
+        yield f"{UNTRUSTED}{markdown(found.untrusted)}"
+    for count in found.counts:
+        if count.quantity == "flops" and count.difference:
+            yield f"FLOPs of {count.component} differ by {count.difference:,.0f}"
 
 
 def _memory_error(run: GpuRun) -> float | None:
@@ -376,8 +381,8 @@ def _figure(hardware: Hardware, path: str) -> str:
 
 
 def _picture(runs: Sequence[GpuRun]) -> bytes | None:
-    """All components that were timed, beside what the catalogue's spec, else the calibrated one,
-    said of them.
+    """All components that were timed beside what the catalogue's spec said of them; none where it
+    has none of the device.
     """
     cells = [
         TimedCell(

@@ -21,6 +21,9 @@ SUFFIX = ".partial"
 """Behind the name of the file that a finished measurement writes."""
 
 
+_ANEW = "without --resume, --force begins anew"
+
+
 class Finding(Struct, frozen=True):
     """One line."""
 
@@ -28,6 +31,12 @@ class Finding(Struct, frozen=True):
     """Which stage of a measurement it belongs to."""
     data: Any
     """What JSON can hold."""
+
+
+class _First(Struct):
+    """The line that says what is measured."""
+
+    about: dict[str, Any]
 
 
 class Journal:
@@ -53,7 +62,7 @@ class Journal:
         journal = cls(_path(target), about)
         if journal.path is not None:
             journal._open("wb")
-            journal._append({"about": journal.about})
+            journal._append(_First(msgspec.to_builtins(journal.about)))
         return journal
 
     @classmethod
@@ -118,20 +127,21 @@ class Journal:
         except OSError as error:
             raise OutputError(f"cannot read {self.path}: {reason_of(error)}") from None
         whole = content[: content.rfind(b"\n") + 1]
-        first, *others = whole.splitlines() or [b"{}"]
+        if not whole:
+            return 0
+        first, *others = whole.splitlines()
         try:
-            about = msgspec.json.decode(first).get("about", {})
+            about = msgspec.json.decode(first, type=_First).about
             self.findings = [msgspec.json.decode(line, type=Finding) for line in others]
-        except (msgspec.MsgspecError, AttributeError):
-            raise OutputError(f"{self.path} is no journal: --force begins anew") from None
-        expected = msgspec.to_builtins(self.about)
-        different = [key for key in {**expected, **about} if expected.get(key) != about.get(key)]
-        if whole and different:
-            key = different[0]
-            raise OutputError(
-                f"{self.path} is of another measurement ({key} is {about.get(key)!r} there, "
-                f"{expected.get(key)!r} here): --force begins anew"
-            )
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise OutputError(f"{self.path} is no journal: {_ANEW}") from None
+        here = msgspec.to_builtins(self.about)
+        for key in {**here, **about}:
+            if here.get(key) != about.get(key):
+                raise OutputError(
+                    f"{self.path} is of another measurement ({key} is {about.get(key)!r} there, "
+                    f"{here.get(key)!r} here): {_ANEW}"
+                )
         return len(whole)
 
 

@@ -183,8 +183,16 @@ def low_bit_kernel(mode: str, device: torch.device) -> LowBitKernel:
 
 def low_bit_modes(device: torch.device) -> list[str]:
     """Modes that the device has kernels for."""
-    kinds = [mode for mode, kind in _KERNELS if kind == device.type]
-    return [mode for mode in kinds if not _lacking(_KERNELS[mode, device.type].operator, device)]
+    return [
+        mode
+        for mode in written_for(device.type)
+        if not _lacking(_KERNELS[mode, device.type].operator, device)
+    ]
+
+
+def written_for(kind: str) -> list[str]:
+    """Modes that run on `cpu` or `cuda`, where PyTorch has the kernels."""
+    return [mode for mode, other in _KERNELS if other == kind]
 
 
 def _untried(mode: str, device: torch.device) -> str:

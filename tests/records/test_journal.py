@@ -76,15 +76,21 @@ def test_nothing_interrupted_is_lost_by_beginning_anew(tmp_path: Path) -> None:
 
 
 def test_another_measurement_does_not_go_on(tmp_path: Path) -> None:
-    target, file = _journal(tmp_path)
+    target, _ = _journal(tmp_path)
     with pytest.raises(OutputError, match=r"modes is \['fp32'\] there, \['bf16'\] here"):
         Journal.resume(target, {"device": "cpu", "modes": ["bf16"]})
-    file.write_text("no JSON\n")
-    with pytest.raises(OutputError, match="is no journal: --force begins anew"):
-        Journal.resume(target, ABOUT)
-    file.write_text("[1]\n")
-    with pytest.raises(OutputError, match="is no journal"):
-        Journal.resume(target, ABOUT)
+
+
+@pytest.mark.parametrize(
+    "line", [b"no JSON", b"[1]", b'{"about":5}', b'{"about":null}', b'{"about":"\xff"}', b"\xff"]
+)
+def test_another_file_is_no_journal(tmp_path: Path, line: bytes) -> None:
+    target, file = _journal(tmp_path)
+    content = file.read_bytes().splitlines()
+    for damaged in ([line, *content[1:]], [content[0], line]):
+        file.write_bytes(b"\n".join(damaged) + b"\n")
+        with pytest.raises(OutputError, match="is no journal: without --resume, --force begins"):
+            Journal.resume(target, ABOUT)
 
 
 @pytest.mark.parametrize("target", [None, "-"])

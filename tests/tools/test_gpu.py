@@ -13,8 +13,14 @@ from msgspec.structs import replace
 
 from roofline import reducers
 from roofline.records.measurement import Achieved, Record, load_record
+from roofline.records.validation import Count, Validation
+from roofline.specs.catalog import load_hardware
+from roofline.specs.sourced import Sourced
+from roofline.specs.writing import hardware_yaml
+from roofline.torch_side.low_bit import written_for
 from roofline.torch_side.measure.modes import RUN_MODES
 
+HALF = Sourced(value=2400.0, source="datasheet")
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
@@ -74,6 +80,8 @@ class TestRuns:
             "slow", writes("slow") + "; assert sys.argv[2] == '--resume'", resumes=True
         )
         assert gpu_runs.run_command(resumed, tmp_path, 30.0) == ""
+        anew = command("slow", writes("slow") + "; assert sys.argv[2] == '--force'", resumes=True)
+        assert gpu_runs.run_command(anew, tmp_path, 30.0, anew=True) == ""
 
     def test_a_stage_ends_in_its_time(self, tmp_path: Path) -> None:
         """By a clock that each command moves on by 300 s, of 480."""
@@ -98,7 +106,7 @@ class TestPlan:
         stages = {stage.name: stage.commands for stage in GpuPlan("cuda", None, None).stages()}
         words = [" ".join(command.argv) for commands in stages.values() for command in commands]
         for mode in RUN_MODES:
-            for quant in ("fp16", "bf16", "w8a16", "w4a16"):
+            for quant in ("fp16", "bf16", *written_for("cuda")):
                 assert sum(f"--quant {quant} --mode {mode}" in line for line in words) >= 2
         for name in reducers.names():
             assert any(f"--reducer {name} --visual-tokens 144 --per-op" in line for line in words)
@@ -121,6 +129,16 @@ class TestPlan:
                     (tmp_path / folder).mkdir(exist_ok=True)
                 found = CliRunner().invoke(cli, given)
                 assert "no cuda:7 here" in str(found.exception) + found.output, given
+
+    def test_what_one_model_left_is_not_taken_for_anothers(self, tmp_path: Path) -> None:
+        from gpu import GpuPlan, claim
+
+        claim(tmp_path, GpuPlan("cuda", None, None).facts)
+        claim(tmp_path, GpuPlan("cuda", "llava-1.5-7b", None).facts)
+        with pytest.raises(SystemExit, match=r"of another model \(llava-1.5-7b\): name another"):
+            claim(tmp_path, GpuPlan("cuda", "video-llava-7b", None).facts)
+        with pytest.raises(SystemExit, match="of another checkpoint"):
+            claim(tmp_path, GpuPlan("cuda", None, "llava-hf/llava-1.5-7b-hf").facts)
 
     def test_no_result_stands_for_two_commands(self) -> None:
         from gpu import GpuPlan
@@ -153,6 +171,8 @@ class TestPage:
             spans = {**made.spans, "whole": replace(whole, samples_s=samples)}
             made = replace(made, spans=spans, estimate=found.to_dict(), ops=[])
             (tmp_path / "records" / f"fp16-{name}-prefill-eager.json").write_bytes(made.to_json())
+        own = replace(load_hardware("h200"), name="my-h200", memory_bandwidth_gb_per_s=HALF)
+        (tmp_path / "hardware.yaml").write_text(hardware_yaml(own, comment=""))
         (tmp_path / "records" / "reducer-prumerge.json").write_bytes(record().to_json())
         return tmp_path
 
@@ -197,6 +217,52 @@ class TestPage:
         file = folder / "records" / "fp16-few-prefill-eager.json"
         file.write_bytes(record(ops=[slow]).to_json())
         assert "llm's o_proj runs at 20 % of the roof" in self.page(folder)
+
+    def test_the_calibrated_spec_is_another_prediction(self, folder: Path) -> None:
+        """A memory of 2,400 GB/s: decode of such a device takes longer than the catalogue's."""
+        from roofline.engine.analysis import analyze
+        from roofline.specs.catalog import load_hardware
+
+        page = self.page(folder)
+        own = load_hardware(str(folder / "hardware.yaml"))
+        expected = [
+            float(
+                analyze(
+                    "llava-1.5-7b", hardware, visual_tokens=576, runtime="eager"
+                ).end_to_end.elapsed_time_s
+            )
+            for hardware in (own, "h200")
+        ]
+        row = next(line for line in page.split("## Runs")[1].splitlines() if " 576 |" in line)
+        assert f"{100 * (expected[0] / expected[1] - 1):+.0f} %" in row
+        ceilings = page.split("## Ceilings")[1]
+        row = next(line for line in ceilings.splitlines() if "DRAM, GB/s" in line)
+        assert [cell.strip() for cell in row.strip("|").split("|")][1:] == ["4,800", "2,400"]
+
+    def test_counts_that_stand_aside_are_no_difference(self, folder: Path) -> None:
+        (folder / "validation").mkdir()
+        count = {"quantity": "flops", "analytic": 100.0, "witness": "FlopCounterMode"}
+        counts = [
+            Count(component="llm", witnessed=164.0, aside={"rotary angles": 64.0}, **count),
+            Count(component="vision", witnessed=90.0, **count),
+        ]
+        found = Validation(
+            created="",
+            complete=True,
+            inputs={},
+            environment={},
+            took_s=1.0,
+            counts=counts,
+            cells=[],
+        )
+        (folder / "validation" / "validation.json").write_bytes(found.to_json())
+        short = self.page(folder).split("## What fell short")[1].partition("## ")[0]
+        assert "FLOPs of vision differ by 10" in short
+        assert "FLOPs of llm" not in short
+
+    def test_a_record_that_cannot_be_read_does_not_end_the_hour(self, folder: Path) -> None:
+        (folder / "records" / "old.json").write_text('{"roofline_record": 1}')
+        assert "old.json: " in self.page(folder).split("## What fell short")[1]
 
     def test_ops_stand_beside_the_catalogue(self, folder: Path) -> None:
         """o_proj of 32 layers in 616 tokens, which took 5 ms, by the H200's law."""
