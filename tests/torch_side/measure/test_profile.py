@@ -28,7 +28,7 @@ from roofline.records.measurement import (
 )
 from roofline.records.statistics import StoppingRule, quality_warnings, summarize
 from roofline.torch_side.load import SEED
-from roofline.torch_side.measure import machine
+from roofline.torch_side.measure import closer_looks, machine
 from roofline.torch_side.measure import profile as module
 from roofline.torch_side.measure.memory_check import MemoryShortError
 from roofline.torch_side.measure.modes import ignore
@@ -59,7 +59,7 @@ BUSY = HostOverhead(busy_s=1.0, wall_s=1.0, kernels=1, verdict="device-bound")
 @pytest.fixture(autouse=True)
 def _no_host_overhead(monkeypatch: pytest.MonkeyPatch) -> None:
     """It profiles a dozen runs more, and has tests of its own."""
-    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: BUSY)
+    monkeypatch.setattr(closer_looks, "host_overhead", lambda run, device, looks: BUSY)
 
 
 WITHOUT = ["vision", "connector", "llm"]
@@ -97,7 +97,7 @@ def records() -> Callable[[str], Record]:
     def record(case: str) -> Record:
         if case not in made:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(module, "host_overhead", lambda run, device, looks: BUSY)
+                patch.setattr(closer_looks, "host_overhead", lambda run, device, looks: BUSY)
                 made[case] = run(**SPANS[case][0])
         return made[case]
 
@@ -345,7 +345,7 @@ def test_an_interruption_behind_the_timing_keeps_all_samples(
     def interrupted(run: object, device: object, looks: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "host_overhead", interrupted)
+    monkeypatch.setattr(closer_looks, "host_overhead", interrupted)
     found = run()
 
     assert not found.complete
@@ -508,7 +508,7 @@ def slowly(run_s: float, monkeypatch: pytest.MonkeyPatch) -> Callable[[], float]
 def test_the_time_given_is_kept(run_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
     monkeypatch.setattr(
-        module, "host_overhead", lambda run, device, looks: looked.append(looks) or BUSY
+        closer_looks, "host_overhead", lambda run, device, looks: looked.append(looks) or BUSY
     )
     clock = slowly(run_s, monkeypatch)
     found = profile(request(cap_s=10.0, relative_ci=1e-9), clock=clock)
@@ -531,7 +531,7 @@ def test_the_verdict_is_the_roofs_and_the_busy_time_stays_as_it_was_seen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     looked = HostOverhead(busy_s=1e-9, wall_s=2e-9, kernels=1, verdict="launch-bound")
-    monkeypatch.setattr(module, "host_overhead", lambda run, device, looks: looked)
+    monkeypatch.setattr(closer_looks, "host_overhead", lambda run, device, looks: looked)
     note = "launch-bound by the kernels seen alone, device-bound by the roofline"
 
     found = run()

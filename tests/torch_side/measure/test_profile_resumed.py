@@ -15,7 +15,7 @@ from PIL import Image
 from roofline.errors import OutputError
 from roofline.records.journal import Journal
 from roofline.records.measurement import Achieved, HostOverhead, Record, load_record
-from roofline.torch_side.measure import profile as module
+from roofline.torch_side.measure import closer_looks, machine
 from roofline.torch_side.measure.disturbance import CpuDisturbance
 from roofline.torch_side.measure.pipeline import Pipeline
 from roofline.torch_side.measure.profile import profile
@@ -44,9 +44,9 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
         taken["ops"] += 1
         return [OP]
 
-    monkeypatch.setattr(module, "host_overhead", host)
-    monkeypatch.setattr(module, "measure_ops", lambda *_: [])
-    monkeypatch.setattr(module, "achieved", ops)
+    monkeypatch.setattr(closer_looks, "host_overhead", host)
+    monkeypatch.setattr(closer_looks, "measure_ops", lambda *_: [])
+    monkeypatch.setattr(closer_looks, "achieved", ops)
     return taken
 
 
@@ -139,7 +139,7 @@ def test_after_ctrl_c_it_goes_on_as_well(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     target = str(tmp_path / "a.json")
     with monkeypatch.context() as patched:
-        patched.setattr(module, "host_overhead", pressed)
+        patched.setattr(closer_looks, "host_overhead", pressed)
         part = run(Journal.begin(target, about_run(request())))
     whole = run(Journal.resume(target, about_run(request())))
 
@@ -190,7 +190,7 @@ def test_other_versions_specs_or_pictures_do_not_go_on(
     spec = request().spec
     other = replace(spec, title="another")
     assert {k for k, v in about_run(request(model=other)).items() if known[k] != v} == {"specs"}
-    monkeypatch.setattr(module.machine, "device_name", lambda device: "another CPU")
+    monkeypatch.setattr(machine, "device_name", lambda device: "another CPU")
     assert about_run(request())["machine"] == "another CPU"
 
 
