@@ -22,6 +22,7 @@ from gpu_runs import Command, RunStage, run_stage
 from gpu_summary import summarize_folder
 
 from roofline import reducers
+from roofline.records.statistics import UNTRUSTED
 from roofline.torch_side.low_bit import written_for
 from roofline.torch_side.measure.modes import GRAPHS, RUN_MODES
 
@@ -178,6 +179,13 @@ def claim(folder: Path, facts: Mapping[str, str | None]) -> None:
     file.write_text(json.dumps(facts, indent=1) + "\n")
 
 
+def set_untrusted_aside(folder: Path) -> None:
+    """Records that something disturbed stay, under another name, and are measured anew."""
+    for file in (folder / "records").glob("*.json"):
+        if UNTRUSTED in file.read_text(encoding="utf-8"):
+            file.rename(file.with_suffix(".untrusted"))
+
+
 def main() -> None:
     """Run what is asked for, and say what came out."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -187,6 +195,7 @@ def main() -> None:
     parser.add_argument("--stage", action="append", help="Only these. Default: all.")
     parser.add_argument("-o", "--output", type=Path, help="Default: by the device's name.")
     parser.add_argument("--force", action="store_true", help="Begin anew what was cut off.")
+    parser.add_argument("--untrusted", action="store_true", help="Measure anew what is marked so.")
     parser.add_argument("--list", action="store_true", help="Name the stages, and end.")
     options = parser.parse_args()
     plan = GpuPlan(options.device, options.model, options.checkpoint)
@@ -204,10 +213,12 @@ def main() -> None:
             sys.exit("no CUDA device here: --device cpu tries the loop on this machine")
     folder = (options.output or plan.folder()).resolve()
     claim(folder, plan.facts)
+    if options.untrusted:
+        set_untrusted_aside(folder)
     failed = 0
     for name in options.stage or stages:
         failed += run_stage(stages[name], folder, limit_s=STAGE_S, anew=options.force)
-        summarize_folder(folder, plan.model)
+        summarize_folder(folder, plan.model, list(stages.values()))
     print(f"{folder}/README.md" + (f"; {failed} commands did not end well" if failed else ""))
     sys.exit(1 if failed else 0)
 

@@ -96,6 +96,8 @@ def run_command(command: Command, folder: Path, limit_s: float, *, anew: bool = 
     text = log.read_text(errors="replace")
     if command.keeps_output and not failure:
         (folder / command.result).write_text(text)
+    if not code and not failure and not (folder / command.result).exists():
+        failure = f"ended well and left no {command.result}"
     if code and not failure:
         failure = (text.strip().splitlines() or [f"exit code {code}"])[-1]
     failures = log.with_name(log.name + FAILED)

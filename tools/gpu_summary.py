@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
-from gpu_runs import FAILED
+from gpu_results import GpuRun, read_hardware, read_probe, read_runs
+from gpu_runs import RunStage
+from gpu_shortfalls import shortfalls
 
-from roofline.engine.analysis import analyze
-from roofline.engine.result import Totals
-from roofline.errors import InputError
 from roofline.plain_text import markdown
-from roofline.records.measurement import Record, load_record
-from roofline.records.statistics import UNTRUSTED
+from roofline.records.measurement import Record
 from roofline.records.validation import TimedCell, Validation
 from roofline.report.charts.prediction import validation_chart
 from roofline.report.plots import draw, render
@@ -26,105 +20,26 @@ from roofline.report.text.record import share, shown
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
 from roofline.tables import grid
-from roofline.torch_side.measure.modes import GRAPHS
 from roofline.units import percent, si
 
-SLOW_OP, SMALL_OP = 0.5, 0.01
-"""Ops below half of the roof fell short, if they take a hundredth of the run or more."""
-MEMORY_ERROR = 0.1
-"""Relative error of predicted memory beyond which it fell short."""
 
+def summarize_folder(folder: Path, model: str, stages: Sequence[RunStage] = ()) -> None:
+    """Write README.md and its picture from whatever lies in the folder.
 
-@dataclass(frozen=True)
-class GpuRun:
-    """A record, and what the device as it was calibrated makes of the same."""
-
-    name: str
-    record: Record
-    measured_hardware: Hardware | None
-
-    @property
-    def median_s(self) -> float:
-        return self.record.whole.summary.p50_s
-
-    @property
-    def title(self) -> str:
-        given = self.record.inputs
-        return f"{given['quant']}, {given['stage']}, {given['mode']}"
-
-    @property
-    def catalogue(self) -> dict[str, Any] | None:
-        """The estimate by the catalogue's spec."""
-        whole: dict[str, Any] | None = (self.record.estimate or {}).get("end_to_end")
-        return whole
-
-    @cached_property
-    def calibrated(self) -> Totals | None:
-        """The estimate by the device as it was calibrated."""
-        if self.measured_hardware is None:
-            return None
-        axes = {name: value for name, value in self.record.axes.items() if name != "hardware"}
-        mode = self.record.inputs["mode"]
-        model, quant = axes.pop("model"), axes.pop("quant")
-        runtime = None if mode in GRAPHS else mode
-        try:
-            found = analyze(model, self.measured_hardware, quant, runtime=runtime, **axes)
-        except InputError:
-            return None
-        return found.end_to_end
-
-    def attainable_ops(self, hardware: str) -> dict[tuple[str, str], float]:
-        """Seconds of all that an op does, by component and name, on a device of the catalogue; none
-        where it has no laws.
-        """
-        axes = {name: value for name, value in self.record.axes.items() if name != "hardware"}
-        model, quant = axes.pop("model"), axes.pop("quant")
-        found: dict[tuple[str, str], float] = {}
-        for op in analyze(model, hardware, quant, **axes).ops:
-            if op.attainable_time_s is not None:
-                key = op.component, op.name
-                found[key] = found.get(key, 0.0) + float(op.attainable_time_s)
-        return found
-
-    @property
-    def predictions(self) -> dict[str, tuple[float, float, float]]:
-        """Seconds and their band, by whose spec they are."""
-        own = None if self.calibrated is None else self.calibrated.to_dict()
-        found: dict[str, tuple[float, float, float]] = {}
-        for whose, figures in (("catalogue", self.catalogue), ("calibrated", own)):
-            for kind in ("elapsed", "attainable"):
-                if figures is not None and figures.get(f"{kind}_time_s") is not None:
-                    time_s, low_s, high_s = (
-                        float(figures[f"{kind}_time{end}_s"]) for end in ("", "_low", "_high")
-                    )
-                    found.setdefault(whose, (time_s, low_s, high_s))
-        return found
-
-    def error(self, whose: str) -> float | None:
-        """Predicted / measured − 1."""
-        known = self.predictions.get(whose)
-        return None if known is None else known[0] / self.median_s - 1
-
-
-def summarize_folder(folder: Path, model: str) -> None:
-    """Write README.md and its picture from whatever lies in the folder."""
-    spec = folder / "hardware.yaml"
-    hardware = load_hardware(str(spec)) if spec.exists() else None
-    runs, unread = [], []
-    for file in sorted((folder / "records").glob("*.json")):
-        try:
-            runs.append(GpuRun(file.stem, load_record(file), hardware))
-        except InputError as error:
-            unread.append(f"{file.name}: {error}")
+    stages: all that are planned; what they have not left yet fell short.
+    """
+    runs, unread = read_runs(folder)
+    hardware = read_hardware(folder)
     plain = [run for run in runs if not run.name.startswith("reducer-")]
     parts = [
         f"# {model}, measured on {_device(folder)}",
         _opening(folder, plain),
-        _section("What fell short", _short(folder, runs, unread)),
+        _section("What fell short", shortfalls(folder, hardware, runs, unread, stages)),
         _section("Runs", _table(plain)),
         _section("What reduction saves", _savings(plain)),
+        _section("Lengths that are new", _new_lengths(plain)),
         _section("Reducers", _reducers([run for run in runs if run not in plain])),
-        _section("Op by op", _ops(plain, _probe(folder).get("catalogue"))),
+        _section("Op by op", _ops(plain, read_probe(folder).get("catalogue"))),
         _section("Ceilings", _ceilings(folder, hardware)),
     ]
     picture = _picture(plain)
@@ -138,19 +53,13 @@ def _section(title: str, content: str) -> str:
     return f"## {title}\n\n{content}" if content else ""
 
 
-def _probe(folder: Path) -> dict[str, Any]:
-    file = folder / "probe.json"
-    found: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
-    return found
-
-
 def _device(folder: Path) -> str:
-    facts = _probe(folder).get("environment", {})
+    facts = read_probe(folder).get("environment", {})
     return markdown(str(facts.get("device", "this device")))
 
 
 def _opening(folder: Path, runs: Sequence[GpuRun]) -> str:
-    probe = _probe(folder)
+    probe = read_probe(folder)
     facts, nvml = probe.get("environment", {}), probe.get("nvml", {})
     software = {
         "torch": facts.get("torch"),
@@ -173,63 +82,6 @@ def _opening(folder: Path, runs: Sequence[GpuRun]) -> str:
     return "\n".join(lines)
 
 
-def _short(folder: Path, runs: Sequence[GpuRun], unread: Sequence[str]) -> str:
-    """A list of what failed, what is not to be trusted, and what was predicted wrong."""
-    found = [*map(markdown, unread)]
-    found += [
-        f"{log.name.partition('.')[0]}: {markdown(log.read_text().strip().splitlines()[-1])}"
-        for log in sorted((folder / "logs").glob(f"*{FAILED}"))
-    ]
-    for run in runs:
-        record = run.record
-        found += [f"{run.name}: {markdown(text)}" for text in record.warnings if UNTRUSTED in text]
-        for whose, (_, low_s, high_s) in run.predictions.items():
-            error = run.error(whose)
-            if error is not None and not low_s <= run.median_s <= high_s:
-                found.append(
-                    f"{run.name}: {percent(error, signed=True)} by the {whose} spec, outside its "
-                    "band"
-                )
-        error = _memory_error(run)
-        if error is not None and abs(error) > MEMORY_ERROR:
-            found.append(f"{run.name}: peak memory predicted {percent(error, signed=True)} off")
-    found += [
-        f"{run.name}: {component}'s {name} runs at {share(of_roof)} of the roof"
-        for run in runs
-        for component, name, of_roof in _slow_ops(run)
-        if not run.name.startswith("reducer-")
-    ]
-    found += [f"validate: {line}" for line in _unequal(folder)]
-    return "\n".join(f"- {line}" for line in found) or "Nothing."
-
-
-def _unequal(folder: Path) -> Iterator[str]:
-    """FLOPs that PyTorch's counter counts otherwise, and cells that were disturbed."""
-    file = folder / "validation" / "validation.json"
-    if not file.exists():
-        return
-    found = msgspec.json.decode(file.read_bytes(), type=Validation)
-    if found.untrusted:
-        yield f"{UNTRUSTED}{markdown(found.untrusted)}"
-    for count in found.counts:
-        if count.quantity == "flops" and count.difference:
-            yield f"FLOPs of {count.component} differ by {count.difference:,.0f}"
-
-
-def _memory_error(run: GpuRun) -> float | None:
-    measured, known = run.record.peak_memory_bytes, run.catalogue
-    if not measured or known is None:
-        return None
-    return float(known["peak_memory_bytes"] / measured - 1)
-
-
-def _energy_error(run: GpuRun) -> float | None:
-    measured, known = run.record.telemetry.energy_j, run.catalogue
-    if not measured or known is None or known.get("energy_j") is None:
-        return None
-    return float(known["energy_j"] / measured - 1)
-
-
 def _table(runs: Sequence[GpuRun]) -> str:
     if not runs:
         return ""
@@ -246,20 +98,40 @@ def _table(runs: Sequence[GpuRun]) -> str:
                 share(run.error("calibrated"), signed=True),
                 "-" if host is None else percent(host.busy_share),
                 "-" if host is None else str(host.kernels),
+                _attention(record),
                 shown(record.peak_memory_bytes, "B"),
-                share(_memory_error(run), signed=True),
+                share(run.memory_error, signed=True),
+                shown(record.graph_memory_bytes, "B"),
                 shown(record.telemetry.energy_j, "J"),
-                share(_energy_error(run), signed=True),
+                share(run.energy_error, signed=True),
             ]
         )
     headers = ["Run", "Visual", "Median", "Of roof", "Catalogue", "Calibrated", "Device busy",
-               "Kernels", "Memory", "Error", "Energy", "Error"]  # fmt: skip
+               "Kernels", "Attention", "Memory", "Error", "Graphs", "Energy", "Error"]  # fmt: skip
     legend = (
         "Catalogue, Calibrated: error of the elapsed time that the catalogue's spec, and that of "
         "this calibration, predict. Of roof: the catalogue's bound over the median. Errors behind "
-        "memory and energy: of what the catalogue's spec predicts."
+        "memory and energy: of what the catalogue's spec predicts. Memory: the peak, run eagerly "
+        "where graphs are timed; Graphs: what those hold beside it."
     )
     return f"{legend}\n\n{grid(rows, headers, 'github')}"
+
+
+def _attention(record: Record) -> str:
+    """Kernels of attention, whatever the component."""
+    kernels = {kernel for used in record.attention_kernels.values() for kernel in used}
+    return ", ".join(sorted(kernels)) or "-"
+
+
+def _new_lengths(runs: Sequence[GpuRun]) -> str:
+    """What a prompt of a length that is new takes longer."""
+    rows = [
+        [run.title, new.tokens, si(new.first_s, "s"), si(new.again_s, "s")]
+        for run in runs
+        if (new := run.record.new_length) is not None
+    ]
+    headers = ["Run", "Tokens", "First prefill", "The next"]
+    return grid(rows, headers, "github") if rows else ""
 
 
 def _savings(runs: Sequence[GpuRun]) -> str:
@@ -308,21 +180,18 @@ def _reducers(runs: Sequence[GpuRun]) -> str:
     return f"{legend}\n\n{grid(rows, headers, 'github')}" if rows else ""
 
 
-def _slow_ops(run: GpuRun) -> Iterator[tuple[str, str, float]]:
-    ops = [op for op in run.record.ops if op.measured_time_s and op.kind != "other"]
-    total_s = sum(op.measured_time_s or 0.0 for op in ops)
-    for op in ops:
-        slow = op.share_of_roof is not None and op.share_of_roof < SLOW_OP
-        if slow and (op.measured_time_s or 0.0) > SMALL_OP * total_s:
-            yield op.component, op.name, op.share_of_roof or 0.0
-
-
 def _ops(runs: Sequence[GpuRun], catalogue: str | None) -> str:
-    """Ops of the longest prompt that has any, beside what the catalogue's spec says of each."""
-    with_ops = [run for run in runs if run.record.ops]
-    if not with_ops:
-        return ""
-    run = max(with_ops, key=lambda run: run.record.inputs["visual_tokens"])
+    """Ops of each precision's longest prompt that has any, beside what the catalogue says."""
+    longest: dict[str, GpuRun] = {}
+    for run in runs:
+        visual, quant = run.record.inputs["visual_tokens"], run.record.inputs["quant"]
+        known = longest.get(quant)
+        if run.record.ops and (known is None or visual > known.record.inputs["visual_tokens"]):
+            longest[quant] = run
+    return "\n\n".join(_ops_table(run, catalogue) for run in longest.values())
+
+
+def _ops_table(run: GpuRun, catalogue: str | None) -> str:
     attainable = run.attainable_ops(catalogue) if catalogue else {}
     rows = []
     for op in sorted(run.record.ops, key=lambda op: -(op.measured_time_s or 0.0)):
@@ -350,7 +219,7 @@ def _ops(runs: Sequence[GpuRun], catalogue: str | None) -> str:
 
 def _ceilings(folder: Path, measured: Hardware | None) -> str:
     """The catalogue's figures beside those of this calibration."""
-    name = _probe(folder).get("catalogue")
+    name = read_probe(folder).get("catalogue")
     if measured is None:
         return ""
     catalogue = load_hardware(name) if name else None

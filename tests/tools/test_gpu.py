@@ -93,6 +93,11 @@ class TestRuns:
         assert failed == 1
         assert sorted(file.name for file in tmp_path.glob("*.txt")) == ["a.txt", "b.txt"]
 
+    def test_one_that_leaves_nothing_did_not_end_well(self, tmp_path: Path) -> None:
+        assert run(tmp_path, command("empty", "pass")) == 1
+        log = (tmp_path / "logs" / "empty.log.failed").read_text()
+        assert log.splitlines()[-1] == "ended well and left no empty.txt"
+
     def test_output_is_kept_however_it_ends(self, tmp_path: Path) -> None:
         tests = command("tests", "print('3 failed'); raise SystemExit(1)", keeps_output=True)
         assert run(tmp_path, tests) == 1
@@ -259,6 +264,39 @@ class TestPage:
         short = self.page(folder).split("## What fell short")[1].partition("## ")[0]
         assert "FLOPs of vision differ by 10" in short
         assert "FLOPs of llm" not in short
+
+    def test_a_calibration_that_is_untrusted_fell_short(self, folder: Path) -> None:
+        file = folder / "hardware.yaml"
+        own = load_hardware(str(file))
+        assert own.kernel_laws is not None
+        laws = replace(own.kernel_laws, conditions="torch; untrusted: 311 of 311 kernels varied")
+        file.write_text(hardware_yaml(replace(own, kernel_laws=laws), comment=""))
+        short = self.page(folder).split("## What fell short")[1].partition("## ")[0]
+        assert "- calibrate: untrusted: 311 of 311 kernels varied" in short
+
+    def test_what_was_never_begun_fell_short(self, folder: Path) -> None:
+        from gpu_runs import RunStage
+        from gpu_summary import summarize_folder
+
+        (folder / "there.txt").write_text("x")
+        (folder / "logs" / "bad.log.failed").write_text("no")
+        commands = [command(name, "") for name in ("there", "bad", "never", "later")]
+        summarize_folder(folder, "llava-1.5-7b", [RunStage("validate", commands)])
+        short = (folder / "README.md").read_text().split("## What fell short")[1]
+        assert "- validate: not measured yet: never, later" in short
+
+    def test_untrusted_records_are_set_aside_and_not_lost(
+        self, folder: Path, record: Callable[..., Record]
+    ) -> None:
+        from gpu import set_untrusted_aside
+
+        file = folder / "records" / "noisy.json"
+        file.write_bytes(record(warnings=["untrusted: another process"]).to_json())
+        set_untrusted_aside(folder)
+        names = sorted(file.name for file in (folder / "records").iterdir())
+        assert "noisy.untrusted" in names
+        assert "noisy.json" not in names
+        assert "reducer-prumerge.json" in names
 
     def test_a_record_that_cannot_be_read_does_not_end_the_hour(self, folder: Path) -> None:
         (folder / "records" / "old.json").write_text('{"roofline_record": 1}')
