@@ -14,7 +14,7 @@ from made_up_machine import hush
 
 from roofline.torch_side.calibrate import kernel_timing
 from roofline.torch_side.calibrate.kernel_timing import FEW, VARIES, KernelTimer
-from roofline.torch_side.calibrate.microbench import Bench
+from roofline.torch_side.calibrate.microbench import Bench, TimedCall
 from roofline.torch_side.measure.disturbance import CpuDisturbance
 from roofline.torch_side.measure.timing import Measurement, Subject
 
@@ -164,6 +164,48 @@ class TestGraphs:
         timer = KernelTimer(CPU, clock, recorder=recorder)
         timed(timer, [bench(clock, 1e-3), bench(clock, 1e-3, name="b")])
         assert len(made) == 2
+
+    def test_operands_live_as_long_as_their_graph_is_replayed(self, clock: DeviceClock) -> None:
+        """As CUDA's, these graphs hold on to none: what is freed goes to the next kernel's."""
+
+        class Operand:
+            pass
+
+        lost: list[str] = []
+
+        class Forgetful(Graphs):
+            def record(self, function: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+                replay, result = super().record(function)
+
+                def checked() -> None:
+                    lost.extend(name for name, operand in operands.items() if operand() is None)
+                    replay()
+
+                return checked, result
+
+        operands: dict[str, weakref.ref[Operand]] = {}
+
+        def drawing(name: str) -> Bench:
+            def make() -> TimedCall:
+                weights = Operand()
+                operands[name] = weakref.ref(weights)
+
+                def run() -> Operand:
+                    clock.turn_on(weights)
+                    result = Operand()
+                    operands[f"{name}'s result"] = weakref.ref(result)
+                    return result
+
+                return run
+
+            return Bench({"op": name}, make)
+
+        timer = KernelTimer(CPU, clock, recorder=lambda: Forgetful(clock, []))
+        rows = timed(timer, [drawing("a"), drawing("b")])
+
+        assert [row["op"] for row in rows] == ["a", "b"]
+        assert lost == []
+        assert [name for name, operand in operands.items() if operand() is not None] == []
 
     def test_what_long_graphs_cost_is_known_before(
         self, clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
