@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402  # torch may be missing
 
 from roofline.errors import UnsupportedModeError  # noqa: E402
-from roofline.torch_side.calibrate import ceilings  # noqa: E402
+from roofline.torch_side.calibrate import ceilings, microbench  # noqa: E402
 from roofline.torch_side.calibrate.calibrate import calibrate  # noqa: E402
 from roofline.torch_side.calibrate.kernel_timing import KernelTimer  # noqa: E402
 from roofline.torch_side.low_bit import LOW_BIT, low_bit_kernel  # noqa: E402
@@ -82,6 +82,8 @@ def test_a_capture_that_fails_poisons_none_after_it() -> None:
     with pytest.raises(RuntimeError):
         recorder.record(lambda: x.sum().item())
     assert torch.cuda.current_stream(DEVICE) == torch.cuda.default_stream(DEVICE)
+    first, second = (torch.randn(1000, device=DEVICE) for _ in range(2))
+    assert not first.equal(second)
 
     replay, result = recorder.record(lambda: x + 1)
     x.fill_(2.0)
@@ -89,6 +91,16 @@ def test_a_capture_that_fails_poisons_none_after_it() -> None:
     torch.cuda.synchronize()
     assert result.eq(3).all()
     torch.cuda.empty_cache()
+
+
+def test_operands_live_as_long_as_their_graph_is_replayed(timer: KernelTimer) -> None:
+    """Of many kernels side by side: each capture empties the cache of what nobody holds."""
+    benches = list(microbench.vector_ops("bf16", DEVICE, [(64, 1024)], pool_bytes=2.0**26))
+    names = [bench.name for bench in benches]
+    timed = timer.time(benches, 0.2, float("inf"), lambda bench, why: pytest.fail(why))
+
+    assert [bench.name for bench, _ in timed] == names
+    torch.cuda.synchronize()
 
 
 def test_a_whole_calibration_has_ceilings_that_bound() -> None:

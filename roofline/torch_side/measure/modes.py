@@ -6,8 +6,8 @@ back steps that yield the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -119,31 +119,44 @@ class CudaRecorder:
 
     def record(self, function: Callable[[], T]) -> tuple[Callable[[], None], T]:
         """Raises what the function does, and is then as good as new."""
-        current = self._cuda.current_stream(self._device)
         graph = self._cuda.CUDAGraph()
+        failed: Exception | None = None
         try:
-            with (
-                self._cuda.device(self._device),
-                self._cuda.graph(graph, pool=self._pool, stream=self._stream),
-            ):
-                result = function()
+            with self._capture(graph, pool=self._pool):
+                try:
+                    result = function()
+                except Exception as error:
+                    failed = error
+                    raise
         except Exception as error:
-            self._recover(current)
+            self._recover()
             # the end of a broken capture has an error of its own, which does not say what broke it
-            raise error.__context__ or error from None
+            raise failed or error from None
         return graph.replay, result
 
-    def _recover(self, current: Any) -> None:
-        """Undo what a capture that failed leaves behind: its stream as the current one, a pool that
-        memory is still taken from, an error that the next call would raise.
+    @contextmanager
+    def _capture(self, graph: Any, **options: Any) -> Iterator[None]:
+        with (
+            self._cuda.device(self._device),
+            # a capture that fails does not give back the stream itself
+            self._cuda.stream(self._stream),
+            self._cuda.graph(graph, stream=self._stream, **options),
+        ):
+            yield
+
+    def _recover(self) -> None:
+        """Undo what a capture that failed leaves behind: a pool that memory is still taken from, an
+        error that the next call would raise, a random generator that counts for a graph.
         """
-        self._cuda.set_stream(current)
         with suppress(RuntimeError):  # where the capture has come as far as that
             index = torch.device(self._device).index
             _stop_recording(self._cuda.current_device() if index is None else index, self._pool)
         with suppress(RuntimeError):
             self._cuda.synchronize(self._device)
         self._begin()
+        # the generator draws for nobody else until some capture has come to a good end
+        with suppress(RuntimeError), self._capture(self._cuda.CUDAGraph()):
+            self._cuda._sleep(1)
 
 
 def _stop_recording(device: int, pool: Any) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
 
+from roofline.errors import UnsupportedModeError
 from roofline.torch_side.measure import modes
 from roofline.torch_side.measure.modes import CudaRecorder
 
@@ -22,14 +23,16 @@ class FakeStream:
 
 
 class FakeGraphs:
-    """Streams, pools and captures as torch's: a capture that breaks raises at its end, before it
-    gives the stream and the pool back, and its error comes up at the next synchronisation.
+    """Streams, pools and captures as torch's: a capture that CUDA breaks raises at its end, before
+    it gives back the stream, the pool and the random generator, and its error comes up at the next
+    synchronisation. Whatever else is raised inside passes through.
     """
 
     def __init__(self) -> None:
         self.stream_now = FakeStream("default")
         self.pools = 0
         self.recording: set[int] = set()
+        self.capturing = self.generator_captures = False
         self.pending: list[Exception] = []
         self.replayed: list[int] = []
 
@@ -52,8 +55,12 @@ class FakeGraphs:
     def current_device(self) -> int:
         return 0
 
-    def set_stream(self, stream: FakeStream) -> None:
-        self.stream_now = stream
+    def randn(self) -> None:
+        if self.generator_captures and not self.capturing:
+            raise RuntimeError("Offset increment outside graph capture encountered unexpectedly")
+
+    def _sleep(self, cycles: int) -> None:
+        pass
 
     def synchronize(self, device: object) -> None:
         if self.pending:
@@ -66,20 +73,31 @@ class FakeGraphs:
     @contextmanager
     def stream(self, stream: FakeStream) -> Iterator[None]:
         before, self.stream_now = self.stream_now, stream
-        yield
-        self.stream_now = before
+        try:
+            yield
+        finally:
+            self.stream_now = before
 
     @contextmanager
-    def graph(self, graph: object, *, pool: int, stream: FakeStream) -> Iterator[None]:
+    def graph(self, graph: object, *, stream: FakeStream, pool: int = 0) -> Iterator[None]:
         assert not self.pending
         assert not self.recording
         before, self.stream_now = self.stream_now, stream
         self.recording.add(pool)
+        self.capturing = self.generator_captures = True
         try:
             yield
-        except Exception:
+        except RuntimeError:
+            self.capturing = False
             self.pending.append(RuntimeError("capture invalidated"))
             raise RuntimeError("operation failed due to a previous error") from None
+        except Exception:
+            self._end(pool, before)
+            raise
+        self._end(pool, before)
+
+    def _end(self, pool: int, before: FakeStream) -> None:
+        self.capturing = self.generator_captures = False
         self.recording.remove(pool)
         self.stream_now = before
 
@@ -121,10 +139,43 @@ def test_a_broken_capture_says_what_broke_it_and_poisons_none_after_it(
             recorder.record(reads_back)
         assert cuda.stream_now.name == "default"
         assert not cuda.recording
-        replay, _ = recorder.record(lambda: None)
+        cuda.randn()
+        replay, _ = recorder.record(cuda.randn)
         replay()
 
     assert cuda.replayed == [2, 3]  # a pool anew after each
+
+
+def missing() -> object:
+    try:
+        return {}["kernel"]
+    except KeyError:
+        raise UnsupportedModeError("no such kernel: use eager") from None
+
+
+def missing_in_cuda() -> object:
+    try:
+        return missing()
+    except UnsupportedModeError as error:
+        raise RuntimeError("the kernel failed") from error
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "words"),
+    [
+        (missing, UnsupportedModeError, "no such kernel: use eager"),
+        (missing_in_cuda, RuntimeError, "the kernel failed"),
+    ],
+)
+def test_the_error_is_the_function_s_own_not_what_it_came_from(
+    cuda: FakeGraphs, function: Callable[[], object], kind: type[Exception], words: str
+) -> None:
+    recorder = CudaRecorder(torch.device("cuda"), cuda)
+    with pytest.raises(kind, match=words) as caught:
+        recorder.record(function)
+
+    assert type(caught.value) is kind
+    recorder.record(cuda.randn)[0]()
 
 
 def test_a_failure_before_anything_is_taken_from_the_pool(
