@@ -202,7 +202,8 @@ def measure(
     disturbance: looks at the machine, after a round and a quarter of a second or more. Samples
         that something else disturbed are taken anew until caps are used up; where too few were
         calm all of them stay, and `Measurement.disturbance` says so.
-    known: what an earlier sitting has kept; it counts as if it had been measured now.
+    known: what an earlier sitting has kept; it counts as if it had been measured now, each attempt
+        for itself.
     keep: called with all samples since the last look, outside all timed spans.
 
     On KeyboardInterrupt whatever has been measured is returned, and what was not finished, or was
@@ -212,9 +213,8 @@ def measure(
     trials = [Trial(subject, stopwatch, clock, rule) for subject in subjects]
     if len({trial.subject.name for trial in trials}) < len(trials):
         raise InputError("two subjects share a name: give each its own")
-    for stretch in known:
-        for trial in trials:
-            trial.restore(stretch)
+    kept = list(known)
+    begun = max((stretch.attempt for stretch in kept), default=0)
     looks = _Looks(clock, disturbance, keep)
     shown = 0.0
 
@@ -230,11 +230,21 @@ def measure(
     def unfinished(some: Sequence[Trial]) -> list[Trial]:
         return [trial for trial in some if trial.share < 1]
 
-    def run(some: Sequence[Trial]) -> None:
+    def restore(some: Sequence[Trial], attempt: int) -> None:
+        for stretch in kept:
+            if stretch.attempt == attempt:
+                for trial in some:
+                    trial.restore(stretch)
+        if attempt < begun:  # what came before another attempt had come to its end
+            for trial in unfinished(some):
+                trial.finish()
+
+    def run(some: Sequence[Trial], attempt: int) -> None:
+        restore(some, attempt)
         for trial in unfinished(some):
             report(trial)
             trial.warm_up(warm_up or WarmUpRule(), late)
-        looks.begin()
+        looks.begin(attempt)
         while left := unfinished(some):
             for trial in some if together else left:
                 if not (trial.samples and late()):
@@ -247,14 +257,14 @@ def measure(
 
     again: list[Trial] = []
     try:
-        run(trials)
-        for _ in range(repeats):
+        run(trials, 0)
+        for attempt in range(1, repeats + 1):
             noisy = [trial for trial in trials if trial.noise > DISTURBED]
             if not noisy or late():
                 break
             before = trials if together else noisy
             again = [trial.anew() for trial in before]
-            run(again)
+            run(again, attempt)
             if sum(trial.noise for trial in again) < sum(trial.noise for trial in before):
                 anew = {trial.subject.name: trial for trial in again}
                 trials = [anew.get(trial.subject.name, trial) for trial in trials]
@@ -278,10 +288,11 @@ class _Looks:
         keep: Callable[[Stretch], object] | None,
     ) -> None:
         self._clock, self._disturbance, self._keep = clock, disturbance, keep
-        self._last_s = 0.0
+        self._last_s, self._attempt = 0.0, 0
 
-    def begin(self) -> None:
+    def begin(self, attempt: int) -> None:
         """What was at work until now is of no interest."""
+        self._attempt = attempt
         if self._disturbance is not None:
             self._disturbance()
         if self._disturbance is not None or self._keep is not None:
@@ -296,7 +307,8 @@ class _Looks:
         samples = {trial.subject.name: trial.unjudged for trial in trials if trial.unjudged}
         if not samples:
             return
-        stretch = Stretch(samples, self._disturbance() if self._disturbance is not None else "")
+        other = self._disturbance() if self._disturbance is not None else ""
+        stretch = Stretch(samples, other, self._attempt)
         for trial in trials:
             trial.judge(stretch.disturbance)
         if self._keep is not None:

@@ -30,6 +30,8 @@ class Stretch(Struct, frozen=True):
     """Of each subject by its name."""
     disturbance: str = ""
     """What else was at work meanwhile; empty where nothing is known to have been."""
+    attempt: int = 0
+    """How often its subjects had been measured to the end before."""
 
 
 class Measurement(Struct, kw_only=True):

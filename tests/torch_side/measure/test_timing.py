@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import cycle
+from itertools import chain, cycle, repeat
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
     synchronizer,
 )
+from roofline.torch_side.measure.trial import Stretch
 
 COLD = WarmUpRule(most=0)
 
@@ -550,6 +551,62 @@ def test_ctrl_c_while_measuring_anew_is_not_lost(
     assert (found["calm"].stopped == "interrupted") == together
     assert found["noisy"].total == [1.0, *[3.0] * 9]
     assert found["calm"].total == [2.0] * 10
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody handles it."""
+
+
+@pytest.mark.parametrize("killed_at", [3, 10, 11, 13, 19])
+def test_killed_while_measuring_anew_it_goes_on_as_in_one_piece(
+    clock: Clock, stopwatch: WallStopwatch, killed_at: int
+) -> None:
+    times = iter([1.0, *[3.0] * 9, *[2.0] * 10])
+    rule = StoppingRule(relative_ci=1e-9, least=10, most=10, cap_s=1000)
+    subject = Subject("noisy", lambda _: clock.pass_(next(times)))
+    kept: list[Stretch] = []
+
+    def keep(stretch: Stretch) -> None:
+        kept.append(stretch)
+        if len(kept) == killed_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, repeats=1, keep=keep)
+    found = measure(
+        [subject], stopwatch, rule, warm_up=COLD, clock=clock, repeats=1,
+        known=list(kept), keep=kept.append,
+    )  # fmt: skip
+
+    assert found["noisy"].total == [2.0] * 10
+    assert next(times, None) is None  # each was taken once
+    assert [stretch.attempt for stretch in kept] == [0] * 10 + [1] * 10
+
+
+def test_what_another_attempt_has_followed_is_not_measured_on(
+    clock: Clock, stopwatch: WallStopwatch
+) -> None:
+    """Its cap was used up by what comes before samples, which no journal holds."""
+    times = chain([1.0], repeat(3.0, 9), repeat(2.0))
+    subject = Subject("noisy", lambda _: clock.pass_(next(times)), before=lambda: clock.pass_(7))
+    rule = StoppingRule(relative_ci=1e-9, least=20, cap_s=90)  # 7 + 1, then nine times 7 + 3
+    kept: list[Stretch] = []
+
+    def keep(stretch: Stretch) -> None:
+        kept.append(stretch)
+        if len(kept) == 12:
+            raise Killed
+
+    with pytest.raises(Killed):
+        measure([subject], stopwatch, rule, warm_up=COLD, clock=clock, repeats=1, keep=keep)
+    found = measure(
+        [subject], stopwatch, rule, warm_up=COLD, clock=clock, repeats=1,
+        known=list(kept), keep=kept.append,
+    )  # fmt: skip
+
+    assert set(found["noisy"].total) == {2.0}
+    assert [stretch.attempt for stretch in kept[:13]] == [0] * 10 + [1] * 3
+    assert {stretch.attempt for stretch in kept[13:]} == {1}
 
 
 def test_ctrl_c_between_two_rounds_is_not_lost(clock: Clock, stopwatch: WallStopwatch) -> None:
