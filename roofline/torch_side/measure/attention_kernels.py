@@ -11,7 +11,6 @@ from roofline.torch_side.measure.timing import Mark
 
 MATH = "math"
 """`scaled_dot_product_attention` op by op, where no fused kernel takes what it is given."""
-_CALL = "aten::scaled_dot_product_attention"
 _KERNELS = {
     "aten::_scaled_dot_product_flash_attention": "flash",
     "aten::_scaled_dot_product_flash_attention_for_cpu": "flash",

@@ -74,15 +74,13 @@ def compiled(prefill: Steps, decode: Steps, first: Tensor) -> tuple[Steps, Steps
     run([*prefill, *decode], first)  # what is made on first use shall not be compiled in
     prefill = [(name, torch.compile(step, dynamic=False)) for name, step in prefill]
     decode = [(name, torch.compile(step)) for name, step in decode]
-    with torch._dynamo.config.patch(cache_size_limit=_SHAPES):
+    with torch._dynamo.config.patch(recompile_limit=_SHAPES):
         run([*prefill, *decode], first)
     return prefill, decode
 
 
 _SHAPES = 1000
-"""For how many steps, prompts and models code may be compiled before torch runs it eagerly.
-
-By the name that torch 2.6 has for it, too."""
+"""For how many steps, prompts and models code may be compiled before torch runs it eagerly."""
 
 
 class GraphRecorder(Protocol):
@@ -161,7 +159,7 @@ class CudaRecorder:
 
 def _stop_recording(device: int, pool: Any) -> None:
     """Take no more memory from a pool. Raises RuntimeError where none is taken."""
-    for name in ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"):  # torch 2.6
+    for name in ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool"):  # torch 2.7
         if hasattr(torch._C, name):
             getattr(torch._C, name)(device, pool)
             return
