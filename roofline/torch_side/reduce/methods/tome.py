@@ -78,19 +78,32 @@ def merge(
     return (sums / merged_sizes.unsqueeze(-1)).to(tokens.dtype), merged_sizes
 
 
+_WITHOUT_BAGS = frozenset(
+    kind
+    for kind in ("mps",)
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(
+        "aten::_embedding_bag_forward_only", kind.upper()
+    )
+)
+"""Devices that torch has no `embedding_bag` for, in some of its releases."""
+
+
 def sums_at(positions: Tensor, rows: Tensor, length: int) -> Tensor:
     """Sum of the rows [B, n, C] at each position, 0 to length − 1: [B, length, C].
 
     Rows of one position are added one after the other, in their own order. `scatter_add` on a GPU
-    adds them as they come: each run rounds differently, and may then match other tokens.
+    adds them as they come: each run rounds differently, and may then match other tokens. It is for
+    devices that have nothing else.
     """
     batch = len(positions)
+    if rows.device.type in _WITHOUT_BAGS:
+        sums = rows.new_zeros(batch, length, rows.shape[2])
+        return sums.scatter_add(1, positions.unsqueeze(-1).expand_as(rows), rows)
     first = torch.arange(0, batch * length, length, device=positions.device)
     grouped, order = (positions + first.unsqueeze(-1)).flatten().sort(stable=True)
-    bags = torch.arange(batch * length, device=positions.device)
-    starts = torch.searchsorted(grouped, bags)
-    sums: Tensor = functional.embedding_bag(order, rows.flatten(0, 1), starts, mode="sum")
-    return sums.view(batch, length, -1)
+    starts = torch.searchsorted(grouped, torch.arange(batch * length, device=positions.device))
+    bags: Tensor = functional.embedding_bag(order, rows.flatten(0, 1), starts, mode="sum")
+    return bags.view(batch, length, -1)
 
 
 def unit(metric: Tensor) -> Tensor:
