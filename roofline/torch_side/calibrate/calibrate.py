@@ -50,6 +50,8 @@ _SHARES = {"ceilings": 0.1, "matmul": 0.4, "attention": 0.15, "pointwise": 0.2, 
 
 _ROWS_FORM = 2
 """Of the journal's rows: another one has other columns, or other kernels behind the same name."""
+_FACTS = ("device", "roofline", "torch", "cuda", "transformers", "threads")
+"""What else makes rows comparable, of `machine.environment`."""
 _KERNEL, _LEFT_OUT, _HOST = "kernel", "left out", "host"
 """Kinds of findings: a row, why there is none, and the laws of the host with what disturbed it."""
 
@@ -86,14 +88,15 @@ class Calibration:
 def about(device: str | None = None, modes: Sequence[str] | None = None) -> dict[str, Any]:
     """What makes the rows of two runs comparable, for a journal. Raises InputError.
 
-    The time that they may take does not: it decides on the number of samples alone.
+    The time that they may take does not: it decides on the number of samples alone. Sizes of kernels
+    and of the pools behind them follow from the device, whoever uses its memory now.
     """
     torch_device = checked_device(device)
     known = machine.environment(torch_device)
     return {
         "measurement": "calibrate",
         "form": _ROWS_FORM,
-        **{name: known[name] for name in ("device", "torch", "cuda", "transformers", "threads")},
+        **{name: known[name] for name in _FACTS},
         "modes": chosen_modes(torch_device, modes).names,
     }
 
@@ -141,7 +144,7 @@ class _Calibrator:
         self.journal = journal
         self.telemetry = open_telemetry(device, clock=clock)
         self.timer = KernelTimer(device, clock, self.telemetry)
-        self.room_bytes = machine.free_bytes(device)
+        self.room_bytes = machine.memory_bytes(device)
         self.deadline_s = np.inf
         self._done = 0.0
 

@@ -21,7 +21,7 @@ _LEAST_MEMORY_BYTES = {"cpu": 64 * MIB}
 _CACHES = 2
 """Times the cache, at least: what is read in turn has then left it before it is read again."""
 _LARGEST_SHARE = 1 / 8
-"""Of the memory that is free."""
+"""Of the device's memory."""
 
 
 def bandwidth(device: torch.device, cache_bytes: float, room_bytes: float) -> Iterator[Bench]:

@@ -24,7 +24,7 @@ _BITS = {"w8a16": 8, "w8a8kv16": 8, "w4a16": 4}
 _POOL_CACHES = 6
 """Times the last-level cache that operands which a model reads cold are together."""
 _POOL_SHARE = 1 / 32
-"""Of the memory that is free, at most."""
+"""Of the device's memory, at most."""
 _HIP_POOL_BYTES = GIB
 """HIP names the L2 alone, behind which an Infinity Cache of up to 256 MiB may lie."""
 

@@ -214,6 +214,7 @@ def test_rows_are_comparable_on_one_machine_in_one_software_alone() -> None:
 
     assert known["modes"] == ["bf16", "w8a16"]
     assert known["torch"] == torch.__version__
+    assert known["roofline"] == roofline.__version__
     assert known["threads"] == torch.get_num_threads()
     assert known["device"]
     assert about("cpu")["modes"] == ["fp32", "bf16"]

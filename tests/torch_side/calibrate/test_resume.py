@@ -19,8 +19,9 @@ from roofline.cli.calibrate import calibrate as command
 from roofline.errors import OutputError
 from roofline.records.journal import Journal
 from roofline.torch_side.calibrate import calibrate as module
-from roofline.torch_side.calibrate import kernel_timing, microbench
+from roofline.torch_side.calibrate import kernel_timing, microbench, selection
 from roofline.torch_side.calibrate.calibrate import Calibration, about, calibrate
+from roofline.torch_side.measure import machine
 
 MODES = ["bf16", "w8a16"]
 
@@ -84,6 +85,30 @@ def test_what_was_measured_is_not_measured_again(
     assert resumed.hardware == whole.hardware
     assert (resumed.notes, resumed.untrusted) == (whole.notes, whole.untrusted)
     assert resumed.csv() == whole.csv()
+
+
+def test_less_free_memory_makes_no_other_kernels(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    timed: list[str],
+    uninterrupted: tuple[Calibration, list[str]],
+) -> None:
+    whole, once = uninterrupted
+    target = str(tmp_path / "here.yaml")
+    killed_after(40, target, monkeypatch)
+    timed.clear()
+    pools: list[float] = []
+    weights = selection.weights
+    monkeypatch.setattr(
+        selection, "weights", lambda size, *more: (pools.append(size), weights(size, *more))[1]
+    )
+    monkeypatch.setattr(machine, "free_bytes", lambda device: 2.0**20)
+
+    resumed = run(Journal.resume(target, about("cpu", MODES)))
+
+    assert timed == once[40:]
+    assert resumed.rows == whole.rows
+    assert set(pools) == {6 * 2.0**20}  # of the cache
 
 
 def test_the_host_is_a_stage_of_its_own(
