@@ -86,7 +86,8 @@ def validate(
         check_folder(output, files, force=replaces, inputs=(model, hardware, quant))
     require("torch", "transformers", *(["matplotlib"] if output else []))
 
-    from roofline.torch_side.measure.validate import about_validation, calibrate_and_validate
+    from roofline.torch_side.measure.validate import calibrate_and_validate
+    from roofline.torch_side.measure.validation_request import about_validation
 
     asked: dict[str, Any] = {
         "model": model,

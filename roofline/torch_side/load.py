@@ -64,7 +64,7 @@ def load_model(
         raise UnsupportedModeError(f"unknown attention {attention!r}: choose one of {known}")
     family = families.find(spec.architecture)
     torch_device = checked_device(device)
-    quantize = _quantizer(quant, torch_device)
+    quantize = quantizer(quant, torch_device)
     number = _dtype(dtype, quant, torch_device)
     try:
         if checkpoint is None:
@@ -231,7 +231,7 @@ def _dtype(dtype: str | torch.dtype | None, quant: str | None, device: torch.dev
     return requested or implied or torch.bfloat16
 
 
-def _quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module], None] | None:
+def quantizer(quant: str | None, device: torch.device) -> Callable[[nn.Module], None] | None:
     """What quantizes the LLM's linear layers. Raises UnsupportedModeError if nothing here can."""
     name = None if quant is None else load_quantization(quant).name
     if name is None or name in DTYPES:

@@ -88,8 +88,8 @@ class Calibration:
 def about(device: str | None = None, modes: Sequence[str] | None = None) -> dict[str, Any]:
     """What makes the rows of two runs comparable, for a journal. Raises InputError.
 
-    The time that they may take does not: it decides on the number of samples alone. Sizes of kernels
-    and of the pools behind them follow from the device, whoever uses its memory now.
+    The time that they may take does not: it decides on the number of samples alone. Sizes of
+    kernels and of the pools behind them follow from the device, whoever uses its memory now.
     """
     torch_device = checked_device(device)
     known = machine.environment(torch_device)

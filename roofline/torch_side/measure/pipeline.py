@@ -151,6 +151,17 @@ def _text(
     return ids[torch.randint(len(ids), shape, generator=random)]
 
 
+def check_one_length(reducer: Reducer) -> None:
+    """Raise UnsupportedModeError for a reducer whose prompt is not as long in each of the LLM's
+    layers.
+    """
+    if reducer.site == "llm":
+        raise UnsupportedModeError(
+            f"{reducer.name} drops tokens inside the LLM, and static-graph keeps one length in all "
+            "layers: use mode cuda-graph"
+        )
+
+
 class Pipeline:
     """One prompt, ready to run as often as it takes.
 
@@ -202,6 +213,8 @@ class Pipeline:
             bound, path = None, ReductionPath(model, None, **options)
         else:
             bound = bind(reducer, **options)
+            if static is not None:
+                check_one_length(bound.reducer)
             path = ReductionPath(model, bound)
         prompt = TokenizedPrompt.of(ids)
         visual = next((v for v in path.inputs if bool((prompt.ids == v.placeholder).any())), None)
@@ -228,11 +241,6 @@ class Pipeline:
             self._language = StaticLength(model, decoder, batch, tokens, steps, real, static)
         self._inside_llm: LanguageLayers | None = None
         if bound is not None and bound.reducer.site == "llm":
-            if static is not None:
-                raise UnsupportedModeError(
-                    f"{bound.reducer.name} drops tokens inside the LLM, and static-graph keeps one "
-                    "length in all layers: use mode cuda-graph"
-                )
             self._inside_llm = bound.llm(decoder)
 
         self._output_tokens = output_tokens

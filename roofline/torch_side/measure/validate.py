@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import torch
-from msgspec.structs import replace
+from msgspec import structs
 
 from roofline.engine.analysis import analyze
 from roofline.engine.axes import Stage
@@ -24,14 +25,13 @@ from roofline.records.journal import Journal
 from roofline.records.statistics import StoppingRule, WarmUpRule
 from roofline.records.validation import Count, TimedCell, Validation
 from roofline.specs.catalog import load_hardware
-from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import read_kernel_laws
 from roofline.specs.models import Lmm
 from roofline.specs.reading import build
 from roofline.specs.writing import as_plain
 from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
-from roofline.torch_side.load import DTYPES, checked_device, load_model
+from roofline.torch_side.load import load_model
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.eager_look import peak_memory_bytes
@@ -39,7 +39,7 @@ from roofline.torch_side.measure.memory_check import MemoryShortError
 from roofline.torch_side.measure.modes import GRAPHS
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
 from roofline.torch_side.measure.scenes import BATCHES, DEFAULT_REDUCER, Scene, merged, scenes
-from roofline.torch_side.measure.stages import Stages, about
+from roofline.torch_side.measure.stages import Stages
 from roofline.torch_side.measure.timing import (
     Clock,
     Progress,
@@ -49,6 +49,7 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
 )
 from roofline.torch_side.measure.trial import Measurement
+from roofline.torch_side.measure.validation_request import ValidationRequest
 from roofline.torch_side.oracle.checks import CostCheck, compare_costs
 from roofline.torch_side.oracle.reduced import AND
 from roofline.units import si
@@ -76,11 +77,14 @@ def validate(
     began_s: what `clock` said when it all began; left out, now.
     stages: what earlier sittings have found; left out, nothing.
 
-    Raises InputError: what `load_model` raises, and for a device without laws of its own.
+    Raises InputError: what `ValidationRequest.of` and `load_model` raise, and for a device without
+    laws of its own.
     """
     began_s = clock() if began_s is None else began_s
-    stages = stages or Stages(None)
-    validator = _Validator(hardware, model, reducer, device, quant, mode, clock, stages)
+    request = ValidationRequest.of(
+        model=model, reducer=reducer, quant=quant, device=device, mode=mode
+    )
+    validator = _Validator(request, load_hardware(hardware), clock, stages or Stages(None))
     return validator.run(seconds, began_s, progress)
 
 
@@ -97,22 +101,24 @@ def calibrate_and_validate(
     progress: Progress | None = None,
     journal: Journal | None = None,
 ) -> tuple[Validation, Calibration | None]:
-    """Validate; without `hardware` calibrate first, in a share of the time.
+    """Validate; without `hardware` calibrate first, in a share of the time. What cannot run is said
+    before.
 
     journal: `about_validation`. What is found is kept there, and what is there already is not
         measured again.
     """
     began_s, share = clock(), 0.0
-    torch_device, quant, model = _defaults(device, quant, model)
-    scenes(model, reducer)  # what cannot run is said before a calibration
+    request = ValidationRequest.of(
+        model=model, reducer=reducer, quant=quant, device=device, mode=mode
+    )
     stages, calibration = Stages(journal), None
     if hardware is None:
         share = _CALIBRATION_SHARE
 
         def measured() -> dict[str, Any]:
             found = calibrate(
-                str(torch_device),
-                modes=[quant] if quant in DTYPES else ["bf16", quant],
+                request.device,
+                modes=request.calibrated_modes,
                 seconds=share * seconds,
                 clock=clock,
                 progress=progress and (lambda done, doing: progress(share * done, doing)),
@@ -125,11 +131,7 @@ def calibrate_and_validate(
         calibration = Calibration(**known | {"hardware": hardware})
     found = validate(
         hardware,
-        model=model,
-        reducer=reducer,
-        device=str(torch_device),
-        quant=quant,
-        mode=mode,
+        **structs.asdict(request),
         seconds=(1 - share) * seconds,
         began_s=began_s,
         clock=clock,
@@ -137,41 +139,8 @@ def calibrate_and_validate(
         stages=stages,
     )
     if calibration is not None and calibration.untrusted:
-        found = replace(found, calibration_untrusted=calibration.untrusted)
+        found = structs.replace(found, calibration_untrusted=calibration.untrusted)
     return found, calibration
-
-
-def about_validation(
-    *,
-    model: str | Lmm | None,
-    reducer: str,
-    hardware: str | Hardware | None,
-    quant: str | None,
-    device: str | None,
-    mode: str,
-) -> dict[str, Any]:
-    """What has to be as it was for a validation to go on. Raises what `load_lmm` raises."""
-    torch_device, quant, model = _defaults(device, quant, model)
-    spec = hardware if hardware is None else load_hardware(hardware)
-    asked = {
-        "model": model.name,
-        "hardware": spec and spec.name,
-        "reducer": reducer,
-        "quant": quant,
-        "device": str(torch_device),
-        "mode": mode,
-    }
-    return about(asked, [model, as_plain(spec)], torch_device)
-
-
-def _defaults(
-    device: str | None, quant: str | None, model: str | Lmm | None
-) -> tuple[torch.device, str, Lmm]:
-    """What is validated where nobody says."""
-    torch_device = checked_device(device)
-    on_cpu = torch_device.type == "cpu"
-    quant = quant or ("fp32" if on_cpu else "fp16")
-    return torch_device, quant, load_lmm(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
 
 
 def _read_hardware(plain: dict[str, Any]) -> Hardware:
@@ -180,36 +149,23 @@ def _read_hardware(plain: dict[str, Any]) -> Hardware:
     return build(Hardware, plain | {"kernel_laws": laws}, "calibration")
 
 
-def load_lmm(model: str | Lmm) -> Lmm:
-    """The spec of an LMM. Raises ScenarioError for another model, and what `load_model` raises."""
-    spec = load_spec(model)
-    if not isinstance(spec, Lmm):
-        raise ScenarioError(f"{spec.name} is no LMM: validate one, such as llava-small")
-    return spec
-
-
 class _Validator:
     def __init__(
         self,
-        hardware: str | Hardware,
-        model: str | Lmm,
-        reducer: str,
-        device: str | None,
-        quant: str | None,
-        mode: str,
+        request: ValidationRequest,
+        hardware: Hardware,
         clock: Clock,
         stages: Stages,
     ) -> None:
-        self.spec, self.mode, self.clock = load_lmm(model), mode, clock
-        self.scenes = scenes(self.spec, reducer)
-        self.hardware = load_hardware(hardware)
-        if self.hardware.kernel_laws is None:
+        self.spec, self.quant, self.mode = request.model, request.quant, request.mode
+        self.device = torch.device(request.device)
+        self.scenes = scenes(request.model, request.reducer)
+        if hardware.kernel_laws is None:
             raise InputError(
-                f"{self.hardware.name} has peaks alone, which predict no time: give --hw a file of "
+                f"{hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"
             )
-        self.device = checked_device(device)
-        self.quant = quant or ("fp32" if self.device.type == "cpu" else "fp16")
+        self.hardware, self.clock = hardware, clock
         self.stages, self.notes = stages, stages.notes
 
     def run(self, seconds: float, began_s: float, progress: Progress | None) -> Validation:
@@ -228,22 +184,16 @@ class _Validator:
         self, counts: list[Count], seconds: float, began_s: float, progress: Progress | None
     ) -> Validation:
         once = self.stages.once
-        loaded = load_model(self.spec, device=self.device, quant=self.quant)
         # before any graph: those hold on to memory
-        counts += once("peak memory", list[Count], lambda: self._peak_memory(loaded))
-        with ExitStack() as open_pipelines:
-            pipelines = {
-                scene: open_pipelines.enter_context(self._pipeline(scene, loaded, mode=self.mode))
-                for scene in self.scenes
-            }
-            measured = once(
-                "timing",
-                dict[str, Measurement],
-                lambda: self._measured(pipelines, seconds, progress),
-                finished=lambda measured: not interrupted(measured),
-            )
+        counts += once("peak memory", list[Count], self._peak_memory)
+        measured = once(
+            "timing",
+            dict[str, Measurement],
+            lambda: self._timed(seconds, progress),
+            finished=lambda measured: not interrupted(measured),
+        )
         cells = [
-            cell for scene in pipelines for cell in self._cells(scene, measured) if cell.samples_s
+            cell for scene in self.scenes for cell in self._cells(scene, measured) if cell.samples_s
         ]
         return Validation(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -295,18 +245,23 @@ class _Validator:
             if check.quantity == "flops" and "reducer" in check.component.split(AND):
                 yield _counted(check, check.component)
 
-    def _pipeline(self, scene: Scene, loaded: Any, *, mode: str) -> Pipeline:
+    @cached_property
+    def _loaded(self) -> Any:
+        """The model itself, where something is left to be measured."""
+        return load_model(self.spec, device=self.device, quant=self.quant)
+
+    def _pipeline(self, scene: Scene, *, mode: str) -> Pipeline:
         return build_pipeline(
             self.spec,
             reducer=scene.reducer,
             visual_tokens=scene.visual_tokens,
             text_tokens=scene.text_tokens,
             batch=scene.batch,
-            loaded=loaded,
+            loaded=self._loaded,
             mode=mode,
         )
 
-    def _peak_memory(self, loaded: Any) -> list[Count]:
+    def _peak_memory(self) -> list[Count]:
         """Of the longest prompt, run eagerly, by the allocator, where it keeps count."""
         if self.device.type != "cuda":
             self.notes.append(
@@ -315,7 +270,7 @@ class _Validator:
             )
             return []
         scene = max(self.scenes, key=lambda scene: scene.tokens * scene.batch)
-        with self._pipeline(scene, loaded, mode="eager") as pipeline:
+        with self._pipeline(scene, mode="eager") as pipeline:
             before = torch.cuda.memory_allocated(self.device)
             live = peak_memory_bytes(pipeline.prefill, self.device) - before
         estimate = self._estimate(scene, "prefill")
@@ -328,6 +283,14 @@ class _Validator:
                 witness="allocator",
             )
         ]
+
+    def _timed(self, seconds: float, progress: Progress | None) -> dict[str, Measurement]:
+        with ExitStack() as open_pipelines:
+            pipelines = {
+                scene: open_pipelines.enter_context(self._pipeline(scene, mode=self.mode))
+                for scene in self.scenes
+            }
+            return self._measured(pipelines, seconds, progress)
 
     def _measured(
         self, pipelines: dict[Scene, Pipeline], seconds: float, progress: Progress | None

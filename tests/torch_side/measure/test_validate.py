@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from made_up import lawful, toy_laws
 from msgspec.structs import replace
 
@@ -14,10 +15,12 @@ from roofline.errors import InputError, ScenarioError
 from roofline.records.validation import TimedCell, Validation
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
+from roofline.torch_side.measure import modes, validation_request
 from roofline.torch_side.measure import validate as module
 from roofline.torch_side.measure.scenes import PROMPTS, Scene, merged, scenes
 from roofline.torch_side.measure.trial import Measurement
 from roofline.torch_side.measure.validate import calibrate_and_validate, validate
+from roofline.torch_side.measure.validation_request import ValidationRequest, about_validation
 
 LAWS = toy_laws(
     "fp32",
@@ -161,6 +164,53 @@ def test_calibration_comes_first_where_there_is_none(monkeypatch: pytest.MonkeyP
     with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
         calibrate_and_validate(model="vicuna-7b", device="cpu")
     assert not received
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "named"),
+    [
+        ("cpu", {"mode": "cuda-graph"}, "CUDA graphs need a CUDA device, not cpu"),
+        ("cpu", {"mode": "quick"}, "unknown mode 'quick'"),
+        ("cpu", {"quant": "fp7"}, "unknown quantization mode 'fp7'"),
+        ("cpu", {"quant": "int4"}, "no kernels for int4 on cpu here"),
+        ("cuda", {"quant": "w8a16"}, "no kernels for w8a16 on cuda here"),
+        ("cuda", {"mode": "static-graph", "reducer": "fastv"}, "static-graph keeps one length"),
+        ("cpu", {"reducer": "fastw"}, "unknown reducer 'fastw'"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_a_calibration(
+    monkeypatch: pytest.MonkeyPatch, kind: str, given: dict[str, Any], named: str
+) -> None:
+    for at in (module, validation_request):
+        monkeypatch.setattr(at, "checked_device", lambda _: torch.device(kind), raising=False)
+    monkeypatch.setattr(modes, "CudaRecorder", lambda device: None)
+    monkeypatch.setattr(module, "calibrate", pytest.fail)
+    asked = {"device": kind, "model": "llava-tiny", "reducer": "prumerge", "quant": None}
+
+    with pytest.raises(InputError, match=named):
+        calibrate_and_validate(**asked | given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=named):
+        about_validation(**{"hardware": None, "mode": "eager"} | asked | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"quant": None}, ["fp32"]),
+        ({"quant": "bf16"}, ["bf16"]),
+        ({"quant": "w4a16"}, ["bf16", "w4a16"]),
+    ],
+)
+def test_a_calibration_measures_what_runs(given: dict[str, Any], expected: list[str]) -> None:
+    assert ValidationRequest.of(device="cpu", **given).calibrated_modes == expected
+
+
+def test_static_graphs_take_reducers_ahead_of_the_llm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validation_request, "checked_device", lambda _: torch.device("cuda"))
+    monkeypatch.setattr(modes, "CudaRecorder", lambda device: None)
+
+    assert ValidationRequest.of(mode="static-graph").model.name == "llava-1.5-7b"
+    assert ValidationRequest.of(mode="static-graph", reducer="none").quant == "fp16"
 
 
 def test_what_cannot_be_validated_is_one_line() -> None:

@@ -16,13 +16,15 @@ from roofline.errors import OutputError
 from roofline.records.journal import Journal
 from roofline.records.validation import Validation
 from roofline.specs.hardware import Hardware
+from roofline.torch_side.calibrate import calibrate as calibration
 from roofline.torch_side.calibrate.calibrate import Calibration
 from roofline.torch_side.measure import timing
 from roofline.torch_side.measure import validate as module
 from roofline.torch_side.measure.disturbance import CpuDisturbance
 from roofline.torch_side.measure.pipeline import Pipeline
 from roofline.torch_side.measure.stages import RESUMED, SAMPLES
-from roofline.torch_side.measure.validate import about_validation, calibrate_and_validate
+from roofline.torch_side.measure.validate import calibrate_and_validate
+from roofline.torch_side.measure.validation_request import about_validation
 
 LAWS = toy_laws(
     "fp32",
@@ -100,10 +102,10 @@ def test_killed_at_any_finding_it_goes_on(
             run(Journal.begin(target, about_validation(**ASKED)))
         calibrated.clear()
         journal = Journal.resume(target, about_validation(**ASKED))
-        found, calibration = run(journal)
+        found, calibrated_anew = run(journal)
 
         assert not calibrated
-        assert calibration == Calibration(device(), rows=[{"op": "copy"}], notes=["quick"])
+        assert calibrated_anew == Calibration(device(), rows=[{"op": "copy"}], notes=["quick"])
         assert shape(found) == shape(whole)
         assert found.complete
         assert found.notes.count(RESUMED) == 1
@@ -121,13 +123,14 @@ def test_what_was_timed_is_not_timed_again(monkeypatch: pytest.MonkeyPatch, tmp_
     target = str(tmp_path / "a.json")
     first, _ = run(Journal.begin(target, about_validation(**ASKED)))
     runs: list[object] = []
+    monkeypatch.setattr(module, "load_model", pytest.fail)
     prefill = Pipeline.prefill
     monkeypatch.setattr(
         Pipeline, "prefill", lambda *given: (runs.append(given), prefill(*given))[1]
     )
     again, _ = run(Journal.resume(target, about_validation(**ASKED)))
 
-    assert len(runs) == len(some_scenes)  # when the pipelines are made
+    assert not runs  # not even to make the pipelines
     assert again.cells == first.cells
     assert again.counts == first.counts
 
@@ -150,6 +153,20 @@ def test_another_validation_does_not_go_on(
     Journal.begin(target, about_validation(**ASKED)).close(finished=False)
     with pytest.raises(OutputError, match=named):
         Journal.resume(target, about_validation(**ASKED | changes))
+
+
+def test_kernels_of_another_form_do_not_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Those of a validation's own calibration, which lie in its journal."""
+    known = {"own": ASKED, "file": ASKED | {"hardware": device()}}
+    for name, asked in known.items():
+        Journal.begin(str(tmp_path / name), about_validation(**asked)).close(finished=False)
+    monkeypatch.setattr(calibration, "_ROWS_FORM", calibration._ROWS_FORM + 1)
+
+    with pytest.raises(OutputError, match=r"calibration's form is \d+ there, \d+ here"):
+        Journal.resume(str(tmp_path / "own"), about_validation(**known["own"]))
+    Journal.resume(str(tmp_path / "file"), about_validation(**known["file"]))
 
 
 def test_a_machine_that_was_never_quiet_is_untrusted(monkeypatch: pytest.MonkeyPatch) -> None:
