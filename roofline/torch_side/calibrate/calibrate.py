@@ -48,7 +48,7 @@ _OVERTIME = 1.2
 _SHARES = {"ceilings": 0.1, "matmul": 0.4, "attention": 0.15, "pointwise": 0.2, "host": 0.15}
 """Of the time that a calibration may take."""
 
-_ROWS_FORM = 2
+_ROWS_FORM = 3
 """Of the journal's rows: another one has other columns, or other kernels behind the same name."""
 _FACTS = ("device", "roofline", "torch", "cuda", "transformers", "threads")
 """What else makes rows comparable, of `machine.environment`."""

@@ -61,7 +61,10 @@ CANNOT_RUN = (RuntimeError, NotImplementedError, ImportError, AssertionError)
 
 
 class KernelTimer:
-    """One device and its clock."""
+    """One device and its clock.
+
+    Kernels are made and run in inference mode, as in a pipeline: there is no autograd in their time.
+    """
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class KernelTimer:
         self.replay_s = 0.0
         """Of a graph, whatever is in it."""
 
+    @torch.inference_mode()
     def prepare(self) -> None:
         """Find out what the replay of a graph takes: t(n) = replay + n · kernel, twice."""
         if self._recorder is None:
@@ -97,6 +101,7 @@ class KernelTimer:
         )
         self.replay_s = max(0.0, 2 * once_s - twice_s)
 
+    @torch.inference_mode()
     def cost_s(self, bench: Bench) -> float:
         """What a kernel takes at least: to be made, and to run a few times."""
         wait = synchronizer(self.device)
@@ -118,6 +123,7 @@ class KernelTimer:
         calls = 1 if self._recorder is None else _graph_calls(bench.turn, run_s)
         return made_s - begun_s + SAMPLES * calls * run_s
 
+    @torch.inference_mode()  # of a generator: while it runs, not while its caller does
     def time(
         self,
         benches: list[Bench],

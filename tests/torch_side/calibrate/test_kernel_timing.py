@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
 
 import pytest
 import torch
 from fake_nvml import FakeNvml, opened
-from made_up_machine import hush
+from made_up_machine import hush, shrink
+from torch.utils._pytree import tree_leaves
 
 from roofline.torch_side.calibrate import kernel_timing
 from roofline.torch_side.calibrate.kernel_timing import FEW, VARIES, KernelTimer
 from roofline.torch_side.calibrate.microbench import Bench, TimedCall
+from roofline.torch_side.calibrate.selection import chosen_benches, chosen_modes
+from roofline.torch_side.low_bit import LOW_BIT
 from roofline.torch_side.measure.disturbance import CpuDisturbance
 from roofline.torch_side.measure.timing import Measurement, Subject
 
 CPU = torch.device("cpu")
 REPLAY_S = 10e-6
+COST_S = KernelTimer.cost_s
+"""The real one: calibrations in small leave it out."""
 
 
 class DeviceClock:
@@ -264,6 +270,47 @@ def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock)
         del bench
 
     assert held == [("a", True), ("b", False)]
+
+
+def test_no_kernel_carries_autograd_along(
+    clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As none does in a pipeline. All of them, in loops, in graphs, and when their cost is tried."""
+    shrink(monkeypatch)
+    found: dict[str, list[bool]] = {}
+
+    def watched(bench: Bench) -> Bench:
+        def make() -> TimedCall:
+            run, seen = bench.make(), found.setdefault(bench.name, [])
+
+            def once() -> object:
+                clock.now += 0.01
+                result = run()
+                seen.append(
+                    any(each.requires_grad for each in tree_leaves(result) if each is not None)
+                    or not torch.is_inference_mode_enabled()
+                )
+                return result
+
+            return once
+
+        return replace(bench, make=make)
+
+    def all_of_them() -> list[Bench]:
+        modes = chosen_modes(CPU, ["bf16", *LOW_BIT])
+        parts = chosen_benches(CPU, modes, 2.0**16, 2.0**24)
+        return [watched(bench) for benches in parts.values() for bench in benches]
+
+    for timer in (KernelTimer(CPU, clock), graphed(clock, [], monkeypatch)):
+        for tried in all_of_them():
+            COST_S(timer, tried)
+        rows = 0
+        for _ in timer.time(all_of_them(), 0.05, 0.0, lambda _, why: pytest.fail(why)):
+            assert not torch.is_inference_mode_enabled()
+            rows += 1
+        assert rows == len(found)
+
+    assert {name for name, seen in found.items() if any(seen)} == set()
 
 
 WARM_UP = 2
