@@ -13,6 +13,7 @@ import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -37,6 +38,7 @@ from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import blind_spots, busy_before, watch
 from roofline.torch_side.measure.telemetry import open_telemetry
 from roofline.torch_side.measure.timing import Clock, Progress
+from roofline.torch_side.measure.trial import Stretch
 
 _LEAST_S = 0.015
 """A kernel takes no less: to be made, warmed up and timed once."""
@@ -52,8 +54,10 @@ _ROWS_FORM = 3
 """Of the journal's rows: another one has other columns, or other kernels behind the same name."""
 _FACTS = ("device", "roofline", "torch", "cuda", "transformers", "threads")
 """What else makes rows comparable, of `machine.environment`."""
-_KERNEL, _LEFT_OUT, _HOST = "kernel", "left out", "host"
-"""Kinds of findings: a row, why there is none, and the laws of the host with what disturbed it."""
+_KERNEL, _LEFT_OUT = "kernel", "left out"
+_HOST_SAMPLES, _HOST = "host samples", "host"
+"""Kinds of findings: a row, why there is none, samples of the host, and its laws with what
+disturbed them."""
 
 
 @dataclass
@@ -232,6 +236,8 @@ class _Calibrator:
                     clock=self.clock,
                     progress=self._part("host"),
                     disturbance=disturbance,
+                    known=msgspec.convert([*self.journal.of(_HOST_SAMPLES)], list[Stretch]),
+                    keep=partial(self.journal.add, _HOST_SAMPLES),
                 )
             self.journal.add(_HOST, {"laws": laws, "disturbed": disturbed})
             found = next(self.journal.of(_HOST))

@@ -7,7 +7,7 @@ tell the share of a layer from that of a forward pass.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from msgspec.structs import replace
@@ -16,7 +16,7 @@ from roofline.device.laws.host import HostLaw
 from roofline.engine.analysis import analyze
 from roofline.engine.axes import Stage
 from roofline.engine.layout import lay_out
-from roofline.records.statistics import StoppingRule
+from roofline.records.statistics import StoppingRule, WarmUpRule
 from roofline.reducers import find
 from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
@@ -31,6 +31,7 @@ from roofline.torch_side.measure.timing import (
     measure,
     stopwatch_for,
 )
+from roofline.torch_side.measure.trial import Stretch
 from roofline.units import MICRO
 
 DEPTHS = (3, 9)
@@ -42,6 +43,8 @@ _REDUCER = "prumerge"
 _READ = "read back"
 _READS = 20
 """Numbers read back in one sample."""
+_WARM_UP_SHARE = 0.25
+"""Of the time, at most."""
 
 
 def host_laws(
@@ -53,6 +56,8 @@ def host_laws(
     clock: Clock = time.perf_counter,
     progress: Progress | None = None,
     disturbance: Disturbance | None = None,
+    known: Iterable[Stretch] = (),
+    keep: Callable[[Stretch], object] | None = None,
 ) -> tuple[dict[str, HostLaw], str]:
     """Host time of vision, reducer, connector, llm and decode, and what disturbed it although
     samples were taken anew; empty for nothing.
@@ -60,6 +65,10 @@ def host_laws(
     hardware: with the laws of its kernels. On a CPU the time of the small model's kernels is taken
     off what it takes; elsewhere the host is what such a model waits for. That of the reducer tells
     its launches, so that others take it launch by launch, and what reading back a number takes.
+    budget_s: for all samples, once the small models are made.
+    known, keep: samples of an earlier sitting, and what holds on to those of this one (`measure`).
+
+    Raises KeyboardInterrupt on Ctrl-C.
     """
     specs = {depth: _of_depth(depth) for depth in DEPTHS}
     subjects, pipelines = [], []
@@ -79,14 +88,20 @@ def host_laws(
         ]
     number = torch.ones((), device=device)
     subjects.append(Subject(_READ, lambda _: number.item(), calls=_READS))
-    rule = StoppingRule(relative_ci=0.01, cap_s=budget_s / len(subjects))
+    each_s = budget_s / len(subjects)
+    warm_up_s = min(WarmUpRule().cap_s, _WARM_UP_SHARE * each_s)
+    rule = StoppingRule(relative_ci=0.01, cap_s=each_s - warm_up_s)
     measured = measure(
         subjects,
         stopwatch_for(device, clock),
         rule,
+        warm_up=WarmUpRule(cap_s=warm_up_s),
         clock=clock,
         progress=progress,
+        deadline_s=clock() + budget_s,
         disturbance=disturbance,
+        known=known,
+        keep=keep,
     )
     if interrupted(measured):
         raise KeyboardInterrupt

@@ -63,7 +63,7 @@ CANNOT_RUN = (RuntimeError, NotImplementedError, ImportError, AssertionError)
 class KernelTimer:
     """One device and its clock.
 
-    Kernels are made and run in inference mode, as in a pipeline: there is no autograd in their time.
+    Kernels are made and run in inference mode, as in a pipeline: no autograd is in their time.
     """
 
     def __init__(

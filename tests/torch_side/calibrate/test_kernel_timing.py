@@ -275,7 +275,7 @@ def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock)
 def test_no_kernel_carries_autograd_along(
     clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As none does in a pipeline. All of them, in loops, in graphs, and when their cost is tried."""
+    """As none does in a pipeline. All, in loops, in graphs, and when their cost is tried."""
     shrink(monkeypatch)
     found: dict[str, list[bool]] = {}
 

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
-from made_up_machine import pretend, shrink
+from made_up_machine import HOSTS, pretend, shrink
 
 from roofline.cli.calibrate import calibrate as command
 from roofline.errors import OutputError
@@ -22,6 +23,7 @@ from roofline.torch_side.calibrate import calibrate as module
 from roofline.torch_side.calibrate import kernel_timing, microbench, selection
 from roofline.torch_side.calibrate.calibrate import Calibration, about, calibrate
 from roofline.torch_side.measure import machine
+from roofline.torch_side.measure.trial import Stretch
 
 MODES = ["bf16", "w8a16"]
 
@@ -132,6 +134,33 @@ def test_the_host_is_a_stage_of_its_own(
 
     assert timed == []
     assert again.hardware == whole.hardware
+
+
+def test_samples_of_the_host_are_kept_as_they_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str]
+) -> None:
+    target = str(tmp_path / "here.yaml")
+    taken = [Stretch({"prefill 3": [{"llm": 1.0 + i}]}, "others" * i) for i in range(2)]
+
+    def killed(*_: object, keep: Callable[[Stretch], object], **__: object) -> None:
+        for stretch in taken:
+            keep(stretch)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "host_laws", killed)
+        with pytest.raises(Killed):
+            run(Journal.begin(target, about("cpu", MODES)))
+    found: list[Stretch] = []
+
+    def resumed(*_: object, known: Sequence[Stretch], **__: object) -> tuple[object, str]:
+        found.extend(known)
+        return HOSTS, ""
+
+    monkeypatch.setattr(module, "host_laws", resumed)
+    run(Journal.resume(target, about("cpu", MODES)))
+
+    assert found == taken
 
 
 def test_kernels_that_did_not_run_are_not_tried_again(
