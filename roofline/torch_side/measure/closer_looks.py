@@ -1,7 +1,8 @@
 """What is looked at behind the timing of a run, none of which may disturb it: memory, the host,
 energy, single ops, a timeline, a prompt of a new length.
 
-Looks are taken while there is time; one that something disturbed is taken once more.
+Looks are taken while there is time; one that something disturbed is taken once more, and one that
+does not fit into memory is left out with a note.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from roofline.torch_side.measure.eager_look import EagerLook, peak_memory_bytes
 from roofline.torch_side.measure.energy import energy_per_run
 from roofline.torch_side.measure.expectation import Expectation
 from roofline.torch_side.measure.host_overhead import host_overhead
+from roofline.torch_side.measure.memory_check import let_go
 from roofline.torch_side.measure.modes import ignore
 from roofline.torch_side.measure.new_length import PREFILLS, new_length
 from roofline.torch_side.measure.per_op import achieved, measure_ops
@@ -90,23 +92,41 @@ class CloserLooks:
         return extras
 
     def _fill(self, extras: Extras) -> None:
-        extras.peak_memory_bytes = self.stages.once("peak memory", float | None, self._peak_memory)
+        extras.peak_memory_bytes = self._fitting("peak memory", float | None, self._peak_memory)
         self.progress(0.0, "host")
         extras.host = self._look("host", HostOverhead | None, self._host)
         self.progress(0.2, "energy")
         extras.energy_j = self._look("energy", float | None, self._energy)
         self.progress(0.6, "op by op")
         if self.request.per_op:
-            extras.ops = self._look("op by op", list[Achieved], self._ops)
+            extras.ops = self._look("op by op", list[Achieved] | None, self._ops) or []
         if self.trace is not None:
             self.progress(0.8, "timeline")
-            self.trace(timeline(self.run, self.device, self.expectation))
+            self._fitting("timeline", None, self._timeline)
         # the last: it leaves a prompt of its own behind
         extras.new_length = self._look("new length", NewLength | None, self._new_length)
         self.progress(1.0, "done")
 
-    def _look(self, stage: str, kind: Any, look: Callable[[], T]) -> T:
-        return self.stages.once(stage, kind, partial(self._calmly, stage, look))
+    def _look(self, stage: str, kind: Any, look: Callable[[], T | None]) -> T | None:
+        return self._fitting(stage, kind, partial(self._calmly, stage, look))
+
+    def _fitting(self, stage: str, kind: Any, look: Callable[[], T | None]) -> T | None:
+        """What a look finds, None where memory runs out: it then is done, and not tried again."""
+        short = False
+
+        def found() -> T | None:
+            nonlocal short
+            try:
+                return look()
+            except torch.OutOfMemoryError:
+                short = True
+            let_go(self.device)  # behind the handler, whose frames hold on to it
+            self.stages.notes.append(f"no {stage}: it needs more memory than the run has left")
+            return None
+
+        return self.stages.once(
+            stage, kind, found, finished=lambda found: short or found is not None
+        )
 
     def _calmly(self, stage: str, look: Callable[[], T]) -> T:
         """What a look finds; another look's where something disturbed it and there is time."""
@@ -177,6 +197,11 @@ class CloserLooks:
         """Single ops: they were asked for, so as few looks as can be, if need be."""
         times = measure_ops(self.run, self.pipeline.model, self.device, max(1, self._looks(3)))
         return achieved(times, self.expectation.ops if self.expectation else ())
+
+    def _timeline(self) -> None:
+        """For whoever wants it: a file of its own, which each sitting makes anew."""
+        assert self.trace is not None
+        self.trace(timeline(self.run, self.device, self.expectation))
 
     def _new_length(self) -> NewLength | None:
         """A prefill of a length that is new, where lengths count and there is time to look."""

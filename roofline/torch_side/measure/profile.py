@@ -79,7 +79,12 @@ def profile(
     Raises InputError: what `build_pipeline` and `load_model` raise, and MemoryShortError.
     Raises KeyboardInterrupt if nothing at all had been measured yet.
     """
-    return _Run(request, clock, progress, Stages(journal), trace).record()
+    run = _Run(request, clock, progress, Stages(journal), trace)
+    try:
+        return run.record()
+    except torch.OutOfMemoryError:
+        pass
+    raise short_of_memory(request, run.device)
 
 
 class _Run:
@@ -176,25 +181,22 @@ class _Run:
         """Ready to run. Raises MemoryShortError, before anything is loaded where that is known."""
         request = self.request
         check_memory(request, self.device)
-        try:
-            pipeline = build_pipeline(
-                self.spec,
-                reducer=request.scenario.reducer,
-                visual_tokens=request.visual_tokens,
-                batch=request.count("batch"),
-                text_tokens=request.count("text_tokens"),
-                output_tokens=request.count("output_tokens"),
-                image=request.image,
-                checkpoint=request.checkpoint,
-                quant=request.scenario.quant.name,
-                device=self.device,
-                attention=ATTENTION_KERNELS[request.attention],
-                mode=request.mode,
-                seed=request.seed,
-                on_eager=self._while_eager,
-            )
-        except torch.OutOfMemoryError:
-            raise short_of_memory(request, self.device) from None
+        pipeline = build_pipeline(
+            self.spec,
+            reducer=request.scenario.reducer,
+            visual_tokens=request.visual_tokens,
+            batch=request.count("batch"),
+            text_tokens=request.count("text_tokens"),
+            output_tokens=request.count("output_tokens"),
+            image=request.image,
+            checkpoint=request.checkpoint,
+            quant=request.scenario.quant.name,
+            device=self.device,
+            attention=ATTENTION_KERNELS[request.attention],
+            mode=request.mode,
+            seed=request.seed,
+            on_eager=self._while_eager,
+        )
         if self.device.type == "cuda" and request.mode in GRAPHS:
             reserved = torch.cuda.memory_reserved(self.device)
             self._graph_memory_bytes = float(max(0, reserved - self._reserved_bytes))
