@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from roofline.cli.measuring import TimeToSpend
+from roofline.cli.measuring import (
+    RESUME_HELP,
+    TimeToSpend,
+    check_resume,
+    journal,
+    progress_bar,
+    require,
+)
 
 
 @click.command()
@@ -27,7 +34,7 @@ from roofline.cli.measuring import TimeToSpend
 @click.option("--measurements", metavar="FILE", help="Write every measured kernel there, as CSV.")
 @click.option("-o", "--output", metavar="FILE", required=True, help="The YAML file, for --hw.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
-@click.option("--resume", is_flag=True, help="Go on where an interrupted calibration stopped.")
+@click.option("--resume", is_flag=True, help=RESUME_HELP)
 def calibrate(
     device: str | None,
     name: str | None,
@@ -46,27 +53,22 @@ def calibrate(
     """
     from pathlib import Path
 
-    from roofline.cli.measuring import progress_bar, require
     from roofline.cli.output import check, check_apart, write_measured
 
-    check(output, force=force)
+    replaces = check_resume(output, resume=resume, force=force)
+    check(output, force=replaces)
     if measurements is not None:
-        check(measurements, force=force)
+        check(measurements, force=replaces)
         check_apart(output, measurements)
     require("torch", "transformers")
 
-    from roofline.records.journal import Journal
     from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.calibration import render_ceilings
     from roofline.specs.writing import hardware_yaml
     from roofline.torch_side.calibrate.calibrate import about
     from roofline.torch_side.calibrate.calibrate import calibrate as measure
 
-    measured = about(device, modes or None)
-    journal = (
-        Journal.resume(output, measured) if resume else Journal.begin(output, measured, force=force)
-    )
-    try:
+    with journal(output, about(device, modes or None), resume=resume, force=force) as kept:
         with progress_bar("calibrate") as progress:
             found = measure(
                 device,
@@ -74,18 +76,13 @@ def calibrate(
                 modes=modes or None,
                 seconds=seconds,
                 progress=progress,
-                journal=journal,
+                journal=kept,
             )
-    except BaseException:
-        if journal.findings and journal.path:
-            click.echo(f"roofline: {journal.path} keeps what was measured: --resume", err=True)
-        journal.close(finished=not journal.findings)
-        raise
-    files = {output: hardware_yaml(found.hardware, comment=found.comment)}
-    if measurements is not None:
-        files[measurements] = found.csv()
-    verdict = [f"{UNTRUSTED}{found.untrusted}"] if found.untrusted else []
-    write_measured(render_ceilings(found.hardware, [*verdict, *found.notes]), files, force=force)
-    journal.close(finished=True)
+        files = {output: hardware_yaml(found.hardware, comment=found.comment)}
+        if measurements is not None:
+            files[measurements] = found.csv()
+        verdict = [f"{UNTRUSTED}{found.untrusted}"] if found.untrusted else []
+        shown = render_ceilings(found.hardware, [*verdict, *found.notes])
+        write_measured(shown, files, force=replaces)
     if verdict:
         click.echo(f"roofline: warning: {verdict[0]}", err=True)

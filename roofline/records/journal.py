@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Self, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
 
 from roofline.errors import OutputError
 from roofline.files import cannot_write, reason_of
+
+T = TypeVar("T")
 
 SUFFIX = ".partial"
 """Behind the name of the file that a finished measurement writes."""
@@ -93,6 +95,13 @@ class Journal:
     def of(self, kind: str) -> Iterator[Any]:
         """Findings of one kind, in the order in which they were made."""
         return (finding.data for finding in self.findings if finding.kind == kind)
+
+    def converted(self, data: Any, form: type[T]) -> T:
+        """Data of a finding as what was added. Raises OutputError where it is damaged."""
+        try:
+            return msgspec.convert(data, form)
+        except msgspec.ValidationError as error:
+            raise OutputError(f"{self.path} is damaged ({error}): --force begins anew") from None
 
     def close(self, *, finished: bool) -> None:
         """Let go of the file, and of its content where all of it stands elsewhere now."""

@@ -17,9 +17,9 @@ from functools import partial
 from math import ceil
 from typing import Any
 
-import msgspec
 import numpy as np
 import torch
+from msgspec import Struct
 from msgspec.structs import replace
 
 from roofline.device.laws.host import HostLaw
@@ -28,6 +28,7 @@ from roofline.records.journal import Journal
 from roofline.records.statistics import UNTRUSTED
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.calibrate.doubts import doubts, remarks
+from roofline.torch_side.calibrate.found_ceilings import check_ceilings
 from roofline.torch_side.calibrate.host_time import host_laws
 from roofline.torch_side.calibrate.kernel_timing import KernelTimer
 from roofline.torch_side.calibrate.measured_spec import measured_hardware, vector_peak
@@ -56,8 +57,28 @@ _FACTS = ("device", "roofline", "torch", "cuda", "transformers", "threads")
 """What else makes rows comparable, of `machine.environment`."""
 _KERNEL, _LEFT_OUT = "kernel", "left out"
 _HOST_SAMPLES, _HOST = "host samples", "host"
-"""Kinds of findings: a row, why there is none, samples of the host, and its laws with what
-disturbed them."""
+"""Kinds of findings; samples are `Stretch`es."""
+
+
+class _MeasuredKernel(Struct, frozen=True):
+    """Of one kernel its row."""
+
+    name: str
+    row: dict[str, str | int | float]
+
+
+class _LeftOutKernel(Struct, frozen=True):
+    """Of one kernel why there is no row."""
+
+    name: str
+    note: str
+
+
+class _MeasuredHost(Struct, frozen=True):
+    """What the host takes, and what disturbed its measurement; empty for nothing."""
+
+    laws: dict[str, HostLaw]
+    disturbed: str
 
 
 @dataclass
@@ -153,9 +174,22 @@ class _Calibrator:
         self._done = 0.0
 
     @property
+    def _measured(self) -> list[_MeasuredKernel]:
+        found = self.journal.of(_KERNEL)
+        return [self.journal.converted(each, _MeasuredKernel) for each in found]
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """Of the kernels that were measured so far."""
-        return [finding["row"] for finding in self.journal.of(_KERNEL)]
+        return [kernel.row for kernel in self._measured]
+
+    @property
+    def _left_out(self) -> dict[str, str]:
+        """Notes on kernels that did not run, by their names."""
+        found = self.journal.of(_LEFT_OUT)
+        left_out = [self.journal.converted(each, _LeftOutKernel) for each in found]
+        measured = {kernel.name for kernel in self._measured}
+        return {each.name: each.note for each in left_out if each.name not in measured}
 
     def run(self, name: str | None, seconds: float) -> Calibration:
         busy = busy_before(self.telemetry)
@@ -165,6 +199,7 @@ class _Calibrator:
         for part, benches in self._left().items():
             self._time(part, benches, _SHARES[part] * seconds / kernels[part])
             if part == "ceilings":  # that one is missing is better known before the long part
+                check_ceilings(self.rows, self._left_out)
                 vector_peak(self.rows, self.device)
 
         hardware, beaten = measured_hardware(self.rows, self.device, name=name, modes=self.modes)
@@ -185,12 +220,17 @@ class _Calibrator:
         return chosen_benches(self.device, self.modes, cache_bytes, room_bytes)
 
     def _left(self) -> dict[str, list[Bench]]:
-        """Those that the journal knows nothing of."""
-        known = {
-            finding["name"] for kind in (_KERNEL, _LEFT_OUT) for finding in self.journal.of(kind)
-        }
+        """Those that the journal knows nothing of; and ceilings that did not run, for without them
+        there is no calibration.
+        """
+        measured = {kernel.name for kernel in self._measured}
+        known = measured.union(self._left_out)
         return {
-            part: [bench for bench in benches if bench.name not in known]
+            part: [
+                bench
+                for bench in benches
+                if bench.name not in (measured if part == "ceilings" else known)
+            ]
             for part, benches in self._benches().items()
         }
 
@@ -216,12 +256,12 @@ class _Calibrator:
         """Put each kernel of a part into the journal, or why it does not run."""
         timed = self.timer.time(benches, each_s, self.deadline_s, self._leave_out, self._part(part))
         for bench, row in timed:
-            self.journal.add(_KERNEL, {"name": bench.name, "row": row})
+            self.journal.add(_KERNEL, _MeasuredKernel(bench.name, row))
 
     def _leave_out(self, bench: Bench, reason: str) -> None:
-        what = f"{bench.row['op']} {bench.row.get('dtype', '')}".strip()
-        note = f"not measured: {what}: {reason}"
-        self.journal.add(_LEFT_OUT, {"name": bench.name, "note": note})
+        words = [bench.row[column] for column in ("op", "dtype", "level") if column in bench.row]
+        note = f"not measured: {' '.join(words)}: {reason}"
+        self.journal.add(_LEFT_OUT, _LeftOutKernel(bench.name, note))
 
     def _with_host(self, hardware: Hardware, budget_s: float) -> tuple[Hardware, str]:
         """The device with the laws of its host, and what disturbed their measurement."""
@@ -236,22 +276,24 @@ class _Calibrator:
                     clock=self.clock,
                     progress=self._part("host"),
                     disturbance=disturbance,
-                    known=msgspec.convert([*self.journal.of(_HOST_SAMPLES)], list[Stretch]),
+                    known=[
+                        self.journal.converted(samples, Stretch)
+                        for samples in self.journal.of(_HOST_SAMPLES)
+                    ],
                     keep=partial(self.journal.add, _HOST_SAMPLES),
                 )
-            self.journal.add(_HOST, {"laws": laws, "disturbed": disturbed})
-            found = next(self.journal.of(_HOST))
-        laws = msgspec.convert(found["laws"], dict[str, HostLaw])
+            host = _MeasuredHost(laws, disturbed)
+            self.journal.add(_HOST, host)
+        else:
+            host = self.journal.converted(found, _MeasuredHost)
         assert hardware.kernel_laws is not None
-        return replace(hardware, kernel_laws=hardware.kernel_laws.updated(host=laws)), found[
-            "disturbed"
-        ]
+        laws_with_host = hardware.kernel_laws.updated(host=host.laws)
+        return replace(hardware, kernel_laws=laws_with_host), host.disturbed
 
     def _notes(self, beaten: Sequence[str]) -> list[str]:
         """A sentence each, none twice."""
-        left_out = [finding["note"] for finding in self.journal.of(_LEFT_OUT)]
         unseen = blind_spots(self.device, self.telemetry)
-        notes = [*self.modes.notes, *left_out, *remarks(self.rows, beaten), *unseen]
+        notes = [*self.modes.notes, *self._left_out.values(), *remarks(self.rows, beaten), *unseen]
         return list(dict.fromkeys(notes))
 
     def _part(self, part: str) -> Progress | None:

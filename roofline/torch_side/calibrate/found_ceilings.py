@@ -7,10 +7,11 @@ the difference is more than their noise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from roofline.device.kernel_types import COMPUTES_IN, MATMUL_KERNELS
+from roofline.errors import InputError
 from roofline.torch_side.calibrate.ceilings import MULTIPLY_ADDS
 from roofline.torch_side.calibrate.microbench import KernelRow
 from roofline.torch_side.load import DTYPES
@@ -31,6 +32,26 @@ class FoundCeiling:
     """Which kernel goes beyond what was made to reach it, by how much; empty where none does."""
 
 
+def check_ceilings(rows: Sequence[KernelRow], left_out: Mapping[str, str]) -> None:
+    """Raise InputError for a ceiling that every device must have and no kernel shows.
+
+    left_out: notes on kernels that did not run, by their names.
+    """
+    shown_by: Mapping[str, Sequence[object]] = {
+        "memory ceiling": [row for row in rows if row.get("level") == "memory"],
+        "cache ceiling": _in_two_sizes(rows),
+        "launch overhead": [row for row in rows if row["op"] == "launch"],
+    }
+    for what, kernels in shown_by.items():
+        if not kernels:
+            kind = what.split()[0]
+            why = next((note for name, note in left_out.items() if kind in name.split()), "")
+            raise InputError(
+                f"this device's {what} could not be measured{why and f' ({why})'}: mend that, "
+                "and go on with --resume"
+            )
+
+
 def memory_ceiling(rows: Sequence[KernelRow], cache_bytes: float) -> FoundCeiling:
     """Bytes/s of operands that no cache holds."""
 
@@ -47,7 +68,7 @@ def cache_ceiling(rows: Sequence[KernelRow], *, on_cpu: bool) -> FoundCeiling:
     A CPU's cores have caches of their own before that one, which small operands never leave.
     """
     launch_s = min((row["fastest_s"] for row in rows if row["op"] == "launch"), default=0.0)
-    made = _without_launch([row for row in rows if row.get("level") == "cache"], launch_s)
+    made = [_without_launch(small, large, launch_s) for small, large in _in_two_sizes(rows)]
     others = [row for row in rows if row["op"] == "pointwise" or row.get("level") == "memory"]
     return _found("cache", made, [] if on_cpu else others, lambda row: float(row["bytes"]))
 
@@ -101,21 +122,22 @@ def _found(
     return FoundCeiling(rate, beyond)
 
 
-def _without_launch(rows: Sequence[KernelRow], launch_s: float) -> list[KernelRow]:
-    """The larger of each op's two sizes, in the time that its bytes take beside the smaller one's.
+def _in_two_sizes(rows: Sequence[KernelRow]) -> list[tuple[KernelRow, KernelRow]]:
+    """Of each op in the cache the smaller and the larger, where both ran."""
+    cached = [row for row in rows if row.get("level") == "cache"]
+    by_op = [
+        sorted((row for row in cached if row["op"] == op), key=lambda row: float(row["bytes"]))
+        for op in dict.fromkeys(row["op"] for row in cached)
+    ]
+    return [(some[0], some[-1]) for some in by_op if len(some) > 1]
 
-    t(b) = launch + b / bandwidth, twice.
-    """
-    found: list[KernelRow] = []
-    for op in dict.fromkeys(row["op"] for row in rows):
-        small, large = sorted(
-            (row for row in rows if row["op"] == op), key=lambda row: float(row["bytes"])
-        )
-        share = small["bytes"] / large["bytes"]
-        fixed_s = (small["fastest_s"] - share * large["fastest_s"]) / (1 - share)
-        fixed_s = min(max(fixed_s, 0.0), _MOST_LAUNCHES * launch_s, large["fastest_s"] / 2)
-        found.append({**large, "fastest_s": large["fastest_s"] - fixed_s})
-    return found
+
+def _without_launch(small: KernelRow, large: KernelRow, launch_s: float) -> KernelRow:
+    """The larger, in the time that its bytes take: t(b) = launch + b / bandwidth, twice."""
+    share = small["bytes"] / large["bytes"]
+    fixed_s = (small["fastest_s"] - share * large["fastest_s"]) / (1 - share)
+    fixed_s = min(max(fixed_s, 0.0), _MOST_LAUNCHES * launch_s, large["fastest_s"] / 2)
+    return {**large, "fastest_s": large["fastest_s"] - fixed_s}
 
 
 def _cold_bytes(row: KernelRow, cache_bytes: float) -> float:

@@ -41,11 +41,10 @@ def short_of_memory(request: Request, device: torch.device) -> MemoryShortError:
     """
     let_go(device)
     free, needed = machine.free_bytes(device), request.peak_memory_bytes()
-    unforeseen = needed is None or needed <= free
     text = (
         f"{request.spec.name} in {request.scenario.quant.name} at batch "
         f"{request.count('batch')} needs "
-        f"{'more than there is' if unforeseen else si(needed, 'B')}, and "
+        f"{'more than there is' if needed is None or needed <= free else si(needed, 'B')}, and "
         f"{machine.device_name(device)} has {si(free, 'B')} free"
     )
     for option, other in _alternatives(request, device):

@@ -14,7 +14,6 @@ import msgspec
 import torch
 from msgspec import Struct
 
-from roofline.errors import OutputError
 from roofline.records.journal import Journal
 from roofline.records.measurement import RUN
 from roofline.torch_side.measure import machine
@@ -59,10 +58,10 @@ class Stages:
         """
         known = next(self._journal.of(stage), None)
         if known is not None:
-            done = self._convert(known, _Stage)
+            done = self._journal.converted(known, _Stage)
             self.notes += done.notes
             self.warnings += done.warnings
-            return cast(T, self._convert(done.found, kind))
+            return cast(T, self._journal.converted(done.found, kind))
         notes, warnings = len(self.notes), len(self.warnings)
         found = measure()
         if finished(found):
@@ -73,19 +72,11 @@ class Stages:
     @property
     def stretches(self) -> list[Stretch]:
         """Samples of earlier sittings."""
-        return [self._convert(stretch, Stretch) for stretch in self._journal.of(SAMPLES)]
+        return [self._journal.converted(stretch, Stretch) for stretch in self._journal.of(SAMPLES)]
 
     def keep(self, stretch: Stretch) -> None:
         """Hold on to samples."""
         self._journal.add(SAMPLES, stretch)
-
-    def _convert(self, data: Any, kind: type[T]) -> T:
-        try:
-            return msgspec.convert(data, kind)
-        except msgspec.ValidationError as error:
-            raise OutputError(
-                f"{self._journal.path} is damaged ({error}): --force begins anew"
-            ) from None
 
 
 def about(asked: Mapping[str, Any], specs: Sequence[Any], device: torch.device) -> dict[str, Any]:

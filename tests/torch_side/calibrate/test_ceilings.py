@@ -18,6 +18,7 @@ from roofline.specs.catalog import load_hardware
 from roofline.torch_side.calibrate import ceilings, measured_spec
 from roofline.torch_side.calibrate.found_ceilings import (
     cache_ceiling,
+    check_ceilings,
     compute_ceiling,
     memory_ceiling,
     vector_ceiling,
@@ -161,6 +162,49 @@ class TestCacheCeiling:
         rows = [*self.rows(2e-6, 1e12), row("read", 1e-3, level="memory", bytes=3e9)]
 
         assert "read memory" in cache_ceiling(rows, on_cpu=False).beaten
+
+    def test_an_op_that_ran_in_one_size_alone_shows_none(self) -> None:
+        alone = row("read", 1e-9, level="cache", bytes=12.5 * MIB)
+        found = cache_ceiling([*self.rows(2e-6, 5.5e12), alone], on_cpu=True)
+
+        assert found.per_s == pytest.approx(5.5e12)
+
+
+class TestMissingCeilings:
+    """Of a device on which some did not run."""
+
+    ROWS = (
+        row("copy", 1e-3, level="memory", bytes=3e9),
+        row("copy", 1e-5, level="cache", bytes=1e7),
+        row("copy", 2e-5, level="cache", bytes=2e7),
+        row("launch", 1e-6),
+    )
+
+    def test_all_are_there(self) -> None:
+        check_ceilings(self.ROWS, {})
+
+    @pytest.mark.parametrize(
+        ("missing", "words"),
+        [
+            (0, "this device's memory ceiling could not be measured (not measured: copy memory: "),
+            (1, "this device's cache ceiling could not be measured (not measured: copy cache: "),
+            (2, "this device's cache ceiling could not be measured (not measured: copy cache: "),
+            (3, "this device's launch overhead could not be measured (not measured: launch: "),
+        ],
+    )
+    def test_the_one_that_is_missing_is_named_with_the_reason(
+        self, missing: int, words: str
+    ) -> None:
+        left_out = {
+            "copy memory 3e9": "not measured: copy memory: out of memory",
+            "copy cache 1e7": "not measured: copy cache: out of memory",
+            "launch": "not measured: launch: out of memory",
+        }
+        rows = [each for index, each in enumerate(self.ROWS) if index != missing]
+        with pytest.raises(InputError) as caught:
+            check_ceilings(rows, left_out)
+
+        assert caught.value.line == f"{words}out of memory): mend that, and go on with --resume"
 
 
 class TestMemoryCeiling:

@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from made_up_machine import HOSTS, pretend, shrink
 
 from roofline.cli.calibrate import calibrate as command
-from roofline.errors import OutputError
+from roofline.errors import InputError, OutputError
 from roofline.records.journal import Journal
 from roofline.torch_side.calibrate import calibrate as module
 from roofline.torch_side.calibrate import kernel_timing, microbench, selection
 from roofline.torch_side.calibrate.calibrate import Calibration, about, calibrate
+from roofline.torch_side.calibrate.microbench import Bench
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.trial import Stretch
 
@@ -187,6 +188,66 @@ def test_kernels_that_did_not_run_are_not_tried_again(
     assert again.notes == first.notes == ["not measured: matmul w8a16: no such kernel"]
 
 
+@pytest.mark.parametrize(
+    ("op", "level", "named"),
+    [
+        ("copy read write", "memory", "memory ceiling .*: copy memory"),
+        ("copy read write", "cache", "cache ceiling .*: copy cache"),
+        ("launch", None, "launch overhead .*: launch"),
+    ],
+)
+def test_a_ceiling_that_does_not_run_is_one_line_and_is_tried_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    timed: list[str],
+    op: str,
+    level: str | None,
+    named: str,
+) -> None:
+    """As where memory is short: that does not last."""
+    target = str(tmp_path / "here.yaml")
+    looped = kernel_timing.KernelTimer._looped
+
+    def out_of_memory(timer: Any, bench: Bench) -> Any:
+        if bench.row["op"] in op.split() and bench.row.get("level") == level:
+            raise torch.OutOfMemoryError("out of memory")
+        return looped(timer, bench)
+
+    journal = Journal.begin(target, about("cpu", MODES))
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel_timing.KernelTimer, "_looped", out_of_memory)
+        with pytest.raises(InputError, match=rf"{named}.*: out of memory\): .*--resume"):
+            run(journal)
+    journal.close(finished=False)
+    assert all("matmul" not in name for name in timed)
+
+    found = run(Journal.resume(target, about("cpu", MODES)))
+
+    assert found.notes == []
+    assert len(timed) == len(set(timed)) == len(found.rows)
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("kernel", {"row": {"op": "launch"}}),
+        ("kernel", {"name": "launch", "row": 1}),
+        ("left out", {"name": "launch"}),
+        ("host", {"laws": {"llm": {}}, "disturbed": ""}),
+    ],
+)
+def test_a_finding_of_another_shape_is_one_line(
+    tmp_path: Path, timed: list[str], kind: str, data: Any
+) -> None:
+    target = str(tmp_path / "here.yaml")
+    journal = Journal.begin(target, about("cpu", MODES))
+    journal.add(kind, data)
+    journal.close(finished=False)
+
+    with pytest.raises(OutputError, match=r"here.yaml.partial is damaged \(.*\): --force begins"):
+        run(Journal.resume(target, about("cpu", MODES)))
+
+
 def test_a_journal_of_other_modes_is_refused(tmp_path: Path) -> None:
     target = str(tmp_path / "here.yaml")
     Journal.begin(target, about("cpu", MODES)).close(finished=False)
@@ -214,7 +275,7 @@ class TestCommand:
             patch.setattr(module, "host_laws", interrupt)
             cut = self.call(tmp_path)
         kernels = len(timed)
-        assert "here.yaml.partial keeps what was measured: --resume" in cut.stderr
+        assert "here.yaml.partial keeps what was measured: --resume goes on" in cut.stderr
         refused = self.call(tmp_path)
         assert isinstance(refused.exception, OutputError)
         assert "--resume goes on with it" in str(refused.exception)
@@ -223,6 +284,33 @@ class TestCommand:
 
         assert len(timed) == kernels
         assert [file.name for file in tmp_path.iterdir()] == ["here.yaml"]
+
+    def test_a_forgotten_resume_is_refused_before_anything_else(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "here.yaml.partial").write_text("{}")
+        monkeypatch.setattr("roofline.cli.calibrate.require", pytest.fail)
+
+        refused = self.call(tmp_path)
+
+        assert isinstance(refused.exception, OutputError)
+        assert "--resume goes on with it" in str(refused.exception)
+
+    def test_where_nothing_can_be_written_what_was_measured_stays(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, timed: list[str]
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OutputError("cannot write here.yaml: no space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("roofline.cli.output.write_measured", full)
+            failed = self.call(tmp_path)
+        kernels = len(timed)
+        assert "no space left" in str(failed.exception)
+        assert "keeps what was measured: --resume goes on" in failed.stderr
+
+        assert self.call(tmp_path, "--resume").exit_code == 0
+        assert len(timed) == kernels
 
     def test_one_that_is_refused_leaves_nothing(self, tmp_path: Path) -> None:
         refused = self.call(tmp_path, "--seconds", "0.001")
