@@ -72,8 +72,8 @@ def validate(
     """Hold the analysis against PyTorch's counts, and its predictions against this machine.
 
     FLOPs against FlopCounterMode, traffic and live tensors against a traced model, predicted
-    against measured time on sizes that the calibration never saw. What a killed one has found lies
-    in FOLDER/validation.json.partial, for --resume.
+    against measured time on sizes that the calibration never saw. Each layer has a verdict. What a
+    killed one has found lies in FOLDER/validation.json.partial, for --resume.
     """
     from pathlib import Path
 

@@ -1,12 +1,13 @@
 """What a validation found: the analysis against PyTorch's counts, predictions against times.
 
-Plain data, between who measures and who renders; its JSON reloads.
+Plain data, between who measures and who renders; its JSON reloads. Verdicts and errors follow from
+what was found, and are derived anew where it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -21,7 +22,14 @@ CELLS = (*COMPONENTS, "decode", "whole")
 """What cells are about, in the order in which it runs."""
 _MANY_DISTURBED = 0.2
 """Share of cells."""
-_DERIVED = ("measured_time_s", "median_time_s", "error", "roofline_error", "noise", "disturbed")
+_DERIVED = (
+    *("measured_time_s", "median_time_s", "error", "roofline_error", "noise", "disturbed"),
+    "in_band",
+)
+BYTES_TOLERANCE = 0.05
+"""Share of what was counted: allocators round up, and keep workspaces of libraries."""
+BAND_SHARE = 0.9
+"""Of cells that lie in their bands: those are what nine in ten are off at most."""
 
 
 class Count(Struct, frozen=True, kw_only=True):
@@ -38,9 +46,21 @@ class Count(Struct, frozen=True, kw_only=True):
     """What the witness counted, too, and the analysis has elsewhere, by name."""
 
     @property
+    def is_flops(self) -> bool:
+        """Else it is bytes."""
+        return self.quantity.endswith("flops")
+
+    @property
     def difference(self) -> float:
         """Analytic, with what stands aside − witnessed."""
         return self.analytic + sum(self.aside.values()) - self.witnessed
+
+    @property
+    def error(self) -> float:
+        """The same as a share of what was witnessed; infinite where that is nothing."""
+        if not self.witnessed:
+            return float(np.copysign(np.inf, self.difference)) if self.difference else 0.0
+        return self.difference / self.witnessed
 
 
 class TimedCell(Struct, frozen=True, kw_only=True):
@@ -52,6 +72,10 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     """Prompt tokens of a sequence; for decode, those in the cache."""
     batch: int
     attainable_time_s: float
+    attainable_time_low_s: float | None = None
+    attainable_time_high_s: float | None = None
+    """The ends of the band that the prediction promises; None where no error is known, as in files
+    of older versions."""
     roofline_time_s: float
     """The bound, at the calibrated peaks."""
     samples_s: list[float]
@@ -82,6 +106,14 @@ class TimedCell(Struct, frozen=True, kw_only=True):
     def error(self) -> float:
         """Predicted / measured − 1: negative where the prediction is too fast."""
         return self.attainable_time_s / self.measured_time_s - 1
+
+    @property
+    def in_band(self) -> bool | None:
+        """Whether it took what the band promises; None without a band."""
+        low_s, high_s = self.attainable_time_low_s, self.attainable_time_high_s
+        if low_s is None or high_s is None:
+            return None
+        return low_s <= self.measured_time_s <= high_s
 
     @property
     def roofline_error(self) -> float:
@@ -124,6 +156,21 @@ def accuracy(cells: Sequence[TimedCell], *, roofline: bool = False) -> Accuracy:
     )
 
 
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Whether a layer of a validation holds."""
+
+    layer: Literal["flops", "bytes", "time"]
+    holds: bool | None
+    """None where nobody can say: no prediction has a band, or the run is untrusted."""
+    agree: int
+    """FLOPs that are equal, bytes within `BYTES_TOLERANCE`, times inside their bands."""
+    compared: int
+    """Numbers that were looked at; of times those that have a band."""
+    off: float
+    """Absolute error: of bytes and FLOPs the largest (infinite where nothing was counted, which
+    JSON has as null), of times the median over all cells."""
+
+
 class Validation(Struct, frozen=True, kw_only=True):
     """One run of `roofline validate`."""
 
@@ -138,8 +185,11 @@ class Validation(Struct, frozen=True, kw_only=True):
     counts: list[Count]
     cells: list[TimedCell]
     notes: list[str] = []
+    attention_kernels: dict[str, list[str]] = {}
+    """Kernels that each component's attention went to, in an eager run of the longest prompt."""
     calibration_untrusted: str = ""
-    """Why the laws that predicted are not those of a quiet machine; empty where they are."""
+    """Why the laws that predicted are not those of a quiet machine, by the conditions that a
+    calibration wrote beside them; empty where they are."""
 
     @property
     def untrusted(self) -> str:
@@ -155,6 +205,31 @@ class Validation(Struct, frozen=True, kw_only=True):
                 "machine"
             )
         return "; ".join(reasons)
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """Of each layer that anything is known of: FLOPs equal to the last one, bytes within
+        `BYTES_TOLERANCE`, and `BAND_SHARE` of the times or more inside their bands.
+        """
+        flops = [count for count in self.counts if count.is_flops]
+        others = [count for count in self.counts if not count.is_flops]
+        found = [
+            *([_counted("flops", flops, 0.0)] if flops else []),
+            *([_counted("bytes", others, BYTES_TOLERANCE)] if others else []),
+        ]
+        if self.cells:
+            banded = [cell.in_band for cell in self.cells if cell.in_band is not None]
+            decided = bool(banded) and not self.untrusted
+            found.append(
+                Verdict(
+                    layer="time",
+                    holds=sum(banded) >= BAND_SHARE * len(banded) if decided else None,
+                    agree=sum(banded),
+                    compared=len(banded),
+                    off=accuracy(self.cells).median,
+                )
+            )
+        return found
 
     @property
     def by_component(self) -> dict[str, list[TimedCell]]:
@@ -173,5 +248,17 @@ class Validation(Struct, frozen=True, kw_only=True):
             }
             for name, cells in self.by_component.items()
         }
+        document["verdicts"] = msgspec.to_builtins(self.verdicts)
         document["untrusted"] = self.untrusted
         return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+
+
+def _counted(
+    layer: Literal["flops", "bytes"], counts: Sequence[Count], tolerance: float
+) -> Verdict:
+    """Of numbers that are to agree within a share of what was witnessed."""
+    off = [abs(count.error) for count in counts]
+    agree = sum(error <= tolerance for error in off)
+    return Verdict(
+        layer=layer, holds=agree == len(off), agree=agree, compared=len(off), off=max(off)
+    )

@@ -111,7 +111,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
             )
         )
     if record.attention_kernels:
-        facts.append(("Attention", _attention(record.attention_kernels)))
+        facts.append(("Attention", attention_words(record.attention_kernels)))
     if (new := record.new_length) is not None and new.first_s > (1 + _NOTABLE) * new.again_s:
         facts.append(
             (
@@ -132,7 +132,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
     return facts
 
 
-def _attention(kernels: Mapping[str, Sequence[str]]) -> str:
+def attention_words(kernels: Mapping[str, Sequence[str]]) -> str:
     """`flash`, or `flash in vision, cudnn in llm and decode`."""
     components: dict[str, list[str]] = {}
     for component, used in kernels.items():

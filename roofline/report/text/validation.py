@@ -1,12 +1,23 @@
-"""A validation as text: counts, times cell by cell, accuracies, and the conditions of it all."""
+"""A validation as text: verdicts, counts, times cell by cell, accuracies, conditions."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from roofline.plain_text import markdown
 from roofline.records.statistics import UNTRUSTED
-from roofline.records.validation import Accuracy, Count, TimedCell, Validation, accuracy
+from roofline.records.validation import (
+    BAND_SHARE,
+    BYTES_TOLERANCE,
+    Accuracy,
+    Count,
+    TimedCell,
+    Validation,
+    Verdict,
+    accuracy,
+)
+from roofline.report.text.record import attention_words
 from roofline.tables import Style, definitions, filled, grid, paragraph
 from roofline.units import percent, si, significant
 
@@ -24,6 +35,7 @@ def render_validation(validation: Validation, form: str) -> str:
     exact, others = _layers(validation.counts)
     parts = [
         _title(validation, style),
+        *_section("Verdicts", "", definitions(_verdicts(validation), style), style),
         *_section("FLOPs", _EXACT, _flops(exact, style), style),
         *_section("Traffic and memory", _BYTES, _bytes(others, style), style),
         *_section("Predicted against measured time", _TIMES, _cells(validation, style), style),
@@ -39,9 +51,9 @@ _TIMES = (
     "Sizes that the calibration never saw. Measured: the fastest sample, since whatever else a "
     "machine does only adds time. Noise: how far the median sample is above it, with ! where "
     "something disturbed the cell. Roofline: error of the plain bound at the calibrated peaks. "
-    "Errors: predicted / measured − 1."
+    "Errors: predicted / measured − 1, with ! outside the band that the prediction promises."
 )
-_DISTURBED = " !"
+_MARK = " !"
 _ACCURACY = (
     "Absolute errors; bias: geometric mean of predicted / measured, 1 where there is none. In "
     "brackets the plain roofline's."
@@ -75,6 +87,41 @@ def headline(validation: Validation) -> str:
     )
 
 
+def _verdicts(validation: Validation) -> list[tuple[str, str]]:
+    """Of each layer: whether it holds, and by what."""
+    words = {True: "holds", False: "fails", None: "open"}
+    reasons = {"flops": _flops_agree, "bytes": _bytes_agree, "time": _times_agree}
+    names = {"flops": "FLOPs", "bytes": "Traffic and memory", "time": "Time"}
+    return [
+        (names[verdict.layer], f"{words[verdict.holds]}: {reasons[verdict.layer](verdict)}")
+        for verdict in validation.verdicts
+    ]
+
+
+def _flops_agree(verdict: Verdict) -> str:
+    if verdict.holds:
+        return f"all of {verdict.compared} counts are equal to the last FLOP"
+    return f"{verdict.compared - verdict.agree} of {verdict.compared} counts differ"
+
+
+def _bytes_agree(verdict: Verdict) -> str:
+    far = f"{percent(verdict.off)} off" if isfinite(verdict.off) else "where nothing was counted"
+    return (
+        f"{verdict.agree} of {verdict.compared} are within {percent(BYTES_TOLERANCE)}, the "
+        f"farthest is {far}"
+    )
+
+
+def _times_agree(verdict: Verdict) -> str:
+    median = f"{percent(verdict.off)} off in the median"
+    if not verdict.compared:
+        return f"{median}, and no prediction has a band"
+    return (
+        f"{verdict.agree} of {verdict.compared} cells are inside the bands of their predictions, "
+        f"which promise {percent(BAND_SHARE)}; {median}"
+    )
+
+
 def _section(title: str, text: str, body: str, style: Style) -> list[str]:
     """Heading, explanation and table; nothing without a table."""
     if not body:
@@ -86,8 +133,8 @@ def _section(title: str, text: str, body: str, style: Style) -> list[str]:
 
 def _layers(counts: Sequence[Count]) -> tuple[list[Count], list[Count]]:
     """FLOPs, and bytes."""
-    flops = [count for count in counts if count.quantity.endswith("flops")]
-    return flops, [count for count in counts if not count.quantity.endswith("flops")]
+    flops = [count for count in counts if count.is_flops]
+    return flops, [count for count in counts if not count.is_flops]
 
 
 def _flops(counts: Sequence[Count], style: Style) -> str:
@@ -131,7 +178,7 @@ def _difference(count: Count) -> str:
         return "0 B"
     if not count.witnessed:
         return si(count.difference, "B")
-    return percent(count.difference / count.witnessed, signed=True)
+    return percent(count.error, signed=True)
 
 
 def _cells(validation: Validation, style: Style) -> str:
@@ -142,8 +189,8 @@ def _cells(validation: Validation, style: Style) -> str:
             cell.batch,
             si(cell.attainable_time_s, "s"),
             si(cell.measured_time_s, "s"),
-            percent(cell.error, signed=True),
-            percent(cell.noise) + _DISTURBED * cell.disturbed,
+            percent(cell.error, signed=True) + _MARK * (cell.in_band is False),
+            percent(cell.noise) + _MARK * cell.disturbed,
             percent(cell.roofline_error, signed=True),
         ]
         for cells in validation.by_component.values()
@@ -182,6 +229,7 @@ def _conditions(validation: Validation) -> list[tuple[str, str]]:
         "Date": validation.created,
         "Took": si(validation.took_s, "s"),
         **{name.capitalize(): value for name, value in given.items()},
+        "Attention kernels": attention_words(validation.attention_kernels),
         "Device": around.get("device"),
         "Memory": None if memory is None else si(memory, "B"),
         "CPU": around.get("cpu"),

@@ -21,8 +21,9 @@ from roofline.engine.analysis import analyze
 from roofline.engine.axes import Stage
 from roofline.engine.result import Totals
 from roofline.errors import InputError, ScenarioError
+from roofline.model.polynomial import Array
 from roofline.records.journal import Journal
-from roofline.records.statistics import StoppingRule, WarmUpRule
+from roofline.records.statistics import UNTRUSTED, StoppingRule, WarmUpRule
 from roofline.records.validation import Count, TimedCell, Validation
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
@@ -34,7 +35,7 @@ from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
 from roofline.torch_side.load import load_model
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
-from roofline.torch_side.measure.eager_look import peak_memory_bytes
+from roofline.torch_side.measure.eager_look import EagerLook, eager_look
 from roofline.torch_side.measure.memory_check import MemoryShortError
 from roofline.torch_side.measure.modes import GRAPHS
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
@@ -138,8 +139,6 @@ def calibrate_and_validate(
         progress=progress and (lambda done, doing: progress(share + (1 - share) * done, doing)),
         stages=stages,
     )
-    if calibration is not None and calibration.untrusted:
-        found = structs.replace(found, calibration_untrusted=calibration.untrusted)
     return found, calibration
 
 
@@ -160,11 +159,13 @@ class _Validator:
         self.spec, self.quant, self.mode = request.model, request.quant, request.mode
         self.device = torch.device(request.device)
         self.scenes = scenes(request.model, request.reducer)
-        if hardware.kernel_laws is None:
+        laws = hardware.kernel_laws
+        if laws is None:
             raise InputError(
                 f"{hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"
             )
+        self.calibration_untrusted = laws.conditions.partition(UNTRUSTED)[2]
         self.hardware, self.clock = hardware, clock
         self.stages, self.notes = stages, stages.notes
 
@@ -185,7 +186,8 @@ class _Validator:
     ) -> Validation:
         once = self.stages.once
         # before any graph: those hold on to memory
-        counts += once("peak memory", list[Count], self._peak_memory)
+        eager, before_bytes = once("eager run", tuple[EagerLook, float], self._eager_look)
+        counts = [*counts, *self._peak_memory(eager, before_bytes)]
         measured = once(
             "timing",
             dict[str, Measurement],
@@ -211,6 +213,8 @@ class _Validator:
             counts=counts,
             cells=merged(cells),
             notes=self.notes,
+            calibration_untrusted=self.calibration_untrusted,
+            attention_kernels=eager.attention_kernels,
         )
 
     def _counts(self) -> Iterator[Count]:
@@ -261,25 +265,32 @@ class _Validator:
             mode=mode,
         )
 
-    def _peak_memory(self) -> list[Count]:
+    @property
+    def _longest(self) -> Scene:
+        return max(self.scenes, key=lambda scene: scene.tokens * scene.batch)
+
+    def _eager_look(self) -> tuple[EagerLook, float]:
+        """At the longest prompt; and the bytes that were allocated before it ran."""
+        with self._pipeline(self._longest, mode="eager") as pipeline:
+            on_cuda = self.device.type == "cuda"
+            before = torch.cuda.memory_allocated(self.device) if on_cuda else 0
+            return eager_look(pipeline.prefill, self.device), float(before)
+
+    def _peak_memory(self, eager: EagerLook, before_bytes: float) -> list[Count]:
         """Of the longest prompt, run eagerly, by the allocator, where it keeps count."""
-        if self.device.type != "cuda":
+        if eager.peak_memory_bytes is None:
             self.notes.append(
                 f"peak memory stands against the traced model alone: torch keeps no count of it on "
                 f"{self.device.type}"
             )
             return []
-        scene = max(self.scenes, key=lambda scene: scene.tokens * scene.batch)
-        with self._pipeline(scene, mode="eager") as pipeline:
-            before = torch.cuda.memory_allocated(self.device)
-            live = peak_memory_bytes(pipeline.prefill, self.device) - before
-        estimate = self._estimate(scene, "prefill")
+        estimate = self._estimate(self._longest, "prefill")
         return [
             Count(
                 component="whole",
                 quantity="peak_activation_bytes",
                 analytic=float(estimate["whole"].peak_activation_bytes),
-                witnessed=float(live),
+                witnessed=eager.peak_memory_bytes - before_bytes,
                 witness="allocator",
             )
         ]
@@ -344,6 +355,8 @@ class _Validator:
             tokens=scene.tokens,
             batch=scene.batch,
             attainable_time_s=float(totals.predicted_time_s),
+            attainable_time_low_s=_number(totals.predicted_time_low_s),
+            attainable_time_high_s=_number(totals.predicted_time_high_s),
             roofline_time_s=float(totals.roofline_time_s),
             samples_s=samples,
             disturbance=disturbance,
@@ -362,6 +375,10 @@ class _Validator:
             runtime=None if self.mode in GRAPHS else self.mode,
         )
         return {**estimate.components, "whole": estimate.end_to_end}
+
+
+def _number(seconds: Array | None) -> float | None:
+    return None if seconds is None else float(seconds)
 
 
 def _counted(check: CostCheck, component: str) -> Count:

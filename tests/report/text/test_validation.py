@@ -70,6 +70,66 @@ def test_accuracy_of_each_component_beside_the_bounds(validation: Made) -> None:
     assert cells(accuracies, "decode")[0][2] == "3.0 % (80 %)"
 
 
+def verdicts(found: Validation) -> list[str]:
+    text = render_validation(found, "md").partition("## Verdicts\n\n")[2]
+    return text.partition("\n\n")[0].splitlines()
+
+
+def banded(found: Validation, high: float) -> Validation:
+    """Cells of 10 ms whose bands end so much above what is predicted."""
+    cells = [
+        replace(
+            cell,
+            attainable_time_low_s=0.9 * cell.attainable_time_s,
+            attainable_time_high_s=high * cell.attainable_time_s,
+        )
+        for cell in found.cells
+    ]
+    return replace(found, cells=cells)
+
+
+def test_each_layer_has_its_verdict(validation: Made) -> None:
+    found = validation()
+    # of six cells the one that is predicted to take 12 ms took less than 10.8
+    assert verdicts(banded(found, 1.2)) == [
+        "- FLOPs: fails: 1 of 2 counts differ",
+        "- Traffic and memory: holds: 2 of 2 are within 5.0 %, the farthest is 1.0 % off",
+        "- Time: fails: 5 of 6 cells are inside the bands of their predictions, which promise "
+        "90 %; 7.5 % off in the median",
+    ]
+    inside = [cell for cell in found.cells if cell.attainable_time_s < 12e-3]
+    assert verdicts(banded(replace(found, cells=inside), 1.2))[2].startswith(
+        "- Time: holds: 5 of 5 cells are inside the bands"
+    )
+    nothing = Count(
+        component="llm", quantity="kv_bytes", analytic=1.0, witnessed=0.0, witness="somebody"
+    )
+    assert verdicts(validation(counts=[nothing], cells=[])) == [
+        "- Traffic and memory: fails: 0 of 1 are within 5.0 %, the farthest is where nothing was "
+        "counted"
+    ]
+    assert verdicts(replace(found, counts=found.counts[:1])) == [
+        "- FLOPs: holds: all of 1 counts are equal to the last FLOP",
+        "- Time: open: 7.5 % off in the median, and no prediction has a band",
+    ]
+    assert "Verdicts" not in render_validation(validation(counts=[], cells=[]), "md")
+
+
+def test_a_cell_outside_its_band_is_marked(validation: Made) -> None:
+    text = render_validation(banded(validation(), 1.2), "md")
+    times = text.partition("## Predicted")[2].partition("## Accuracy")[0]
+
+    assert [row[5] for row in cells(times, "llm")] == ["-10 %", "+20 % !", "+5.0 %"]
+    assert "with ! outside the band" in times
+
+
+def test_conditions_name_the_kernels_of_attention(validation: Made) -> None:
+    kernels = {"vision": ["flash"], "llm": ["cudnn"]}
+    text = render_validation(validation(attention_kernels=kernels), "md")
+
+    assert "- Attention kernels: flash in vision, cudnn in llm\n" in text
+
+
 def test_the_headline_is_about_prefill_of_the_llm(validation: Made) -> None:
     expected = headline(validation())
 
@@ -120,6 +180,7 @@ def test_the_page_has_its_parts_in_order_each_explained(validation: Made) -> Non
 
     assert titles == [
         "# llava-small validated on A Processor",
+        "## Verdicts",
         "## FLOPs",
         "## Traffic and memory",
         "## Predicted against measured time",

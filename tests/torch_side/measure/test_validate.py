@@ -17,6 +17,7 @@ from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
 from roofline.torch_side.measure import modes, validation_request
 from roofline.torch_side.measure import validate as module
+from roofline.torch_side.measure.eager_look import EagerLook
 from roofline.torch_side.measure.scenes import PROMPTS, Scene, merged, scenes
 from roofline.torch_side.measure.trial import Measurement
 from roofline.torch_side.measure.validate import calibrate_and_validate, validate
@@ -27,6 +28,7 @@ LAWS = toy_laws(
     tile=16,
     vector_gb_per_s=100.0,
     host={"llm": HostLaw(fixed_us=500.0, layer_us=100.0)},
+    errors_percent=(5.0, 10.0),
 )
 
 
@@ -80,7 +82,50 @@ def test_each_cell_is_what_the_analysis_predicts(found: Validation) -> None:
 
     assert cell.attainable_time_s == pytest.approx(float(estimate.llm.attainable_time_s))
     assert cell.roofline_time_s == pytest.approx(float(estimate.llm.roofline_time_s))
+    assert cell.attainable_time_low_s == pytest.approx(float(estimate.llm.predicted_time_low_s))
+    assert cell.attainable_time_high_s == pytest.approx(float(estimate.llm.predicted_time_high_s))
+    assert cell.attainable_time_low_s is not None
+    assert cell.attainable_time_high_s is not None
+    assert cell.attainable_time_low_s < cell.attainable_time_s < cell.attainable_time_high_s
     assert all(sample > 0 for sample in cell.samples_s)
+    assert {verdict.layer: verdict.compared for verdict in found.verdicts}["time"] == len(
+        found.cells
+    )
+
+
+def test_attention_is_named_by_the_kernels_that_ran(found: Validation) -> None:
+    assert found.attention_kernels == {"vision": ["flash"], "llm": ["flash"]}
+
+
+def test_where_an_allocator_counts_its_peak_stands_beside_the_analysis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    only = Scene(9, 40, 1, "prumerge")
+    monkeypatch.setattr(module, "scenes", lambda *_: [only])
+    monkeypatch.setattr(module, "eager_look", lambda *_: EagerLook({"llm": ["cudnn"]}, 5e6))
+    found = validate(device(), model="llava-tiny", device="cpu", seconds=0.1)
+    (peak,) = [count for count in found.counts if count.witness == "allocator"]
+    estimate = roofline.analyze(
+        "llava-tiny", device(), "fp32", visual_tokens=9, text_tokens=40, reducer="prumerge"
+    )
+
+    assert (peak.component, peak.witnessed) == ("whole", 5e6)
+    assert peak.analytic == float(estimate.end_to_end.peak_activation_bytes)
+    assert found.attention_kernels == {"llm": ["cudnn"]}
+    assert not any("keeps no count" in note for note in found.notes)
+
+
+def test_laws_that_are_not_trusted_make_no_trusted_validation(
+    found: Validation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever calibrated: a file of `roofline calibrate` says so in its conditions."""
+    assert found.calibration_untrusted == ""
+    monkeypatch.setattr(module, "scenes", lambda *_: [Scene(9, 40, 1, "prumerge")])
+    doubtful = replace(LAWS, conditions="torch 2.13; untrusted: 9 of 40 kernels; the GPU was busy")
+    again = validate(lawful("xeon", doubtful), model="llava-tiny", device="cpu", seconds=0.1)
+
+    assert again.calibration_untrusted == "9 of 40 kernels; the GPU was busy"
+    assert again.untrusted.startswith("calibration: 9 of 40 kernels; the GPU was busy")
 
 
 def test_every_component_of_every_prompt_has_its_cells(found: Validation) -> None:
