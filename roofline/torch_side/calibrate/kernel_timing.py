@@ -18,7 +18,7 @@ import torch
 
 from roofline.records.statistics import StoppingRule, WarmUpRule, disturbed, noise
 from roofline.torch_side.calibrate import ceilings
-from roofline.torch_side.calibrate.microbench import Bench, TimedCall
+from roofline.torch_side.calibrate.microbench import Bench, KernelRow, TimedCall
 from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.modes import CudaRecorder, GraphRecorder
 from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry
@@ -155,10 +155,12 @@ class KernelTimer:
         progress: Progress | None,
     ) -> Iterator[tuple[Bench, dict[str, Any]]]:
         self._sample_s = min(SAMPLE_S, each_s / SAMPLES)
-        subjects, calls, running = [], {}, []
+        subjects, calls, seen, running = [], {}, {}, []
         for bench in benches:
             try:
-                run, calls[bench.name] = self._looped(bench)
+                once = bench.make()
+                seen[bench.name] = bench.seen(once)
+                run, calls[bench.name] = self._looped(once, bench.turn)
             except CANNOT_RUN as error:
                 left_out(bench, _first_line(error))
                 continue
@@ -183,16 +185,17 @@ class KernelTimer:
         for bench in running:
             found = measured[bench.name]
             why = found.disturber or _unseen(found.total) or disturbance.lasting
-            yield bench, self._row(bench, found.total, calls[bench.name], why)
+            columns = {**bench.row, **seen[bench.name]}
+            yield bench, self._row(columns, found.total, calls[bench.name], why)
 
     def _row(
-        self, bench: Bench, samples_s: Sequence[float], calls: int, why: str
+        self, columns: KernelRow, samples_s: Sequence[float], calls: int, why: str
     ) -> dict[str, Any]:
         """Columns of the kernel, its times in seconds, and why they are not to be trusted."""
         each_s = np.array(samples_s) / calls
         time_s = float(np.quantile(each_s, CALM))
         row = {
-            **bench.row,
+            **columns,
             "time_s": time_s,
             "fastest_s": float(each_s.min()),
             "noise": noise(samples_s),
@@ -202,18 +205,17 @@ class KernelTimer:
             row["replay_share"] = self.replay_s / (calls * time_s)
         return row
 
-    def _looped(self, bench: Bench) -> tuple[TimedCall, int]:
+    def _looped(self, run: TimedCall, turn: int) -> tuple[TimedCall, int]:
         """So many runs in a row that the clock can tell, and how many they are."""
-        run = bench.make()
         if self._recorder is None:
             alive: deque[object] = deque(maxlen=_ALIVE)
             calls = calls_for(partial(_repeat, run, 1, alive), self.stopwatch, self._sample_s)
             return partial(_repeat, run, calls, alive), calls
-        calls = _graph_calls(bench.turn)
+        calls = _graph_calls(turn)
         replay = self._recorded(run, calls)
         took_s = self._run_s(replay)
         if took_s < _GRAPH_S:
-            calls = _graph_calls(bench.turn, took_s / calls)
+            calls = _graph_calls(turn, took_s / calls)
             replay = self._recorded(run, calls)
         return replay, calls
 

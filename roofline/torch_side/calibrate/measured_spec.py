@@ -134,7 +134,9 @@ def _conditions(rows: Sequence[KernelRow], device: torch.device) -> str:
     runs = "eager"
     if shares:
         runs = f"CUDA graphs whose replay is up to {100 * max(shares):.1f} % of a time"
-    return f"torch {torch.__version__}, {units}, {runs}"
+    backends = dict.fromkeys(row["backend"] for row in rows if row.get("backend"))
+    attention = [f"attention by {' and '.join(backends)}"] if backends else []
+    return ", ".join([f"torch {torch.__version__}", units, runs, *attention])
 
 
 def _figure(value: float, note: str = "") -> Sourced:

@@ -20,6 +20,8 @@ from torch.nn import functional
 from roofline.torch_side.calibrate.operands import Pool, Ring
 from roofline.torch_side.families.llama_decoder import rms_norm, rotation
 from roofline.torch_side.load import DTYPES
+from roofline.torch_side.measure.attention_kernels import attention_kernels
+from roofline.torch_side.measure.timing import Mark
 
 TimedCall = Callable[[], object]
 """Runs a kernel once."""
@@ -40,6 +42,10 @@ POINTWISE_READS_AND_WRITES = {
 """Tensors of the op's own size that one fused kernel would move: what the analysis counts."""
 
 
+def _nothing(run: TimedCall) -> KernelRow:
+    return {}
+
+
 @dataclass(frozen=True)
 class Bench:
     """One kernel at one size."""
@@ -52,6 +58,8 @@ class Bench:
     """Calls until its operands come round: fewer in a row would find them where they left them."""
     group: object = None
     """Benches of one group are timed side by side: those that draw from the same weights."""
+    seen: Callable[[TimedCall], KernelRow] = _nothing
+    """More columns, that only a run of it shows."""
 
     @property
     def name(self) -> str:
@@ -136,7 +144,8 @@ def attention(
             "causal": int(shape.causal),
         }
         calls = ring.turn(shape.cached) if shape.decodes else 1
-        yield Bench(row, partial(_attention, shape, number, device, ring), calls)
+        made = partial(_attention, shape, number, device, ring)
+        yield Bench(row, made, calls, seen=_attention_backend)
 
 
 def _attention(
@@ -157,6 +166,17 @@ def _attention(
     if shape.decodes:
         return lambda: attended(cached(), cached())
     return partial(attended, drawn(shape.keys), drawn(shape.keys))
+
+
+def _attention_backend(run: TimedCall) -> KernelRow:
+    """Which of its kernels PyTorch takes here; empty for one that has no name."""
+    call = "call"
+
+    def marked(mark: Mark) -> None:
+        run()
+        mark(call)
+
+    return {"backend": " ".join(attention_kernels(marked).get(call, []))}
 
 
 def vector_ops(

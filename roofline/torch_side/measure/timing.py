@@ -253,6 +253,7 @@ def measure(
             if late():
                 for trial in left:
                     trial.finish()
+                    report(trial)
             looks.look(some, now=not unfinished(some))
 
     again: list[Trial] = []

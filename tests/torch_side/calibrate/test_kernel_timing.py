@@ -12,11 +12,12 @@ import pytest
 import torch
 from fake_nvml import FakeNvml, opened
 from made_up_machine import hush, shrink
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
-from roofline.torch_side.calibrate import kernel_timing
+from roofline.torch_side.calibrate import kernel_timing, microbench
 from roofline.torch_side.calibrate.kernel_timing import FEW, VARIES, KernelTimer
-from roofline.torch_side.calibrate.microbench import Bench, TimedCall
+from roofline.torch_side.calibrate.microbench import AttentionSize, Bench, TimedCall, attention
 from roofline.torch_side.calibrate.selection import chosen_benches, chosen_modes
 from roofline.torch_side.low_bit import LOW_BIT
 from roofline.torch_side.measure.disturbance import CpuDisturbance
@@ -87,6 +88,17 @@ def graphed(clock: DeviceClock, log: list[int], patch: pytest.MonkeyPatch) -> Ke
 
     patch.setattr(kernel_timing.ceilings, "empty", lambda _: bench(clock, 2e-6))
     return KernelTimer(CPU, clock, recorder=lambda: Graphs(clock, log))
+
+
+def clock_ahead(clock: DeviceClock, patch: pytest.MonkeyPatch) -> None:
+    """Let every attention take a while, whoever calls it."""
+    attend = microbench.functional.scaled_dot_product_attention
+
+    def slow(*tensors: torch.Tensor, **options: Any) -> torch.Tensor:
+        clock.now += 0.01
+        return attend(*tensors, **options)
+
+    patch.setattr(microbench.functional, "scaled_dot_product_attention", slow)
 
 
 def timed(timer: KernelTimer, benches: list[Bench], each_s: float = 0.05) -> list[Any]:
@@ -272,10 +284,34 @@ def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock)
     assert held == [("a", True), ("b", False)]
 
 
+@pytest.mark.parametrize("in_graphs", [False, True])
+def test_attention_says_which_kernel_of_pytorchs_it_is(
+    clock: DeviceClock, monkeypatch: pytest.MonkeyPatch, in_graphs: bool
+) -> None:
+    """`_fused_sdp_choice` is asked of the same shapes; a kernel can be forbidden."""
+    timer = graphed(clock, [], monkeypatch) if in_graphs else KernelTimer(CPU, clock)
+    clock_ahead(clock, monkeypatch)
+    prompt, decode = AttentionSize(1, 16, 16, 2, 8, True), AttentionSize(1, 1, 16, 2, 8)
+    q = torch.randn(1, 2, 16, 8)
+    assert torch._fused_sdp_choice(q, q, q, is_causal=True) == SDPBackend.FLASH_ATTENTION.value
+
+    found = timed(timer, [*attention("fp32", CPU, [prompt, decode], 1024.0)])
+    with sdpa_kernel(SDPBackend.MATH):
+        others = timed(timer, [*attention("fp32", CPU, [prompt], 1024.0)])
+
+    assert [row["backend"] for row in found] == ["flash", "flash"]
+    assert [row["backend"] for row in others] == ["math"]
+
+
+def test_kernels_of_no_attention_have_no_such_column(clock: DeviceClock) -> None:
+    [row] = timed(KernelTimer(CPU, clock), [bench(clock, 1e-3)])
+    assert "backend" not in row
+
+
 def test_no_kernel_carries_autograd_along(
     clock: DeviceClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As none does in a pipeline. All, in loops, in graphs, and when their cost is tried."""
+    """As none does in a pipeline: all, in loops, in graphs, and when their cost is tried."""
     shrink(monkeypatch)
     found: dict[str, list[bool]] = {}
 

@@ -485,16 +485,19 @@ def test_real_time_on_the_cpu() -> None:
 
 def test_a_deadline_ends_all_with_what_they_have(clock: Clock, stopwatch: WallStopwatch) -> None:
     subjects = [Subject(name, taking(clock, [1.0])) for name in "ab"]
+    shown: list[float] = []
     found = measure(
         subjects,
         stopwatch,
         StoppingRule(relative_ci=1e-9, cap_s=1e6),
         warm_up=COLD,
         clock=clock,
+        progress=lambda share, _: shown.append(share),
         deadline_s=clock() + 7.0,
     )
 
     assert clock() == 1007.0
+    assert shown[-1] == 1.0
     assert [len(found[name].total) for name in "ab"] == [4, 3]
     assert {each.stopped for each in found.values()} == {"cap"}
 
