@@ -1,4 +1,6 @@
-"""What every reducer's prefill and answer would do on an accelerator, without one: prints JSON.
+"""What prompts, answers and a calibration's kernels would do on an accelerator, without one.
+
+Prints JSON: calls and faults, by reducer and stage, and by kernel.
 
 PyTorch lets a device be made up in Python; fake tensors on it have shapes and no values. A step
 that reads a value back, or has a tensor on the wrong device, cannot hide. Run in a process of its
@@ -10,6 +12,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -23,10 +26,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from roofline import reducers
+from roofline.torch_side.calibrate.selection import chosen_benches, chosen_modes
+from roofline.torch_side.measure import pipeline as pipelines
+from roofline.torch_side.measure.language import StaticLength
 from roofline.torch_side.measure.pipeline import Pipeline, build_pipeline
+from roofline.units import GIB, MIB
 
 DEVICE = "madeup"
-MODEL, KEPT, STEPS = "llava-tiny", 20, 2
+MODEL, KEPT, STEPS, NEW_LENGTH = "llava-tiny", 20, 2, 33
 READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "unique")
 
 
@@ -83,6 +90,18 @@ def on_the_device(pipeline: Pipeline, mode: FakeTensorMode) -> Pipeline:
         return copy.deepcopy(pipeline)
 
 
+def seen(call: Callable[[], object]) -> dict[str, Any]:
+    """Calls and faults of what runs on the device, which is under a mode of fakes."""
+    with NaiveAttention(), Watch() as watch:
+        try:
+            call()
+        except DataDependentOutputException as error:
+            watch.faults.append(f"{error.func.name()} reads back")
+        except RuntimeError as error:  # fakes on two devices
+            watch.faults.append(str(error).splitlines()[0])
+    return {"calls": watch.calls, "faults": watch.faults}
+
+
 def watched(reducer: str | None, visual_tokens: int | None, batch: int = 1) -> dict[str, Any]:
     pipeline = build_pipeline(
         MODEL,
@@ -92,16 +111,49 @@ def watched(reducer: str | None, visual_tokens: int | None, batch: int = 1) -> d
         quant="fp32",
         output_tokens=STEPS,
     )
-    mode, found = FakeTensorMode(), {}
+    mode = FakeTensorMode()
     fake = on_the_device(pipeline, mode)
-    for stage in ("prefill", "decode_step", "generate"):
-        with mode, NaiveAttention(), Watch() as watch:
-            try:
-                getattr(fake, stage)()
-            except DataDependentOutputException as error:
-                watch.faults.append(f"{error.func.name()} reads back")
-        found[stage] = {"calls": watch.calls, "faults": watch.faults}
+    with mode:
+        found = {name: seen(getattr(fake, name)) for name in ("prefill", "decode_step", "generate")}
+        found["new_length"] = seen(lambda: fake.prefill_of(NEW_LENGTH)())
     pipeline.close()
+    return found
+
+
+def static(reducer: str | None, visual_tokens: int | None, batch: int = 1) -> dict[str, Any]:
+    """The same in static shapes: all that graphs of them would hold, run eagerly."""
+    with (
+        mock.patch.object(pipelines, "keywords_of", lambda *_: {"static": object()}),
+        mock.patch.object(pipelines, "graphed_before_llm", lambda *steps, recorder: steps[:2]),
+        mock.patch.object(StaticLength, "record") as record,
+    ):
+        found = watched(reducer, visual_tokens, batch)
+    record.assert_called_once_with()
+    return found
+
+
+def moved_to(module: nn.Module, like: Tensor) -> nn.Module:
+    """`Module.to` swaps tensors, which fakes do not let it."""
+    for owner in module.modules():
+        for name, weight in [*owner.named_parameters(recurse=False)]:
+            owner.register_parameter(name, nn.Parameter(weight.to(like), requires_grad=False))
+    return module
+
+
+def kernels() -> dict[str, Any]:
+    """One of each kind that a calibration times."""
+    device = torch.device(DEVICE)
+    modes = chosen_modes(device, ["bf16"])
+    found: dict[str, Any] = {}
+    with FakeTensorMode(), torch.no_grad(), mock.patch.object(nn.Module, "to", moved_to):
+        for benches in chosen_benches(device, modes, MIB, GIB).values():
+            for bench in benches:
+                columns = ("op", "function", "level", "causal")
+                decodes = "decode" * (bench.row.get("tokens") == 1)
+                kind = " ".join(str(bench.row.get(name, "")) for name in columns) + decodes
+                if kind not in found:
+                    run = bench.make()
+                    found[kind] = seen(run)
     return found
 
 
@@ -109,4 +161,6 @@ if __name__ == "__main__":
     backend_registration._setup_privateuseone_for_python_backend(DEVICE)
     everything = {str(name): watched(name, KEPT) for name in reducers.names()}
     everything |= {"None": watched(None, None), "padded": watched("prumerge", None, batch=3)}
+    everything |= {"static": static("prumerge", KEPT), "static padded": static("prumerge", None, 3)}
+    everything |= {"kernels": kernels()}
     json.dump(everything, sys.stdout)

@@ -38,8 +38,27 @@ def test_nothing_leaves_the_device_or_waits_for_it(probed: dict[str, Any], name:
 
 def test_padding_is_not_read_back_at_every_step(probed: dict[str, Any]) -> None:
     """Sequences of different lengths, as an adaptive reducer leaves them: their mask is known."""
-    assert probed["padded"]["decode_step"]["faults"] == []
-    assert probed["padded"]["prefill"]["faults"] == ["aten::_local_scalar_dense reads back"]
+    for shapes in ("padded", "static padded"):
+        assert probed[shapes]["decode_step"]["faults"] == []
+        assert probed[shapes]["prefill"]["faults"] == ["aten::_local_scalar_dense reads back"]
+
+
+def test_static_shapes_neither(probed: dict[str, Any]) -> None:
+    """A graph could not hold what waits, and would hold the address of what lies elsewhere."""
+    for stage, seen in probed["static"].items():
+        assert seen["faults"] == [], stage
+        assert seen["calls"] > 100
+
+
+def test_kernels_of_a_calibration_neither(probed: dict[str, Any]) -> None:
+    kernels = probed["kernels"]
+
+    assert {name.split()[0] for name in kernels} == {
+        *("copy", "read", "write", "launch", "arithmetic", "matmul", "attention", "pointwise")
+    }
+    assert len([name for name in kernels if name.startswith("pointwise")]) == 9
+    assert {name: seen["faults"] for name, seen in kernels.items() if seen["faults"]} == {}
+    assert all(seen["calls"] for seen in kernels.values())
 
 
 def test_the_probe_sees_what_it_is_there_for() -> None:
