@@ -123,8 +123,8 @@ def watched(reducer: str | None, visual_tokens: int | None, batch: int = 1) -> d
 def static(reducer: str | None, visual_tokens: int | None, batch: int = 1) -> dict[str, Any]:
     """The same in static shapes: all that graphs of them would hold, run eagerly."""
     with (
-        mock.patch.object(pipelines, "keywords_of", lambda *_: {"static": object()}),
-        mock.patch.object(pipelines, "graphed_before_llm", lambda *steps, recorder: steps[:2]),
+        mock.patch.object(pipelines, "keywords_of", return_value={"static": object()}),
+        mock.patch.object(pipelines, "graphed_before_llm", lambda *steps, **_: steps[:2]),
         mock.patch.object(StaticLength, "record") as record,
     ):
         found = watched(reducer, visual_tokens, batch)
