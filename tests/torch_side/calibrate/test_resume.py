@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from roofline.records.journal import Journal
 from roofline.torch_side.calibrate import calibrate as module
 from roofline.torch_side.calibrate import kernel_timing, microbench, selection
 from roofline.torch_side.calibrate.calibrate import Calibration, about, calibrate
-from roofline.torch_side.calibrate.microbench import Bench
+from roofline.torch_side.calibrate.microbench import Bench, TimedCall
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.trial import Stretch
 
@@ -206,16 +207,23 @@ def test_a_ceiling_that_does_not_run_is_one_line_and_is_tried_again(
 ) -> None:
     """As where memory is short: that does not last."""
     target = str(tmp_path / "here.yaml")
-    looped = kernel_timing.KernelTimer._looped
+    chosen = module.chosen_benches
 
-    def out_of_memory(timer: Any, bench: Bench) -> Any:
-        if bench.row["op"] in op.split() and bench.row.get("level") == level:
-            raise torch.OutOfMemoryError("out of memory")
-        return looped(timer, bench)
+    def too_large() -> TimedCall:
+        raise torch.OutOfMemoryError("out of memory")
+
+    def short_of_memory(*given: Any) -> dict[str, list[Bench]]:
+        def short(bench: Bench) -> bool:
+            return bench.row["op"] in op.split() and bench.row.get("level") == level
+
+        return {
+            part: [replace(each, make=too_large) if short(each) else each for each in benches]
+            for part, benches in chosen(*given).items()
+        }
 
     journal = Journal.begin(target, about("cpu", MODES))
     with monkeypatch.context() as patch:
-        patch.setattr(kernel_timing.KernelTimer, "_looped", out_of_memory)
+        patch.setattr(module, "chosen_benches", short_of_memory)
         with pytest.raises(InputError, match=rf"{named}.*: out of memory\): .*--resume"):
             run(journal)
     journal.close(finished=False)

@@ -32,9 +32,10 @@ def run(layers: int, attention: str) -> dict[str, int]:
     assert isinstance(TINY, Lmm)
     assert isinstance(TINY.vision, VisionEncoder)
     assert isinstance(TINY.llm, LanguageModel)
-    # each head its own keys: where they share them, torch 2.7 has no fused attention on a CPU, and
-    # what stands in for it leaves its output in another layout
-    heads = TINY.llm.num_attention_heads
+    # where heads share keys, torch 2.7 has no fused attention on a CPU, and what stands in for it
+    # leaves its output in another layout; eager attention is counted with its copies of the keys
+    own = TINY.llm.num_attention_heads
+    heads = own if attention == "flash" else TINY.llm.num_key_value_heads
     spec = replace(
         TINY,
         vision=replace(TINY.vision, num_hidden_layers=layers),
