@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
+from roofline.torch_side.calibrate.kernel_timing import FEW
 from roofline.torch_side.calibrate.microbench import KernelRow
 from roofline.torch_side.measure.disturbance import FOR_GOOD
 
@@ -14,6 +15,8 @@ _ERRS_MUCH = 40.0
 """Percent: a law whose median error is larger was fitted to times that something disturbed."""
 _MANY_DISTURBED = 0.2
 """Share of kernels."""
+_MOST_OF_THEM = 0.5
+"""Share of kernels that were timed once: of a few nobody need know more."""
 _LARGE_REPLAY = 0.01
 """Share of a kernel's time."""
 _NAMED = 2
@@ -34,11 +37,16 @@ def doubts(hardware: Hardware, rows: Sequence[KernelRow], beaten: Sequence[str])
     ]
     reasons = [*_shortened(beaten, "ceilings are beaten"), *_shortened(bad, "laws do")]
     seen = [str(row.get("disturbed", "")) for row in rows]
-    disturbed = [why for why in seen if why and not why.startswith(FOR_GOOD)]
+    disturbed = [why for why in seen if why and why != FEW and not why.startswith(FOR_GOOD)]
     if len(disturbed) > _MANY_DISTURBED * len(rows):
         [(why, _)] = Counter(disturbed).most_common(1)
         reasons.insert(0, f"{len(disturbed)} of {len(rows)} kernels were disturbed ({why})")
-    return f"{', '.join(reasons)}: measure again on a quiet machine" if reasons else ""
+    found = f"{', '.join(reasons)}: measure again on a quiet machine" if reasons else ""
+    few = seen.count(FEW)
+    if few > _MOST_OF_THEM * len(rows):
+        hurried = f"{few} of {len(rows)} kernels have a single sample: raise --seconds"
+        return f"{found}; {hurried}" if found else hurried
+    return found
 
 
 def remarks(rows: Sequence[KernelRow], beaten: Sequence[str]) -> list[str]:

@@ -73,17 +73,21 @@ def cache_ceiling(rows: Sequence[KernelRow], *, on_cpu: bool) -> FoundCeiling:
     return _found("cache", made, [] if on_cpu else others, lambda row: float(row["bytes"]))
 
 
-def compute_ceiling(rows: Sequence[KernelRow], data_type: str) -> FoundCeiling | None:
-    """FLOP/s of matmuls in a data type; None where none ran."""
+def compute_ceiling(
+    rows: Sequence[KernelRow], data_type: str, *, on_cpu: bool
+) -> FoundCeiling | None:
+    """FLOP/s of matmuls in a data type; None where none ran.
+
+    A CPU's matmuls lay their weights out anew each time, which its attention does not: there that
+    shows as well what the units can do.
+    """
+    kinds = ("matmul", "arithmetic", "attention") if on_cpu else ("matmul", "arithmetic")
     kernels = {name for name, types in COMPUTES_IN.items() if data_type in types} | {data_type}
     narrow = {name for name in kernels if _weighs_less(name)}
     of_type = [row for row in rows if row.get("dtype") in kernels]
-    made = [
-        row
-        for row in of_type
-        if row["op"] in ("matmul", "arithmetic") and row["dtype"] not in narrow
-    ]
-    return _found(f"{data_type} compute", made, of_type, _flops) if made else None
+    made = [row for row in of_type if row["op"] in kinds and row["dtype"] not in narrow]
+    products = any(row["op"] != "attention" for row in made)
+    return _found(f"{data_type} compute", made, of_type, _flops) if products else None
 
 
 def vector_ceiling(rows: Sequence[KernelRow], *, of_matmuls: bool) -> FoundCeiling | None:

@@ -47,8 +47,10 @@ def measured_hardware(
     on_cpu = device.type == "cpu"
     memory = memory_ceiling(rows, cache_bytes)
     cache = cache_ceiling(rows, on_cpu=on_cpu)
-    computing = {f"{dtype}_tflops": computes_at(rows, dtype) for dtype in modes.plain}
-    if int8 := compute_ceiling(rows, "int8"):
+    computing = {
+        f"{dtype}_tflops": computes_at(rows, dtype, on_cpu=on_cpu) for dtype in modes.plain
+    }
+    if int8 := compute_ceiling(rows, "int8", on_cpu=on_cpu):
         computing["int8_tops"] = int8
     vector, more_sources = vector_peak(rows, device)
     found = [memory, cache, *computing.values()]
@@ -90,10 +92,10 @@ def measured_hardware(
     return replace(hardware, kernel_laws=laws), beaten
 
 
-def computes_at(rows: Sequence[KernelRow], data_type: str) -> FoundCeiling:
+def computes_at(rows: Sequence[KernelRow], data_type: str, *, on_cpu: bool) -> FoundCeiling:
     """The peak of a data type. Raises InputError without a matmul in it."""
     ran = any(row["op"] == "matmul" and row["dtype"] == data_type for row in rows)
-    ceiling = compute_ceiling(rows, data_type)
+    ceiling = compute_ceiling(rows, data_type, on_cpu=on_cpu)
     if not ran or ceiling is None:
         raise InputError(f"this device runs no matmul in {data_type}: leave it out of --quant")
     return ceiling

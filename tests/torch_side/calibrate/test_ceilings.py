@@ -256,7 +256,7 @@ class TestComputeCeilings:
 
     def test_the_best_matmul_is_the_peak(self) -> None:
         slow = {**self.MATMUL, "fastest_s": 2e-3}
-        found = compute_ceiling([slow, self.MATMUL], "bf16")
+        found = compute_ceiling([slow, self.MATMUL], "bf16", on_cpu=False)
         assert found is not None
         assert (found.per_s, found.beaten) == (2e12, "")
 
@@ -265,32 +265,35 @@ class TestComputeCeilings:
             "attention", 1e-3, dtype="bf16", batch_size=1, tokens=2000, keys=2000, num_heads=8,
             head_dim=128, causal=0,
         )  # fmt: skip
-        found = compute_ceiling([self.MATMUL, attention], "bf16")
+        found = compute_ceiling([self.MATMUL, attention], "bf16", on_cpu=False)
 
         assert found is not None
         # 4 · 8 · 128 · 2000² are 16.4 GFLOP in a millisecond
         assert found.beaten.startswith("attention bf16 1 2000 2000")
         assert found.beaten.endswith("beats the bf16 compute ceiling by 719 %")
+        on_cpu = compute_ceiling([self.MATMUL, attention], "bf16", on_cpu=True)
+        assert on_cpu is not None
+        assert (on_cpu.per_s, on_cpu.beaten) == (found.per_s, "")
 
     def test_eight_bit_products_bound_the_kernels_that_they_are_part_of(self) -> None:
         product = row("arithmetic", 1e-3, function="product", dtype="int8", flops=4e9)
         kernel = row("matmul", 1e-3, dtype="w8a8", m=1000, n=1000, k=1000)
-        found = compute_ceiling([product, kernel], "int8")
+        found = compute_ceiling([product, kernel], "int8", on_cpu=False)
         assert found is not None
         assert (found.per_s, found.beaten) == (4e12, "")
 
     def test_weights_of_few_bits_compute_in_sixteen(self) -> None:
         packed = {**self.MATMUL, "dtype": "w4a16", "fastest_s": 0.5e-3}
-        found = compute_ceiling([self.MATMUL, packed], "bf16")
+        found = compute_ceiling([self.MATMUL, packed], "bf16", on_cpu=False)
         assert found is not None
         assert found.beaten == "matmul w4a16 1000 1000 1000 beats the bf16 compute ceiling by 100 %"
 
     def test_a_type_without_matmuls_has_no_peak(self) -> None:
         with pytest.raises(InputError, match="no matmul in fp16: leave it out of --quant"):
-            computes_at([self.MATMUL], "fp16")
+            computes_at([self.MATMUL], "fp16", on_cpu=False)
 
     def test_none_of_what_did_not_run(self) -> None:
-        assert compute_ceiling([self.MATMUL], "fp16") is None
+        assert compute_ceiling([self.MATMUL], "fp16", on_cpu=False) is None
 
 
 class TestGpuSpec:

@@ -62,6 +62,15 @@ def test_laws_that_err_much_are_untrusted() -> None:
     assert f"{len(bad) - 2} more laws do" in doubt or len(bad) <= 2
 
 
+def test_single_samples_ask_for_time_and_not_for_quiet() -> None:
+    """Of a few kernels nobody need know more; of most of them nothing would be known."""
+    once = {"disturbed": "a single sample tells nothing"}
+    assert doubts(KNOWN, [*[once] * 5, *[{}] * 5], []) == ""
+    assert doubts(KNOWN, [*[once] * 6, *[{}] * 4], []) == (
+        "6 of 10 kernels have a single sample: raise --seconds"
+    )
+
+
 def test_a_ceiling_that_is_none_is_untrusted() -> None:
     beaten = ["gelu beats the cache ceiling by 30 %"]
 
