@@ -5,18 +5,25 @@ multiply-accumulate, attention dense, biases free. Vector FLOPs count one per el
 (add, multiply, max, exp, divide, square root) and per element; see the constants.
 """
 
-from roofline.model.ops.attention import SOFTMAX_FLOPS, eager_attention, flash_attention
+from roofline.model.ops.attention import (
+    SOFT_CAP_FLOPS,
+    SOFTMAX_FLOPS,
+    eager_attention,
+    flash_attention,
+)
 from roofline.model.ops.matmul import linear
+from roofline.model.ops.moe import expert_mlps, routing, weighed
 from roofline.model.ops.pointwise import (
     LAYER_NORM_FLOPS,
     POINTWISE_FLOPS,
     RMS_NORM_FLOPS,
     ROTARY_FLOPS,
-    SWIGLU_FLOPS,
     activation,
+    added_positions,
     embedding,
     gated_activation,
     layer_norm,
+    norm,
     residual,
     rms_norm,
     rotary,
@@ -29,16 +36,21 @@ __all__ = [
     "RMS_NORM_FLOPS",
     "ROTARY_FLOPS",
     "SOFTMAX_FLOPS",
-    "SWIGLU_FLOPS",
+    "SOFT_CAP_FLOPS",
     "activation",
+    "added_positions",
     "eager_attention",
     "embedding",
+    "expert_mlps",
     "flash_attention",
     "gated_activation",
     "layer_norm",
     "linear",
+    "norm",
     "residual",
     "rms_norm",
     "rotary",
     "rotary_table",
+    "routing",
+    "weighed",
 ]

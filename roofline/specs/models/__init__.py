@@ -8,19 +8,33 @@ from __future__ import annotations
 
 from roofline.specs.models.connector import MlpConnector
 from roofline.specs.models.kinds import MODEL_KINDS, kind_of, register_kind
-from roofline.specs.models.language import LanguageModel, LinearShape
+from roofline.specs.models.language import (
+    ExpertMixture,
+    HiddenAct,
+    LanguageModel,
+    LatentAttention,
+    LayerKind,
+    LinearShape,
+    NormFunction,
+    QueryKeyNorm,
+)
 from roofline.specs.models.multimodal import DEFAULT_ARCHITECTURE, Lmm
-from roofline.specs.models.vision import HiddenAct, VisionEncoder
+from roofline.specs.models.vision import VisionEncoder
 
 __all__ = [
     "DEFAULT_ARCHITECTURE",
     "MODEL_KINDS",
+    "ExpertMixture",
     "HiddenAct",
     "LanguageModel",
+    "LatentAttention",
+    "LayerKind",
     "LinearShape",
     "Lmm",
     "MlpConnector",
     "Model",
+    "NormFunction",
+    "QueryKeyNorm",
     "VisionEncoder",
     "kind_of",
     "register_kind",

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta
 
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.models.language import LinearShape
+from roofline.specs.models.language import HiddenAct, LinearShape
 from roofline.specs.sourced import Epsilon, Name, SmallInt, Spec, Width
-
-HiddenAct = Literal["quick_gelu", "gelu", "gelu_tanh"]
-"""x·σ(1.702·x); x·Φ(x); the same with Φ by tanh (Hendrycks & Gimpel 2016)."""
-
 
 Pixels = Annotated[int, Meta(ge=1, le=100_000)]
 """Of the side of a square."""
