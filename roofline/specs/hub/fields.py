@@ -45,12 +45,13 @@ COSTS_NOTHING = frozenset(
         *("attn_temperature_tuning", "floor_scale", "attn_scale", "swiglu_alpha", "swiglu_limit"),
         # how the largest of a router's logits are found
         *("norm_topk_prob", "n_group", "topk_group", "topk_method", "scoring_func"),
-        *("experts_per_token",),
+        "experts_per_token",
         # layers that predict further tokens, which plain decoding does not run
         *("num_nextn_predict_layers", "num_mtp_layers"),
         # positions: theta and scaling make other angles of them, by the same ops
         *("rope_scaling", "original_max_position_embeddings", "rope_ratio", "rope_interleave"),
         *("rope_local_base_freq", "initial_context_length", "position_embedding_type"),
+        *("n_ctx", "num_image_tokens", "mrope_section"),
         *("order_of_interleaved_layers", "cache_implementation"),
         # the type of the stored weights; a mode of ours says which is computed with
         "quantization_config",

@@ -39,6 +39,10 @@ DEEPSEEK = MOE | {
     "n_group": 3,
     "topk_group": 2,
 }
+LLAMA = ODD | {"model_type": "llama"}
+QWEN_1 = ALL_HEADS | {"model_type": "qwen", "kv_channels": 16, "max_position_embeddings": 8192}
+QWEN = ALL_HEADS | {"model_type": "qwen2", "num_key_value_heads": 6}
+GLM = MOE | {"head_dim": 20, "n_routed_experts": 12, "moe_intermediate_size": 52}
 FALCON = {
     "hidden_size": 96,
     "num_hidden_layers": 3,
@@ -115,11 +119,12 @@ CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
         ROUTED | {"decoder_sparse_step": 2, "qkv_bias": False},
     ),
     "qwen3_moe": (ROUTED | {"head_dim": 20}, ROUTED | {"decoder_sparse_step": 2}),
-    "glm4_moe": (
-        MOE
-        | {"head_dim": 20, "n_routed_experts": 12, "moe_intermediate_size": 52}
-        | {"use_qk_norm": True, "n_shared_experts": 2},
-    ),
+    "glm4_moe": (GLM | {"use_qk_norm": True, "n_shared_experts": 2},),
+    "olmoe": (MOE | {"num_experts": 7}, MOE | {"num_experts": 7, "attention_bias": True}),
+    "granitemoe": (MOE | {"num_local_experts": 7},),
+    "seed_oss": (HEADS, HEADS | {"attention_out_bias": True, "mlp_bias": True}),
+    "ernie4_5": (HEADS, HEADS | {"use_bias": True}),
+    "arcee": (HEADS, HEADS | {"attention_bias": True, "mlp_bias": True}),
     "gpt_oss": (HEADS | {"sliding_window": 16, "num_local_experts": 7, "num_experts_per_tok": 3},),
     # all experts, which is what transformers computes whatever is asked for
     "llama4_text": (
@@ -136,12 +141,20 @@ CASES = [
     for name, configs in CONFIGS.items()
     for number, config in enumerate(configs, 1)
 ]
-WITHOUT_CLASS = {"internlm2"}
+INSIDE_OTHERS = {
+    "qwen2_vl_text",
+    "qwen2_5_vl_text",
+    "qwen3_vl_text",
+    "qwen3_vl_moe_text",
+    "glm4v_moe_text",
+}
+"""Model types that transformers runs inside a multimodal model alone."""
+OF_REMOTE_CODE = {"internlm2", "qwen", "kimi_k2"}
 """Model types whose class is on the hub, not in transformers."""
 
 
 def test_every_model_type_has_a_config() -> None:
-    assert set(CONFIGS) == set(HUB_CONFIGS.names()) - WITHOUT_CLASS
+    assert set(CONFIGS) == set(HUB_CONFIGS.names()) - INSIDE_OTHERS - OF_REMOTE_CODE
 
 
 def counted(config: dict[str, Any], *, before: int, tokens: int, batch: int) -> int:
@@ -167,14 +180,37 @@ def test_flops_and_parameters_are_those_of_pytorch(config: dict[str, Any]) -> No
         assert step.llm.flops == counted(config, before=length, tokens=1, batch=3)
 
 
-def test_internlm2_is_llama_by_other_names() -> None:
-    shared = {name: value for name, value in ODD.items() if name != "pad_token_id"}
-    ours = model_from_config({"model_type": "internlm2", "bias": True} | shared)
-    theirs = model_from_config({"model_type": "llama", "attention_bias": True} | shared)
+@pytest.mark.parametrize(
+    ("config", "twin"),
+    [
+        (ODD | {"model_type": "internlm2", "bias": True}, LLAMA | {"attention_bias": True}),
+        (QWEN_1, QWEN | {"intermediate_size": 106}),
+        (DEEPSEEK | {"model_type": "kimi_k2"}, DEEPSEEK | {"model_type": "deepseek_v3"}),
+        (ODD | {"model_type": "qwen2_vl_text"}, ODD | {"model_type": "qwen2"}),
+        (ODD | {"model_type": "qwen2_5_vl_text"}, ODD | {"model_type": "qwen2"}),
+        (HEADS | {"model_type": "qwen3_vl_text"}, HEADS | {"model_type": "qwen3"}),
+        (
+            ROUTED | {"model_type": "qwen3_vl_moe_text", "head_dim": 20},
+            ROUTED | {"model_type": "qwen3_moe", "head_dim": 20, "tie_word_embeddings": True},
+        ),
+        (
+            GLM | {"model_type": "glm4v_moe_text"},
+            GLM | {"model_type": "glm4_moe", "attention_bias": True},
+        ),
+    ],
+    ids=lambda config: config["model_type"],
+)
+def test_what_runs_nowhere_alone_is_another_by_its_fields(
+    config: dict[str, Any], twin: dict[str, Any]
+) -> None:
+    ours, theirs = model_from_config(config), model_from_config(twin)
 
     for stage in ("prefill", "decode"):
         flops = [count(one, text_tokens=61, stage=stage).llm.flops for one in (ours, theirs)]
         assert flops[0] == flops[1]
+    assert (
+        count(ours, text_tokens=1).llm.weight_bytes == count(theirs, text_tokens=1).llm.weight_bytes
+    )
 
 
 @pytest.mark.parametrize("config", [c for c in CASES if c.id in ("mistral-1", "gemma2-1")])

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from roofline.specs.hub.language_models import experts, gemma, layer_norms, llama
+from roofline.specs.hub.language_models import (
+    experts,
+    gemma,
+    layer_norms,
+    llama,
+    of_multimodal,
+)
 
-__all__ = ["experts", "gemma", "layer_norms", "llama"]
+__all__ = ["experts", "gemma", "layer_norms", "llama", "of_multimodal"]

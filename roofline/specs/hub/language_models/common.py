@@ -45,9 +45,10 @@ LAYER_NORM = {"norm": "layer_norm", "norm_bias": True}
 def sizes(fields: ConfigFields, activation: str = "hidden_act") -> dict[str, Any]:
     """Sizes under the names that most configs have, positions and the activation.
 
-    A model type whose defaults have no key heads has as many as query heads.
+    A model type whose defaults have no key heads has as many as query heads; one inside a
+    multimodal model need not know whether that ties its embeddings.
     """
-    rope, kv_heads = fields.rope(), "num_key_value_heads"
+    rope, kv_heads, tied = fields.rope(), "num_key_value_heads", "tie_word_embeddings"
     return {
         "vocab_size": fields.count("vocab_size"),
         "hidden_size": fields.count("hidden_size"),
@@ -57,7 +58,7 @@ def sizes(fields: ConfigFields, activation: str = "hidden_act") -> dict[str, Any
         kv_heads: fields.count_or_none(kv_heads) if kv_heads in fields.defaults else None,
         "max_position_embeddings": fields.count("max_position_embeddings"),
         "hidden_act": fields.mapped(activation, ACTIVATIONS),
-        "tie_word_embeddings": fields.flag("tie_word_embeddings"),
+        tied: fields.flag(tied) if tied in {**fields.defaults, **fields.config} else False,
         "rope_theta": rope.theta,
         "partial_rotary_factor": rope.share,
     }
@@ -76,6 +77,14 @@ def head_dim(fields: ConfigFields) -> dict[str, Any]:
 def one_bias(fields: ConfigFields) -> dict[str, Any]:
     """One flag for the biases of q, k, v and o."""
     return {"attention_bias": fields.flag("attention_bias")}
+
+
+def no_window(fields: ConfigFields) -> None:
+    """Fields of a window that must not be asked for."""
+    fields.require("use_sliding_window", False)
+    for unused in ("sliding_window", "max_window_layers", "layer_types"):
+        if unused in fields.config or unused in fields.defaults:
+            fields.value(unused)
 
 
 def window(fields: ConfigFields) -> dict[str, Any]:

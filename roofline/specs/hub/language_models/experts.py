@@ -11,22 +11,28 @@ from roofline.specs.hub.language_models.common import (
     attention_pattern,
     head_dim,
     layer_windows,
+    no_window,
     one_bias,
     rms_sizes,
     shortest_pattern,
     window,
 )
-from roofline.specs.hub.language_models.llama import QK_NORM_OF_HEADS
+from roofline.specs.hub.language_models.llama import FACTORS, QK_NORM_OF_HEADS, scaled
 
 
 def mixtral(fields: ConfigFields) -> dict[str, Any]:
     """`intermediate_size` is that of an expert."""
+    return rms_sizes(fields) | head_dim(fields) | window(fields) | mixtral_experts(fields)
+
+
+def mixtral_experts(fields: ConfigFields) -> dict[str, Any]:
+    """Of a spec whose MLPs are all experts."""
     moe = {
         "num_experts": fields.count("num_local_experts"),
         "num_experts_per_tok": fields.count("num_experts_per_tok"),
         "intermediate_size": fields.count("intermediate_size"),
     }
-    return rms_sizes(fields) | head_dim(fields) | window(fields) | {"moe": moe}
+    return {"moe": moe}
 
 
 def qwen2_moe(fields: ConfigFields) -> dict[str, Any]:
@@ -35,24 +41,21 @@ def qwen2_moe(fields: ConfigFields) -> dict[str, Any]:
         "shared_intermediate_size": fields.count("shared_expert_intermediate_size"),
         "shared_gate": True,
     }
-    for unused in ("max_window_layers", "layer_types"):
-        fields.value(unused)
+    no_window(fields)
     biases = {"attention_bias": fields.flag("qkv_bias"), "attention_output_bias": False}
-    return rms_sizes(fields) | biases | {"moe": _qwen_experts(fields) | shared}
+    return rms_sizes(fields) | biases | {"moe": qwen_experts(fields) | shared}
 
 
 def qwen3_moe(fields: ConfigFields) -> dict[str, Any]:
     """Norms of queries and keys, no shared expert."""
     heads = {"head_dim": fields.count("head_dim")} if fields.given("head_dim") else {}
-    moe = {"moe": _qwen_experts(fields)}
-    if fields.given("max_window_layers"):
-        fields.value("max_window_layers")
+    moe = {"moe": qwen_experts(fields)}
+    no_window(fields)
     return rms_sizes(fields) | heads | one_bias(fields) | QK_NORM_OF_HEADS | moe
 
 
-def _qwen_experts(fields: ConfigFields) -> dict[str, Any]:
-    fields.require("use_sliding_window", False)
-    fields.value("sliding_window")
+def qwen_experts(fields: ConfigFields) -> dict[str, Any]:
+    """`moe` of a spec: experts in each n-th layer."""
     fields.require("mlp_only_layers", None, [])
     return {
         "num_experts": fields.count("num_experts"),
@@ -70,8 +73,26 @@ def glm4_moe(fields: ConfigFields) -> dict[str, Any]:
         "attention_output_bias": False,
         "moe": _deepseek_experts(fields),
     }
-    norms = QK_NORM_OF_HEADS if fields.flag("use_qk_norm") else {}
+    normed = "use_qk_norm" in fields.defaults and fields.flag("use_qk_norm")
+    fields.require("use_qk_norm", normed)
+    norms = QK_NORM_OF_HEADS if normed else {}
     return rms_sizes(fields) | heads | own | norms
+
+
+def olmoe(fields: ConfigFields) -> dict[str, Any]:
+    """Norms over all queries and all keys; `intermediate_size` is that of an expert."""
+    fields.require("clip_qkv", None)
+    moe = {
+        "num_experts": fields.count("num_experts"),
+        "num_experts_per_tok": fields.count("num_experts_per_tok"),
+        "intermediate_size": fields.count("intermediate_size"),
+    }
+    return rms_sizes(fields) | one_bias(fields) | {"qk_norm": {"over": "width"}, "moe": moe}
+
+
+def granitemoe(fields: ConfigFields) -> dict[str, Any]:
+    """Granite's factors, Mixtral's experts."""
+    return rms_sizes(fields) | scaled(fields) | one_bias(fields) | mixtral_experts(fields)
 
 
 def gpt_oss(fields: ConfigFields) -> dict[str, Any]:
@@ -231,6 +252,29 @@ for _model_type, _family in {
             "use_qk_norm": False,
             "partial_rotary_factor": 0.5,
         },
+    ),
+    "olmoe": HubConfig(
+        olmoe,
+        RMS_SIZES
+        | {
+            "vocab_size": 50304,
+            "hidden_size": 2048,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 16,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "attention_bias": False,
+            "clip_qkv": None,
+            "num_experts_per_tok": 8,
+            "num_experts": 64,
+        },
+    ),
+    "granitemoe": HubConfig(
+        granitemoe,
+        RMS_SIZES
+        | FACTORS
+        | {"attention_bias": False, "num_local_experts": 8, "num_experts_per_tok": 2},
     ),
     "gpt_oss": HubConfig(
         gpt_oss,

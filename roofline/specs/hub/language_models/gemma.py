@@ -16,7 +16,11 @@ from roofline.specs.hub.language_models.common import (
 
 
 def gemma(fields: ConfigFields, activation: str = "hidden_act") -> dict[str, Any]:
-    """The first: Llama with wide heads."""
+    """The first: Llama with wide heads. Older configs name the activation twice."""
+    if fields.given("hidden_activation"):
+        activation = "hidden_activation"
+    if fields.given("hidden_act"):
+        fields.value("hidden_act")
     fields.require("use_bidirectional_attention", None, False)
     scaled = {"scaled": ["embeddings"]}
     return rms_sizes(fields, activation) | head_dim(fields) | one_bias(fields) | scaled
@@ -33,8 +37,6 @@ def gemma3(fields: ConfigFields) -> dict[str, Any]:
 
 
 def _sandwiched(fields: ConfigFields, *, full_every: int) -> dict[str, Any]:
-    if fields.given("hidden_act"):
-        fields.value("hidden_act")  # older configs have both
     caps = ("attn_logit_softcapping", "final_logit_softcapping")
     return (
         gemma(fields, "hidden_activation")

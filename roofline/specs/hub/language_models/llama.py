@@ -11,6 +11,7 @@ from roofline.specs.hub.language_models.common import (
     attention_pattern,
     head_dim,
     layer_windows,
+    no_window,
     one_bias,
     rms_sizes,
     shortest_pattern,
@@ -19,12 +20,15 @@ from roofline.specs.hub.language_models.common import (
 
 QK_NORM_OF_HEADS = {"qk_norm": {"over": "head"}}
 """Of a spec: an RMS norm over each head, of one weight."""
-_QWEN_WINDOW = {
+QWEN_WINDOW = {
     "use_sliding_window": False,
     "sliding_window": 4096,
     "max_window_layers": 28,
     "layer_types": None,
 }
+"""Fields that `qwen_window` reads, with Qwen2's defaults."""
+FACTORS = {"embedding_multiplier": 1.0, "residual_multiplier": 1.0, "logits_scaling": 1.0}
+"""Fields that `scaled` reads, with Granite's defaults."""
 
 
 def llama(fields: ConfigFields) -> dict[str, Any]:
@@ -69,7 +73,25 @@ def qwen3(fields: ConfigFields) -> dict[str, Any]:
 
 def phi3(fields: ConfigFields) -> dict[str, Any]:
     """One matmul for q, k and v, one for gate and up: FLOPs and weights are the same."""
+    fields.require("attention_bias", False)
     return rms_sizes(fields) | window(fields)
+
+
+def seed_oss(fields: ConfigFields) -> dict[str, Any]:
+    """A flag of its own for the bias of o."""
+    output = {"attention_output_bias": fields.flag("attention_out_bias")}
+    return llama(fields) | output
+
+
+def ernie(fields: ConfigFields) -> dict[str, Any]:
+    """One flag for all biases."""
+    biases = dict.fromkeys(("attention_bias", "mlp_bias"), fields.flag("use_bias"))
+    return rms_sizes(fields) | head_dim(fields) | biases
+
+
+def arcee(fields: ConfigFields) -> dict[str, Any]:
+    """Two matrices in the MLP."""
+    return llama(fields) | {"mlp": "plain"}
 
 
 def internlm2(fields: ConfigFields) -> dict[str, Any]:
@@ -82,18 +104,22 @@ def smollm3(fields: ConfigFields) -> dict[str, Any]:
     every = fields.count("no_rope_layer_interval")
     rotates = fields.items("no_rope_layers") or [1] * (every - 1) + [0]
     pattern = {"rotary_pattern": shortest_pattern([bool(one) for one in rotates])}
-    fields.require("use_sliding_window", False)
-    fields.value("sliding_window"), fields.value("layer_types")
+    no_window(fields)
     flags = {"mlp_bias": fields.flag("mlp_bias")}
     return rms_sizes(fields) | one_bias(fields) | flags | pattern
 
 
 def granite(fields: ConfigFields) -> dict[str, Any]:
     """Constants that embeddings, branches and logits are multiplied by."""
-    for factor in ("embedding_multiplier", "residual_multiplier", "logits_scaling"):
+    mlp = {"mlp_bias": fields.flag("mlp_bias")}
+    return rms_sizes(fields) | one_bias(fields) | mlp | scaled(fields)
+
+
+def scaled(fields: ConfigFields) -> dict[str, Any]:
+    """Factors are multiplied by even where they are 1."""
+    for factor in FACTORS:
         fields.number(factor)
-    scaled = {"scaled": ["embeddings", "residuals", "logits"]}
-    return rms_sizes(fields) | one_bias(fields) | {"mlp_bias": fields.flag("mlp_bias")} | scaled
+    return {"scaled": ["embeddings", "residuals", "logits"]}
 
 
 def olmo2(fields: ConfigFields) -> dict[str, Any]:
@@ -157,8 +183,8 @@ for _model_type, _family in {
             "sliding_window": None,
         },
     ),
-    "qwen2": HubConfig(qwen2, _QWEN | _QWEN_WINDOW),
-    "qwen3": HubConfig(qwen3, _QWEN | _QWEN_WINDOW | {"head_dim": 128, "attention_bias": False}),
+    "qwen2": HubConfig(qwen2, _QWEN | QWEN_WINDOW),
+    "qwen3": HubConfig(qwen3, _QWEN | QWEN_WINDOW | {"head_dim": 128, "attention_bias": False}),
     "phi3": HubConfig(
         phi3,
         RMS_SIZES
@@ -169,6 +195,52 @@ for _model_type, _family in {
             "max_position_embeddings": 4096,
             "rms_norm_eps": 1e-5,
             "sliding_window": None,
+        },
+    ),
+    "seed_oss": HubConfig(
+        seed_oss,
+        RMS_SIZES
+        | {
+            "vocab_size": 155136,
+            "intermediate_size": 27648,
+            "num_hidden_layers": 64,
+            "num_attention_heads": 80,
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "max_position_embeddings": 524288,
+            "attention_bias": True,
+            "attention_out_bias": False,
+            "mlp_bias": False,
+        },
+    ),
+    "ernie4_5": HubConfig(
+        ernie,
+        RMS_SIZES
+        | {
+            "vocab_size": 103424,
+            "hidden_size": 1024,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 18,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "head_dim": 128,
+            "max_position_embeddings": 131072,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": True,
+            "use_bias": False,
+            "rope_theta": 500000.0,
+        },
+    ),
+    "arcee": HubConfig(
+        arcee,
+        _HEADS
+        | _BIASES
+        | {
+            "hidden_size": 2560,
+            "intermediate_size": 18432,
+            "max_position_embeddings": 4096,
+            "rms_norm_eps": 1e-5,
+            "hidden_act": "relu2",
         },
     ),
     "internlm2": HubConfig(internlm2, RMS_SIZES | {"vocab_size": 103168, "bias": True}),
@@ -192,12 +264,7 @@ for _model_type, _family in {
             "rope_theta": 2000000.0,
         },
     ),
-    "granite": HubConfig(
-        granite,
-        RMS_SIZES
-        | _BIASES
-        | {"embedding_multiplier": 1.0, "residual_multiplier": 1.0, "logits_scaling": 1.0},
-    ),
+    "granite": HubConfig(granite, RMS_SIZES | _BIASES | FACTORS),
     "olmo2": HubConfig(
         olmo2, RMS_SIZES | {"vocab_size": 50304, "rms_norm_eps": 1e-5, "attention_bias": False}
     ),
