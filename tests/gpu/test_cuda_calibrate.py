@@ -14,6 +14,7 @@ from torch import nn  # noqa: E402  # torch may be missing
 from roofline.errors import UnsupportedModeError  # noqa: E402
 from roofline.torch_side.calibrate import ceilings, microbench  # noqa: E402
 from roofline.torch_side.calibrate.calibrate import calibrate  # noqa: E402
+from roofline.torch_side.calibrate.kernel_samples import row_of  # noqa: E402
 from roofline.torch_side.calibrate.kernel_timing import KernelTimer  # noqa: E402
 from roofline.torch_side.low_bit import LOW_BIT, low_bit_kernel  # noqa: E402
 from roofline.torch_side.measure import machine  # noqa: E402
@@ -33,14 +34,13 @@ def timer() -> KernelTimer:
     return made
 
 
-def row_of(timer: KernelTimer, bench: Any) -> dict[str, Any]:
-    [(_, row)] = timer.time([bench], 2.0, float("inf"), lambda bench, why: pytest.fail(why))
-    return row
+def timed(timer: KernelTimer, bench: Any) -> dict[str, Any]:
+    return row_of([*timer.time([bench], 2.0, float("inf"), lambda bench, why: pytest.fail(why))])
 
 
 def test_multiply_adds_come_near_the_data_sheet_and_not_beyond(timer: KernelTimer) -> None:
     [bench] = ceilings.arithmetic(DEVICE, int8=False)
-    per_s = bench.row["flops"] / row_of(timer, bench)["fastest_s"]
+    per_s = bench.row["flops"] / timed(timer, bench)["fastest_s"]
     known = machine.catalogued(DEVICE)
 
     if known is None:
@@ -51,7 +51,7 @@ def test_multiply_adds_come_near_the_data_sheet_and_not_beyond(timer: KernelTime
 
 def test_a_replay_is_a_hundredth_of_the_smallest_kernel_at_most(timer: KernelTimer) -> None:
     assert 0 <= timer.replay_s < 1e-4
-    assert row_of(timer, ceilings.empty(DEVICE))["replay_share"] < 0.01
+    assert timed(timer, ceilings.empty(DEVICE))["replay_share"] < 0.01
 
 
 @pytest.mark.parametrize("mode", LOW_BIT)
@@ -97,9 +97,9 @@ def test_operands_live_as_long_as_their_graph_is_replayed(timer: KernelTimer) ->
     """Of many kernels side by side: each capture empties the cache of what nobody holds."""
     benches = list(microbench.vector_ops("bf16", DEVICE, [(64, 1024)], pool_bytes=2.0**26))
     names = [bench.name for bench in benches]
-    timed = timer.time(benches, 0.2, float("inf"), lambda bench, why: pytest.fail(why))
+    found = timer.time(benches, 0.2, float("inf"), lambda bench, why: pytest.fail(why))
 
-    assert [bench.name for bench, _ in timed] == names
+    assert [samples.name for samples in found] == names
     torch.cuda.synchronize()
 
 

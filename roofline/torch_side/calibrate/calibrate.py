@@ -1,9 +1,11 @@
 """Measure a device's ceilings and the laws of its kernels, and write them down as its spec.
 
 Every kernel is timed side by side with others of its kind, and is in the journal before the next
-are. Ceilings are the fastest samples that were seen, so that the roofline stays a bound; laws are
-fitted to the lower quartile of each kernel's: a model's run is made of many kernels, and not all of
-them have that luck.
+are; and all of them again in a second sweep, since a machine that others share is slow for half a
+minute at a time, which the samples of one sweep cannot tell from a slow kernel. Ceilings are the
+fastest samples that were seen, so that the roofline stays a bound; laws are fitted to the lower
+quartile of each kernel's: a model's run is made of many kernels, and not all of them have that
+luck.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +33,7 @@ from roofline.specs.hardware import Hardware
 from roofline.torch_side.calibrate.doubts import doubts, remarks
 from roofline.torch_side.calibrate.found_ceilings import check_ceilings
 from roofline.torch_side.calibrate.host_time import host_laws
+from roofline.torch_side.calibrate.kernel_samples import KernelSamples, row_of
 from roofline.torch_side.calibrate.kernel_timing import KernelTimer
 from roofline.torch_side.calibrate.measured_spec import measured_hardware, vector_peak
 from roofline.torch_side.calibrate.microbench import Bench
@@ -51,20 +55,16 @@ _OVERTIME = 1.2
 _SHARES = {"ceilings": 0.1, "matmul": 0.4, "attention": 0.15, "pointwise": 0.2, "host": 0.15}
 """Of the time that a calibration may take."""
 
-_ROWS_FORM = 3
+_SWEEPS = 2
+"""Times that every kernel is timed, all others between."""
+
+_ROWS_FORM = 4
 """Of the journal's rows: another one has other columns, or other kernels behind the same name."""
 _FACTS = ("device", "roofline", "torch", "cuda", "transformers", "threads")
 """What else makes rows comparable, of `machine.environment`."""
 _KERNEL, _LEFT_OUT = "kernel", "left out"
 _HOST_SAMPLES, _HOST = "host samples", "host"
 """Kinds of findings; samples are `Stretch`es."""
-
-
-class _MeasuredKernel(Struct, frozen=True):
-    """Of one kernel its row."""
-
-    name: str
-    row: dict[str, str | int | float]
 
 
 class _LeftOutKernel(Struct, frozen=True):
@@ -174,21 +174,25 @@ class _Calibrator:
         self._done = 0.0
 
     @property
-    def _measured(self) -> list[_MeasuredKernel]:
-        found = self.journal.of(_KERNEL)
-        return [self.journal.converted(each, _MeasuredKernel) for each in found]
+    def _sweeps(self) -> dict[str, list[KernelSamples]]:
+        """What was measured so far of each kernel, by its name."""
+        found: dict[str, list[KernelSamples]] = {}
+        for each in self.journal.of(_KERNEL):
+            samples = self.journal.converted(each, KernelSamples)
+            found.setdefault(samples.name, []).append(samples)
+        return found
 
     @property
     def rows(self) -> list[dict[str, Any]]:
         """Of the kernels that were measured so far."""
-        return [kernel.row for kernel in self._measured]
+        return [row_of(sweeps) for sweeps in self._sweeps.values()]
 
     @property
     def _left_out(self) -> dict[str, str]:
         """Notes on kernels that did not run, by their names."""
         found = self.journal.of(_LEFT_OUT)
         left_out = [self.journal.converted(each, _LeftOutKernel) for each in found]
-        measured = {kernel.name for kernel in self._measured}
+        measured = self._sweeps
         return {each.name: each.note for each in left_out if each.name not in measured}
 
     def run(self, name: str | None, seconds: float) -> Calibration:
@@ -196,11 +200,13 @@ class _Calibrator:
         kernels = {part: len(benches) for part, benches in self._benches().items()}
         self._check_time(seconds)
         self.timer.prepare()
-        for part, benches in self._left().items():
-            self._time(part, benches, _SHARES[part] * seconds / kernels[part])
-            if part == "ceilings":  # that one is missing is better known before the long part
-                check_ceilings(self.rows, self._left_out)
-                vector_peak(self.rows, self.device)
+        for sweep in range(_SWEEPS):
+            for part, benches in self._left(sweep).items():
+                each_s = _SHARES[part] * seconds / kernels[part] / _SWEEPS
+                self._time(part, benches, each_s)
+                if part == "ceilings":  # that one is missing is better known before the long part
+                    check_ceilings(self.rows, self._left_out)
+                    vector_peak(self.rows, self.device)
 
         hardware, beaten = measured_hardware(self.rows, self.device, name=name, modes=self.modes)
         hardware, host_disturbed = self._with_host(hardware, _SHARES["host"] * seconds)
@@ -219,11 +225,11 @@ class _Calibrator:
         cache_bytes, room_bytes = machine.cache_bytes(self.device), self.room_bytes
         return chosen_benches(self.device, self.modes, cache_bytes, room_bytes)
 
-    def _left(self) -> dict[str, list[Bench]]:
-        """Those that the journal knows nothing of; and ceilings that did not run, for without them
-        there is no calibration.
+    def _left(self, sweep: int) -> dict[str, list[Bench]]:
+        """Those that the journal does not have of this sweep; and ceilings that did not run, for
+        without them there is no calibration.
         """
-        measured = {kernel.name for kernel in self._measured}
+        measured = {name for name, sweeps in self._sweeps.items() if len(sweeps) > sweep}
         known = measured.union(self._left_out)
         return {
             part: [
@@ -236,27 +242,30 @@ class _Calibrator:
 
     def _check_time(self, seconds: float) -> None:
         """Raise InputError for less time than what is left takes, by a few kernels of each part."""
-        parts = self._left()
-        kernels = sum(map(len, parts.values()))
-        if seconds < _LEAST_S * kernels:
-            _refuse(kernels, _LEAST_S * kernels, "before any has been tried")
+        times: Counter[str] = Counter()
+        for sweep in range(_SWEEPS):
+            left = self._left(sweep)
+            times.update({part: len(benches) for part, benches in left.items()})
+        kernels = sum(map(len, left.values()))  # of the last sweep, of which most are left
+        if seconds < _LEAST_S * times.total():
+            _refuse(kernels, _LEAST_S * times.total(), "before any has been tried")
         needed_s = 0.0
-        for benches in parts.values():
-            count, some = len(benches), benches[:: 1 + len(benches) // _PROBES]
+        for part, benches in left.items():
+            some = benches[:: 1 + len(benches) // _PROBES]
             benches.clear()
             costs = []
             while some:  # a pool of weights goes with the last that draws from it
                 costs.append(self.timer.cost_s(some.pop(0)))
-            needed_s += count * sum(costs) / max(1, len(costs))
+            needed_s += times[part] * sum(costs) / max(1, len(costs))
         if needed_s > _OVERTIME * seconds:
             _refuse(kernels, needed_s, "on this device as busy as it is")
         self.deadline_s = self.clock() + (1 - _SHARES["host"]) * seconds
 
     def _time(self, part: str, benches: list[Bench], each_s: float) -> None:
         """Put each kernel of a part into the journal, or why it does not run."""
-        timed = self.timer.time(benches, each_s, self.deadline_s, self._leave_out, self._part(part))
-        for bench, row in timed:
-            self.journal.add(_KERNEL, _MeasuredKernel(bench.name, row))
+        progress = self._part(part, 1 / _SWEEPS)
+        for samples in self.timer.time(benches, each_s, self.deadline_s, self._leave_out, progress):
+            self.journal.add(_KERNEL, samples)
 
     def _leave_out(self, bench: Bench, reason: str) -> None:
         words = [bench.row[column] for column in ("op", "dtype", "level") if column in bench.row]
@@ -296,13 +305,13 @@ class _Calibrator:
         notes = [*self.modes.notes, *self._left_out.values(), *remarks(self.rows, beaten), *unseen]
         return list(dict.fromkeys(notes))
 
-    def _part(self, part: str) -> Progress | None:
-        """Progress of one part as that of the whole."""
+    def _part(self, part: str, of_it: float = 1.0) -> Progress | None:
+        """Progress of one part, or of so much of it, as that of the whole."""
         if self._progress is None:
             return None
-        whole, done = self._progress, self._done
-        self._done += _SHARES[part]
-        return lambda share, doing: whole(done + share * _SHARES[part], doing)
+        whole, done, share = self._progress, self._done, of_it * _SHARES[part]
+        self._done += share
+        return lambda progressed, doing: whole(done + progressed * share, doing)
 
 
 def _refuse(kernels: int, needed_s: float, known: str) -> None:

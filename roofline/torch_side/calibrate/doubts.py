@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import Law
-from roofline.torch_side.calibrate.kernel_timing import FEW
+from roofline.torch_side.calibrate.kernel_samples import FEW
 from roofline.torch_side.calibrate.microbench import KernelRow
 from roofline.torch_side.measure.disturbance import FOR_GOOD
 

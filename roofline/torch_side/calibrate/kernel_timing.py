@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from math import ceil
-from typing import Any
 
 import numpy as np
 import torch
 
-from roofline.records.statistics import StoppingRule, WarmUpRule, disturbed, noise
+from roofline.records.statistics import StoppingRule, WarmUpRule
 from roofline.torch_side.calibrate import ceilings
-from roofline.torch_side.calibrate.microbench import Bench, KernelRow, TimedCall
+from roofline.torch_side.calibrate.kernel_samples import KernelSamples
+from roofline.torch_side.calibrate.microbench import Bench, TimedCall
 from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.modes import CudaRecorder, GraphRecorder
 from roofline.torch_side.measure.telemetry import NvmlTelemetry, open_telemetry
@@ -39,12 +39,6 @@ SAMPLE_S = 0.02
 """Shorter samples would catch moments of calm that no model's run consists of."""
 SAMPLES = 4
 """So many must fit into a kernel's share of the time, those that size them included."""
-CALM = 0.25
-"""Quantile of the samples that a kernel's time is: other work on the machine only ever adds."""
-VARIES = "its samples vary"
-"""Of a kernel that something has disturbed unseen."""
-FEW = "a single sample tells nothing"
-_LEAST_SAMPLES = 2
 _ALIVE = 4
 """Results that a loop holds on to, as a model holds on to activations: the next one is then not
 written to memory that is still warm from the last."""
@@ -131,8 +125,8 @@ class KernelTimer:
         deadline_s: float,
         left_out: Callable[[Bench, str], None],
         progress: Progress | None = None,
-    ) -> Iterator[tuple[Bench, dict[str, Any]]]:
-        """Each kernel that runs with its row, group by group. Each may take `each_s`.
+    ) -> Iterator[KernelSamples]:
+        """Each kernel that runs, group by group. Each may take `each_s`.
 
         benches: is emptied, so that a pool of weights goes with the last that draws from it.
         left_out: hears of a kernel that does not run, and why. Raises KeyboardInterrupt on Ctrl-C.
@@ -153,7 +147,7 @@ class KernelTimer:
         deadline_s: float,
         left_out: Callable[[Bench, str], None],
         progress: Progress | None,
-    ) -> Iterator[tuple[Bench, dict[str, Any]]]:
+    ) -> Iterator[KernelSamples]:
         self._sample_s = min(SAMPLE_S, each_s / SAMPLES)
         subjects, calls, seen, running = [], {}, {}, []
         for bench in benches:
@@ -184,26 +178,14 @@ class KernelTimer:
             raise KeyboardInterrupt
         for bench in running:
             found = measured[bench.name]
-            why = found.disturber or _unseen(found.total) or disturbance.lasting
-            columns = {**bench.row, **seen[bench.name]}
-            yield bench, self._row(columns, found.total, calls[bench.name], why)
-
-    def _row(
-        self, columns: KernelRow, samples_s: Sequence[float], calls: int, why: str
-    ) -> dict[str, Any]:
-        """Columns of the kernel, its times in seconds, and why they are not to be trusted."""
-        each_s = np.array(samples_s) / calls
-        time_s = float(np.quantile(each_s, CALM))
-        row = {
-            **columns,
-            "time_s": time_s,
-            "fastest_s": float(each_s.min()),
-            "noise": noise(samples_s),
-            "disturbed": why,
-        }
-        if self._recorder is not None:
-            row["replay_share"] = self.replay_s / (calls * time_s)
-        return row
+            in_a_row = calls[bench.name]
+            yield KernelSamples(
+                bench.name,
+                {**bench.row, **seen[bench.name]},
+                tuple(sample_s / in_a_row for sample_s in found.total),
+                found.disturber or disturbance.lasting,
+                self.replay_s / in_a_row if in_graphs else None,
+            )
 
     def _looped(self, run: TimedCall, turn: int) -> tuple[TimedCall, int]:
         """So many runs in a row that the clock can tell, and how many they are."""
@@ -247,13 +229,6 @@ def _groups(benches: Sequence[Bench]) -> Iterator[list[Bench]]:
         alike = list(some)
         for first in range(0, len(alike), _GROUP):
             yield alike[first : first + _GROUP]
-
-
-def _unseen(samples_s: Sequence[float]) -> str:
-    """What the samples themselves say of a disturbance; empty where nothing."""
-    if len(samples_s) < _LEAST_SAMPLES:
-        return FEW
-    return VARIES if disturbed(samples_s) else ""
 
 
 def _share(progress: Progress, begun: float, share: float, done: float, doing: str) -> None:

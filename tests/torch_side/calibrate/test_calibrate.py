@@ -137,7 +137,7 @@ def test_low_bit_kernels_are_rows_of_the_operator_that_they_are(
 
 def test_a_real_one_in_small(small: None) -> None:
     done: list[float] = []
-    found = calibrate("cpu", modes=["fp32"], seconds=3.0, progress=lambda s, _: done.append(s))
+    found = calibrate("cpu", modes=["fp32"], seconds=6.0, progress=lambda s, _: done.append(s))
 
     laws = found.hardware.kernel_laws
     assert laws is not None

@@ -16,7 +16,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 
 from roofline.torch_side.calibrate import kernel_timing, microbench
-from roofline.torch_side.calibrate.kernel_timing import FEW, VARIES, KernelTimer
+from roofline.torch_side.calibrate.kernel_samples import FEW, VARIES, KernelSamples, row_of
+from roofline.torch_side.calibrate.kernel_timing import KernelTimer
 from roofline.torch_side.calibrate.microbench import AttentionSize, Bench, TimedCall, attention
 from roofline.torch_side.calibrate.selection import chosen_benches, chosen_modes
 from roofline.torch_side.low_bit import LOW_BIT
@@ -103,8 +104,8 @@ def clock_ahead(clock: DeviceClock, patch: pytest.MonkeyPatch) -> None:
 
 def timed(timer: KernelTimer, benches: list[Bench], each_s: float = 0.05) -> list[Any]:
     left_out: list[str] = []
-    rows = [row for _, row in timer.time(benches, each_s, 1e9, lambda _, why: left_out.append(why))]
-    return [*rows, *left_out]
+    found = timer.time(benches, each_s, 1e9, lambda _, why: left_out.append(why))
+    return [*(row_of([samples]) for samples in found), *left_out]
 
 
 class TestGraphs:
@@ -277,9 +278,8 @@ def test_a_pool_goes_with_the_last_kernel_that_draws_from_it(clock: DeviceClock)
     del first
     timer = KernelTimer(CPU, clock)
     held = []
-    for bench, _ in timer.time(benches, 0.05, 1e9, lambda *_: None):
-        held.append((bench.row["op"], gone() is not None))
-        del bench
+    for samples in timer.time(benches, 0.05, 1e9, lambda *_: None):
+        held.append((samples.columns["op"], gone() is not None))
 
     assert held == [("a", True), ("b", False)]
 
@@ -454,3 +454,34 @@ class TestDisturbed:
         row, samples = self.row(clock, monkeypatch, each_s=1.0)
 
         assert (samples, row["disturbed"]) == (1, FEW)
+
+
+class TestSweeps:
+    """A kernel that was timed twice, with all others between."""
+
+    def row(self, *sweeps: tuple[Sequence[float], str]) -> dict[str, Any]:
+        return row_of([KernelSamples("a", {"op": "a"}, tuple(s), why) for s, why in sweeps])
+
+    def test_a_slow_half_minute_does_not_make_a_slow_kernel(self) -> None:
+        row = self.row(([1.0, 1.1, 1.2], ""), ([1.5, 1.6, 1.7], ""))
+
+        # of 1.0 … 1.7 the lower quartile lies a quarter of the way from 1.1 to 1.2
+        assert (row["time_s"], row["fastest_s"]) == (pytest.approx(1.125), 1.0)
+        assert row["noise"] == pytest.approx(0.35)  # the median, 1.35
+        assert row["disturbed"] == ""
+
+    def test_a_sample_of_each_is_more_than_a_single_one(self) -> None:
+        assert self.row(([1.0], ""))["disturbed"] == FEW
+        assert self.row(([1.0], ""), ([1.1], ""))["disturbed"] == ""
+
+    def test_what_something_was_seen_to_disturb_counts_where_all_was(self) -> None:
+        one = self.row(([0.9, 0.9], "others"), ([1.0, 1.0], ""))
+        both = self.row(([0.9, 0.9], "others"), ([1.0, 1.0], "more"))
+
+        assert (one["time_s"], one["disturbed"]) == (1.0, "")
+        assert (both["fastest_s"], both["disturbed"]) == (0.9, "others")
+
+    def test_the_replay_weighs_on_what_the_kernel_takes(self) -> None:
+        samples = KernelSamples("a", {"op": "a"}, (1e-3,) * 2, replay_s=1e-5)
+
+        assert row_of([samples, samples])["replay_share"] == pytest.approx(0.01)
