@@ -57,6 +57,13 @@ def plugin_option(command: _Command) -> _Command:
     )(command)
 
 
+def one_of(given: Mapping[str, object]) -> None:
+    """Raise UsageError for more than one of what goes alone; None is what was not given."""
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) > 1:
+        raise click.UsageError(f"{' and '.join(named)} do not go together: give one of them")
+
+
 def check_stage(stage: str, output_tokens: Iterable[int | None]) -> None:
     """Raise ScenarioError for answers that the stage does not write: they would change nothing."""
     if stage != "generate" and any(length and length > 0 for length in output_tokens):

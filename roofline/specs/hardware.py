@@ -59,6 +59,9 @@ class Hardware(Spec, frozen=True):
     aliases: tuple[str, ...] = ()
     nvml_names: tuple[str, ...] = ()
     """Names that NVML and nvidia-smi print for the device."""
+    cpu_names: tuple[str, ...] = ()
+    """Names that the operating system gives the processor: of a CPU, or of the chip that a GPU is
+    part of."""
     compute_capability: str | None = None
     sm_count: Annotated[Sourced | None, between(1, 1e6)] = None
     """Streaming multiprocessors; on a CPU, cores."""

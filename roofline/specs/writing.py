@@ -9,6 +9,7 @@ import msgspec
 
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, kernel_laws_section
+from roofline.specs.models import Model
 from roofline.specs.yaml_text import dump
 
 _LINE_PER_NUMBER = 3
@@ -20,6 +21,11 @@ def hardware_yaml(hardware: Hardware, *, comment: str = "") -> str:
     out.
     """
     return "".join(f"# {line}\n" for line in comment.splitlines()) + dump(as_plain(hardware))
+
+
+def model_yaml(model: Model) -> str:
+    """The file of a model or of a part of one, likewise."""
+    return dump(as_plain(model), in_lines=True)
 
 
 def laws_json(laws: KernelLaws | dict[str, Any]) -> str:
@@ -38,11 +44,13 @@ def _json(value: Any, depth: int) -> str:
 
 
 def as_plain(value: Any) -> Any:
-    """Structs as mappings without their defaults, sequences as lists."""
+    """Structs as mappings without their defaults and with their tags, sequences as lists."""
     if isinstance(value, KernelLaws):
         return as_plain(kernel_laws_section(value))
     if isinstance(value, msgspec.Struct):
-        return {
+        kind = value.__struct_config__
+        tag = {} if kind.tag is None else {str(kind.tag_field): kind.tag}
+        return tag | {
             field.encode_name: as_plain(getattr(value, field.name))
             for field in msgspec.structs.fields(value)
             if getattr(value, field.name) not in (field.default, {})

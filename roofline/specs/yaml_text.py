@@ -122,15 +122,15 @@ def load(text: bytes) -> Any:
     return yaml.load(text, Loader=_Loader)
 
 
-def dump(value: Any) -> str:
-    """A document that says it, keys in their order."""
+def dump(value: Any, *, in_lines: bool = False) -> str:
+    """A document that says it, keys in their order; `in_lines`, each on a line of its own."""
     return str(
         yaml.dump(
             value,
             Dumper=_Dumper,
             sort_keys=False,
             allow_unicode=True,
-            default_flow_style=None,
+            default_flow_style=False if in_lines else None,
             width=100,
         )
     )

@@ -13,6 +13,7 @@ from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import UNSTATED
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 from roofline.specs.sourced import sourced_figures
+from roofline.specs.this_machine import FoundDevice
 from roofline.tables import WIDTH, definitions, grid
 
 
@@ -35,6 +36,22 @@ def hardware_list(devices: Sequence[Hardware]) -> str:
     if aliases := [(d.name, ", ".join(d.aliases)) for d in devices if d.aliases]:
         parts.append(f"Other names:\n{definitions(aliases)}")
     return "\n\n".join(parts) + "\n"
+
+
+def devices_of_machine(devices: Sequence[FoundDevice]) -> str:
+    """What this machine has, and the whole sheet of each device that the catalog knows."""
+    sentences = []
+    for found in devices:
+        known = found.hardware
+        remedy = (
+            f"give --hw {known.name}."
+            if known
+            else "no spec has that name. `roofline calibrate -o my-machine.yaml` measures it; "
+            "`roofline hardware --new -o my-device.yaml` begins one from its data sheet."
+        )
+        sentences.append("\n".join(wrap(f"This machine has {found.name}: {remedy}", WIDTH)))
+    sheets = dict.fromkeys(found.hardware for found in devices if found.hardware)
+    return "\n\n".join(["\n".join(sentences), *map(hardware_sheet, sheets)]).rstrip("\n") + "\n"
 
 
 def _four_digits(value: float) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 import roofline
-from roofline.specs.catalog import all_hardware
 from roofline.specs.hardware import Hardware
+from roofline.specs.this_machine import by_nvml_name, cpu_name
 from roofline.units import GIB
 
 _DEFAULT_CACHE_BYTES = 32 * 2**20
@@ -25,16 +25,7 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "xpu":
         return str(torch.xpu.get_device_name(device))
-    return f"{_cpu_name()} (GPU)" if device.type == "mps" else _cpu_name()
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(), re.MULTILINE)
-        if found:
-            return found[1].strip()
-    return platform.processor() or platform.machine()
+    return f"{cpu_name()} (GPU)" if device.type == "mps" else cpu_name()
 
 
 def memory_bytes(device: torch.device) -> float:
@@ -99,7 +90,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "transformers": transformers.__version__,
         "cuda": torch.version.cuda,
         "system": f"{platform.system()} {platform.machine()}",
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "device": device_name(device),
         "device_memory_bytes": memory_bytes(device),
@@ -107,12 +98,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def catalogued(device: torch.device) -> Hardware | None:
-    """The spec of a GPU by the name that its driver gives it; None where none or several match."""
+    """The spec of a GPU by the name that its driver gives it; None where none matches."""
     if device.type != "cuda":
         return None
-    name = device_name(device)
-    known = [spec for spec in all_hardware() if name in spec.nvml_names]
-    if len(known) > 1:  # of one name and different sizes the nearest in memory
-        have = memory_bytes(device)
-        known.sort(key=lambda spec: abs(spec.memory_bytes - have))
-    return known[0] if known else None
+    return by_nvml_name(device_name(device), memory_bytes(device))
