@@ -51,6 +51,14 @@ def run(layers: int, attention: str) -> dict[str, int]:
     return found | counter.totals
 
 
+def copies_of_a_dropout() -> int:
+    """Of one that drops nothing, in eager attention: torch copies its input, from 2.14 on not."""
+    with torch.inference_mode(), LaunchCounter() as counter:
+        torch.nn.functional.dropout(torch.zeros(2), p=0.0, training=False)
+        counter.mark("dropout")
+    return counter.totals["dropout"]
+
+
 @pytest.mark.parametrize(
     "counted", COUNTED, ids=lambda one: f"{one.architecture}-{one.phase}-{one.attention}"
 )
@@ -59,8 +67,11 @@ def test_as_many_as_the_data_tells(counted: Launches) -> None:
     name = "decode" if counted.phase == "decode" else component[counted.architecture]
     shallow, deep = (run(layers, counted.attention)[name] for layers in (2, 4))
 
-    assert (deep - shallow) / 2 == counted.layer
-    assert shallow - 2 * counted.layer == counted.fixed
+    layer = counted.layer
+    if counted.attention == "eager" and counted.architecture != "connector":
+        layer += copies_of_a_dropout() - 1
+    assert (deep - shallow) / 2 == layer
+    assert shallow - 2 * layer == counted.fixed
 
 
 @pytest.mark.parametrize("kv_heads", [4, 2])

@@ -229,6 +229,7 @@ def test_what_cannot_run_is_refused_before_a_calibration(
     for at in (module, validation_request):
         monkeypatch.setattr(at, "checked_device", lambda _: torch.device(kind), raising=False)
     monkeypatch.setattr(modes, "CudaRecorder", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr(module, "calibrate", pytest.fail)
     asked = {"device": kind, "model": "llava-tiny", "reducer": "prumerge", "quant": None}
 
