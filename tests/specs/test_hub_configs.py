@@ -1,0 +1,88 @@
+"""The hub's configs that importing is tested with: their form, and the size of what they make."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FILES = sorted((Path(__file__).parent / "hub_configs").glob("*.json"))
+KEYS = ["hub", "source", "parameters_b", "config", "preprocessor", "unsure"]
+
+files = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+
+
+def read(file: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return data
+
+
+def test_there_are_configs_of_language_models_of_lmms_and_of_towers() -> None:
+    types = {read(file)["config"]["model_type"] for file in FILES}
+    assert types >= {"llama", "qwen2", "gemma2", "mixtral", "gemma3", "qwen3_vl"}
+
+
+@files
+def test_name_is_as_users_write_it(file: Path) -> None:
+    assert re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", file.stem)
+
+
+@files
+def test_form(file: Path) -> None:
+    data = read(file)
+    assert list(data) == KEYS
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+", data["hub"])
+    assert len(data["source"]) > 10
+    assert isinstance(data["config"]["model_type"], str)
+    assert data["preprocessor"] is None or isinstance(data["preprocessor"], dict)
+    assert all(re.match(r"[\w. ,*-]+: \S", doubt) for doubt in data["unsure"])
+
+
+@files
+def test_nothing_is_kept_that_is_no_shape(file: Path) -> None:
+    """Ids, paths and versions say nothing of a model's cost, and hide what does."""
+
+    def names(value: Any) -> list[str]:
+        if not isinstance(value, dict):
+            return []
+        return [*value, *(name for part in value.values() for name in names(part))]
+
+    idle = {"architectures", "auto_map", "_name_or_path", "transformers_version", "use_cache"}
+    assert not idle & set(names(read(file)["config"]))
+
+
+def meta_parameters(config: dict[str, Any]) -> int:
+    """Parameters of transformers' model of a config, tied ones once; on the meta device."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    auto = transformers.models.auto.modeling_auto
+    fields = {name: value for name, value in config.items() if name != "model_type"}
+    if config["model_type"] not in transformers.CONFIG_MAPPING:
+        pytest.skip(f"transformers {transformers.__version__} has no {config['model_type']}")
+    made = transformers.AutoConfig.for_model(config["model_type"], **fields)
+    kinds = (
+        auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+        auto.MODEL_FOR_CAUSAL_LM_MAPPING,
+        auto.MODEL_MAPPING,
+    )
+    model_class = next(kind[type(made)] for kind in kinds if type(made) in kind)
+    with torch.device("meta"):
+        model = model_class._from_config(made)
+    model.tie_weights()
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if read(file)["parameters_b"]], ids=lambda file: file.stem
+)
+def test_model_has_the_published_number_of_parameters(file: Path) -> None:
+    """Within 2 %: what is published is rounded."""
+    data = read(file)
+    published = data["parameters_b"]
+    assert list(published) == ["value", "source"]
+    assert published["source"].startswith("https://")
+
+    assert meta_parameters(data["config"]) / 1e9 == pytest.approx(published["value"], rel=0.02)
