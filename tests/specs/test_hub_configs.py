@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -54,7 +55,16 @@ def test_nothing_is_kept_that_is_no_shape(file: Path) -> None:
     assert not idle & set(names(read(file)["config"]))
 
 
-OF_REMOTE_CODE = {"intern_vit_6b", "internlm2", "internvl_chat", "kimi_vl", "minicpmv", "qwen"}
+OF_REMOTE_CODE = {
+    "intern_vit_6b",
+    "internlm2",
+    "internvl_chat",
+    "kimi_vl",
+    "llava_qwen",
+    "minicpmv",
+    "phi3_v",
+    "qwen",
+}
 """Model types whose class is on the hub, not in transformers."""
 
 
@@ -62,6 +72,7 @@ def built(config: dict[str, Any]) -> Any:
     """Transformers' model of a config, on the meta device."""
     torch = pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
+    initialization = importlib.import_module("transformers.initialization")
     if config["model_type"] not in transformers.CONFIG_MAPPING:
         pytest.skip(f"transformers {transformers.__version__} has no {config['model_type']}")
     fields = {name: value for name, value in config.items() if name != "model_type"}
@@ -77,7 +88,7 @@ def built(config: dict[str, Any]) -> Any:
             break
     else:  # a tower that only its own LMM builds
         model_class = getattr(transformers, type(made).__name__.replace("Config", "Model"))
-    with torch.device("meta"):
+    with torch.device("meta"), initialization.no_init_weights():
         return model_class._from_config(made)
 
 
