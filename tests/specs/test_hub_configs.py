@@ -64,6 +64,7 @@ OF_REMOTE_CODE = {
     "minicpmv",
     "phi3_v",
     "qwen",
+    "shikra",
 }
 """Model types whose class is on the hub, not in transformers."""
 
