@@ -13,10 +13,11 @@ run: .venv/.core
 
 # Lines and branches are measured on the way, into .coverage.json. SlipCover warns that it measures no
 # branches of the tests, which nobody asked for; torch.compile cannot trace what it watches.
-# loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker
+# loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker; in the
+# order of tests/conftest.py, not those of most tests first, which are the quick ones
 test: .venv/.test
 	PYTHONWARNINGS='ignore:Unable to activate pytest:RuntimeWarning' \
-	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile -m 'not compiled'
+	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not compiled'
 	$(BIN)/python -m pytest -m compiled tests/torch_side/measure
 
 # The same tests with the lowest and with the newest release of each package that pyproject.toml names
@@ -29,7 +30,7 @@ test-lowest test-newest: test-%:
 	$(HOLD) > .venv-$*/constraints.txt
 	.venv-$*/bin/python -m pip install -q -c .venv-$*/constraints.txt -e '.[test]'
 	.venv-$*/bin/python -m pip freeze --exclude-editable
-	.venv-$*/bin/python -m pytest -n auto --dist loadfile -m 'not compiled'
+	.venv-$*/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not compiled'
 	.venv-$*/bin/python -m pytest -m compiled tests/torch_side/measure
 
 .coverage.json: $(shell find roofline tests hardware models -name '*.py' -o -name '*.yaml')

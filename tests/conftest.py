@@ -18,6 +18,16 @@ from roofline.records.measurement import (
 )
 from roofline.records.validation import Count, TimedCell, Validation
 
+LONG = ("torch_side/measure", "torch_side/calibrate", "fitting", "tools", "cli", "packaging")
+"""Folders with files of few long tests: a worker that begins one of them last ends alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with those; all others in their order."""
+    folders = [f"tests/{folder}/" for folder in LONG]
+    items.sort(key=lambda item: not any(folder in item.nodeid for folder in folders))
+
+
 INPUTS: dict[str, Any] = {
     "model": "llava-1.5-7b",
     "reducer": "prumerge",
