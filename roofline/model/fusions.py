@@ -11,6 +11,8 @@ FUSIONS = {
     "prompt": "the connector writes its rows into the prompt; only text tokens are looked up",
     "vision-embeddings": "class token and position embedding are added by one kernel",
     "index": "ids, positions and rotary frequencies are not counted; masks are made in place",
+    "scale": "a constant factor or a soft cap is applied by the kernel that writes what it scales",
+    "experts": "a router's softmax and top-k are one kernel, the experts' MLPs another",
     "residual": "a residual add is a kernel of its own, not fused with the norm behind it",
 }
 """What is one kernel and what is not, in one place: the licence of each byte left out."""

@@ -14,13 +14,15 @@ EXPERT_LAUNCHES = 5
 
 
 def routing(name: str, logits: str, target: str, *, tokens: Number, experts: int, top_k: int) -> Op:
-    """Logits [tokens, experts] → numbers and weights of the largest, [tokens, top_k] each."""
+    """Logits [tokens, experts] → weights of the largest [tokens, top_k]; which they are is an
+    index, and not counted.
+    """
     return Op(
         name,
         "routing",
         "vector",
         reads={logits: tokens * experts},
-        writes={target: 2 * tokens * top_k},
+        writes={target: tokens * top_k},
         vector_flops=ROUTING_FLOPS * tokens * experts,
         launches=2,  # softmax, top-k
     )
@@ -52,7 +54,7 @@ def expert_mlps(
         name,
         "experts",
         "matmul",
-        reads={source: shape.tokens * shape.hidden, routes: 2 * rows},
+        reads={source: shape.tokens * shape.hidden, routes: rows},
         writes={target: shape.tokens * shape.hidden},
         resident={f"{name}_rows": scratch},
         flops=shape.flops,

@@ -7,10 +7,10 @@ takes seconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from operator import add
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from torch.utils.flop_counter import FlopCounterMode
@@ -24,9 +24,16 @@ from roofline.model.counted import TRAFFIC
 from roofline.model.polynomial import Point, Polynomial
 from roofline.model.variables import IMAGES
 from roofline.specs.catalog import load_model
+from roofline.specs.hub import model_from_config
 from roofline.specs.models import DEFAULT_ARCHITECTURE, Lmm, Model
 from roofline.torch_side.families import families
 from roofline.torch_side.families.base import OpOwners
+from roofline.torch_side.oracle.decoders import (
+    config_of,
+    decoder_on_meta,
+    decoder_trace,
+    owners_of,
+)
 from roofline.torch_side.oracle.flops import SeenFlops, seen
 from roofline.torch_side.oracle.fusion import group, rules_for
 from roofline.torch_side.oracle.reduced import AND, reduced_flops
@@ -81,7 +88,11 @@ class CostCheck(Struct, frozen=True):
         return self.analytic + sum(self.aside.values()) - self.traced
 
 
-def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
+Traceable: TypeAlias = str | Model | Mapping[str, Any]
+"""A model of the catalog, a spec, or the `config.json` of a language model."""
+
+
+def traced_costs(model: Traceable, **scenario: Any) -> dict[str, TracedCost]:
     """Trace each component of a model in fp16, on the inputs that `count` counts it with.
 
     scenario: arguments of `analyze` that say what runs: counts (one number each), `stage`,
@@ -89,10 +100,10 @@ def traced_costs(model: str | Model, **scenario: Any) -> dict[str, TracedCost]:
 
     Raises what `analyze` raises.
     """
-    return _traced(count(model, **scenario), _architecture(model))
+    return _traced(_counted(model, scenario), model)
 
 
-def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
+def compare_costs(model: Traceable, **scenario: Any) -> list[CostCheck]:
     """`QUANTITIES` of each component of a model, as the analysis has them and as they are traced.
 
     A `reducer` is counted on the reduced Hugging Face model. What it does inside the vision tower
@@ -105,10 +116,11 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     Raises what `analyze` raises, and ScenarioError for a reducer that cannot be counted: one whose
     counts depend on the picture, or one inside the LLM behind the prefill.
     """
-    estimate = count(model, **scenario)
-    traced = _traced(estimate, _architecture(model))
+    estimate = _counted(model, scenario)
+    traced = _traced(estimate, model)
     counted = {name: cost.flops for name, cost in traced.items()}
     if estimate.reducer is not None and estimate.scenario.stage != "decode":
+        assert not isinstance(model, Mapping)  # what a reducer acts on is an LMM
         counted = reduced_flops(model, estimate)
         if estimate.scenario.stage == "generate":  # the steps behind the prompt are traced alone
             counted["llm"] = traced["llm"].flops
@@ -123,14 +135,23 @@ def compare_costs(model: str | Model, **scenario: Any) -> list[CostCheck]:
     return checks
 
 
+def _counted(model: Traceable, scenario: Mapping[str, Any]) -> Counts:
+    """A model, or the one that a config describes."""
+    spec = model_from_config(model) if isinstance(model, Mapping) else model
+    return count(spec, **scenario)
+
+
 def _architecture(model: str | Model) -> str:
     """Whose modules are traced: an LMM's own, and for a part by itself those of the default."""
     spec = load_model(model)
     return spec.architecture if isinstance(spec, Lmm) else DEFAULT_ARCHITECTURE
 
 
-def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
+def _traced(estimate: Counts, model: Traceable) -> dict[str, TracedCost]:
     """Costs of the components that a stage runs and no reducer acts in."""
+    if isinstance(model, Mapping):
+        return {"llm": _traced_decoder(estimate, model)}
+    architecture = _architecture(model)
     scenario = estimate.scenario
     layout = Run(scenario).layout
     attention = layout.attention
@@ -176,6 +197,21 @@ def _traced(estimate: Counts, architecture: str) -> dict[str, TracedCost]:
         name: _total([_cost(run, attention, owners) for run in runs])
         for name, runs in passes.items()
     }
+
+
+def _traced_decoder(estimate: Counts, config: Mapping[str, Any]) -> TracedCost:
+    """Costs of a language model that a config describes, all of whose prompt is text."""
+    scenario = estimate.scenario
+    layout = Run(scenario).layout
+    if scenario.shape:
+        raise ScenarioError("one scenario is traced at a time: give one number for each count")
+    point = Point(scenario.counts, layout.derived)
+    prompt, batch, steps = (int(point[n]) for n in ("prompt_tokens", "batch", "steps"))
+    llm = partial(decoder_trace, config, layout.attention, batch=batch)
+    runs = [] if scenario.stage == "decode" else [llm(text=prompt)]
+    runs += [llm(text=1, cached=prompt + step) for step in range(steps)]
+    owners = owners_of(decoder_on_meta(config_of(config), layout.attention))
+    return _total([_cost(run, layout.attention, owners) for run in runs])
 
 
 def _cost(run: Callable[[], Trace], attention: AttentionKind, owners: OpOwners) -> TracedCost:

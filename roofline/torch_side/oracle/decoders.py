@@ -2,21 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, DynamicCache
 
 from roofline.model.architectures import AttentionKind
-from roofline.torch_side.families.base import cache_keyword
+from roofline.torch_side.families.base import OpOwners, cache_keyword
+from roofline.torch_side.oracle.subjects import IMPLEMENTATIONS
+from roofline.torch_side.oracle.trace import Trace, record
 
-IMPLEMENTATIONS: Mapping[AttentionKind, str] = {"flash": "sdpa", "eager": "eager"}
-"""Hugging Face's name of each kind of attention: meta tensors know no flash kernel."""
 EXPERTS = "batched_mm"
 """Of transformers' ways through experts the one whose FLOPs do not depend on where tokens go, and
 are those of `top_k` experts a token: a loop reads back who has any, grouped matmuls are not seen by
 PyTorch's counter."""
+
+
+_ROTATIONS = ("apply_rotary_pos_emb", "apply_rotary_pos_emb_interleave", "apply_rotary_emb")
+"""Functions of a modeling module that rotate queries and keys."""
+
+
+def owners_of(model: Any) -> OpOwners:
+    """Whose calls are which op, by what transformers ends the names of its classes with."""
+    module = type(model).__module__
+    functions = tuple((module, name) for name in _ROTATIONS if hasattr(import_module(module), name))
+    return OpOwners(
+        norm=("Norm", "LayerNormPerHead"),
+        linear=("Linear", "Conv1D"),
+        rotary=("RotaryEmbedding", *_ROTATIONS),
+        activation=("Activation", "GELUTanh", "SiLU", "ReLU"),
+        layer=("DecoderLayer",),
+        decoder=("Model",),
+        functions=functions,
+    )
+
+
+class NextToken(torch.nn.Module):
+    """A decoder that is given text alone: logits of the last token."""
+
+    def __init__(self, llm: Any) -> None:
+        super().__init__()
+        self.llm = llm
+
+    def forward(self, ids: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+        given = {cache_keyword(self.llm): cache, "logits_to_keep": 1}
+        logits: torch.Tensor = self.llm(input_ids=ids, **given).logits
+        return logits
+
+
+def decoder_trace(
+    config: Mapping[str, Any],
+    attention: AttentionKind,
+    *,
+    batch: int,
+    text: int,
+    cached: int = 0,
+) -> Callable[[], Trace]:
+    """What traces `text` tokens behind `cached` ones; the cache is filled when it is made."""
+    model = decoder_on_meta(config_of(config), attention)
+    cache = filled_cache(model, batch=batch, tokens=cached)
+    ids = torch.empty(batch, text, dtype=torch.long, device="meta")
+    return partial(record, NextToken(model), ids, owners=owners_of(model), cache=cache)
 
 
 def config_of(config: Mapping[str, Any]) -> Any:
@@ -48,9 +97,6 @@ def filled_cache(model: Any, *, batch: int, tokens: int) -> DynamicCache:
 def run(model: Any, cache: DynamicCache, *, batch: int, tokens: int) -> torch.Tensor:
     """Logits of the last of so many further tokens."""
     ids = torch.empty(batch, tokens, dtype=torch.long, device="meta")
-    before = cache.get_seq_length()
-    positions = torch.arange(before, before + tokens, device="meta")[None]
-    given = {cache_keyword(model): cache, "position_ids": positions, "logits_to_keep": 1}
     with torch.no_grad():
-        logits: torch.Tensor = model(input_ids=ids, **given).logits
+        logits: torch.Tensor = NextToken(model)(ids, cache)
     return logits

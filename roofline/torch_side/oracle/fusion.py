@@ -134,15 +134,23 @@ def _linear(trace: Trace) -> Claims:
 
 
 def _kv_cache(trace: Trace) -> Claims:
-    return Claims(assembled=frozenset(call.index for call in _inside(trace, "update")))
+    updates = (call for call in _inside(trace, "update") if call.op == "cat")
+    return Claims(assembled=frozenset(call.index for call in updates))
 
 
 def _rotary(trace: Trace) -> Claims:
-    return Claims(_named(_inside(trace, *trace.owners.rotary)))
+    """What is not rotated of a head is put behind what is by the same kernel."""
+    whole = (call for call in _inside(trace, *trace.owners.attention) if call.op == "cat")
+    return Claims(
+        _named((*_inside(trace, *trace.owners.rotary), *whole), "apply_rotary_pos_emb")
+        | _named(_inside(trace, *trace.owners.rotary_table))
+    )
 
 
 def _flash(trace: Trace) -> Claims:
-    return Claims(_named(_inside(trace, *trace.owners.attention), "attention"))
+    inside = [call for call in _inside(trace, *trace.owners.attention) if call.op != "cat"]
+    latent = (call for call in inside if call.op in ("new_empty", "copy_"))
+    return Claims(_named(inside, "attention") | _named(latent, "expand_kv"))
 
 
 def _eager(trace: Trace) -> Claims:
@@ -156,7 +164,7 @@ def _eager(trace: Trace) -> Claims:
             products[here] = labels[call.index] = "sv_matmul" if second else "qk_matmul"
         elif call.op in ("_softmax", "_to_copy"):
             labels[call.index] = "softmax"
-        elif call.op in ("mul", "add"):
+        elif call.op in ("mul", "add", "div", "tanh"):
             labels[call.index] = "qk_matmul"
     for call in _inside(trace, *trace.owners.attention):
         if call.op == "clone":
@@ -208,11 +216,56 @@ def _index(trace: Trace) -> Claims:
     return Claims(_named(derived, "index"), uncounted=uncounted)
 
 
+def _scale(trace: Trace) -> Claims:
+    """Behind the head, and in a layer before it is added."""
+    factors = ("mul", "div", "tanh")
+    head = (call for call in _inside(trace, "ForCausalLM") if call.op in factors)
+    branches = {
+        call.index: _added(trace, call)
+        for call in _inside(trace, *trace.owners.layer)
+        if call.op == "mul"
+    }
+    constants = (
+        region.storage
+        for call in trace.calls
+        if call.path.endswith(trace.owners.token_embedding)
+        for region in call.reads
+        if region.elements == 1
+    )
+    return Claims(_named(head, "lm_head") | branches, uncounted=frozenset(constants))
+
+
+def _added(trace: Trace, factor: Call) -> str:
+    """Which branch of its layer a factor is of: the first or the second."""
+    earlier = (
+        call
+        for call in _inside(trace, *trace.owners.layer)
+        if (call.path, call.turn) == (factor.path, factor.turn) and call.index < factor.index
+    )
+    return "mlp_residual" if any(call.op == "add" for call in earlier) else "attention_residual"
+
+
+def _experts(trace: Trace) -> Claims:
+    """A router's matmul, all else in a router, all in the experts; a weight of shared ones."""
+    routers = _inside(trace, "Router")
+    matmuls = [call for call in routers if call.op in ("mm", "addmm")]
+    experts = (call for call in trace.calls if ".experts" in call.path)
+    weighed = (call for call in _inside(trace, "MoeBlock") if call.op in ("sigmoid", "mul"))
+    return Claims(
+        _named(routers, "routing")
+        | _named(matmuls, "router")
+        | _named(experts, "experts")
+        | _named(weighed, "weigh_shared")
+    )
+
+
 def _residual(trace: Trace) -> Claims:
     """The additions in a layer itself: first that of the attention's branch, then the MLP's."""
     labels: dict[int, str] = {}
     seen: set[tuple[str, int]] = set()
     for call in _inside(trace, *trace.owners.layer):
+        if call.op != "add":
+            continue
         here = call.path, call.turn
         labels[call.index] = "mlp_residual" if here in seen else "attention_residual"
         seen.add(here)
@@ -231,6 +284,8 @@ RULES: Mapping[str, Rule] = {
     "vision-embeddings": _vision_embeddings,
     "index": _index,
     "residual": _residual,
+    "scale": _scale,
+    "experts": _experts,
 }
 """By the names of `roofline.model.fusions.FUSIONS`."""
 

@@ -127,6 +127,8 @@ class CallRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         reads = [self._region(t) for t in _tensors((args, kwargs)) if t.numel()]
         writes = [self._region(t) for t in _tensors(output)]
         op = func.overloadpacket.__name__
+        if op == "new_empty":  # of a tensor it asks for nothing but its type
+            reads = []
         if op == "embedding":  # a lookup reads the rows that it copies, not its whole table
             reads[0] = reads[0]._replace(elements=writes[0].elements)
         alias = {r.storage for r in writes} <= {r.storage for r in reads}

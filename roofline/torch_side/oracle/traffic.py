@@ -119,14 +119,29 @@ def _from_outside(calls: Iterable[Call]) -> list[Region]:
 
 
 def _sizes(trace: Trace, regions: Iterable[Region]) -> dict[int, int]:
-    """Bytes touched of each storage: all distinct regions, which may overlap; at most all of it."""
-    distinct: dict[int, dict[Any, int]] = {}
+    """Bytes touched of each storage: all distinct regions but those that are part of another; what
+    else overlaps counts twice, but at most all of it.
+    """
+    distinct: dict[int, dict[Any, Region]] = {}
     for region in regions:
-        distinct.setdefault(region.storage, {})[region.layout] = region.nbytes
-    return {
-        storage: min(sum(parts.values()), trace.storages[storage].nbytes)
-        for storage, parts in distinct.items()
-    }
+        distinct.setdefault(region.storage, {})[region.layout] = region
+    sizes = {}
+    for storage, parts in distinct.items():
+        whole = [
+            r for r in parts.values() if not any(_is_part(r, other) for other in parts.values())
+        ]
+        sizes[storage] = min(sum(r.nbytes for r in whole), trace.storages[storage].nbytes)
+    return sizes
+
+
+def _is_part(region: Region, other: Region) -> bool:
+    """Whether a region is a slice of another's rows: `rotate_half` looks at each half by itself."""
+    (offset, shape, strides), (start, whole, whole_strides) = region.layout, other.layout
+    if not shape or strides != whole_strides or shape[:-1] != whole[:-1] or shape == whole:
+        return False
+    behind = offset - start
+    inside: bool = strides[-1] == 1 and 0 <= behind <= whole[-1] - shape[-1]
+    return inside
 
 
 def _family(trace: Trace, storage: int) -> str:

@@ -20,6 +20,7 @@ from roofline.model.fusions import FUSIONS
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families import families
+from roofline.torch_side.oracle.decoders import decoder_trace
 from roofline.torch_side.oracle.fusion import RULES, Claims, Rule, group, rules_for
 from roofline.torch_side.oracle.subjects import trace_connector, trace_llm, trace_vision
 from roofline.torch_side.oracle.trace import Trace
@@ -58,6 +59,17 @@ ODD_SIGLIP = changed(
     hidden_act="gelu_tanh",
 )
 ODD_TOWERS = {"odd-tower": ODD_TOWER, "odd-siglip": ODD_SIGLIP}
+SMALL = {
+    "hidden_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "vocab_size": 401,
+    "pad_token_id": 0,
+}
+CAPPED = SMALL | {"model_type": "gemma2", "head_dim": 20}
+MIXED = SMALL | {"model_type": "qwen2_moe", "num_experts": 5, "moe_intermediate_size": 52}
+"""Configs of decoders with soft caps, and with experts."""
 ATTENTIONS: tuple[AttentionKind, ...] = ("flash", "eager")
 VISUAL = {"vicuna-7b": 24, "llama-3-8b": 0, "odd-llm": 7}
 """Models, and the visual rows in their prompts."""
@@ -202,7 +214,10 @@ def small() -> list[tuple[AttentionKind, Trace]]:
             trace_vision(ODD_TOWER, attention, blocks=3, images=3),
         )
     ]
-    return [*both, ("flash", trace_connector(ODD_TOWER, ODD_LLM, samples=3, tokens=25))]
+    capped = decoder_trace(CAPPED, "eager", batch=3, text=13)()
+    mixed = decoder_trace(MIXED, "flash", batch=3, text=13)()
+    connected = trace_connector(ODD_TOWER, ODD_LLM, samples=3, tokens=25)
+    return [*both, ("flash", connected), ("eager", capped), ("flash", mixed)]
 
 
 def test_rules_are_the_fusions(small: list[tuple[AttentionKind, Trace]]) -> None:
