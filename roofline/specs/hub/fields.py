@@ -146,6 +146,10 @@ class ConfigFields:
             {} if value is None else self._of(name, lambda v: isinstance(v, Mapping), "a mapping")
         )
 
+    def skip(self, *names: str) -> None:
+        """Count fields as read that cost nothing in a model of this type."""
+        self._read.update(names)
+
     def require(self, name: str, *values: Any) -> None:
         """Read a field of which only these values can be expressed. Raises SpecError for others.
 

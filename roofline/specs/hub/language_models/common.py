@@ -82,9 +82,7 @@ def one_bias(fields: ConfigFields) -> dict[str, Any]:
 def no_window(fields: ConfigFields) -> None:
     """Fields of a window that must not be asked for."""
     fields.require("use_sliding_window", False)
-    for unused in ("sliding_window", "max_window_layers", "layer_types"):
-        if unused in fields.config or unused in fields.defaults:
-            fields.value(unused)
+    fields.skip("sliding_window", "max_window_layers", "layer_types")
 
 
 def window(fields: ConfigFields) -> dict[str, Any]:
@@ -94,9 +92,7 @@ def window(fields: ConfigFields) -> dict[str, Any]:
 
 def layer_windows(fields: ConfigFields, *, full_every: int) -> dict[str, Any]:
     """A window of some layers: by `layer_types`, else of all but each n-th."""
-    fields.value(
-        "sliding_window_pattern" if fields.given("sliding_window_pattern") else "layer_types"
-    )
+    fields.skip("sliding_window_pattern")
     every = fields.config.get("sliding_window_pattern") or full_every
     types = fields.items("layer_types") or ["sliding_attention"] * (every - 1) + ["full_attention"]
     return window(fields) | {"attention_pattern": attention_pattern(fields, types)}

@@ -144,10 +144,10 @@ def llama4(fields: ConfigFields) -> dict[str, Any]:
 
 def deepseek(fields: ConfigFields) -> dict[str, Any]:
     """Latent attention."""
-    fields.value("head_dim") if fields.given("head_dim") else None
+    fields.skip("head_dim")  # of the rotated part, by some configs
     ranks = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-    mla = {name: fields.count(name) for name in ranks}
-    mla["q_lora_rank"] = fields.count_or_none("q_lora_rank") or None  # type: ignore[assignment]
+    mla: dict[str, int | None] = {name: fields.count(name) for name in ranks}
+    mla["q_lora_rank"] = fields.count_or_none("q_lora_rank") or None
     own = {"mla": mla, "moe": _deepseek_experts(fields)}
     return rms_sizes(fields) | one_bias(fields) | own
 

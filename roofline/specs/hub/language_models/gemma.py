@@ -19,8 +19,7 @@ def gemma(fields: ConfigFields, activation: str = "hidden_act") -> dict[str, Any
     """The first: Llama with wide heads. Older configs name the activation twice."""
     if fields.given("hidden_activation"):
         activation = "hidden_activation"
-    if fields.given("hidden_act"):
-        fields.value("hidden_act")
+    fields.skip("hidden_act")
     fields.require("use_bidirectional_attention", None, False)
     scaled = {"scaled": ["embeddings"]}
     return rms_sizes(fields, activation) | head_dim(fields) | one_bias(fields) | scaled

@@ -52,7 +52,7 @@ def qwen_window(fields: ConfigFields) -> dict[str, Any]:
     used, first = fields.flag("use_sliding_window"), fields.count("max_window_layers")
     types = fields.items("layer_types")
     if not used or fields.value("sliding_window") is None:
-        fields.value("sliding_window")
+        fields.skip("sliding_window")
         return {}
     rest = max(fields.count("num_hidden_layers") - first, 0)
     types = types or ["full_attention"] * first + ["sliding_attention"] * rest

@@ -14,9 +14,7 @@ from roofline.specs.hub.language_models.llama import QK_NORM_OF_HEADS, QWEN_WIND
 def qwen(fields: ConfigFields) -> dict[str, Any]:
     """The first Qwen (remote code): `intermediate_size` is that of gate and up together."""
     fields.require("no_bias", True)
-    for unused in ("seq_length", "use_dynamic_ntk", "use_logn_attn", "visual"):
-        if fields.given(unused):
-            fields.value(unused)
+    fields.skip("seq_length", "use_dynamic_ntk", "use_logn_attn", "visual")
     return {
         "vocab_size": fields.count("vocab_size"),
         "hidden_size": fields.count("hidden_size"),
