@@ -12,15 +12,16 @@ from roofline.model.ops.pointwise import (
     POINTWISE_FLOPS,
     RMS_NORM_FLOPS,
     ROTARY_FLOPS,
-    SWIGLU_FLOPS,
     activation,
     embedding,
     gated_activation,
     layer_norm,
+    norm,
     residual,
     rms_norm,
     rotary,
     rotary_table,
+    scale,
 )
 
 __all__ = [
@@ -29,7 +30,6 @@ __all__ = [
     "RMS_NORM_FLOPS",
     "ROTARY_FLOPS",
     "SOFTMAX_FLOPS",
-    "SWIGLU_FLOPS",
     "activation",
     "eager_attention",
     "embedding",
@@ -37,8 +37,10 @@ __all__ = [
     "gated_activation",
     "layer_norm",
     "linear",
+    "norm",
     "residual",
     "rms_norm",
     "rotary",
     "rotary_table",
+    "scale",
 ]

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
-from roofline.specs.models import HiddenAct
+from roofline.specs.models import HiddenAct, NormKind
 
 RMS_NORM_FLOPS = 4  # square, accumulate, scale by 1/rms, scale by the weight
 LAYER_NORM_FLOPS = 7  # mean; centre, square, accumulate; scale by 1/σ; weight, bias
 ROTARY_FLOPS = 3  # two multiplies and an add per rotated element
-SWIGLU_FLOPS = 5  # negate, exp, add one, divide: SiLU; then the product with the up projection
 POINTWISE_FLOPS: Mapping[HiddenAct, int] = {
+    "silu": 4,  # negate, exp, add one, divide
     "quick_gelu": 5,  # scale by 1.702, then x·sigmoid as above
     "gelu": 5,  # scale, erf, add one, halve, multiply
     # ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))): square, cube, scale, add x; scale, tanh, add one;
@@ -68,6 +68,27 @@ def layer_norm(name: str, source: str, target: str, *, rows: Number, width: int)
     )
 
 
+def norm(kind: NormKind, name: str, source: str, target: str, *, rows: Number, width: int) -> Op:
+    """The norm of that kind."""
+    make = rms_norm if kind == "rms_norm" else layer_norm
+    return make(name, source, target, rows=rows, width=width)
+
+
+def scale(name: str, stream: str, *, rows: Number, width: int) -> Op:
+    """[rows, width] times a learned factor a channel, in its own tensor."""
+    size = rows * width
+    return Op(
+        name,
+        "activation",
+        "vector",
+        reads={stream: size},
+        writes={stream: size},
+        vector_flops=size,
+        vectors=width,
+        function="scale",
+    )
+
+
 def residual(name: str, stream: str, branch: str, *, rows: Number, width: int) -> Op:
     """Stream + branch, both [rows, width]: two operands read, one result written."""
     size = rows * width
@@ -97,8 +118,17 @@ def activation(
     )
 
 
-def gated_activation(name: str, gate: str, up: str, target: str, *, rows: Number, width: int) -> Op:
-    """silu(gate) · up, all [rows, width] (Shazeer 2020, SwiGLU)."""
+def gated_activation(
+    name: str,
+    gate: str,
+    up: str,
+    target: str,
+    *,
+    rows: Number,
+    width: int,
+    function: HiddenAct = "silu",
+) -> Op:
+    """f(gate) · up, all [rows, width] (Shazeer 2020: SwiGLU where f is SiLU)."""
     size = rows * width
     return Op(
         name,
@@ -106,8 +136,8 @@ def gated_activation(name: str, gate: str, up: str, target: str, *, rows: Number
         "vector",
         reads={gate: size, up: size},
         writes={target: size},
-        vector_flops=SWIGLU_FLOPS * size,
-        function="swiglu",
+        vector_flops=(POINTWISE_FLOPS[function] + 1) * size,
+        function="swiglu" if function == "silu" else f"gated_{function}",
     )
 
 
@@ -136,15 +166,19 @@ def rotary(
     width: int,
     kv_width: int,
     head_dim: int,
+    key_target: str | None = None,
 ) -> Op:
-    """Rotate q [rows, width] and k [rows, kv_width]; k goes to the KV cache (Su et al. 2021)."""
+    """Rotate q [rows, width] and k [rows, kv_width] (Su et al. 2021).
+
+    Without a `key_target`, k goes to the KV cache.
+    """
     q, k = rows * width, rows * kv_width
     return Op(
         name,
         "rotary",
         "vector",
         reads={query: q, key: k, table: 2 * queries * head_dim},
-        writes={target: q},
+        writes={target: q} if key_target is None else {target: q, key_target: k},
         vector_flops=ROTARY_FLOPS * (q + k),
-        kv_writes=k,
+        kv_writes=k if key_target is None else 0.0,
     )

@@ -6,22 +6,27 @@ spec, and `MODEL_KINDS` knows the specs by their tags.
 
 from __future__ import annotations
 
-from roofline.specs.models.connector import MlpConnector
+from roofline.specs.models.connector import Connector, MlpConnector
+from roofline.specs.models.image_tokens import View
 from roofline.specs.models.kinds import MODEL_KINDS, kind_of, register_kind
 from roofline.specs.models.language import LanguageModel, LinearShape
 from roofline.specs.models.multimodal import DEFAULT_ARCHITECTURE, Lmm
-from roofline.specs.models.vision import HiddenAct, VisionEncoder
+from roofline.specs.models.vision import HiddenAct, NormKind, VisionEncoder, Windows
 
 __all__ = [
     "DEFAULT_ARCHITECTURE",
     "MODEL_KINDS",
+    "Connector",
     "HiddenAct",
     "LanguageModel",
     "LinearShape",
     "Lmm",
     "MlpConnector",
     "Model",
+    "NormKind",
+    "View",
     "VisionEncoder",
+    "Windows",
     "kind_of",
     "register_kind",
 ]
