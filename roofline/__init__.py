@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from roofline.reducers import CallablePackage, Reducer, register_reducer
     from roofline.reducers.plugins import load_plugin
     from roofline.specs.catalog import load_hardware, load_quantization
+    from roofline.specs.hub import model_from_config
     from roofline.specs.quantization import register_quantization
     from roofline.torch_side.load import load_model
     from roofline.torch_side.reduce.attach import attach, detach
@@ -52,6 +53,7 @@ __all__ = [
     "load_plugin",
     "load_quantization",
     "matmul_time",
+    "model_from_config",
     "models",
     "moe_time",
     "quantization",
@@ -84,6 +86,7 @@ _HOMES = {
     "collective_time": "roofline.device.collective_time",
     "load_hardware": "roofline.specs.catalog",
     "load_quantization": "roofline.specs.catalog",
+    "model_from_config": "roofline.specs.hub",
     "register_quantization": "roofline.specs.quantization",
     "Reducer": "roofline.reducers",
     "register_reducer": "roofline.reducers",

@@ -1,0 +1,25 @@
+"""Each table of a config's defaults says what the config's class in transformers says."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+
+import pytest
+from transformers import CONFIG_MAPPING
+
+from roofline.specs.hub import HUB_CONFIGS
+
+OF_REMOTE_CODE: frozenset[str] = frozenset()
+"""Model types whose class is on the hub, not in transformers."""
+
+
+@pytest.mark.parametrize("model_type", sorted(set(HUB_CONFIGS.names()) - OF_REMOTE_CODE))
+def test_defaults_are_those_of_transformers(model_type: str) -> None:
+    theirs = {
+        field.name: field.default
+        for field in fields(CONFIG_MAPPING[model_type])
+        if field.default is not MISSING
+    }
+    ours = HUB_CONFIGS.find(model_type).defaults
+
+    assert {name: theirs.get(name, "no such field") for name in ours} == dict(ours)
