@@ -131,7 +131,7 @@ def _lmm_parts(lmm: Lmm) -> ModelParts:
     vision, llm = _part(lmm, "vision", VISION_ENCODERS), _part(lmm, "llm", LANGUAGE_MODELS)
     if lmm.llm_vocab_size:
         llm = replace(llm, vocab_size=lmm.llm_vocab_size)
-    layers = lmm.vision_feature_layer
+    layers, connector = lmm.vision_feature_layer, _part(lmm, "connector", CONNECTORS)
     parts = ModelParts(
         vision=vision,
         vision_blocks=_blocks_used(lmm, vision),
@@ -140,11 +140,14 @@ def _lmm_parts(lmm: Lmm) -> ModelParts:
             layers=len(layers) if isinstance(layers, tuple) else 1,
             normed=layers == "last",
         ),
-        connector=_part(lmm, "connector", CONNECTORS),
+        connector=connector,
         llm=llm,
         vision_towers=lmm.vision_towers,
         learned_rows=lmm.learned_rows,
     )
+    if connector.needs_grid and parts.features.of(vision, View(1, 1)) > 1:
+        fault = f"must be default: {connector.name} merges patches, and a class token is none"
+        raise SpecError(where(lmm), [("vision_feature_select_strategy", fault)])
     own = vision.view
     return parts.showing(SampleViews((View(own.rows, own.columns, lmm.images),)))
 

@@ -6,7 +6,22 @@ spec, and `MODEL_KINDS` knows the specs by their tags.
 
 from __future__ import annotations
 
-from roofline.specs.models.connector import Connector, MlpConnector
+from roofline.specs.models.connector import (
+    ActivationStep,
+    AnyConnector,
+    Connector,
+    ConnectorStep,
+    GatedMlpStep,
+    GateStep,
+    LinearStep,
+    MergeStep,
+    MlpConnector,
+    NormStep,
+    Perceiver,
+    PoolStep,
+    QFormer,
+    StepConnector,
+)
 from roofline.specs.models.image_tokens import View
 from roofline.specs.models.kinds import MODEL_KINDS, kind_of, register_kind
 from roofline.specs.models.language import LanguageModel, LinearShape
@@ -16,14 +31,26 @@ from roofline.specs.models.vision import HiddenAct, NormKind, VisionEncoder, Win
 __all__ = [
     "DEFAULT_ARCHITECTURE",
     "MODEL_KINDS",
+    "ActivationStep",
+    "AnyConnector",
     "Connector",
+    "ConnectorStep",
+    "GateStep",
+    "GatedMlpStep",
     "HiddenAct",
     "LanguageModel",
     "LinearShape",
+    "LinearStep",
     "Lmm",
+    "MergeStep",
     "MlpConnector",
     "Model",
     "NormKind",
+    "NormStep",
+    "Perceiver",
+    "PoolStep",
+    "QFormer",
+    "StepConnector",
     "View",
     "VisionEncoder",
     "Windows",
@@ -31,4 +58,4 @@ __all__ = [
     "register_kind",
 ]
 
-Model = LanguageModel | VisionEncoder | MlpConnector | Lmm
+Model = LanguageModel | VisionEncoder | AnyConnector | Lmm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from roofline.specs.models.connector import MlpConnector
+from roofline.specs.models.connector import AnyConnector
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
 from roofline.specs.models.vision import FewTokens, VisionEncoder
@@ -20,7 +20,7 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     title: str
     source: str
     vision: str | VisionEncoder
-    connector: str | MlpConnector
+    connector: str | AnyConnector
     llm: str | LanguageModel
     vision_feature_layer: int | tuple[int, ...] | Literal["last"] = -2
     """Index into the hidden states (0 is the embeddings' output) that become visual features;
