@@ -51,7 +51,7 @@ class AttentionSizes(NamedTuple):
 
     heads: int
     kv_heads: int
-    head_dim: int
+    head_dim: float
     causal: bool
     query_bytes: float
     """Queries and output, for each query of a sequence."""

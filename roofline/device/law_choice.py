@@ -17,16 +17,19 @@ from roofline.device.kernel_curves import (
     AttentionSizes,
     attention_curve,
     matmul_curve,
+    moe_curve,
 )
+from roofline.device.kernel_types import OperandBytes
 from roofline.device.laws.attention import AttentionForm
 from roofline.device.laws.matmul import MatmulLaw, batched_matmul_seconds
+from roofline.device.laws.moe import MoeLaw
 from roofline.device.laws.pointwise import PointwiseLaw, pointwise_seconds
 from roofline.device.peaks import ComponentPeaks
 from roofline.device.roof import Roof
 from roofline.device.sustained import paced
 from roofline.model.autocast import CONVOLUTION
 from roofline.model.counted import ComponentCounts, CountedOp
-from roofline.model.op import AttentionShape, MatmulShape
+from roofline.model.op import AttentionShape, MatmulShape, MoeShape
 from roofline.model.polynomial import Array, Point, Polynomial
 from roofline.specs.kernel_laws import KernelLaws, Law
 from roofline.units import MICRO
@@ -63,6 +66,8 @@ class LawChoice:
             law = self._matmul_law(op)
         elif isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
             law = self._attention_law(op.shape)
+        elif isinstance(op.shape, MoeShape):
+            law = self._moe_law(op)
         if law is None or law.origin is not None:
             return law
         return replace(law, origin=self.kernel_laws.origin)
@@ -84,9 +89,10 @@ class LawChoice:
         """Time of one occurrence of an op; None where no law goes for it.
 
         An op that several kernels do pays a launch for each: t = law(op) + (launches − 1) · launch.
+        The law of experts has all of theirs.
         """
         once = self._once(op)
-        if once is None or op.launches == 1:
+        if once is None or op.launches == 1 or isinstance(op.shape, MoeShape):
             return once
         further_s = (op.launches - 1) * self._launch_s
         return lambda point: once(point) + further_s
@@ -106,6 +112,8 @@ class LawChoice:
             return self._matmul(op, op.shape, roof)
         if isinstance(op.shape, AttentionShape) and _attention_sizes(op, op.shape):
             return self._attention(op, op.shape, roof)
+        if isinstance(op.shape, MoeShape):
+            return self._experts(op, op.shape, roof)
         return None
 
     def _vector(self, op: CountedOp, roof: Roof) -> TimeFormula:
@@ -141,6 +149,27 @@ class LawChoice:
             return curve.at(*places)
 
         return seconds
+
+    def _experts(self, op: CountedOp, shape: MoeShape, roof: Roof) -> TimeFormula | None:
+        """By the law of balanced routing, which touches no fewer experts than the op counts."""
+        law, mode = self._moe_law(op), self.counts.mode
+        if law is None:
+            return None
+        width = OperandBytes(
+            mode.weight_bytes("linear"), mode.activation_bytes, mode.activation_bytes
+        )
+        sizes = (shape.hidden, shape.intermediate, shape.experts, shape.top_k)
+        curve = moe_curve(law, roof, *sizes, width, shape.gated)
+        tokens = Polynomial.of(shape.tokens)
+        return lambda point: curve.at(point.mapped(ROWS.places, tokens))
+
+    def _moe_law(self, op: CountedOp) -> MoeLaw | None:
+        """None for a device whose laws know no experts."""
+        if not self.kernel_laws.of(MoeLaw):
+            return None
+        data_type = self.peaks.matmul_type
+        kernels = (op.kernel, data_type) if op.kernel else (data_type,)
+        return nearest.moe_law(self.kernel_laws, *kernels)
 
     def _vector_law(self, op: CountedOp) -> PointwiseLaw:
         laws = self.kernel_laws.of(PointwiseLaw)
@@ -204,7 +233,9 @@ def _attention_sizes(op: CountedOp, shape: AttentionShape) -> AttentionSizes | N
         by_key, by_query = op.traffic.in_terms_of(batch * keys, batch * queries) or (None, None)
     if by_query is None or by_key is None:
         return None
-    sizes = (shape.heads, shape.kv_heads, shape.head_dim, shape.causal)
+    # of a width between those of keys and values: FLOPs are the same
+    head_dim = (shape.head_dim + shape.value_size) / 2
+    sizes = (shape.heads, shape.kv_heads, head_dim, shape.causal)
     return AttentionSizes(*sizes, by_query, by_key)
 
 

@@ -29,7 +29,7 @@ from roofline.model.block import Block, LayerGroup
 from roofline.model.counted import Phase
 from roofline.model.fused import fused
 from roofline.model.op import Op
-from roofline.model.polynomial import Array, Derived, Number, Polynomial, total
+from roofline.model.polynomial import Array, Derived, Number, Polynomial
 from roofline.model.variables import (
     BATCH,
     IMAGES,
@@ -179,9 +179,11 @@ class Layout(Struct, frozen=True):
             samples(per_sample),
             steps(self.stage),
         )
-        if self.llm is None:
+        derived = LANGUAGE_MODELS.find(kind_of(self.llm)).derived if self.llm else None
+        if derived is None:
             return known
-        return (*known, *LANGUAGE_MODELS.find(kind_of(self.llm)).derived)
+        counts = {"batch": BATCH, "step": STEP, "steps": STEPS}
+        return (*known, *derived(self.llm, self.llm_groups, **counts))
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -285,12 +287,12 @@ def _llm(
         phases["decode"] = run(
             architecture.decode(llm, groups, batch=BATCH, step=STEP, attention=attention)
         )
-    cached = total(group.layers * (group.tokens + STEPS) for group in groups)
+    cached = architecture.cached(llm, groups, batch=BATCH, steps=STEPS)
     return Component(
         "llm",
         phases,
         loaded=prompt,
-        cached_elements=2 * llm.kv_width * BATCH * cached,
+        cached_elements=Polynomial.of(cached),
         layers=llm.num_hidden_layers,
         architecture=kind_of(llm),
         in_llm=True,

@@ -65,7 +65,8 @@ def parameters(blocks: Sequence[Block]) -> Parameters:
         for op in block.ops:
             held = op.weights if op.resident_weights is None else op.resident_weights
             matrices[op.role] = matrices.get(op.role, 0.0) + block.count * _plain(held)
-            vectors += block.count * _plain(op.vectors)
+            held = op.vectors if op.resident_vectors is None else op.resident_vectors
+            vectors += block.count * _plain(held)
     return Parameters(matrices, vectors)
 
 

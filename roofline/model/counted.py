@@ -10,7 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from roofline.model.op import AttentionShape, MatmulShape, Op, OpKind, Unit
+from roofline.model.op import Op, OpKind, OpShape, Unit
 from roofline.model.polynomial import Polynomial, total
 from roofline.specs.hardware import DataType
 from roofline.specs.quantization import Quantization
@@ -48,8 +48,8 @@ class CountedOp(Struct, frozen=True):
     count: int
     amounts: Amounts
     layers: str = ""
-    shape: MatmulShape | AttentionShape | None = None
-    """Of a matmul or a fused attention kernel."""
+    shape: OpShape | None = None
+    """Of a matmul, a fused attention kernel or experts."""
     kernel: str = ""
     """Name of one that is unlike others of its kind: a linear w4a16, a norm rms_norm."""
     launches: int = 1

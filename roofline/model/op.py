@@ -7,7 +7,7 @@ plain or polynomials in the scenario's variables.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
@@ -22,6 +22,8 @@ OpKind = Literal[
     "rotary",
     "activation",
     "residual",
+    "routing",
+    "experts",
     "reduction",
 ]
 Unit = Literal["matmul", "attention", "vector"]
@@ -40,7 +42,9 @@ class MatmulShape(Struct, frozen=True):
 
 
 class AttentionShape(Struct, frozen=True):
-    """softmax(QKᵀ/√e)·V with Q [batch, heads, queries, e] and K, V [batch, kv_heads, keys, e]."""
+    """softmax(QKᵀ/√e)·V with Q [batch, heads, queries, e], K [batch, kv_heads, keys, e] and
+    V [batch, kv_heads, keys, v].
+    """
 
     batch: Number
     queries: Number
@@ -49,6 +53,8 @@ class AttentionShape(Struct, frozen=True):
     kv_heads: int
     head_dim: int
     causal: bool = False
+    value_dim: int | None = None
+    """v; left out, the same as `head_dim`, e."""
 
     @property
     def query_rows(self) -> Number:
@@ -56,13 +62,26 @@ class AttentionShape(Struct, frozen=True):
         return self.batch * self.queries * self.heads
 
     @property
+    def value_size(self) -> int:
+        return self.value_dim or self.head_dim
+
+    @property
     def query_elements(self) -> Number:
         return self.query_rows * self.head_dim
 
     @property
+    def output_elements(self) -> Number:
+        return self.query_rows * self.value_size
+
+    @property
     def key_elements(self) -> Number:
-        """Elements of K, and as many of V: KV heads, never copied to query heads."""
+        """Elements of K: KV heads, never copied to query heads."""
         return self.batch * self.keys * (self.kv_heads * self.head_dim)
+
+    @property
+    def value_elements(self) -> Number:
+        """The same of V."""
+        return self.batch * self.keys * (self.kv_heads * self.value_size)
 
     @property
     def scores(self) -> Number:
@@ -70,9 +89,40 @@ class AttentionShape(Struct, frozen=True):
         return self.batch * self.queries * self.keys * self.heads
 
     @property
-    def product_flops(self) -> Number:
-        """FLOPs of QKᵀ, and as many of PV: dense, whatever the mask."""
+    def query_key_flops(self) -> Number:
+        """FLOPs of QKᵀ: dense, whatever the mask."""
         return 2 * self.scores * self.head_dim
+
+    @property
+    def value_flops(self) -> Number:
+        """The same of PV."""
+        return 2 * self.scores * self.value_size
+
+
+class MoeShape(Struct, frozen=True):
+    """Experts, each [hidden → intermediate] (twice if gated) and [intermediate → hidden]; each of
+    `tokens` goes through `top_k` of them.
+    """
+
+    tokens: Number
+    hidden: int
+    intermediate: int
+    experts: int
+    top_k: int
+    gated: bool
+
+    @property
+    def expert_elements(self) -> int:
+        """Weights of one expert."""
+        return (2 + self.gated) * self.hidden * self.intermediate
+
+    @property
+    def flops(self) -> Number:
+        """2 · tokens · top_k · weights of an expert."""
+        return 2 * self.tokens * self.top_k * self.expert_elements
+
+
+OpShape: TypeAlias = MatmulShape | AttentionShape | MoeShape
 
 
 class Op(Struct, frozen=True):
@@ -97,13 +147,15 @@ class Op(Struct, frozen=True):
     are looked up, or a matrix that another op holds."""
     vectors: Number = 0.0
     """Elements of biases, norm weights and position embeddings read."""
+    resident_vectors: float | None = None
+    """Elements of those in memory, where they are not what is read."""
     kv_reads: Number = 0.0
     kv_writes: Number = 0.0
     resident: Mapping[str, Number] = {}
     """Full size of a tensor that the op writes only a part of."""
     elsewhere: Mapping[str, Number] = {}
     """Amounts at resources beside tensor and vector units and DRAM: bytes over a link, say."""
-    shape: MatmulShape | AttentionShape | None = None
+    shape: OpShape | None = None
     """What the time that a kernel attains depends on, beside FLOPs and bytes."""
     launches: int = 1
     """Kernels that its implementation issues: each pays a launch."""

@@ -6,10 +6,12 @@ holds is a ceiling) is a derived variable: it is computed from the others before
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from msgspec import Struct
 
-from roofline.model.polynomial import Array, Derived, Polynomial
+from roofline.model.polynomial import Array, Derived, Number, Point, Polynomial
 
 VISUAL = Polynomial.variable("visual_tokens")
 """Visual tokens of one sequence, as they reach the LLM."""
@@ -59,6 +61,57 @@ def steps(stage: str) -> Derived:
     if stage == "generate":
         return Derived("steps", ("output_tokens",), _itself)
     return Derived("steps", (), _Constant(float(stage == "decode")))
+
+
+def at_most(name: str, number: Number, limit: float) -> tuple[Number, Derived | None]:
+    """min(number, limit): itself where that is plain, or a variable of that name."""
+    return _of_number(name, number, _Least(limit))
+
+
+def touched_experts(
+    name: str, tokens: Number, experts: int, top_k: int
+) -> tuple[Number, Derived | None]:
+    """Experts that any of T tokens goes to, in expectation: E·(1 − (1 − k/E)^T).
+
+    Each token chooses k of E, all choices as likely and independent of other tokens'. The laws of
+    kernel time have balanced routing instead, as they were measured: min(E, T·k), which is no less.
+    """
+    return _of_number(name, tokens, _Touched(experts, top_k))
+
+
+def _of_number(
+    name: str, number: Number, function: Callable[[Array], Array]
+) -> tuple[Number, Derived | None]:
+    polynomial = Polynomial.of(number)
+    if polynomial.constant is not None:
+        return float(function(np.asarray(polynomial.constant))), None
+    of = tuple(sorted(polynomial.variables))
+    return Polynomial.variable(name), Derived(name, of, _Composed(of, polynomial, function))
+
+
+class _Composed(Struct, frozen=True):
+    names: tuple[str, ...]
+    polynomial: Polynomial
+    function: Callable[[Array], Array]
+
+    def __call__(self, *values: Array) -> Array:
+        return self.function(Point(dict(zip(self.names, values, strict=True)))(self.polynomial))
+
+
+class _Least(Struct, frozen=True):
+    limit: float
+
+    def __call__(self, value: Array) -> Array:
+        return np.minimum(value, self.limit)
+
+
+class _Touched(Struct, frozen=True):
+    experts: int
+    top_k: int
+
+    def __call__(self, tokens: Array) -> Array:
+        untouched: Array = (1 - self.top_k / self.experts) ** tokens
+        return self.experts * (1 - untouched)
 
 
 class _Scaled(Struct, frozen=True):

@@ -1,57 +1,30 @@
-"""A variable that is no axis: a made-up window of attention, against a loop over single steps."""
+"""A variable that is no axis: the window of attention, against a loop over single steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from made_up import device
-from msgspec.structs import replace
 from toy import ADDITIVE, llm
 
 from roofline import analyze
 from roofline.engine import count, price
 from roofline.engine.estimate import Estimate
-from roofline.model.architectures import LANGUAGE_MODELS, LanguageArchitecture
-from roofline.model.block import Block
-from roofline.model.polynomial import Array, Derived, Polynomial
-from roofline.model.variables import PROMPT
 
 W = 12
-KEYS = Polynomial.variable("window")
 SUMMED = (*ADDITIVE, "attainable_time_s", "attainable_error_s")
 Run = Callable[..., Estimate]
 
 
-def in_window(prompt: Array, step: Array) -> Array:
-    return np.minimum(prompt + step, W)
-
-
 @pytest.fixture
-def windowed(monkeypatch: pytest.MonkeyPatch) -> Run:
+def windowed() -> Run:
     """Analyze a model whose decode steps attend to the last 12 tokens at most."""
-    plain = LANGUAGE_MODELS.find("language-model")
-    monkeypatch.setattr(LANGUAGE_MODELS, "_things", dict(LANGUAGE_MODELS._things))
-
-    def decode(model: Any, groups: Any, *, step: Any, **given: Any) -> tuple[Block, ...]:
-        # keys are tokens of the prompt + step: those of the window
-        return plain.decode(model, groups, step=KEYS - PROMPT, **given)
 
     def analyzed(**options: Any) -> Estimate:
-        window = Derived("window", ("prompt_tokens", "step"), in_window)
-        LANGUAGE_MODELS.register(
-            "language-model", LanguageArchitecture(plain.prefill, decode, (window,))
-        )
-        try:
-            # what is laid out is remembered by the model: this one has a name of its own
-            model = replace(llm(), name="windowed")
-            estimate = analyze(model, device(), visual_tokens=2, text_tokens=3, **options)
-            assert estimate.ops  # computed while the window is known
-            return estimate
-        finally:
-            LANGUAGE_MODELS.register("language-model", plain)
+        model = llm(sliding_window=W)
+        return analyze(model, device(), visual_tokens=2, text_tokens=3, **options)
 
     return analyzed
 

@@ -126,8 +126,6 @@ def test_parameters_add_up_to_the_published_count(name: str, billions: float) ->
     parameters = m.num_hidden_layers * (layer + biases) + 2 * m.vocab_size * d + d
 
     assert parameters / 1e9 == pytest.approx(billions, abs=0.0005)
-    linears = sum(w.in_features * w.out_features for w in m.layer_linears)
-    assert linears == layer - 2 * d
 
 
 def test_clip_gives_24_by_24_patches_and_a_class_token() -> None:
@@ -159,6 +157,3 @@ def test_grouped_query_attention_narrows_k_and_v_only() -> None:
 
     assert llama.attention_width == 32 * 128 == 4096
     assert llama.kv_width == 8 * 128 == 1024
-    shapes = {w.name: (w.in_features, w.out_features) for w in llama.layer_linears}
-    assert shapes["k_proj"] == shapes["v_proj"] == (4096, 1024)
-    assert shapes["q_proj"] == shapes["o_proj"] == (4096, 4096)

@@ -21,7 +21,7 @@ from roofline.model.op import OpKind
 from roofline.model.polynomial import Number, Polynomial, total
 from roofline.model.variables import BATCH, PROMPT, STEP, STEPS
 from roofline.specs.hardware import DataType
-from roofline.specs.models import LanguageModel
+from roofline.specs.models import LanguageModel, LinearShape
 from roofline.specs.quantization import Quantization
 from roofline.units import BITS_PER_BYTE
 
@@ -37,13 +37,18 @@ def count(layout: Layout, mode: Quantization) -> list[ComponentCounts]:
     if len(layout.llm_groups) > 1:
         raise ScenarioError("llm-viewer accounting has the same tokens in every layer")
     llm = layout.llm
+    if llm.unlike_llama:
+        raise ScenarioError(
+            f"llm-viewer accounting knows decoders of Llama's shape only: {llm.name} differs in "
+            f"{', '.join(llm.unlike_llama)}; use exact"
+        )
     rows: list[CountedOp] = []
     if layout.stage != "decode":
         rows += _phase("prefill", llm, mode)
     if layout.stage != "prefill":
         rows += _phase("decode", llm, mode)
     w = mode.weight_bits / BITS_PER_BYTE
-    layer_weights = sum(s.in_features * s.out_features for s in llm.layer_linears) * w
+    layer_weights = sum(s.in_features * s.out_features for s in _linears(llm)) * w
     cached = 2 * llm.kv_width * mode.kv_bytes * llm.num_hidden_layers * B
     # decode steps of `decode` leave no trace in its figure, those of `generate` do
     context = S + STEPS if layout.stage == "generate" else S
@@ -77,7 +82,7 @@ def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[Cou
     def row(name: str, kind: OpKind, ops: Number, **traffic: Number) -> CountedOp:
         return CountedOp(name, kind, "matmul", phase, L, _amounts(ops, **traffic))
 
-    for linear in llm.layer_linears:
+    for linear in _linears(llm):
         i, o = linear.in_features, linear.out_features
         to_cache = linear.name in ("k_proj", "v_proj")
         yield row(
@@ -125,6 +130,20 @@ def _phase(phase: Phase, llm: LanguageModel, mode: Quantization) -> Iterator[Cou
         activation_write_bytes=llm.vocab_size * a,
     )
     yield CountedOp("lm_head", "linear", "matmul", phase, 1, head)
+
+
+def _linears(llm: LanguageModel) -> tuple[LinearShape, ...]:
+    """The weight matrices of one layer, in execution order."""
+    d, f = llm.hidden_size, llm.intermediate_size
+    return (
+        LinearShape("q_proj", d, llm.attention_width),
+        LinearShape("k_proj", d, llm.kv_width),
+        LinearShape("v_proj", d, llm.kv_width),
+        LinearShape("o_proj", llm.attention_width, d),
+        LinearShape("gate_proj", d, f),
+        LinearShape("up_proj", d, f),
+        LinearShape("down_proj", f, d),
+    )
 
 
 def _pointwise(read: Number, written: Number) -> dict[str, Number]:

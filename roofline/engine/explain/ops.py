@@ -22,7 +22,7 @@ from roofline.engine.explain.workings import Part, Workings
 from roofline.engine.price import PricePlan
 from roofline.engine.result import OpTotals, Totals
 from roofline.model.counted import CountedOp
-from roofline.model.op import AttentionShape, MatmulShape, Op
+from roofline.model.op import AttentionShape, MatmulShape, MoeShape, Op, OpShape
 from roofline.model.polynomial import Number, Point, Polynomial
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import KernelLaws, Law
@@ -80,7 +80,7 @@ def _lines(workings: Workings, part: Part) -> Iterator[Line]:
         yield from _times(workings, part, part.plan)
 
 
-def flops(shape: MatmulShape | AttentionShape | None, amount: Polynomial, point: Point) -> str:
+def flops(shape: OpShape | None, amount: Polynomial, point: Point) -> str:
     """By the shape where that says it all, else as the polynomial that they are."""
     sizes: tuple[Number, ...]
     match shape:
@@ -91,7 +91,11 @@ def flops(shape: MatmulShape | AttentionShape | None, amount: Polynomial, point:
         case AttentionShape():
             sizes = (shape.batch, shape.heads, shape.queries, shape.keys, shape.head_dim)
             symbols = "2 × 2 × batch × heads × queries × keys × head size"
-            formula = 2 * shape.product_flops
+            formula = 2 * shape.query_key_flops
+        case MoeShape():
+            sizes = (shape.tokens, shape.top_k, shape.expert_elements)
+            symbols = "2 × tokens × experts of each × weights of one"
+            formula = shape.flops
         case None:
             return worked(amount, point, "FLOP")
     if Polynomial.of(formula) != amount:
@@ -180,6 +184,8 @@ def _law_name(op: CountedOp, law: Law, laws: KernelLaws) -> str:
     kernel = next((n for n, one in known.items() if replace(one, origin=law.origin) == law), "")
     if op.unit == "vector":
         return "vector ops" if kernel == "default" else f"{kernel} kernels"
+    if isinstance(op.shape, MoeShape):
+        return f"{kernel} experts"
     return f"{kernel} {'attention' if isinstance(op.shape, AttentionShape) else 'matmuls'}"
 
 

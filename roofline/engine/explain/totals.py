@@ -161,10 +161,12 @@ def explain_kv(workings: Workings) -> Explanation:
     if llm is None:
         raise ScenarioError(f"{workings.layout.name} has no LLM, and so no KV cache")
     groups = workings.layout.llm_groups
-    elements = plain_number(2 * llm.kv_width)
+    elements = f"{plain_number(llm.cached_width)} elements a layer"
+    if llm.mla is None:
+        elements = f"2 × {llm.kv_heads} heads × {llm.head_size} = {elements}"
     lines = [
         ("KV cache", _kv(workings)),
-        ("Of a token", f"2 × {llm.kv_heads} heads × {llm.head_size} = {elements} elements a layer"),
+        ("Of a token", elements),
         ("Layers", ", ".join(f"{g.layers} that see {in_symbols(g.tokens)}" for g in groups)),
     ]
     cited = sources(workings, workings.of("llm"), rates=False)

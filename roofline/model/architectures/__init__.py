@@ -106,13 +106,36 @@ class Connect(Protocol):
     ) -> tuple[Block, ...]: ...
 
 
+class Cached(Protocol):
+    """Elements in the KV cache behind a prompt and so many decode steps."""
+
+    def __call__(
+        self, llm: Any, groups: Sequence[LayerGroup], *, batch: Number, steps: Number
+    ) -> Number: ...
+
+
+class DerivedVariables(Protocol):
+    """Variables of an LLM's formulas that are no polynomials in the axes."""
+
+    def __call__(
+        self,
+        llm: Any,
+        groups: Sequence[LayerGroup],
+        *,
+        batch: Number,
+        step: Number,
+        steps: Number,
+    ) -> tuple[Derived, ...]: ...
+
+
 class LanguageArchitecture(Struct, frozen=True):
     """An LLM."""
 
     prefill: Prefill
     decode: Decode
-    derived: tuple[Derived, ...] = ()
-    """Variables of its formulas that are no polynomials in the axes."""
+    cached: Cached
+    derived: DerivedVariables | None = None
+    """None where there are no such variables."""
 
 
 _HERE = "roofline.model.architectures"

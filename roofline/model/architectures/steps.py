@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from roofline.model.architectures import CONNECTORS, Feed, rows_out
 from roofline.model.block import Block
 from roofline.model.op import Op
-from roofline.model.ops import activation, gated_activation, linear, norm, residual
+from roofline.model.ops import activation, gated_activation, linear, residual, weighted_norm
 from roofline.model.polynomial import Number
 from roofline.specs.models import (
     ActivationStep,
@@ -90,7 +90,9 @@ class _Line:
                     writes={target: self._rows * width}, vector_flops=before, function="pool",
                 )  # fmt: skip
             case NormStep():
-                yield norm(step.norm, name("norm"), source, target, rows=self._rows, width=width)
+                yield weighted_norm(
+                    step.norm, name("norm"), source, target, rows=self._rows, width=width
+                )
             case ActivationStep():
                 yield activation(
                     name("act"), source, target, rows=self._rows, width=width,

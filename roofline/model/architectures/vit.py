@@ -20,11 +20,11 @@ from roofline.model.ops import (
     flash_attention,
     gated_activation,
     linear,
-    norm,
     residual,
     rotary,
     rotary_table,
     scale,
+    weighted_norm,
 )
 from roofline.model.polynomial import Number, Polynomial
 from roofline.specs.models import VisionEncoder
@@ -101,7 +101,7 @@ def _stem(vision: VisionEncoder, passes: Sequence[Pass]) -> Iterator[Op]:
         yield _position_embedding(vision, passes)
     rows = _rows(passes, [vision.sequence(view) for view in views])
     if vision.pre_norm:
-        yield norm(vision.norm, "pre_layrnorm", "hidden", "hidden", rows=rows, width=d)
+        yield weighted_norm(vision.norm, "pre_layrnorm", "hidden", "hidden", rows=rows, width=d)
     if "rotary" in vision.positions:
         yield rotary_table("rotary_emb", "angles", queries=rows, head_dim=vision.head_size)
 
@@ -135,7 +135,7 @@ def _behind(
     yield Block(left, _layer(vision, passes, groups, attention, windowed=False), idle=True)
     if vision.last_norm:
         runs = normed and vision.last_norm == "features" and not left
-        last = norm(
+        last = weighted_norm(
             vision.norm, "post_layernorm", "hidden", "hidden", rows=rows, width=vision.hidden_size
         )
         yield Block(1, (last,), idle=not runs)
@@ -160,7 +160,7 @@ def _pooling_head(vision: VisionEncoder, passes: Sequence[Pass], rows: Number) -
         matmul("head.k_proj", rows, d, d),
         matmul("head.v_proj", rows, d, d),
         matmul("head.out_proj", pictures, d, d),
-        norm("layer_norm", "head.layernorm", "pooled", "pooled", rows=pictures, width=d),
+        weighted_norm("layer_norm", "head.layernorm", "pooled", "pooled", rows=pictures, width=d),
         matmul("head.fc1", pictures, d, f),
         matmul("head.fc2", pictures, f, d),
     )
@@ -194,7 +194,7 @@ def _layer(
         for i, each in ((1, query_rows), (2, mlp_rows))
     ]
     ops = (
-        norm(vision.norm, "layer_norm1", "hidden", "normed", rows=rows, width=d),
+        weighted_norm(vision.norm, "layer_norm1", "hidden", "normed", rows=rows, width=d),
         linears["q_proj"],
         linears["k_proj"],
         linears["v_proj"],
@@ -203,7 +203,7 @@ def _layer(
         linears["out_proj"],
         branch[0],
         residual("attention_residual", "hidden", "branch", rows=query_rows, width=d),
-        norm(vision.norm, "layer_norm2", "hidden", "normed", rows=mlp_rows, width=d),
+        weighted_norm(vision.norm, "layer_norm2", "hidden", "normed", rows=mlp_rows, width=d),
         *_mlp(vision, linears, mlp_rows),
         branch[1],
         residual("mlp_residual", "hidden", "branch", rows=mlp_rows, width=d),
@@ -217,7 +217,9 @@ def _positioned(vision: VisionEncoder, rows: Number) -> Iterator[Op]:
     if vision.qk_norm:
         each = head if vision.qk_norm == "head" else e
         for name, tensor in (("q_norm", "query"), ("k_norm", "key")):
-            yield norm("rms_norm", name, tensor, tensor, rows=rows * (e // each), width=each)
+            yield weighted_norm(
+                "rms_norm", name, tensor, tensor, rows=rows * (e // each), width=each
+            )
     if "rotary" in vision.positions:
         yield rotary(
             "apply_rotary_pos_emb",

@@ -5,14 +5,21 @@ multiply-accumulate, attention dense, biases free. Vector FLOPs count one per el
 (add, multiply, max, exp, divide, square root) and per element; see the constants.
 """
 
-from roofline.model.ops.attention import SOFTMAX_FLOPS, eager_attention, flash_attention
+from roofline.model.ops.attention import (
+    SOFT_CAP_FLOPS,
+    SOFTMAX_FLOPS,
+    eager_attention,
+    flash_attention,
+)
 from roofline.model.ops.matmul import linear
+from roofline.model.ops.moe import expert_mlps, routing, weighed
 from roofline.model.ops.pointwise import (
     LAYER_NORM_FLOPS,
     POINTWISE_FLOPS,
     RMS_NORM_FLOPS,
     ROTARY_FLOPS,
     activation,
+    added_positions,
     embedding,
     gated_activation,
     layer_norm,
@@ -22,6 +29,7 @@ from roofline.model.ops.pointwise import (
     rotary,
     rotary_table,
     scale,
+    weighted_norm,
 )
 
 __all__ = [
@@ -30,9 +38,12 @@ __all__ = [
     "RMS_NORM_FLOPS",
     "ROTARY_FLOPS",
     "SOFTMAX_FLOPS",
+    "SOFT_CAP_FLOPS",
     "activation",
+    "added_positions",
     "eager_attention",
     "embedding",
+    "expert_mlps",
     "flash_attention",
     "gated_activation",
     "layer_norm",
@@ -42,5 +53,8 @@ __all__ = [
     "rms_norm",
     "rotary",
     "rotary_table",
+    "routing",
     "scale",
+    "weighed",
+    "weighted_norm",
 ]

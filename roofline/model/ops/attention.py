@@ -7,34 +7,57 @@ from roofline.model.op import AttentionShape, MatmulShape, Op
 SOFTMAX_FLOPS = 5  # running max, subtract, exp, accumulate, divide
 
 
+SOFT_CAP_FLOPS = 3  # divide, tanh, multiply
+
+
 def flash_attention(
-    name: str, query: str, target: str, shape: AttentionShape, *, key_value: tuple[str, str] | None
+    name: str,
+    query: str,
+    target: str,
+    shape: AttentionShape,
+    *,
+    key_value: tuple[str, str] | None,
+    soft_cap: bool = False,
+    sinks: bool = False,
 ) -> Op:
-    """One kernel, scores on chip (Dao et al. 2022); without `key_value`, K and V are cached."""
-    kv = shape.key_elements
+    """One kernel, scores on chip (Dao et al. 2022); without `key_value`, K and V are cached.
+
+    sinks: whether each head has a logit that no key belongs to.
+    """
     reads = {query: shape.query_elements}
     if key_value:
-        reads |= dict.fromkeys(key_value, kv)
+        key, value = key_value
+        reads |= {key: shape.key_elements, value: shape.value_elements}
+    flops = SOFTMAX_FLOPS + SOFT_CAP_FLOPS * soft_cap
     return Op(
         name,
         "attention",
         "attention",
         reads=reads,
-        writes={target: shape.query_elements},
-        flops=2 * shape.product_flops,
-        vector_flops=SOFTMAX_FLOPS * shape.scores,
-        kv_reads=0.0 if key_value else 2 * kv,
+        writes={target: shape.output_elements},
+        flops=shape.query_key_flops + shape.value_flops,
+        vector_flops=flops * shape.scores,
+        vectors=shape.heads if sinks else 0.0,
+        kv_reads=0.0 if key_value else shape.key_elements + shape.value_elements,
         shape=shape,
     )
 
 
 def eager_attention(
-    query: str, target: str, shape: AttentionShape, *, key_value: tuple[str, str] | None
+    query: str,
+    target: str,
+    shape: AttentionShape,
+    *,
+    key_value: tuple[str, str] | None,
+    soft_cap: bool = False,
+    sinks: bool = False,
 ) -> tuple[Op, Op, Op]:
     """Three kernels: QKᵀ, softmax, PV; scores [batch, heads, queries, keys] go through memory."""
-    kv, scores = shape.key_elements, shape.scores
-    key, value = ({name: kv} for name in key_value) if key_value else ({}, {})
-    cached = 0.0 if key_value else kv
+    scores, sizes = shape.scores, (shape.key_elements, shape.value_elements)
+    key, value = (
+        ({n: size} for n, size in zip(key_value, sizes, strict=True)) if key_value else ({}, {})
+    )
+    cached_key, cached_value = (0.0, 0.0) if key_value else sizes
     return (
         Op(
             "qk_matmul",
@@ -42,8 +65,9 @@ def eager_attention(
             "attention",
             reads={query: shape.query_elements, **key},
             writes={"scores": scores},
-            flops=shape.product_flops,
-            kv_reads=cached,
+            flops=shape.query_key_flops,
+            vector_flops=SOFT_CAP_FLOPS * scores if soft_cap else 0.0,
+            kv_reads=cached_key,
             shape=MatmulShape(shape.query_rows, shape.head_dim, shape.keys),
         ),
         Op(
@@ -53,15 +77,16 @@ def eager_attention(
             reads={"scores": scores},
             writes={"probabilities": scores},
             vector_flops=SOFTMAX_FLOPS * scores,
+            vectors=shape.heads if sinks else 0.0,
         ),
         Op(
             "sv_matmul",
             "attention",
             "attention",
             reads={"probabilities": scores, **value},
-            writes={target: shape.query_elements},
-            flops=shape.product_flops,
-            kv_reads=cached,
-            shape=MatmulShape(shape.query_rows, shape.keys, shape.head_dim),
+            writes={target: shape.output_elements},
+            flops=shape.value_flops,
+            kv_reads=cached_value,
+            shape=MatmulShape(shape.query_rows, shape.keys, shape.value_size),
         ),
     )

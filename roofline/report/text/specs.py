@@ -141,4 +141,6 @@ def _summary(model: Model) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
-    return str(value["name"]) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return str(value.get("name", "")) or ", ".join(f"{k} {v}" for k, v in value.items())
+    return str(value)

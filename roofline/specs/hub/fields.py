@@ -40,10 +40,19 @@ COSTS_NOTHING = frozenset(
         *("summary_proj_to_labels",),
         # constants that a kernel multiplies or adds anyway
         *("scale_attn_weights", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn"),
-        *("query_pre_attn_scalar", "attention_multiplier", "clip_qkv", "routed_scaling_factor"),
+        *("query_pre_attn_scalar", "attention_multiplier", "routed_scaling_factor"),
+        *("layer_norm_eps", "layer_norm_epsilon", "norm_epsilon"),
+        *("attn_temperature_tuning", "floor_scale", "attn_scale", "swiglu_alpha", "swiglu_limit"),
+        # how the largest of a router's logits are found
+        *("norm_topk_prob", "n_group", "topk_group", "topk_method", "scoring_func"),
+        "experts_per_token",
+        # layers that predict further tokens, which plain decoding does not run
+        *("num_nextn_predict_layers", "num_mtp_layers"),
         # positions: theta and scaling make other angles of them, by the same ops
         *("rope_scaling", "original_max_position_embeddings", "rope_ratio", "rope_interleave"),
-        "rope_local_base_freq",
+        *("rope_local_base_freq", "initial_context_length", "position_embedding_type"),
+        *("n_ctx", "num_image_tokens", "mrope_section"),
+        *("order_of_interleaved_layers", "cache_implementation"),
         # the type of the stored weights; a mode of ours says which is computed with
         "quantization_config",
     }
@@ -142,26 +151,30 @@ class ConfigFields:
         )
 
     def require(self, name: str, *values: Any) -> None:
-        """Read a field of which only these values can be expressed. Raises SpecError for others."""
+        """Read a field of which only these values can be expressed. Raises SpecError for others.
+
+        One that neither config nor defaults have is none of theirs.
+        """
+        if name not in self.config and name not in self.defaults:
+            return
         value = self.value(name)
         if value not in values:
             only = " or ".join(repr(one) for one in values)
             raise self.fault(name, f"only {only} can be expressed, not {shortened(repr(value))}")
 
-    def rope(self, *, theta: float = 10000.0, share: float = 1.0) -> Rope:
-        """Of `rope_parameters`, or of the separate fields that older configs have.
-
-        theta, share: where the config says nothing.
-        """
+    def rope(self) -> Rope:
+        """Of `rope_parameters`, or of the separate fields that older configs have."""
         parameters = dict(self.section("rope_parameters")) if self.given("rope_parameters") else {}
-        self._read |= {"rope_parameters", "rope_theta", "partial_rotary_factor", "rotary_pct"}
+        names = ("rope_theta", "partial_rotary_factor", "rotary_pct", "rotary_emb_base")
+        self._read |= {"rope_parameters", *names}
         nested = [one for one in parameters.values() if isinstance(one, Mapping)]
         if nested:  # by the type of layer: all of one width
             parameters = dict(nested[0])
-        named = {**self.config, **parameters}
-        theta = named.get("rope_theta", theta)
-        share = named.get("partial_rotary_factor", named.get("rotary_pct", share))
-        return Rope(float(theta), float(share))
+        known = {"rope_theta": 10000.0, "partial_rotary_factor": 1.0, **self.defaults}
+        known |= {name: value for name, value in self.config.items() if value is not None}
+        known |= parameters
+        theta = known.get("rotary_emb_base", known["rope_theta"])
+        return Rope(float(theta), float(known.get("rotary_pct", known["partial_rotary_factor"])))
 
     def check_all_read(self) -> None:
         """Raise SpecError that names each field which nobody has read and which may cost."""

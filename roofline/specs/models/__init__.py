@@ -24,9 +24,18 @@ from roofline.specs.models.connector import (
 )
 from roofline.specs.models.image_tokens import View
 from roofline.specs.models.kinds import MODEL_KINDS, kind_of, register_kind
-from roofline.specs.models.language import LanguageModel, LinearShape
+from roofline.specs.models.language import (
+    ExpertMixture,
+    HiddenAct,
+    LanguageModel,
+    LatentAttention,
+    LayerKind,
+    LinearShape,
+    NormFunction,
+    QueryKeyNorm,
+)
 from roofline.specs.models.multimodal import DEFAULT_ARCHITECTURE, Lmm
-from roofline.specs.models.vision import HiddenAct, NormKind, VisionEncoder, Windows
+from roofline.specs.models.vision import VisionEncoder, Windows
 
 __all__ = [
     "DEFAULT_ARCHITECTURE",
@@ -35,21 +44,25 @@ __all__ = [
     "AnyConnector",
     "Connector",
     "ConnectorStep",
+    "ExpertMixture",
     "GateStep",
     "GatedMlpStep",
     "HiddenAct",
     "LanguageModel",
+    "LatentAttention",
+    "LayerKind",
     "LinearShape",
     "LinearStep",
     "Lmm",
     "MergeStep",
     "MlpConnector",
     "Model",
-    "NormKind",
+    "NormFunction",
     "NormStep",
     "Perceiver",
     "PoolStep",
     "QFormer",
+    "QueryKeyNorm",
     "StepConnector",
     "View",
     "VisionEncoder",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from roofline.specs.models.image_tokens import View
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.models.vision import FewTokens, HiddenAct, Index, NormKind
+from roofline.specs.models.language import HiddenAct, NormFunction
+from roofline.specs.models.vision import FewTokens, Index
 from roofline.specs.sourced import Name, PositiveInt, SmallInt, Spec, Width
 
 
@@ -35,7 +36,7 @@ class MlpConnector(Connector, frozen=True, tag_field="kind", tag="connector"):
 class NormStep(Spec, frozen=True, tag_field="step", tag="norm"):
     """Each row by itself, as wide as it comes."""
 
-    norm: NormKind = "layer_norm"
+    norm: NormFunction = "layer_norm"
 
 
 class MergeStep(Spec, frozen=True, tag_field="step", tag="merge"):

@@ -8,12 +8,9 @@ from msgspec import Meta
 
 from roofline.specs.models.image_tokens import View
 from roofline.specs.models.kinds import register_kind
-from roofline.specs.models.language import LinearShape
+from roofline.specs.models.language import HiddenAct, LinearShape, NormFunction
 from roofline.specs.sourced import Epsilon, Name, PositiveInt, SmallInt, Spec, Width
 
-HiddenAct = Literal["quick_gelu", "gelu", "gelu_tanh", "silu"]
-"""x·σ(1.702·x); x·Φ(x); the same with Φ by tanh (Hendrycks & Gimpel 2016); x·σ(x)."""
-NormKind = Literal["layer_norm", "rms_norm"]
 BlockLinear = Literal[
     "q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2", "gate_proj", "up_proj", "down_proj"
 ]
@@ -82,7 +79,7 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     position_rows: PositiveInt | None = None
     """Of the learned table. Left out: one a patch of `image_size_px`, and one for the class token;
     a table of another length is interpolated."""
-    norm: NormKind = "layer_norm"
+    norm: NormFunction = "layer_norm"
     layer_norm_eps: Epsilon = 1e-5
     pre_norm: bool = True
     """A norm between the embeddings and the first block, as in CLIP."""

@@ -20,10 +20,13 @@ OWNERS = OpOwners(
 
 
 def decoder_config(spec: LanguageModel, *, vocab_size: int, pad_token_id: int) -> Any:
-    """Llama's config. Raises SpecError for biases that it cannot describe."""
+    """Llama's config. Raises SpecError for what it cannot describe."""
     import transformers
 
-    if spec.has_bias("o_proj") != spec.attention_bias:
+    if spec.unlike_llama:
+        fault = "a decoder of another shape than Llama's is not built"
+        raise SpecError(where(spec), [(name, fault) for name in spec.unlike_llama])
+    if spec.output_bias != spec.attention_bias:
         fault = "Llama in transformers has one flag for the biases of q, k, v and o"
         raise SpecError(where(spec), [("attention_output_bias", fault)])
     return transformers.LlamaConfig(

@@ -29,7 +29,7 @@ def language_config(name: str, **overrides: Any) -> Any:
     """Llama's, or Qwen2's, whose code has biases of q, k and v alone."""
     spec = load_model(name)
     assert isinstance(spec, LanguageModel)
-    qwen2 = spec.has_bias("q_proj") and not spec.has_bias("o_proj")
+    qwen2 = spec.attention_bias and not spec.output_bias
     config = transformers.Qwen2Config if qwen2 else transformers.LlamaConfig
     return config(
         hidden_size=spec.hidden_size,
