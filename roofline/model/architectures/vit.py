@@ -118,7 +118,7 @@ def _position_embedding(vision: VisionEncoder, passes: Sequence[Pass]) -> Op:
         reads={"patches": _rows(passes, [view.patches * d for view in views])},
         writes={"hidden": size},
         vector_flops=size,
-        vectors=(learned + vision.mask_token) * d,
+        vectors=learned * d,
     )
 
 
@@ -131,14 +131,15 @@ def _behind(
     tokens = [float(vision.sequence(one.view)) for one in passes]
     left = vision.num_hidden_layers - sum(group.layers for group in passes[0].groups)
     groups = tuple(LayerGroup(left, each) for each in tokens)
-    rows = _rows(passes, tokens)
+    rows, d = _rows(passes, tokens), vision.hidden_size
     yield Block(left, _layer(vision, passes, groups, attention, windowed=False), idle=True)
     if vision.last_norm:
         runs = normed and vision.last_norm == "features" and not left
-        last = weighted_norm(
-            vision.norm, "post_layernorm", "hidden", "hidden", rows=rows, width=vision.hidden_size
-        )
+        last = weighted_norm(vision.norm, "post_layernorm", "hidden", "hidden", rows=rows, width=d)
         yield Block(1, (last,), idle=not runs)
+    if vision.mask_token:
+        held = Op("mask_token", "embedding", "vector", reads={}, writes={}, vectors=d)
+        yield Block(1, (held,), idle=True)
     if vision.pooling_head:
         yield Block(1, _pooling_head(vision, passes, rows), idle=True)
 

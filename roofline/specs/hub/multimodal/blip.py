@@ -59,8 +59,14 @@ def _with_queries(fields: ConfigFields, vision: str, *, instructed: bool) -> dic
         connector |= {"instruction_vocab_size": words, "instruction_positions": positions}
     section.check_all_read()
     fields.skip("tie_word_embeddings")  # the text's own, whose class has the head
-    more = {"vision_feature_layer": "last", "vision_feature_select_strategy": "full"}
-    return lmm(fields, vision, "opt", connector, **more)
+    return lmm(
+        fields,
+        vision,
+        "opt",
+        connector,
+        vision_feature_layer="last",
+        vision_feature_select_strategy="full",
+    )
 
 
 HUB_CONFIGS.register("blip-2", HubConfig(blip2, BLIP2))

@@ -6,7 +6,8 @@ from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps
+from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, mlp, steps
+from roofline.specs.hub.multimodal.parts import lmm as whole
 
 CLIP, SIGLIP = "clip_vision_model", "siglip_vision_model"
 LLAVA: dict[str, Any] = SECTIONS | {
@@ -23,6 +24,11 @@ VIP_LLAVA: dict[str, Any] = SECTIONS | {
 }
 VIDEO_FRAMES = 8
 """That Video-LLaVA's processor takes of a video."""
+
+
+def lmm(fields: ConfigFields, *parts: Any, **more: Any) -> dict[str, Any]:
+    """The head is tied where the text's section says so, too."""
+    return whole(fields, *parts, text_ties=True, **more)
 
 
 def connected(fields: ConfigFields) -> dict[str, Any]:

@@ -55,6 +55,27 @@ def intern_vl(fields: ConfigFields) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def intern_vl_chat(fields: ConfigFields) -> dict[str, Any]:
+    """The same by the words of the code that came with InternVL2."""
+    fields.require("select_layer", -1)
+    fields.require("ps_version", "v2")
+    fields.skip("force_image_size", "dynamic_image_size", "max_dynamic_patch", "min_dynamic_patch")
+    fields.skip("use_thumbnail", "template", "pad2square", "use_backbone_lora", "use_llm_lora")
+    size = round(1 / fields.number("downsample_ratio"))
+    gelu = {"step": "activation"}
+    merged = {"step": "merge", "size": size}
+    linear = {"step": "linear"}
+    connector = steps(merged, {"step": "norm"}, linear, gelu, linear)
+    return lmm(
+        fields,
+        "intern_vit_6b",
+        "internlm2",
+        connector,
+        text_section="llm_config",
+        vision_feature_layer="last",
+    )
+
+
 def mistral3(fields: ConfigFields) -> dict[str, Any]:
     """A norm of each patch; merged rows are brought back to the tower's width, and to the LLM's."""
     width = tower(fields, "pixtral").hidden_size
@@ -113,6 +134,7 @@ def llama4(fields: ConfigFields) -> dict[str, Any]:
 
 
 HUB_CONFIGS.register("internvl", HubConfig(intern_vl, INTERN_VL))
+HUB_CONFIGS.register("internvl_chat", HubConfig(intern_vl_chat, {"downsample_ratio": 0.5}))
 HUB_CONFIGS.register("mistral3", HubConfig(mistral3, MISTRAL3))
 HUB_CONFIGS.register("cohere2_vision", HubConfig(cohere2_vision, COHERE2))
 HUB_CONFIGS.register("aya_vision", HubConfig(aya_vision, AYA))

@@ -28,11 +28,19 @@ _IDS = (
 
 
 def lmm(
-    fields: ConfigFields, vision: str, text: str, connector: Mapping[str, Any], **more: Any
+    fields: ConfigFields,
+    vision: str,
+    text: str,
+    connector: Mapping[str, Any],
+    *,
+    text_section: str = "text_config",
+    text_ties: bool = False,
+    **more: Any,
 ) -> dict[str, Any]:
     """An LMM with a tower and an LLM of these model types, where the sections do not say theirs.
 
-    connector: its fields, `kind` first. more: fields of the LMM.
+    connector: its fields, `kind` first. text_ties: whether the head is tied where the text's
+    section says so, too, as the class of the whole has it. more: fields of the LMM.
     """
     fields.skip(*_IDS)
     name = fields.file.removeprefix("config of ")
@@ -41,7 +49,7 @@ def lmm(
         "kind": "lmm",
         "vision": tower(fields, vision),
         "connector": {**connector, **words},
-        "llm": llm(fields, text),
+        "llm": llm(fields, text, text_section, text_ties),
         "architecture": fields.config["model_type"],
         **more,
     }
@@ -55,14 +63,15 @@ def tower(fields: ConfigFields, model_type: str, section: str = "vision_config")
     return found
 
 
-def llm(fields: ConfigFields, model_type: str) -> LanguageModel:
-    """The LLM of `text_config`; whether its head is tied says the LMM, if it says anything."""
-    found = _part(fields, "text_config", model_type, "text")
+def llm(fields: ConfigFields, model_type: str, section: str, text_ties: bool) -> LanguageModel:
+    """The LLM of a section; whether its head is tied says the LMM, if it says anything."""
+    found = _part(fields, section, model_type, "text")
     if not isinstance(found, LanguageModel):
-        raise fields.fault("text_config", f"is no language model but a {type(found).__name__}")
+        raise fields.fault(section, f"is no language model but a {type(found).__name__}")
     if "tie_word_embeddings" not in fields.defaults:
         return found
-    return replace(found, tie_word_embeddings=fields.flag("tie_word_embeddings"))
+    tied = fields.flag("tie_word_embeddings") or (text_ties and found.tie_word_embeddings)
+    return replace(found, tie_word_embeddings=tied)
 
 
 def _part(fields: ConfigFields, section: str, model_type: str, noun: str) -> Any:

@@ -6,7 +6,8 @@ from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps, tower
+from roofline.specs.hub.multimodal.parts import SECTIONS, steps, tower
+from roofline.specs.hub.multimodal.parts import lmm as whole
 from roofline.specs.hub.vision_encoders.native import GLM4V
 
 MERGE = 2
@@ -15,6 +16,11 @@ TAPS = (8, 16, 24)
 """Blocks of Qwen3-VL's tower that are connected, too, likewise."""
 GLM_INNER = 13696
 """Of the merger's gated MLP, likewise."""
+
+
+def lmm(fields: ConfigFields, *parts: Any, **more: Any) -> dict[str, Any]:
+    """The head is tied where the text's section says so, too."""
+    return whole(fields, *parts, text_ties=True, **more)
 
 
 def merger(fields: ConfigFields, width: int, norm: str) -> list[dict[str, Any]]:
@@ -51,7 +57,7 @@ def _in_sections(fields: ConfigFields, text: str) -> ConfigFields:
     own = {"vision_config", "model_type", "architectures", "tie_word_embeddings"}
     ids = {name for name in fields.config if name.startswith(("vision_", "image_", "video_"))}
     beside = {k: v for k, v in fields.config.items() if k not in own | ids}
-    fields.skip(*beside)
+    fields.skip(*beside, *own)
     whole = {**fields.config, "text_config": {**beside, "model_type": text}}
     return ConfigFields(whole, fields.defaults, fields.file, fields.preprocessor)
 
@@ -75,6 +81,16 @@ def _deep(fields: ConfigFields, vision: str, text: str) -> dict[str, Any]:
 
 
 def glm4v(fields: ConfigFields) -> dict[str, Any]:
+    """In front of a dense LLM."""
+    return _glm(fields, "glm4v_vision", "glm4v_text")
+
+
+def glm4v_moe(fields: ConfigFields) -> dict[str, Any]:
+    """In front of a mixture of experts."""
+    return _glm(fields, "glm4v_moe_vision", "glm4v_moe_text")
+
+
+def _glm(fields: ConfigFields, vision: str, text: str) -> dict[str, Any]:
     """A convolution of squares of patches, a matrix, a norm, GELU, a gated MLP."""
     section = fields.section("vision_config")
     width = section.get("out_hidden_size", GLM4V["out_hidden_size"])
@@ -86,7 +102,13 @@ def glm4v(fields: ConfigFields) -> dict[str, Any]:
         {"step": "activation"},
         {"step": "gated-mlp", "intermediate_size": section.get("intermediate_size", GLM_INNER)},
     )
-    return lmm(fields, "glm4v_vision", "glm4v_text", connector, vision_feature_layer="last")
+    return lmm(fields, vision, text, connector, vision_feature_layer="last")
+
+
+def kimi_vl(fields: ConfigFields) -> dict[str, Any]:
+    """Qwen2-VL's merger behind MoonViT."""
+    connector = steps(*merger(fields, tower(fields, "moonvit").hidden_size, "layer_norm"))
+    return lmm(fields, "moonvit", "deepseek_v3", connector, vision_feature_layer="last")
 
 
 HUB_CONFIGS.register("qwen2_vl", HubConfig(qwen2_vl, SECTIONS))
@@ -95,3 +117,5 @@ HUB_CONFIGS.register("qwen3_vl", HubConfig(qwen3_vl, SECTIONS))
 HUB_CONFIGS.register("qwen3_vl_moe", HubConfig(qwen3_vl_moe, SECTIONS))
 HUB_CONFIGS.register("glm4v", HubConfig(glm4v, SECTIONS))
 HUB_CONFIGS.register("glm46v", HubConfig(glm4v, SECTIONS))
+HUB_CONFIGS.register("glm4v_moe", HubConfig(glm4v_moe, SECTIONS))
+HUB_CONFIGS.register("kimi_vl", HubConfig(kimi_vl, SECTIONS))

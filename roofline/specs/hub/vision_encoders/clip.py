@@ -64,13 +64,13 @@ QKV = ("q_proj", "k_proj", "v_proj")
 
 
 def clip(fields: ConfigFields) -> dict[str, Any]:
-    """As the spec stands; the projection behind the pooled token belongs to the text's side."""
-    fields.skip("projection_dim")
+    """As the spec stands."""
     return sizes(fields)
 
 
 def eva_clip(fields: ConfigFields) -> dict[str, Any]:
     """One flag for the biases of q, k and v, of which k's is zero, and held all the same."""
+    fields.require("num_channels", CHANNELS)
     return sizes(fields, num_channels=CHANNELS) | {
         "pre_norm": False,
         "patch_bias": True,
@@ -97,6 +97,20 @@ def intern_vit(fields: ConfigFields) -> dict[str, Any]:
     }
 
 
+def remote_intern_vit(fields: ConfigFields) -> dict[str, Any]:
+    """The same by the words of the code that came with InternVL2, which has no norm at the end."""
+    fields.skip("drop_path_rate")
+    return sizes(fields) | {
+        "pre_norm": False,
+        "patch_bias": True,
+        "norm": fields.word("norm_type", ("layer_norm", "rms_norm")),
+        "last_norm": None,
+        "without_bias": () if fields.flag("qkv_bias") else QKV,
+        "qk_norm": "width" if fields.flag("qk_normalization") else None,
+        "layer_scale": True,
+    }
+
+
 def llama4(fields: ConfigFields) -> dict[str, Any]:
     """Learned and rotary positions; what is behind the last norm is the LMM's connector."""
     fields.skip("rope_parameters", "rope_theta", "vision_feature_layer")
@@ -113,4 +127,5 @@ HUB_CONFIGS.register("clip_vision_model", HubConfig(clip, CLIP))
 HUB_CONFIGS.register("blip_2_vision_model", HubConfig(eva_clip, EVA_CLIP))
 HUB_CONFIGS.register("instructblip_vision_model", HubConfig(eva_clip, EVA_CLIP))
 HUB_CONFIGS.register("internvl_vision", HubConfig(intern_vit, INTERN_VIT))
+HUB_CONFIGS.register("intern_vit_6b", HubConfig(remote_intern_vit, {}))
 HUB_CONFIGS.register("llama4_vision_model", HubConfig(llama4, LLAMA4))

@@ -71,6 +71,8 @@ QWEN_EPS = 1e-6
 """Of all norms of Qwen's towers: in the code, not in the config."""
 PIXTRAL_EPS = 1e-5
 """Likewise."""
+MOON_EPS = 1e-5
+"""Likewise."""
 
 
 def tower(fields: ConfigFields, **settled: Any) -> dict[str, Any]:
@@ -143,6 +145,29 @@ def glm4v(fields: ConfigFields) -> dict[str, Any]:
     }
 
 
+def moonvit(fields: ConfigFields) -> dict[str, Any]:
+    """A table of positions, interpolated, beside rotary ones; the code's function is GELU by tanh.
+
+    https://huggingface.co/moonshotai/Kimi-VL-A3B-Instruct/blob/main/modeling_kimi_vl.py
+    """
+    fields.require("merge_kernel_size", [2, 2], (2, 2))
+    rows = fields.count("init_pos_emb_height") * fields.count("init_pos_emb_width")
+    settled = {
+        "image_size_px": UNSAID_SIDE_PX,
+        "num_channels": 3,
+        "layer_norm_eps": MOON_EPS,
+        "hidden_act": "gelu_tanh",
+    }
+    return sizes(fields, **settled) | {
+        "class_token": False,
+        "positions": ("learned", "rotary"),
+        "position_rows": rows,
+        "pre_norm": False,
+        "last_norm": "features",
+        "patch_bias": True,
+    }
+
+
 def pixtral(fields: ConfigFields) -> dict[str, Any]:
     """RMSNorm, a gated MLP, no bias; `image_size` is the largest side, and not much else."""
     fields.skip("rope_parameters", "rope_theta", "head_dim", "projection_dim")
@@ -162,4 +187,6 @@ HUB_CONFIGS.register("qwen2_5_vl_vision", HubConfig(qwen2_5_vl, QWEN2_5))
 HUB_CONFIGS.register("qwen3_vl_vision", HubConfig(qwen3_vl, QWEN3))
 HUB_CONFIGS.register("qwen3_vl_moe_vision", HubConfig(qwen3_vl, QWEN3))
 HUB_CONFIGS.register("glm4v_vision", HubConfig(glm4v, GLM4V))
+HUB_CONFIGS.register("glm4v_moe_vision", HubConfig(glm4v, GLM4V))
+HUB_CONFIGS.register("moonvit", HubConfig(moonvit, {}))
 HUB_CONFIGS.register("pixtral", HubConfig(pixtral, PIXTRAL))

@@ -43,7 +43,7 @@ def idefics(fields: ConfigFields) -> dict[str, Any]:
 
 def siglip(fields: ConfigFields) -> dict[str, Any]:
     """With a pooling head, unless the config says that it is left out."""
-    fields.skip("projection_dim", "num_image_tokens", "projector_hidden_act")
+    fields.skip("projector_hidden_act")
     return sizes(fields) | FORM | {"pooling_head": fields.flag("vision_use_head")}
 
 

@@ -14,6 +14,10 @@ ACTIVATIONS = {
     "silu": "silu",
 }
 """Functions by their names in configs."""
+_OF_THE_TEXT = (
+    *("vocab_size", "projection_dim", "tie_word_embeddings", "num_positions", "num_image_tokens"),
+)
+"""Fields that older configs have beside a tower's own, and what follows from these."""
 UNSAID_SIDE_PX = 448
 """Of the square picture that is assumed where none is given, of towers that take any: the side of
 InternVL's tiles, a multiple of two patches of 14 or 16 px."""
@@ -24,6 +28,7 @@ def sizes(fields: ConfigFields, **settled: Any) -> dict[str, Any]:
 
     settled: what the caller knows better, or the config calls by another name.
     """
+    fields.skip(*_OF_THE_TEXT)
     read: dict[str, Callable[[], Any]] = {
         "hidden_size": lambda: fields.count("hidden_size"),
         "num_hidden_layers": lambda: fields.count("num_hidden_layers"),
