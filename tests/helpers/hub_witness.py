@@ -146,12 +146,13 @@ def grids(
     vision: Mapping[str, Any],
     connector: tuple[str, ...],
     text_type: str,
+    **more: Any,
 ) -> Case:
     """A model that takes grids of patches, each as a row of pixels."""
     width = 3 * 2 * vision["patch_size"] ** 2
     rows = sum(height * width for height, width in shapes)
     grid = torch.tensor([[1, height, width] for height, width in shapes])
-    text = {**TEXT, "model_type": text_type, "rope_parameters": ROPE}
+    text = {**TEXT, "model_type": text_type, "rope_parameters": ROPE, **more}
     config = {"model_type": model_type, "vision_config": dict(vision), "text_config": text}
     views = tuple(View(height, width) for height, width in shapes)
     return Case(
@@ -194,9 +195,13 @@ def sized(make: Callable[[int], Case], *sides: int) -> list[Case]:
     return [make(side) for side in sides]
 
 
-def shaped(model_type: str, vision: Mapping[str, Any], text: str) -> list[Case]:
+WIDTHS = QWEN | {"hidden_size": 72, "intermediate_size": 140, "out_hidden_size": 48}
+EXPERTS = {"moe_intermediate_size": 20, "num_experts_per_tok": 2}
+
+
+def shaped(model_type: str, vision: Mapping[str, Any], text: str, **more: Any) -> list[Case]:
     several = (((4, 10),), ((6, 4), (18, 14)), ((34, 20),))
-    return [grids(model_type, shapes, vision, MERGER, text) for shapes in several]
+    return [grids(model_type, shapes, vision, MERGER, text, **more) for shapes in several]
 
 
 CASES: dict[str, list[Case]] = {
@@ -403,10 +408,20 @@ CASES: dict[str, list[Case]] = {
         },
         "glm4v_text",
     ),
+    "qwen3_vl_moe": shaped(
+        "qwen3_vl_moe",
+        WIDTHS | {"num_position_embeddings": 49, "deepstack_visual_indexes": [0, 2]},
+        "qwen3_vl_moe_text",
+        num_experts=4,
+        **EXPERTS,
+    ),
+    "glm46v": shaped("glm46v", WIDTHS | {"image_size": 49}, "glm4v_text"),
+    "glm4v_moe": shaped(
+        "glm4v_moe",
+        WIDTHS | {"image_size": 49},
+        "glm4v_moe_text",
+        n_routed_experts=4,
+        first_k_dense_replace=1,
+        **EXPERTS,
+    ),
 }
-
-
-def compare(model_type: str, case: Case) -> tuple[Counted, Counted]:
-    """What Hugging Face's model does, and the formulas."""
-    theirs = seen(built(case.config), case.connector, case.run)
-    return theirs, counted(imported(case.config), case.views)
