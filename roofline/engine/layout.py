@@ -5,53 +5,53 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from numbers import Real
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
 
 from roofline.engine.axes import Kernels, Stage
-from roofline.errors import ScenarioError, SpecError
+from roofline.engine.parts import FeatureRows, ModelParts, SampleViews, parts_of
+from roofline.errors import ScenarioError
 from roofline.model.architectures import (
     CONNECTORS,
     LANGUAGE_MODELS,
     VISION_ENCODERS,
     AttentionKind,
+    Feed,
+    Pass,
     kind_of,
+    rows_out,
 )
 from roofline.model.autocast import autocast, compiled
 from roofline.model.block import Block, LayerGroup
 from roofline.model.counted import Phase
 from roofline.model.fused import fused
+from roofline.model.op import Op
 from roofline.model.polynomial import Array, Derived, Number, Polynomial
 from roofline.model.variables import (
     BATCH,
     IMAGES,
     PROMPT,
+    SAMPLES,
     STEP,
     STEPS,
     TEXT,
     VISUAL,
     images,
     prompt_tokens,
+    samples,
     steps,
 )
 from roofline.reducers import Reducer, ReductionTask
-from roofline.registry import Registry
-from roofline.specs.catalog import load_model, referred, where
-from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
+from roofline.specs.catalog import load_model
+from roofline.specs.models import Connector, LanguageModel, Model, View, VisionEncoder
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
 COMPONENTS = ("vision", "reducer", "connector", "llm")
 """All that there may be, in the order in which they run."""
-LMM_PARTS: Mapping[str, Registry[Any]] = {
-    "vision": VISION_ENCODERS,
-    "connector": CONNECTORS,
-    "llm": LANGUAGE_MODELS,
-}
-"""Fields of an LMM that are specs, and what knows their kinds."""
 _MEMO_SIZE = 64
 """Components that are not laid out again."""
 
@@ -84,16 +84,21 @@ class Layout(Struct, frozen=True):
 
     name: str
     vision: VisionEncoder | None
-    connector: MlpConnector | None
+    connector: Connector | None
     llm: LanguageModel | None
     stage: Stage
     attention: AttentionKind
-    vision_groups: tuple[LayerGroup, ...]
+    vision_groups: tuple[tuple[LayerGroup, ...], ...]
+    """What each block sees, of each of the sample's views."""
     llm_groups: tuple[LayerGroup, ...]
     unreduced_visual_tokens: int | None
     """Visual tokens of one sample before any reduction, if the model says so."""
-    images_per_sample: int
+    sample: SampleViews
+    features: FeatureRows
+    """What the connector gets of the tower."""
     vision_towers: int
+    learned_rows: int = 0
+    """Of the LLM's width, that stand between visual tokens."""
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do."""
@@ -103,17 +108,52 @@ class Layout(Struct, frozen=True):
     """Whether the prompt has any; one of text alone runs neither tower nor connector."""
 
     @property
+    def images_per_sample(self) -> int:
+        return self.sample.pictures
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """What goes through the connector."""
+        assert self.vision is not None
+        feeds = []
+        for view in self.sample.views:
+            images, tokens = self._pictures(view), self.tokens_of(view)
+            if self.reducer is not None and self.reducer.connects_all:
+                tokens = self.task.candidates if self.task else tokens
+            features = self.features.of(self.vision, view)
+            feeds.append(
+                Feed(view, images, features, tokens, self._connected(view, images * tokens))
+            )
+        return tuple(feeds)
+
+    @property
     def connected(self) -> Number:
-        """Rows that go through the connector."""
-        if self.reducer is None:
-            return BATCH * VISUAL
-        assert self.vision is not None  # what a reducer acts on is an LMM
-        if self.reducer.connects_all:
-            return IMAGES * self.vision.patches
-        if self.reducer.site == "llm":
-            assert self.unreduced_visual_tokens is not None
-            return BATCH * float(self.unreduced_visual_tokens)
-        return BATCH * VISUAL
+        """Rows that come out of the connector."""
+        return rows_out(self.feeds)
+
+    def _pictures(self, view: View) -> Number:
+        """Of that shape, of the whole batch."""
+        return IMAGES if len(self.sample.views) == 1 else SAMPLES * view.count
+
+    def _connected(self, view: View, whole: Number) -> Number:
+        """Rows that come out of the connector, where pictures of that shape give `whole`."""
+        unreduced = self.unreduced_visual_tokens
+        assert unreduced is not None
+        if self.reducer is not None and self.task is not None:
+            if self.reducer.connects_all or self.task.merged:
+                return whole
+            if self.reducer.site != "llm":
+                return BATCH * VISUAL
+        alone = len(self.sample.views) == 1 and view.count * self.tokens_of(view) == unreduced
+        if not alone:  # separators do not pass through the connector
+            return whole
+        return BATCH * (VISUAL if self.reducer is None else float(unreduced))
+
+    def tokens_of(self, view: View) -> int:
+        """Visual tokens that one picture of that shape gives, unreduced."""
+        assert self.vision is not None
+        rows = self.features.of(self.vision, view)
+        return rows if self.connector is None else self.connector.tokens(view, rows)
 
     @property
     def default_visual_tokens(self) -> int:
@@ -136,6 +176,7 @@ class Layout(Struct, frozen=True):
         known = (
             prompt_tokens(),
             images(self.images_per_sample, per_sample),
+            samples(per_sample),
             steps(self.stage),
         )
         derived = LANGUAGE_MODELS.find(kind_of(self.llm)).derived if self.llm else None
@@ -150,7 +191,11 @@ class Layout(Struct, frozen=True):
         seen = self.stage != "decode" and self.has_images
         parts: list[Component] = []
         if self.vision:
-            tower = self.vision, self.vision_groups, self.attention
+            passes = tuple(
+                Pass(view, self._pictures(view), groups)
+                for view, groups in zip(self.sample.views, self.vision_groups, strict=True)
+            )
+            tower = self.vision, passes, self.attention, self.features.normed
             parts.append(_vision(*tower, self.vision_towers, seen, self.kernels))
         if self.reducer:
             assert self.task
@@ -159,8 +204,8 @@ class Layout(Struct, frozen=True):
                 phases["prefill"] = self.reducer.extra_ops(self.task)
             parts.append(Component("reducer", phases, in_llm=self.reducer.site == "llm"))
         if self.vision and self.connector and self.llm:
-            widths = self.vision.hidden_size, self.llm.hidden_size
-            parts.append(_connector(self.connector, self.connected, *widths, seen))
+            widths = self.vision.hidden_size * self.features.layers, self.llm.hidden_size
+            parts.append(_connector(self.connector, self.feeds, *widths, seen, self.learned_rows))
         if self.llm:
             parts.append(_llm(self.llm, self.llm_groups, self.attention, self.stage, self.kernels))
         return tuple(parts)
@@ -182,15 +227,16 @@ _RUN_AS: Mapping[Kernels, Callable[[Sequence[Block]], tuple[Block, ...]]] = {
 @lru_cache(maxsize=_MEMO_SIZE)
 def _vision(
     encoder: VisionEncoder,
-    groups: tuple[LayerGroup, ...],
+    passes: tuple[Pass, ...],
     attention: AttentionKind,
+    normed: bool,
     towers: int,
     seen: bool,
     kernels: Kernels,
 ) -> Component:
     encode = VISION_ENCODERS.find(kind_of(encoder))
-    blocks = encode(encoder, groups, images=IMAGES, attention=attention)
-    blocks = _RUN_AS[kernels](blocks)
+    blocks = _RUN_AS[kernels](encode(encoder, passes, attention=attention, normed=normed))
+    groups = passes[0].groups
     return Component(
         "vision",
         {"prefill": blocks} if seen else {},
@@ -204,11 +250,20 @@ def _vision(
 
 @lru_cache(maxsize=_MEMO_SIZE)
 def _connector(
-    connector: MlpConnector, rows: Number, in_features: int, out_features: int, seen: bool
+    connector: Connector,
+    feeds: tuple[Feed, ...],
+    in_features: int,
+    out_features: int,
+    seen: bool,
+    learned_rows: int,
 ) -> Component:
     connect = CONNECTORS.find(kind_of(connector))
-    blocks = connect(connector, rows=rows, in_features=in_features, out_features=out_features)
+    blocks = connect(connector, feeds, in_features=in_features, out_features=out_features)
     phases: dict[Phase, Sequence[Block]] = {"prefill": blocks} if seen else {}
+    if learned_rows:
+        held = learned_rows * out_features
+        rows = Op("learned_rows", "embedding", "vector", reads={}, writes={}, vectors=held)
+        blocks = (*blocks, Block(1, (rows,), idle=True))
     return Component("connector", phases, loaded=blocks, architecture=kind_of(connector))
 
 
@@ -254,30 +309,22 @@ def lay_out(
     llm_layers: Layers | None = None,
     reducer: Reducer | None = None,
     visual_tokens: float | None = None,
+    sample: SampleViews | None = None,
 ) -> Layout:
     """Resolve a model and lay out its layers.
 
     `llm_layers` gives the visual tokens that each LLM layer sees, `vision_layers` the tokens,
     class token included, that each ViT block sees; left out, all layers see all tokens. `reducer`
-    lays them out by its own schedule, to leave `visual_tokens` of a sample.
+    lays them out by its own schedule, to leave `visual_tokens` of a sample. `sample` is what a
+    sample shows, where that is not what the model's spec says.
     Raises UnknownNameError, SpecError, ScenarioError.
     """
     spec = load_model(model)
-    kind = kind_of(spec)
-    if isinstance(spec, Lmm):
-        parts = _lmm_parts(spec)
-    elif kind in LANGUAGE_MODELS:
-        parts = _llm_parts(spec)
-    elif kind in VISION_ENCODERS:
-        parts = _encoder_parts(spec)
-    elif kind in CONNECTORS:
-        fault = "a connector takes its sizes from its neighbours: analyze an LMM that has it"
-        raise SpecError(where(spec), [("kind", fault)])
-    else:
-        fault = f"no architecture is registered for {kind}"
-        raise SpecError(where(spec), [("kind", fault)])
+    parts = parts_of(spec)
     if stage != "prefill" and parts.llm is None:
         raise ScenarioError(f"{spec.name} has no LLM: only the stage prefill applies to it")
+    if sample is not None:
+        parts = parts.showing(sample)
     layout = Layout(
         name=spec.name,
         vision=parts.vision,
@@ -288,8 +335,10 @@ def lay_out(
         vision_groups=_vision_groups(parts, vision_layers),
         llm_groups=_llm_groups(parts, llm_layers),
         unreduced_visual_tokens=parts.visual_tokens,
-        images_per_sample=parts.images,
+        sample=parts.sample,
+        features=parts.features,
         vision_towers=parts.vision_towers,
+        learned_rows=parts.learned_rows,
         kernels=kernels,
     )
     if reducer is None:
@@ -300,17 +349,20 @@ def lay_out(
 
 
 def _reduced(
-    layout: Layout, parts: _Parts, reducer: Reducer, visual_tokens: float | None
+    layout: Layout, parts: ModelParts, reducer: Reducer, visual_tokens: float | None
 ) -> Layout:
     """The same with fewer tokens where the reducer acts, and its own work."""
     if parts.vision is None or layout.llm is None or parts.visual_tokens is None:
         raise ScenarioError(f"a reducer needs an LMM, such as llava-1.5-7b; {layout.name} is none")
     in_llm = reducer.site == "llm"
-    candidates = parts.visual_tokens if in_llm else parts.vision.patches
+    view, merged = _candidates(layout, parts, reducer)
+    candidates = parts.visual_tokens
+    if not in_llm:
+        candidates = parts.tokens_of(view) if merged else view.patches
     kept = reducer.default_kept(candidates, parts.vision_blocks)
+    pictures = 1 if in_llm else parts.sample.pictures
     if visual_tokens is not None:
-        images = 1 if in_llm else parts.images
-        kept = per_image(layout.name, visual_tokens, images)
+        kept = per_image(layout.name, visual_tokens, pictures)
     llm_groups = layout.llm_groups
     if in_llm:
         first = reducer.full_llm_layers
@@ -328,21 +380,41 @@ def _reduced(
         llm=layout.llm,
         batch=BATCH,
         prompt=llm_groups[0].tokens,
+        view=view,
+        merged=merged,
     )
     try:
         reducer.check(task)
     except ScenarioError as error:
-        if visual_tokens is None or in_llm or parts.images == 1:
+        if visual_tokens is None or pictures == 1:
             raise
         raise ScenarioError(
-            f"{error} ({visual_tokens:g} of a sample are {kept} of each of its {parts.images})"
+            f"{error} ({visual_tokens:g} of a sample are {kept} of each of its {pictures})"
         ) from None
-    return replace(
-        layout,
-        vision_groups=reducer.vision_groups(task),
-        llm_groups=llm_groups,
-        reducer=reducer,
-        task=task,
+    groups = layout.vision_groups if in_llm else (reducer.vision_groups(task),)
+    return replace(layout, vision_groups=groups, llm_groups=llm_groups, reducer=reducer, task=task)
+
+
+def _candidates(layout: Layout, parts: ModelParts, reducer: Reducer) -> tuple[View, bool]:
+    """The shape of the pictures that a reducer chooses from, and whether it does so among what the
+    connector has made of them. Raises ScenarioError.
+    """
+    view, *others = parts.sample.views
+    if reducer.site == "llm":
+        return view, False
+    if others:
+        raise ScenarioError(
+            f"{reducer.name} chooses within pictures of one shape; a sample of {layout.name} has "
+            f"{1 + len(others)}: take a reducer inside the LLM"
+        )
+    features = parts.features.of(parts.vision, view) if parts.vision else 0
+    if parts.tokens_of(view) in (features, view.patches):
+        return view, False
+    if reducer.site == "features" and (reducer.connects_all or reducer.by_position):
+        return view, True
+    raise ScenarioError(
+        f"{reducer.name} chooses among patches, which the connector of {layout.name} merges: take "
+        "a reducer of connected rows, such as divprune, or one inside the LLM"
     )
 
 
@@ -366,106 +438,26 @@ def per_image(name: str, visual_tokens: float, images: int) -> int:
     return each
 
 
-class _Parts(Struct, frozen=True):
-    vision: VisionEncoder | None = None
-    vision_blocks: int = 0
-    connector: MlpConnector | None = None
-    llm: LanguageModel | None = None
-    visual_tokens: int | None = None
-    images: int = 1
-    vision_towers: int = 1
-
-
-def in_full(model: Model) -> Model:
-    """The same with what it refers to in place, so that it means the same under any catalog.
-
-    Raises UnknownNameError, SpecError.
-    """
-    if isinstance(model, Lmm):
-        parts = {field: _part(model, field, known) for field, known in LMM_PARTS.items()}
-        return replace(model, **parts)
-    if isinstance(model, LanguageModel):
-        return replace(model, used_in=_fed_tokens(model))
-    return model
-
-
-def _llm_parts(llm: Any) -> _Parts:
-    return _Parts(llm=llm, visual_tokens=_fed_tokens(llm))
-
-
-def _fed_tokens(llm: Any) -> int | None:
-    """Visual tokens of a sample that an LLM by itself is fed with."""
-    if not llm.used_in:
-        return None
-    if isinstance(llm.used_in, int):
-        return llm.used_in
-    lmm = referred(where(llm), "used_in", load_model, llm.used_in)
-    return _sample_tokens(lmm) if isinstance(lmm, Lmm) else None
-
-
-def _encoder_parts(encoder: Any) -> _Parts:
-    blocks = encoder.num_hidden_layers
-    return _Parts(vision=encoder, vision_blocks=blocks, visual_tokens=encoder.tokens)
-
-
-def _lmm_parts(lmm: Lmm) -> _Parts:
-    vision, llm = _part(lmm, "vision", VISION_ENCODERS), _part(lmm, "llm", LANGUAGE_MODELS)
-    if lmm.llm_vocab_size:
-        llm = replace(llm, vocab_size=lmm.llm_vocab_size)
-    return _Parts(
-        vision=vision,
-        vision_blocks=_blocks_used(lmm, vision),
-        connector=_part(lmm, "connector", CONNECTORS),
-        llm=llm,
-        visual_tokens=_sample_tokens(lmm),
-        images=lmm.images,
-        vision_towers=lmm.vision_towers,
-    )
-
-
-def _part(lmm: Lmm, field: str, architectures: Registry[Any]) -> Any:
-    """A part of an LMM, by name or written out. Raises SpecError if it is of another kind."""
-    part = referred(where(lmm), field, load_model, getattr(lmm, field))
-    if kind_of(part) not in architectures:
-        expected = " or ".join(architectures.names())
-        fault = f"expected {expected}, got {kind_of(part)}"
-        named = isinstance(getattr(lmm, field), str)
-        raise SpecError(where(lmm), [(field if named else f"{field}.kind", fault)])
-    return part
-
-
-def _blocks_used(lmm: Lmm, vision: VisionEncoder) -> int:
-    """Blocks that run: hidden state 0 is the embeddings' output, the last one the last block's."""
-    states = vision.num_hidden_layers + 1
-    if not -states <= lmm.vision_feature_layer < states:
-        fault = (
-            f"{vision.name} has hidden states 0 to {states - 1}, or −1 to −{states} from the end"
-        )
-        raise SpecError(where(lmm), [("vision_feature_layer", fault)])
-    return lmm.vision_feature_layer % states
-
-
-def _sample_tokens(lmm: Lmm) -> int:
-    """Visual tokens that one sample feeds to the LLM, unreduced."""
-    vision = _part(lmm, "vision", VISION_ENCODERS)
-    per_image: int = (
-        vision.tokens if lmm.vision_feature_select_strategy == "full" else vision.patches
-    )
-    return lmm.images * per_image
-
-
-def _vision_groups(parts: _Parts, layers: Layers | None) -> tuple[LayerGroup, ...]:
+def _vision_groups(parts: ModelParts, layers: Layers | None) -> tuple[tuple[LayerGroup, ...], ...]:
+    """What the blocks see of each view."""
     if parts.vision is None:
         if layers is not None:
             raise ScenarioError("`vision_layers` is given, but the model has no vision encoder")
         return ()
     if layers is None:
-        return (LayerGroup(parts.vision_blocks, float(parts.vision.tokens)),)
+        vision, blocks = parts.vision, parts.vision_blocks
+        return tuple(
+            (LayerGroup(blocks, float(vision.sequence(view))),) for view in parts.sample.views
+        )
+    if len(parts.sample.views) > 1 or parts.vision.windows:
+        raise ScenarioError(
+            "`vision_layers` is of pictures of one shape, whose patches attend to all others"
+        )
     _check_layers("vision_layers", layers, parts.vision_blocks, least=1)
-    return tuple(_group(n, [float(t) for t in tokens]) for n, *tokens in layers)
+    return (tuple(_group(n, [float(t) for t in tokens]) for n, *tokens in layers),)
 
 
-def _llm_groups(parts: _Parts, layers: Layers | None) -> tuple[LayerGroup, ...]:
+def _llm_groups(parts: ModelParts, layers: Layers | None) -> tuple[LayerGroup, ...]:
     if parts.llm is None:
         if layers is not None:
             raise ScenarioError("`llm_layers` is given, but the model has no LLM")

@@ -21,7 +21,8 @@ from roofline.device.resources import BOUNDS
 from roofline.engine.accounting import ACCOUNTINGS
 from roofline.engine.axes import BY_NAME
 from roofline.engine.energy import FROM_ENERGY, energy_law
-from roofline.engine.layout import COMPONENTS, LMM_PARTS, in_full
+from roofline.engine.layout import COMPONENTS
+from roofline.engine.parts import LMM_PARTS, in_full
 from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS
 from roofline.engine.result import Quantities, ReducerFacts, Totals
 from roofline.engine.scenario import Scenario

@@ -21,6 +21,8 @@ PROMPT = Polynomial.variable("prompt_tokens")
 """Visual and text tokens of one sequence."""
 IMAGES = Polynomial.variable("images")
 """Images or frames of the whole batch."""
+SAMPLES = Polynomial.variable("samples")
+"""Samples of the whole batch: what a prompt holds is one, or several one behind the other."""
 STEPS = Polynomial.variable("steps")
 """Decode steps of the whole stage."""
 STEP = Polynomial.variable("step")
@@ -39,9 +41,19 @@ def images(per_sample: int, tokens_per_sample: int | None) -> Derived:
     holds none.
     tokens_per_sample: before reduction; None for a model whose images nobody knows.
     """
+    return _per_sample("images", per_sample, tokens_per_sample)
+
+
+def samples(tokens_per_sample: int | None) -> Derived:
+    """Batch · ⌈visual_tokens / tokens of a sample⌉, likewise."""
+    return _per_sample("samples", 1, tokens_per_sample)
+
+
+def _per_sample(name: str, count: int, tokens_per_sample: int | None) -> Derived:
+    """A variable of which a sample has `count`."""
     if not tokens_per_sample:
-        return Derived("images", ("batch",), _Scaled(per_sample))
-    return Derived("images", ("batch", "visual_tokens"), _Images(per_sample, tokens_per_sample))
+        return Derived(name, ("batch",), _Scaled(count))
+    return Derived(name, ("batch", "visual_tokens"), _InSamples(count, tokens_per_sample))
 
 
 def steps(stage: str) -> Derived:
@@ -109,7 +121,7 @@ class _Scaled(Struct, frozen=True):
         return value * self.factor
 
 
-class _Images(Struct, frozen=True):
+class _InSamples(Struct, frozen=True):
     per_sample: int
     tokens_per_sample: int
 

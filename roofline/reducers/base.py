@@ -16,7 +16,7 @@ from roofline.model.op import Op
 from roofline.model.polynomial import Number
 from roofline.reducers.token_schedules import Schedule
 from roofline.registry import Registry
-from roofline.specs.models import LanguageModel, VisionEncoder
+from roofline.specs.models import LanguageModel, View, VisionEncoder
 
 Site = Literal["features", "vision", "llm"]
 """Where a reducer acts: on the final visual features, inside the ViT's blocks, inside the LLM."""
@@ -55,14 +55,24 @@ class ReductionTask(Struct, frozen=True):
     batch: Number
     prompt: Number
     """Tokens of one sequence that enter the LLM."""
+    view: View | None = None
+    """Shape of the images. Left out: the encoder's own."""
+    merged: bool = False
+    """Whether it chooses among rows that the connector has merged patches into."""
 
     @property
     def patches(self) -> int:
-        return self.vision.patches
+        """Of one image; where they are merged, rows that the connector makes of them."""
+        return self.candidates if self.merged else self.shape.patches
 
     @property
     def tokens(self) -> int:
-        return self.vision.tokens
+        return self.vision.sequence(self.shape)
+
+    @property
+    def shape(self) -> View:
+        """Of the images."""
+        return self.view or self.vision.view
 
     @property
     def width(self) -> int:
@@ -74,7 +84,7 @@ class ReductionTask(Struct, frozen=True):
 
     @property
     def head_size(self) -> int:
-        return self.vision.hidden_size // self.vision.num_attention_heads
+        return self.vision.head_size
 
 
 class Reducer(Struct, frozen=True):

@@ -121,7 +121,7 @@ def referred(spec: str, field: str, load: Callable[[Any], _Named], name: Any) ->
         raise SpecError(spec, [(field, str(error))]) from None
 
 
-def load_component(spec: str | _Component, expected: type[_Component]) -> _Component:
+def load_component(spec: str | Model, expected: type[_Component]) -> _Component:
     """A part of an LMM, by name or written out. Raises SpecError if it is of another kind."""
     model = load_model(spec)
     if not isinstance(model, expected):

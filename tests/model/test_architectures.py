@@ -7,6 +7,7 @@ import pytest
 import toy
 from toy import tower
 
+from roofline.model.architectures import Feed, Pass
 from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
@@ -14,7 +15,7 @@ from roofline.model.architectures.mlp import project
 from roofline.model.block import Block, LayerGroup, parameters
 from roofline.model.op import Op
 from roofline.model.polynomial import Number
-from roofline.specs.models import LanguageModel, MlpConnector
+from roofline.specs.models import LanguageModel, MlpConnector, View, VisionEncoder
 
 ATTENTION: list[AttentionKind] = ["flash", "eager"]
 
@@ -23,6 +24,21 @@ def llm(**changes: Any) -> LanguageModel:
     """Three layers, so that first, middle and last differ; two heads share each key head."""
     fields = {"num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
     return toy.llm(**(fields | {"intermediate_size": 24, "vocab_size": 100} | changes))
+
+
+def encoded(
+    spec: VisionEncoder, group: LayerGroup, *, images: float, attention: AttentionKind = "flash"
+) -> tuple[Block, ...]:
+    """A tower on pictures of its own shape."""
+    return vision.encode(
+        spec, [Pass(spec.view, images, (group,))], attention=attention, normed=False
+    )
+
+
+def feed(rows: float) -> list[Feed]:
+    """As many features of one picture, each of which becomes a token."""
+    count = int(rows)
+    return [Feed(View(1, count), 1.0, count, count, rows)]
 
 
 def summed(blocks: Iterable[Block], name: str) -> Number:
@@ -141,7 +157,7 @@ def test_flops_of_a_vision_tower(attention: AttentionKind) -> None:
     # weights: 4·8·8 and 2·8·16; scores [2, 2, 10, 10], e = 4
     stem = 2 * (2 * 9) * 48 * 8
     block = 2 * 20 * (4 * 64 + 2 * 128) + 2 * (2 * 400 * 4)
-    blocks = vision.encode(tower(), [LayerGroup(3, 10.0)], images=2.0, attention=attention)
+    blocks = encoded(tower(), LayerGroup(3, 10.0), images=2.0, attention=attention)
 
     assert summed(blocks, "flops") == stem + 3 * block
     assert summed(blocks, "kv_reads") == summed(blocks, "kv_writes") == 0
@@ -149,7 +165,7 @@ def test_flops_of_a_vision_tower(attention: AttentionKind) -> None:
 
 def test_position_embedding_adds_the_class_token() -> None:
     # reads 2 images × 9 patches × 8, writes × 10; position embedding [10, 8] and class token [8]
-    op = ops(vision.encode(tower(), [LayerGroup(3, 10.0)], images=2.0, attention="flash"))[
+    op = ops(encoded(tower(), LayerGroup(3, 10.0), images=2.0, attention="flash"))[
         "position_embedding"
     ]
 
@@ -159,7 +175,7 @@ def test_position_embedding_adds_the_class_token() -> None:
 
 def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
     plain = tower(class_token=False, pre_norm=False)
-    stem, *_ = vision.encode(plain, [LayerGroup(3, 9.0)], images=2.0, attention="flash")
+    stem, *_ = encoded(plain, LayerGroup(3, 9.0), images=2.0, attention="flash")
 
     assert plain.tokens == 9
     assert [op.name for op in stem.ops] == ["patch_embedding", "position_embedding"]
@@ -169,8 +185,8 @@ def test_a_tower_without_class_token_and_norm_before_the_blocks() -> None:
 @pytest.mark.parametrize(("function", "flops"), [("quick_gelu", 5), ("gelu", 5), ("gelu_tanh", 9)])
 def test_the_activation_of_a_block_is_the_encoder_s(function: str, flops: int) -> None:
     # 1 image of 10 tokens, 16 wide
-    _, block, *_ = vision.encode(
-        tower(hidden_act=function), [LayerGroup(3, 10.0)], images=1.0, attention="flash"
+    _, block, *_ = encoded(
+        tower(hidden_act=function), LayerGroup(3, 10.0), images=1.0, attention="flash"
     )
 
     (op,) = (op for op in block.ops if op.kind == "activation")
@@ -187,15 +203,13 @@ def test_what_is_left_at_the_edges_of_an_image_is_no_patch() -> None:
 
 def test_a_bias_of_the_patch_embedding() -> None:
     # 2 images × 9 patches × 8; a vector of 8
-    stem, *_ = vision.encode(
-        tower(patch_bias=True), [LayerGroup(3, 10.0)], images=2.0, attention="flash"
-    )
+    stem, *_ = encoded(tower(patch_bias=True), LayerGroup(3, 10.0), images=2.0, attention="flash")
 
     assert (stem.ops[0].vector_flops, stem.ops[0].vectors) == (144, 8)
 
 
 def test_every_linear_of_a_block_has_a_bias() -> None:
-    _, block, *_ = vision.encode(tower(), [LayerGroup(3, 10.0)], images=1.0, attention="flash")
+    _, block, *_ = encoded(tower(), LayerGroup(3, 10.0), images=1.0, attention="flash")
 
     widths = {op.name: op.vectors for op in block.ops if op.kind == "linear"}
     assert widths == {
@@ -208,7 +222,7 @@ def test_every_linear_of_a_block_has_a_bias() -> None:
 def test_llavas_connector() -> None:
     # 10 rows: [4 → 6], GELU, [6 → 6]
     spec = MlpConnector(name="toy", title="Toy", source="made up")
-    (block,) = project(spec, rows=10.0, in_features=4, out_features=6)
+    (block,) = project(spec, feed(10.0), in_features=4, out_features=6)
 
     assert [op.name for op in block.ops] == ["linear_1", "act", "linear_2"]
     assert [op.flops for op in block.ops] == [2 * 10 * 4 * 6, 0, 2 * 10 * 6 * 6]
@@ -226,7 +240,7 @@ def test_a_connector_has_an_activation_between_any_two_linears(layers: int, name
     spec = MlpConnector(
         name="toy", title="Toy", source="made up", num_linear_layers=layers, bias=False
     )
-    (block,) = project(spec, rows=1.0, in_features=4, out_features=6)
+    (block,) = project(spec, feed(1.0), in_features=4, out_features=6)
 
     assert len({op.name for op in block.ops}) == len(block.ops) == names
     assert [op.kind for op in block.ops] == (["linear", "activation"] * layers)[:-1]
@@ -267,7 +281,7 @@ def test_a_tied_head_is_held_once() -> None:
 def test_blocks_behind_the_features_are_held_and_do_not_run(used: int) -> None:
     # patches [48 → 8], class token and position embedding of 11·8, norms before, after and twice
     # a block with weight and bias; a block: q, k, v, out 8·8 + 8, fc1 8·16 + 16, fc2 16·8 + 8
-    blocks = vision.encode(tower(), [LayerGroup(used, 10.0)], images=2.0, attention="flash")
+    blocks = encoded(tower(), LayerGroup(used, 10.0), images=2.0, attention="flash")
     block_flops = 2 * 20 * (4 * 64 + 2 * 128) + 2 * (2 * 400 * 4)
 
     assert held(blocks) == (
@@ -280,7 +294,7 @@ def test_blocks_behind_the_features_are_held_and_do_not_run(used: int) -> None:
 def test_parameters_of_a_connector() -> None:
     spec = MlpConnector(name="toy", title="Toy", source="made up")
 
-    assert held(project(spec, rows=7.0, in_features=4, out_features=6)) == (
+    assert held(project(spec, feed(7.0), in_features=4, out_features=6)) == (
         {"linear": 4 * 6 + 6 * 6},
         12,
     )

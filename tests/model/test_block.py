@@ -7,6 +7,7 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from roofline.model.architectures import Pass
 from roofline.model.architectures import decoder as language
 from roofline.model.architectures import vit as vision
 from roofline.model.architectures.decoder import AttentionKind
@@ -175,7 +176,8 @@ def test_peak_of_a_decode_step(groups: list[LayerGroup], attention: AttentionKin
 def test_peak_of_a_vision_tower(attention: AttentionKind) -> None:
     tower = toy.tower(num_hidden_layers=5)
     for groups in ([LayerGroup(5, 10.0)], [LayerGroup(2, 10.0, 6.0), LayerGroup(3, 6.0)]):
-        blocks = vision.encode(tower, groups, images=2.0, attention=attention)
+        passes = [Pass(tower.view, 2.0, tuple(groups))]
+        blocks = vision.encode(tower, passes, attention=attention, normed=False)
         assert peak(blocks) == naive_peak(unrolled(blocks))
 
 

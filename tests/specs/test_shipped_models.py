@@ -142,7 +142,7 @@ def test_llava_drops_the_class_token_and_the_last_block(name: str) -> None:
     work = lay_out(name)
 
     assert work.unreduced_visual_tokens == 576
-    assert [(s.layers, s.tokens) for s in work.vision_groups] == [(23, 577)]
+    assert [(s.layers, s.tokens) for s in work.vision_groups[0]] == [(23, 577)]
     assert work.llm is not None
     assert work.llm.vocab_size == 32064
 

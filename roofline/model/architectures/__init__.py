@@ -14,6 +14,7 @@ from msgspec import Struct
 from roofline.model.block import Block, LayerGroup
 from roofline.model.polynomial import Derived, Number
 from roofline.registry import Registry
+from roofline.specs.models.image_tokens import View
 
 AttentionKind: TypeAlias = Literal["flash", "eager"]
 
@@ -49,27 +50,59 @@ class Decode(Protocol):
     ) -> tuple[Block, ...]: ...
 
 
-class Encode(Protocol):
-    """Run `images` images through as many blocks of a tower as the groups have layers.
+class Pass(Struct, frozen=True):
+    """Pictures of one shape on their way through a tower."""
 
+    view: View
+    images: Number
+    """How many there are of the whole batch."""
+    groups: tuple[LayerGroup, ...]
+    """What each block sees, class token included."""
+
+
+class Encode(Protocol):
+    """Run pictures of one or several shapes through as many blocks as the groups have layers.
+
+    Matmuls run over the rows of all passes at once; attention runs for each length by itself.
     Blocks behind those are there, idle: they are loaded.
+    normed: whether the features are those behind the tower's last norm.
     """
 
     def __call__(
-        self,
-        vision: Any,
-        groups: Sequence[LayerGroup],
-        *,
-        images: Number,
-        attention: AttentionKind,
+        self, vision: Any, passes: Sequence[Pass], *, attention: AttentionKind, normed: bool
     ) -> tuple[Block, ...]: ...
+
+
+class Feed(Struct, frozen=True):
+    """Features of pictures of one shape, as a connector gets them."""
+
+    view: View
+    images: Number
+    """How many there are of the whole batch."""
+    features: int
+    """Rows of each that come from the tower."""
+    tokens: int
+    """Rows of each that come out of the connector."""
+    rows: Number
+    """Rows of the whole batch that come out: of all pictures, or what is left of them."""
+
+    @property
+    def rows_in(self) -> Number:
+        """Those that `rows` are made of, where each is made of as many."""
+        return self.rows * (self.features / self.tokens)
+
+
+def rows_out(feeds: Sequence[Feed]) -> Number:
+    """Rows of the prompt that come out of a connector."""
+    first, *others = (feed.rows for feed in feeds)
+    return sum(others, first)
 
 
 class Connect(Protocol):
     """Turn [rows, in] of visual features into [rows, out] of the prompt."""
 
     def __call__(
-        self, connector: Any, *, rows: Number, in_features: int, out_features: int
+        self, connector: Any, feeds: Sequence[Feed], *, in_features: int, out_features: int
     ) -> tuple[Block, ...]: ...
 
 

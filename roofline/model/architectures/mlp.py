@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from roofline.model.architectures import CONNECTORS
+from collections.abc import Sequence
+
+from roofline.model.architectures import CONNECTORS, Feed, rows_out
 from roofline.model.block import Block
 from roofline.model.op import Op
 from roofline.model.ops import activation, linear
-from roofline.model.polynomial import Number
 from roofline.specs.models import MlpConnector
 
 
 def project(
-    connector: MlpConnector, *, rows: Number, in_features: int, out_features: int
+    connector: MlpConnector, feeds: Sequence[Feed], *, in_features: int, out_features: int
 ) -> tuple[Block, ...]:
     """[rows, in] → [rows, out]: Linear and GELU in turn, all Linears but the first square."""
+    rows = rows_out(feeds)
     ops: list[Op] = []
     source, width = "features", in_features
     for i in range(connector.num_linear_layers):

@@ -28,6 +28,8 @@ from roofline.model.ops.pointwise import (
     rms_norm,
     rotary,
     rotary_table,
+    scale,
+    weighted_norm,
 )
 
 __all__ = [
@@ -52,5 +54,7 @@ __all__ = [
     "rotary",
     "rotary_table",
     "routing",
+    "scale",
     "weighed",
+    "weighted_norm",
 ]

@@ -114,6 +114,29 @@ def layer_norm(name: str, source: str, target: str, *, rows: Number, width: int)
     )
 
 
+def weighted_norm(
+    function: NormFunction, name: str, source: str, target: str, *, rows: Number, width: int
+) -> Op:
+    """A norm with its weight and, where it is a layer norm, its bias."""
+    make = rms_norm if function == "rms_norm" else layer_norm
+    return make(name, source, target, rows=rows, width=width)
+
+
+def scale(name: str, stream: str, *, rows: Number, width: int) -> Op:
+    """[rows, width] times a learned factor a channel, in its own tensor."""
+    size = rows * width
+    return Op(
+        name,
+        "activation",
+        "vector",
+        reads={stream: size},
+        writes={stream: size},
+        vector_flops=size,
+        vectors=width,
+        function="scale",
+    )
+
+
 def residual(
     name: str, stream: str, branch: str, *, rows: Number, width: int, scaled: bool = False
 ) -> Op:
@@ -197,10 +220,12 @@ def rotary(
     kv_width: int,
     head_dim: int,
     share: float = 1.0,
+    key_target: str | None = None,
 ) -> Op:
-    """Rotate q [rows, width] and k [rows, kv_width]; k goes to the KV cache (Su et al. 2021).
+    """Rotate q [rows, width] and k [rows, kv_width] (Su et al. 2021).
 
-    head_dim: what is rotated of a head. share: of what is written; the rest is copied.
+    head_dim: what is rotated of a head. share: of what is written; the rest is copied. Without a
+    `key_target`, k goes to the KV cache.
     """
     q, k = rows * width, rows * kv_width
     return Op(
@@ -208,7 +233,7 @@ def rotary(
         "rotary",
         "vector",
         reads={query: q, key: k, table: 2 * queries * head_dim},
-        writes={target: q},
+        writes={target: q} if key_target is None else {target: q, key_target: k},
         vector_flops=ROTARY_FLOPS * share * (q + k),
-        kv_writes=k,
+        kv_writes=k if key_target is None else 0.0,
     )

@@ -11,7 +11,16 @@ import msgspec
 from roofline.report.text.fit import ERRORS, correction_lines, law_table
 from roofline.specs.hardware import Hardware
 from roofline.specs.kernel_laws import UNSTATED
-from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
+from roofline.specs.models import (
+    LanguageModel,
+    Lmm,
+    MlpConnector,
+    Model,
+    Perceiver,
+    QFormer,
+    StepConnector,
+    VisionEncoder,
+)
 from roofline.specs.sourced import sourced_figures
 from roofline.specs.this_machine import FoundDevice
 from roofline.tables import WIDTH, definitions, grid
@@ -137,6 +146,10 @@ def _summary(model: Model) -> str:
             )
         case MlpConnector():
             return f"{model.num_linear_layers} linear layers"
+        case StepConnector():
+            return " → ".join(str(step.__struct_config__.tag) for step in model.steps)
+        case QFormer() | Perceiver():
+            return f"{model.num_query_tokens} queries, {model.num_hidden_layers} layers"
         case Lmm():
             parts = (model.vision, model.connector, model.llm)
             return " → ".join(part if isinstance(part, str) else part.name for part in parts)

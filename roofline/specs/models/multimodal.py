@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from roofline.specs.models.connector import MlpConnector
+from roofline.specs.models.connector import AnyConnector
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
-from roofline.specs.models.vision import VisionEncoder
+from roofline.specs.models.vision import FewTokens, VisionEncoder
 from roofline.specs.sourced import Name, PositiveInt, SmallInt, Spec, TokenId
 
 DEFAULT_ARCHITECTURE = "llava"
@@ -20,10 +20,11 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     title: str
     source: str
     vision: str | VisionEncoder
-    connector: str | MlpConnector
+    connector: str | AnyConnector
     llm: str | LanguageModel
-    vision_feature_layer: int = -2
-    """Index into the hidden states (0 is the embeddings' output) that become visual features."""
+    vision_feature_layer: int | tuple[int, ...] | Literal["last"] = -2
+    """Index into the hidden states (0 is the embeddings' output) that become visual features;
+    several lie side by side. `last`: those behind the tower's last norm."""
     vision_feature_select_strategy: Literal["default", "full"] = "default"
     """`default` drops the class token, `full` keeps it."""
     llm_vocab_size: PositiveInt | None = None
@@ -32,6 +33,9 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """Copies of the encoder that are loaded, for images and videos say; a prompt runs one."""
     images: SmallInt = 1
     """Images or frames in one sample of the unreduced prompt."""
+    learned_rows: FewTokens = 0
+    """Learned rows of the LLM's width that stand between visual tokens: ends of rows, separators.
+    """
     architecture: str = DEFAULT_ARCHITECTURE
     """Name of the Hugging Face family that builds it; looked up where the model is loaded."""
     image_token_index: TokenId = 32000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import fields
 from torch import Tensor, nn
 
 from roofline.errors import SpecError
@@ -34,6 +35,7 @@ def tower_config(spec: VisionEncoder) -> Any:
         "layer_norm_eps": spec.layer_norm_eps,
         "hidden_act": _ACTIVATIONS.get(spec.hidden_act, spec.hidden_act),
     }
+    _check_plain(spec)
     parts = (spec.class_token, spec.pre_norm, not spec.patch_bias)
     if all(parts):
         return transformers.CLIPVisionConfig(**sizes)
@@ -44,6 +46,20 @@ def tower_config(spec: VisionEncoder) -> Any:
         )
         raise SpecError(where(spec), [("class_token, pre_norm, patch_bias", fault)])
     return transformers.SiglipVisionConfig(**sizes, vision_use_head=False)
+
+
+def _check_plain(spec: VisionEncoder) -> None:
+    """Raise SpecError for what neither CLIP's tower nor SigLIP's has."""
+    fixed = (
+        *("temporal_patch_size", "head_dim", "register_tokens", "mask_token", "positions"),
+        *("position_rows", "norm", "pooling_head", "without_bias", "qk_norm", "layer_scale"),
+        *("gated_mlp", "windows"),
+    )
+    defaults = {field.name: field.default for field in fields(spec)}
+    other = [name for name in fixed if getattr(spec, name) != defaults[name]]
+    if other:
+        fault = "only towers laid out like CLIP's or SigLIP's are built: leave it out"
+        raise SpecError(where(spec), [(name, fault) for name in other])
 
 
 class ClipBlock(TowerBlock):

@@ -168,7 +168,7 @@ def _traced(estimate: Counts, model: Traceable) -> dict[str, TracedCost]:
     batch, text, visual = (int(point[name]) for name in ("batch", "text_tokens", "visual_tokens"))
     passes: dict[str, list[Callable[[], Trace]]] = {}
     if layout.vision and scenario.stage != "decode" and site != "vision":
-        blocks = sum(group.layers for group in layout.vision_groups)
+        blocks = sum(group.layers for group in layout.vision_groups[0])
         images = int(point(IMAGES))
         vision = partial(trace_vision, layout.vision, attention, architecture=architecture)
         passes["vision"] = [partial(vision, blocks=blocks, images=images)]

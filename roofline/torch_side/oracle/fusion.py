@@ -6,6 +6,7 @@ its aten name, and moves everything it names: nothing is left out without a rule
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
@@ -107,8 +108,12 @@ def _touched(trace: Trace, call: Call, in_place: bool, uncounted: Collection[int
 
 def layer_of(call: Call) -> str:
     """`llm.model.layers.7` for all that runs in that layer, nothing for what runs in none."""
-    head, separator, tail = call.path.partition(".layers.")
-    return f"{head}{separator}{tail.partition('.')[0]}" if separator else ""
+    found = _LAYER.match(call.path)
+    return found[0] if found else ""
+
+
+_LAYER = re.compile(r".*?\.(?:layers?|blocks)\.\d+(?=\.|$)")
+"""Path of a layer: releases and models call the list of them one thing or another."""
 
 
 def _fresh(trace: Trace, call: Call) -> Call:
@@ -264,7 +269,7 @@ def _residual(trace: Trace) -> Claims:
     labels: dict[int, str] = {}
     seen: set[tuple[str, int]] = set()
     for call in _inside(trace, *trace.owners.layer):
-        if call.op != "add":
+        if call.op != "add":  # a factor a channel is a kernel of its own
             continue
         here = call.path, call.turn
         labels[call.index] = "mlp_residual" if here in seen else "attention_residual"

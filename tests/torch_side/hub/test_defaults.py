@@ -9,7 +9,9 @@ from transformers import CONFIG_MAPPING
 
 from roofline.specs.hub import HUB_CONFIGS
 
-OF_REMOTE_CODE: frozenset[str] = frozenset({"internlm2", "qwen", "kimi_k2"})
+OF_REMOTE_CODE: frozenset[str] = frozenset(
+    {"internlm2", "qwen", "kimi_k2", "intern_vit_6b", "internvl_chat", "moonvit", "kimi_vl"}
+)
 """Model types whose class is on the hub, not in transformers."""
 
 

@@ -1,0 +1,93 @@
+"""LLaVA and its heirs: a tower, an MLP of two layers, an LLM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from roofline.specs.hub import HUB_CONFIGS, HubConfig
+from roofline.specs.hub.fields import ConfigFields
+from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, mlp, steps
+from roofline.specs.hub.multimodal.parts import lmm as whole
+
+CLIP, SIGLIP = "clip_vision_model", "siglip_vision_model"
+LLAVA: dict[str, Any] = SECTIONS | {
+    "projector_hidden_act": "gelu",
+    "vision_feature_select_strategy": "default",
+    "vision_feature_layer": -2,
+    "multimodal_projector_bias": True,
+}
+ONE_VISION = LLAVA | {"vision_feature_select_strategy": "full", "vision_feature_layer": -1}
+STRATEGIES = ("default", "full")
+VIP_LLAVA: dict[str, Any] = SECTIONS | {
+    "projector_hidden_act": "gelu",
+    "vision_feature_layer": (-2, -5, -8, -11, 6),
+}
+VIDEO_FRAMES = 8
+"""That Video-LLaVA's processor takes of a video."""
+
+
+def lmm(fields: ConfigFields, *parts: Any, **more: Any) -> dict[str, Any]:
+    """The head is tied where the text's section says so, too."""
+    return whole(fields, *parts, text_ties=True, **more)
+
+
+def connected(fields: ConfigFields) -> dict[str, Any]:
+    """LLaVA's connector: that of the spec of two layers, where its function is GELU."""
+    bias = fields.flag("multimodal_projector_bias")
+    if fields.value("projector_hidden_act") == "gelu":
+        return {"kind": "connector", "bias": bias}
+    return steps(*mlp(fields, bias))
+
+
+def features(fields: ConfigFields) -> dict[str, Any]:
+    """Which hidden states are features, and whether a class token is one."""
+    return {
+        "vision_feature_layer": feature_layer(fields),
+        "vision_feature_select_strategy": fields.word("vision_feature_select_strategy", STRATEGIES),
+    }
+
+
+def llava(fields: ConfigFields) -> dict[str, Any]:
+    """One picture, or one picture a placeholder."""
+    return lmm(fields, CLIP, "llama", connected(fields), **features(fields))
+
+
+def llava_next(fields: ConfigFields) -> dict[str, Any]:
+    """A learned row ends each row of tiles. Which tiles, the picture decides."""
+    fields.skip("image_grid_pinpoints", "use_image_newline_parameter", "vision_aspect_ratio")
+    fields.skip("spatial_pool_mode", "spatial_pool_stride", "spatial_pool_out_channels")
+    return lmm(fields, CLIP, "llama", connected(fields), learned_rows=1, **features(fields))
+
+
+def one_vision(fields: ConfigFields) -> dict[str, Any]:
+    """The same with SigLIP."""
+    fields.skip("image_grid_pinpoints", "use_image_newline_parameter", "vision_aspect_ratio")
+    return lmm(fields, SIGLIP, "qwen2", connected(fields), learned_rows=1, **features(fields))
+
+
+def video_llava(fields: ConfigFields) -> dict[str, Any]:
+    """A tower for images and one for videos; a frame keeps its class token."""
+    read = features(fields) | {"vision_feature_select_strategy": "full"}
+    return lmm(
+        fields, CLIP, "llama", connected(fields), **read, vision_towers=2, images=VIDEO_FRAMES
+    ) | {"architecture": "video-llava"}
+
+
+def vip_llava(fields: ConfigFields) -> dict[str, Any]:
+    """Several hidden states side by side, behind a norm."""
+    fields.skip("projector_layernorm_eps")
+    if fields.given("vision_feature_layers"):
+        fields.skip("vision_feature_layers")
+        layers: Any = tuple(fields.config["vision_feature_layers"])
+    else:
+        layers = feature_layer(fields)
+    connector = steps({"step": "norm"}, *mlp(fields))
+    return lmm(fields, CLIP, "llama", connector, vision_feature_layer=layers)
+
+
+HUB_CONFIGS.register("llava", HubConfig(llava, LLAVA))
+HUB_CONFIGS.register("llava_next", HubConfig(llava_next, LLAVA))
+HUB_CONFIGS.register("llava_next_video", HubConfig(llava_next, LLAVA))
+HUB_CONFIGS.register("llava_onevision", HubConfig(one_vision, ONE_VISION))
+HUB_CONFIGS.register("video_llava", HubConfig(video_llava, LLAVA))
+HUB_CONFIGS.register("vipllava", HubConfig(vip_llava, VIP_LLAVA))
