@@ -102,10 +102,6 @@ class ConfigFields:
             raise self.fault(name, "is missing, and its model_type has no default for it")
         return self.defaults[name]
 
-    def skip(self, *names: str) -> None:
-        """Fields that change no cost of this `model_type`."""
-        self._read.update(names)
-
     def count(self, name: str) -> int:
         """A whole number of at least 0."""
         return int(self._of(name, _is_count, "a whole number of at least 0"))
