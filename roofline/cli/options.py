@@ -90,11 +90,11 @@ def _option(axis: Axis, text: str, several: bool, required: bool) -> Any:
             axis.name,
             multiple=True,  # so that a second one is seen
             type=click.Choice(axis.choices) if axis.choices else None,
-            metavar=None if axis.choices else "NAME",
-            shell_complete=None if axis.choices else offered(axis.name),
+            metavar=None if axis.choices else "WxH" if axis.joined else "NAME",
+            shell_complete=None if axis.choices or axis.joined else offered(axis.name),
             default=None if axis.default is None else [axis.default],
             show_default=axis.default is not None,
-            callback=_only,
+            callback=_joined if axis.joined else _only,
             help=text,
         )
     return click.option(
@@ -138,6 +138,11 @@ def _only(context: click.Context, option: click.Parameter, given: tuple[str, ...
     if len(given) > 1:
         raise click.BadParameter(f"takes one value, and got {len(given)}", context, option)
     return given[0] if given else None
+
+
+def _joined(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> Any:
+    """All that was typed as one, with commas, or None."""
+    return ",".join(given) or None
 
 
 def _split(axis: Axis, text: str) -> list[Any]:

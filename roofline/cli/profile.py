@@ -23,7 +23,7 @@ from roofline.cli.options import check_stage, plugin_option, scenario_options, s
 @scenario_options(
     several=False,
     required=("model",),
-    omit=("attention", "runtime", "kernels", "accounting", "library"),
+    omit=("pictures", "attention", "runtime", "kernels", "accounting", "library"),
     helps={
         "model": "LMM by name or YAML file; see `roofline models`.",
         "hardware": "Spec to compare with: name or YAML file. Default: the one of this GPU's name.",

@@ -47,6 +47,8 @@ class Axis(NamedTuple):
     """All values that there are, where few are."""
     varied: bool = True
     """Whether a command line may give several values, to be combined with all others."""
+    joined: bool = False
+    """Whether several values are one scenario's, written with commas."""
 
     @property
     def option(self) -> str:
@@ -95,6 +97,16 @@ AXES = (
         "Visual tokens that reach the LLM.",
         least=0,
         phrase="{} visual tokens",
+    ),
+    Axis(
+        "pictures",
+        "Pictures",
+        "Width and height in pixels, as 1280x720, of a picture that a sample shows; repeatable for "
+        "several in one sample. Default: one of 1280x720 for models whose tokens depend on it.",
+        flag="--image",
+        phrase="picture {}",
+        varied=False,
+        joined=True,
     ),
     Axis(
         "text_tokens",

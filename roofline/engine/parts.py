@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.errors import SpecError
+from roofline.engine.pictures import DEFAULT_PICTURE, Picture
+from roofline.errors import ScenarioError, SpecError
 from roofline.model.architectures import CONNECTORS, LANGUAGE_MODELS, VISION_ENCODERS, kind_of
 from roofline.registry import Registry
 from roofline.specs.catalog import load_model, referred, where
@@ -104,6 +106,58 @@ def parts_of(spec: Any) -> ModelParts:
     raise SpecError(where(spec), [("kind", f"no architecture is registered for {kind}")])
 
 
+class ShownPictures(Struct, frozen=True):
+    """What a model makes of the pictures of one sample."""
+
+    tokens: int
+    """Visual tokens that reach the LLM, `extra_tokens` included."""
+    views: tuple[View, ...]
+    """What the tower encodes, by shape: whole pictures, or tiles of them."""
+    features: int
+    """Rows that go into the connector."""
+    extra_tokens: int
+    """Of the tokens, those that no patch makes: ends of rows, separators."""
+
+    @property
+    def sample(self) -> SampleViews:
+        """The same, to be laid out."""
+        return SampleViews(self.views, self.tokens)
+
+
+def shown(model: Model, pictures: Iterable[Picture]) -> ShownPictures:
+    """What a sample of these pictures shows to a model: by its own rule, or each scaled to the
+    square of its tower.
+
+    Raises ScenarioError for a model without a vision encoder and for a picture that it refuses.
+    """
+    parts = parts_of(model)
+    if parts.vision is None:
+        raise ScenarioError(f"{model.name} takes no pictures: leave them out")
+    rule = model.image_tokens if isinstance(model, Lmm) else None
+    views: list[View] = []
+    tokens = extra = 0
+    for picture in pictures:
+        if rule is None:
+            views.append(parts.vision.view)
+            tokens += parts.tokens_of(parts.vision.view)
+        else:
+            found = rule.image(picture.width, picture.height)
+            views += found.views
+            tokens += found.tokens
+            extra += found.extra_tokens
+    together = _by_shape(views)
+    features = sum(view.count * parts.features.of(parts.vision, view) for view in together)
+    return ShownPictures(tokens, together, features, extra)
+
+
+def _by_shape(views: Iterable[View]) -> tuple[View, ...]:
+    """Those of one shape together, in the order in which shapes come."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for view in views:
+        counts[view.rows, view.columns] += view.count
+    return tuple(View(*shape, count=count) for shape, count in counts.items())
+
+
 def in_full(model: Model) -> Model:
     """The same with what it refers to in place, so that it means the same under any catalog.
 
@@ -148,6 +202,9 @@ def _lmm_parts(lmm: Lmm) -> ModelParts:
     if connector.needs_grid and parts.features.of(vision, View(1, 1)) > 1:
         fault = f"must be default: {connector.name} merges patches, and a class token is none"
         raise SpecError(where(lmm), [("vision_feature_select_strategy", fault)])
+    if lmm.image_tokens is not None:
+        found = lmm.image_tokens.image(*DEFAULT_PICTURE)
+        return parts.showing(SampleViews(_by_shape(found.views), found.tokens))
     own = vision.view
     return parts.showing(SampleViews((View(own.rows, own.columns, lmm.images),)))
 

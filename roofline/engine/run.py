@@ -22,6 +22,8 @@ from roofline.engine.axes import COUNTS
 from roofline.engine.count import COUNTED, CountPlan, over_steps
 from roofline.engine.energy import FROM_ENERGY, energy_law
 from roofline.engine.layout import Layout, lay_out
+from roofline.engine.parts import SampleViews, shown
+from roofline.engine.pictures import pictures_of
 from roofline.engine.price import ELAPSED, FROM_HOST, FROM_LAWS, PricePlan, evaluate
 from roofline.engine.result import (
     OpQuantities,
@@ -133,6 +135,7 @@ class Run:
             llm_layers=scenario.llm_layers,
             reducer=scenario.reducer,
             visual_tokens=None if visual is None else float(visual),
+            sample=_sample(scenario),
         )
 
     def _plans(self, layout: Layout) -> Sequence[CountPlan | PricePlan]:
@@ -250,6 +253,13 @@ def _plan(
     return PricePlan(counts, peaks, choice, host)
 
 
+def _sample(scenario: Scenario) -> SampleViews | None:
+    """What a sample shows, where that is not settled by the model."""
+    if scenario.pictures is None:
+        return None
+    return shown(scenario.model, pictures_of(scenario.pictures)).sample
+
+
 def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
     """Fill in visual tokens that were not given; refuse those that contradict the model."""
     visual = scenario.counts.get("visual_tokens")
@@ -268,6 +278,12 @@ def _with_defaults(scenario: Scenario, layout: Layout) -> Scenario:
         visual = np.asarray(first)
     if visual is None:
         visual = np.asarray(float(layout.default_visual_tokens))
+    most = layout.unreduced_visual_tokens
+    if scenario.pictures and most is not None and np.any(visual > most):
+        raise ScenarioError(
+            f"{scenario.pictures} gives {layout.name} {most} visual tokens, not "
+            f"{visual.max():g}: show it more or larger pictures (--image, pictures)"
+        )
     text = scenario.counts["text_tokens"]
     if layout.llm is not None and np.any((visual == 0) & (text == 0)):
         raise ScenarioError("a prompt needs a token: give visual tokens, text tokens or both")

@@ -24,13 +24,15 @@ from roofline.engine.axes import (
     Stage,
 )
 from roofline.engine.layout import Layers
+from roofline.engine.parts import shown
+from roofline.engine.pictures import DEFAULT_PICTURE, pictures_of, written
 from roofline.errors import ScenarioError
 from roofline.model.architectures import AttentionKind
 from roofline.model.polynomial import Array
 from roofline.reducers import Reducer
 from roofline.specs.catalog import load_hardware, load_model, load_quantization
 from roofline.specs.hardware import Hardware
-from roofline.specs.models import Model
+from roofline.specs.models import Lmm, Model
 from roofline.specs.quantization import Quantization
 from roofline.specs.runtimes import Runtime, find_runtime
 
@@ -47,6 +49,7 @@ class Axes(TypedDict, total=False):
     text_tokens: ArrayLike | None
     batch: ArrayLike | None
     output_tokens: ArrayLike | None
+    pictures: str | Iterable[str] | None
     reducer: str | Reducer | None
     stage: Stage
     runtime: str | Runtime | None
@@ -69,6 +72,8 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
     counts: Mapping[str, Array]
     """float64 arrays that broadcast, by axis; no `visual_tokens` where the model decides."""
     stage: Stage
+    pictures: str | None = None
+    """What a sample shows, as `pictures_of` reads it; None where all are of one size."""
     attention: AttentionKind | None
     """None where the accounting decides."""
     runtime: Runtime | None = None
@@ -89,6 +94,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         quant: str | Quantization = "fp16",
         *,
         reducer: str | Reducer | None = None,
+        pictures: str | Iterable[str] | None = None,
         stage: Stage = "prefill",
         attention: AttentionKind | None = None,
         runtime: str | Runtime | None = None,
@@ -137,13 +143,15 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             if name not in BY_NAME or not BY_NAME[name].is_count:
                 raise TypeError(f"there is no axis {name!r}: {', '.join(BY_NAME)}")
         checked = {axis.name: checked_count(axis.name, counts.get(axis.name)) for axis in COUNTS}
+        spec = load_model(model)
         scenario = cls(
-            model=load_model(model),
+            model=spec,
             hardware=None if hardware is None else load_hardware(hardware),
             quant=load_quantization(quant),
             reducer=None if reducer in (None, NO_REDUCER) else reducers.find(reducer),
             counts={name: array for name, array in checked.items() if array is not None},
             stage=stage,
+            pictures=_pictures(spec, pictures),
             attention=attention,
             runtime=find_runtime(runtime) if isinstance(runtime, str) else runtime,
             kernels=kernels,
@@ -177,6 +185,7 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
             "hardware": self.hardware and self.hardware.name,
             "quant": self.quant.name,
             "reducer": self.reducer and self.reducer.label,
+            "pictures": self.pictures,
             "stage": self.stage,
             "attention": self.attention,
             "runtime": self.runtime and self.runtime.name,
@@ -186,6 +195,16 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
         }
         values |= {name: plain(array) for name, array in self.counts.items()}
         return {axis.name: values.get(axis.name) for axis in AXES}
+
+
+def _pictures(model: Model, given: str | Iterable[str] | None) -> str | None:
+    """What a sample shows: what is given, or one picture to a model that asks how large it is."""
+    if given is None:
+        any_size = isinstance(model, Lmm) and model.image_tokens is not None
+        return written([DEFAULT_PICTURE]) if any_size else None
+    pictures = pictures_of(given)
+    shown(model, pictures)  # what it refuses is better known here
+    return written(pictures)
 
 
 def _several(name: str, named: Iterable[object]) -> ScenarioError:

@@ -65,6 +65,7 @@ class _StoredScenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     library: str | None
     vision_layers: list[tuple[int | float, ...]] | None
     llm_layers: list[tuple[int | float, ...]] | None
+    pictures: str | None = None
 
 
 class _StoredDevice(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,6 +122,7 @@ def document(fields: dict[str, Any]) -> dict[str, Any]:
             "kernels": scenario.kernels,
             "accounting": scenario.accounting,
             "library": scenario.library,
+            "pictures": scenario.pictures,
             "vision_layers": _layers(scenario.vision_layers),
             "llm_layers": _layers(scenario.llm_layers),
         },
@@ -217,6 +219,7 @@ def _scenario(stored: _StoredScenario) -> Scenario:
         kernels=stored.kernels,  # type: ignore[arg-type]
         accounting=stored.accounting,
         library=stored.library,
+        pictures=stored.pictures,
         vision_layers=stored.vision_layers,  # type: ignore[arg-type]
         llm_layers=stored.llm_layers,  # type: ignore[arg-type]
         **{name: _array(value, f"scenario.counts.{name}") for name, value in stored.counts.items()},

@@ -143,11 +143,10 @@ def _heading(estimates: Sequence[Counts], style: Style) -> str:
 
 def _as_usual(inputs: Mapping[str, Any]) -> Iterator[str]:
     """Axes that go without saying: exact accounting, separate kernels, a library that nobody named,
-    and who runs what is counted.
+    pictures of the model's own size, and who runs what is counted.
     """
     yield from (name for name in ("kernels", "accounting") if inputs[name] in _USUAL)
-    if inputs["library"] is None:
-        yield "library"
+    yield from (name for name in ("library", "pictures") if inputs[name] is None)
     if inputs["hardware"] is None:
         yield "runtime"
 

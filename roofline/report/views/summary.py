@@ -78,7 +78,7 @@ def question(estimate: Counts) -> str:
     if estimate.shape:
         text += f"; {' × '.join(map(str, estimate.shape))} configurations"
     usual = {"attention": "flash", "kernels": "unfused", "accounting": "exact"}
-    ways = ("attention", "runtime", "kernels", "library", "accounting")
+    ways = ("pictures", "attention", "runtime", "kernels", "library", "accounting")
     unusual = [BY_NAME[way].in_words(inputs[way]) for way in ways if inputs[way] != usual.get(way)]
     return cut("; ".join([text, *unusual]))
 
