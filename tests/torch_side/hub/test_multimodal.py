@@ -8,11 +8,12 @@ from __future__ import annotations
 import pytest
 from hub_witness import CASES, WORDS, Case, built, counted, imported, seen
 from msgspec.structs import replace
+from transformers import CONFIG_MAPPING
 
 from roofline.engine.layout import lay_out
 from roofline.model.block import parameters
 from roofline.specs.hub import HUB_CONFIGS
-from roofline.specs.models import Lmm, QFormer, View
+from roofline.specs.models import LanguageModel, Lmm, QFormer, View
 
 EACH = [
     pytest.param(case, id=f"{name}-{i}")
@@ -50,6 +51,24 @@ def test_parameters_of_the_whole(name: str) -> None:
     )
 
     assert held == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"blip-2", "instructblip"}))
+def test_a_head_is_tied_where_the_class_ties_it(name: str, tied: bool) -> None:
+    """By a flag of the text's section, where the whole says nothing."""
+    config = CASES[name][0].config
+    section = config["text_config"] | {"tie_word_embeddings": tied}
+    if section["model_type"] not in HUB_CONFIGS:
+        pytest.skip("its LLM is of a type that is not imported yet")
+    fields = {k: v for k, v in config.items() if k != "model_type"} | {"text_config": section}
+
+    ours = imported(config | {"text_config": section})
+
+    assert isinstance(ours, Lmm)
+    assert isinstance(ours.llm, LanguageModel)
+    theirs = CONFIG_MAPPING[name](**fields)
+    assert ours.llm.tie_word_embeddings == theirs.tie_word_embeddings
 
 
 def test_pictures_of_several_shapes_cost_what_they_cost_one_by_one() -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, mlp, steps
-from roofline.specs.hub.multimodal.parts import lmm as whole
+from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps
 
 CLIP, SIGLIP = "clip_vision_model", "siglip_vision_model"
 LLAVA: dict[str, Any] = SECTIONS | {
@@ -24,11 +23,6 @@ VIP_LLAVA: dict[str, Any] = SECTIONS | {
 }
 VIDEO_FRAMES = 8
 """That Video-LLaVA's processor takes of a video."""
-
-
-def lmm(fields: ConfigFields, *parts: Any, **more: Any) -> dict[str, Any]:
-    """The head is tied where the text's section says so, too."""
-    return whole(fields, *parts, text_ties=True, **more)
 
 
 def connected(fields: ConfigFields) -> dict[str, Any]:
@@ -49,20 +43,27 @@ def features(fields: ConfigFields) -> dict[str, Any]:
 
 def llava(fields: ConfigFields) -> dict[str, Any]:
     """One picture, or one picture a placeholder."""
-    return lmm(fields, CLIP, "llama", connected(fields), **features(fields))
+    return lmm(fields, CLIP, "llama", connected(fields), text_ties=True, **features(fields))
 
 
-def llava_next(fields: ConfigFields) -> dict[str, Any]:
+def llava_next(fields: ConfigFields, *, text_ties: bool = False) -> dict[str, Any]:
     """A learned row ends each row of tiles. Which tiles, the picture decides."""
     fields.skip("image_grid_pinpoints", "use_image_newline_parameter", "vision_aspect_ratio")
     fields.skip("spatial_pool_mode", "spatial_pool_stride", "spatial_pool_out_channels")
-    return lmm(fields, CLIP, "llama", connected(fields), learned_rows=1, **features(fields))
+    more = features(fields) | {"learned_rows": 1}
+    return lmm(fields, CLIP, "llama", connected(fields), text_ties=text_ties, **more)
+
+
+def llava_next_video(fields: ConfigFields) -> dict[str, Any]:
+    """The same; its class ties a head where the text's section says so."""
+    return llava_next(fields, text_ties=True)
 
 
 def one_vision(fields: ConfigFields) -> dict[str, Any]:
     """The same with SigLIP."""
     fields.skip("image_grid_pinpoints", "use_image_newline_parameter", "vision_aspect_ratio")
-    return lmm(fields, SIGLIP, "qwen2", connected(fields), learned_rows=1, **features(fields))
+    more = features(fields) | {"learned_rows": 1}
+    return lmm(fields, SIGLIP, "qwen2", connected(fields), text_ties=True, **more)
 
 
 def video_llava(fields: ConfigFields) -> dict[str, Any]:
@@ -87,7 +88,7 @@ def vip_llava(fields: ConfigFields) -> dict[str, Any]:
 
 HUB_CONFIGS.register("llava", HubConfig(llava, LLAVA))
 HUB_CONFIGS.register("llava_next", HubConfig(llava_next, LLAVA))
-HUB_CONFIGS.register("llava_next_video", HubConfig(llava_next, LLAVA))
+HUB_CONFIGS.register("llava_next_video", HubConfig(llava_next_video, LLAVA))
 HUB_CONFIGS.register("llava_onevision", HubConfig(one_vision, ONE_VISION))
 HUB_CONFIGS.register("video_llava", HubConfig(video_llava, LLAVA))
 HUB_CONFIGS.register("vipllava", HubConfig(vip_llava, VIP_LLAVA))

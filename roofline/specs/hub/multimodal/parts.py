@@ -70,7 +70,8 @@ def llm(fields: ConfigFields, model_type: str, section: str, text_ties: bool) ->
         raise fields.fault(section, f"is no language model but a {type(found).__name__}")
     if "tie_word_embeddings" not in fields.defaults:
         return found
-    tied = fields.flag("tie_word_embeddings") or (text_ties and found.tie_word_embeddings)
+    by_text = text_ties and fields.section(section).get("tie_word_embeddings") is True
+    tied = fields.flag("tie_word_embeddings") or by_text
     return replace(found, tie_word_embeddings=tied)
 
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.multimodal.parts import SECTIONS, steps, tower
-from roofline.specs.hub.multimodal.parts import lmm as whole
+from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps, tower
 from roofline.specs.hub.vision_encoders.native import GLM4V
 
 MERGE = 2
@@ -16,11 +15,6 @@ TAPS = (8, 16, 24)
 """Blocks of Qwen3-VL's tower that are connected, too, likewise."""
 GLM_INNER = 13696
 """Of the merger's gated MLP, likewise."""
-
-
-def lmm(fields: ConfigFields, *parts: Any, **more: Any) -> dict[str, Any]:
-    """The head is tied where the text's section says so, too."""
-    return whole(fields, *parts, text_ties=True, **more)
 
 
 def merger(fields: ConfigFields, width: int, norm: str) -> list[dict[str, Any]]:
@@ -47,7 +41,8 @@ def qwen2_5_vl(fields: ConfigFields) -> dict[str, Any]:
 def _qwen(fields: ConfigFields, vision: str, text: str, norm: str) -> dict[str, Any]:
     fields = _in_sections(fields, text)
     steps_of_it = merger(fields, tower(fields, vision).hidden_size, norm)
-    return lmm(fields, vision, text, steps(*steps_of_it), vision_feature_layer="last")
+    connector = steps(*steps_of_it)
+    return lmm(fields, vision, text, connector, text_ties=True, vision_feature_layer="last")
 
 
 def _in_sections(fields: ConfigFields, text: str) -> ConfigFields:
@@ -102,7 +97,7 @@ def _glm(fields: ConfigFields, vision: str, text: str) -> dict[str, Any]:
         {"step": "activation"},
         {"step": "gated-mlp", "intermediate_size": section.get("intermediate_size", GLM_INNER)},
     )
-    return lmm(fields, vision, text, connector, vision_feature_layer="last")
+    return lmm(fields, vision, text, connector, text_ties=True, vision_feature_layer="last")
 
 
 def kimi_vl(fields: ConfigFields) -> dict[str, Any]:
