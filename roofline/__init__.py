@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from roofline.device.collective_time import collective_time
     from roofline.device.kernel_times import attention_time, matmul_time
     from roofline.device.moe_time import moe_time
-    from roofline.engine.analysis import analyze, count, launch_bound_tokens
+    from roofline.engine.analysis import analyze, count, image_tokens, launch_bound_tokens
     from roofline.engine.estimate import Counts, Estimate, load
     from roofline.errors import RooflineError
     from roofline.explore.grid import grid
@@ -46,6 +46,7 @@ __all__ = [
     "detach",
     "grid",
     "hardware",
+    "image_tokens",
     "launch_bound_tokens",
     "load",
     "load_hardware",
@@ -68,6 +69,7 @@ __all__ = [
 _HOMES = {
     "analyze": "roofline.engine.analysis",
     "count": "roofline.engine.analysis",
+    "image_tokens": "roofline.engine.analysis",
     "launch_bound_tokens": "roofline.engine.analysis",
     "grid": "roofline.explore.grid",
     "hardware": "roofline.explore.listings",

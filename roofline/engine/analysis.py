@@ -7,8 +7,11 @@ from typing import Unpack
 from numpy.typing import ArrayLike
 
 from roofline.engine.estimate import Counts, Estimate
+from roofline.engine.parts import ShownPictures, shown
+from roofline.engine.pictures import pictures_of
 from roofline.engine.scenario import Axes, Scenario
 from roofline.errors import ScenarioError
+from roofline.specs.catalog import load_model
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Model
 from roofline.specs.quantization import Quantization
@@ -29,6 +32,9 @@ def analyze(
     text_tokens, batch, output_tokens: counts, by default 40, 1 and 0. These and `visual_tokens` may
         be arrays that broadcast; every figure of the estimate then has the broadcast shape.
     stage: `prefill`, `decode` (one token more) or `generate` (prefill and `output_tokens` steps).
+    pictures: what a sample shows, as `1280x720` or a list of such; left out, a picture of the
+        model's own size, or of 1280x720 for a model whose tokens depend on it. `visual_tokens` are
+        at most what they give.
     attention: `flash` or `eager`; left out, what the accounting is defined for.
     runtime: what runs it, whose host's time joins the kernels': `eager`, `compile`, `cuda-graph`,
         `vllm` or `trt-llm`; left out, kernels alone.
@@ -60,6 +66,18 @@ def count(
     Raises UnknownNameError, SpecError, ScenarioError.
     """
     return Counts.of(Scenario.of(model, None, quant, visual_tokens=visual_tokens, **axes))
+
+
+def image_tokens(model: str | Model, *, width: int, height: int) -> ShownPictures:
+    """What a model makes of a picture: tokens that reach its LLM, and what its tower encodes.
+
+    By the rule of the model's own processor; of a model that has none, each picture is scaled to
+    the square of its tower. width, height: in pixels.
+
+    Raises UnknownNameError, SpecError; ScenarioError for a model that takes no pictures, for a
+    picture that its processor refuses, and where its spec has no rule.
+    """
+    return shown(load_model(model), pictures_of([f"{width}x{height}"]))
 
 
 def launch_bound_tokens(

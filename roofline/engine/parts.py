@@ -22,6 +22,7 @@ from roofline.specs.models import (
     View,
     VisionEncoder,
 )
+from roofline.specs.models.image_tokens import Unstated
 
 LMM_PARTS: Mapping[str, Registry[Any]] = {
     "vision": VISION_ENCODERS,
@@ -202,7 +203,7 @@ def _lmm_parts(lmm: Lmm) -> ModelParts:
     if connector.needs_grid and parts.features.of(vision, View(1, 1)) > 1:
         fault = f"must be default: {connector.name} merges patches, and a class token is none"
         raise SpecError(where(lmm), [("vision_feature_select_strategy", fault)])
-    if lmm.image_tokens is not None:
+    if lmm.image_tokens is not None and not isinstance(lmm.image_tokens, Unstated):
         found = lmm.image_tokens.image(*DEFAULT_PICTURE)
         return parts.showing(SampleViews(_by_shape(found.views), found.tokens))
     own = vision.view

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from roofline.errors import ScenarioError
 
+
 class Picture(NamedTuple):
     """Size in pixels."""
 

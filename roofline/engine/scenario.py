@@ -200,8 +200,9 @@ class Scenario(Struct, frozen=True, eq=False, kw_only=True):
 def _pictures(model: Model, given: str | Iterable[str] | None) -> str | None:
     """What a sample shows: what is given, or one picture to a model that asks how large it is."""
     if given is None:
-        any_size = isinstance(model, Lmm) and model.image_tokens is not None
-        return written([DEFAULT_PICTURE]) if any_size else None
+        if not isinstance(model, Lmm) or model.image_tokens is None:
+            return None
+        given = written([DEFAULT_PICTURE])
     pictures = pictures_of(given)
     shown(model, pictures)  # what it refuses is better known here
     return written(pictures)

@@ -37,6 +37,7 @@ EXPECTED = {
     "quant": ("--quant", "fp16"),
     "reducer": ("--reducer", None),
     "visual_tokens": ("--visual-tokens", None),
+    "pictures": ("--image", None),
     "text_tokens": ("--text-tokens", 40),
     "batch": ("--batch", 1),
     "output_tokens": ("--output-tokens", 0),
@@ -63,7 +64,7 @@ def test_the_table() -> None:
         *("visual_tokens", "text_tokens", "batch", "output_tokens")
     }
     assert {axis.name for axis in VARIED} == set(EXPECTED) - {
-        *("stage", "attention", "kernels", "library", "accounting")
+        *("pictures", "stage", "attention", "kernels", "library", "accounting")
     }
     for axis in AXES:
         assert axis.title
@@ -104,7 +105,7 @@ def test_options_of_the_commands() -> None:
     flags = {name: flag for name, (flag, _) in EXPECTED.items()}
 
     assert options(analyze_command) == flags
-    priced = ("attention", "runtime", "kernels", "library", "accounting")
+    priced = ("pictures", "attention", "runtime", "kernels", "library", "accounting")
     without = {name: flags[name] for name in flags if name not in priced}
     assert {n: f for n, f in options(profile_command).items() if n != "attention"} == without
     studied = {axis.name: axis.option for axis in VARIED}
@@ -125,7 +126,7 @@ def test_keys_of_the_json_and_columns_of_the_frames() -> None:
 def test_inputs_of_a_study() -> None:
     found = study(model="llava-1.5-7b", hardware="h200")
 
-    assert set(found.inputs) == set(EXPECTED) - {"stage", "accounting"}
+    assert set(found.inputs) == set(EXPECTED) - {"stage", "accounting", "pictures"}
     assert set(found.deployments[0].inputs) == {axis.name for axis in VARIED} - {
         *("visual_tokens", "reducer", "output_tokens")
     }

@@ -43,7 +43,7 @@ SUMMED = (
     "roofline_time_s",
 )
 INPUTS = (
-    *("model", "hardware", "quant", "reducer", "visual_tokens", "text_tokens", "batch"),
+    *("model", "hardware", "quant", "reducer", "visual_tokens", "pictures", "text_tokens", "batch"),
     *("output_tokens", "stage", "attention", "runtime", "kernels", "library", "accounting"),
 )
 SAVED = ("flops_saving", "memory_access_saving", "peak_memory_saving")

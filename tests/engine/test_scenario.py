@@ -44,6 +44,7 @@ def test_defaults_are_filled_in() -> None:
         "quant": "fp16",
         "reducer": None,
         "visual_tokens": 576,
+        "pictures": None,
         "text_tokens": 40,
         "batch": 1,
         "output_tokens": 0,

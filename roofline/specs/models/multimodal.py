@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from roofline.specs.models.connector import AnyConnector
+from roofline.specs.models.image_tokens import ImageRule
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
 from roofline.specs.models.vision import FewTokens, VisionEncoder
@@ -33,6 +34,8 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """Copies of the encoder that are loaded, for images and videos say; a prompt runs one."""
     images: SmallInt = 1
     """Images or frames in one sample of the unreduced prompt."""
+    image_tokens: ImageRule | None = None
+    """What it makes of a picture of any size. Left out: each is scaled to the tower's square."""
     learned_rows: FewTokens = 0
     """Learned rows of the LLM's width that stand between visual tokens: ends of rows, separators.
     """

@@ -228,7 +228,7 @@ def _scale(trace: Trace) -> Claims:
     branches = {
         call.index: _added(trace, call)
         for call in _inside(trace, *trace.owners.layer)
-        if call.op == "mul"
+        if call.op == "mul" and sum(region.elements > 1 for region in call.reads) == 1
     }
     constants = (
         region.storage

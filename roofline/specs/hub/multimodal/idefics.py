@@ -6,7 +6,8 @@ from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps
+from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps, tower
+from roofline.specs.hub.multimodal.pictures import UNSTATED, split
 
 IDEFICS2: dict[str, Any] = SECTIONS | {"perceiver_config": None}
 IDEFICS3: dict[str, Any] = SECTIONS | {"scale_factor": 2}
@@ -38,7 +39,8 @@ def idefics2(fields: ConfigFields) -> dict[str, Any]:
         "hidden_act": section.word("hidden_act", ("silu", "gelu")),
     }
     section.check_all_read()
-    return lmm(fields, "idefics2_vision", "mistral", connector, vision_feature_layer="last")
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    return lmm(fields, "idefics2_vision", "mistral", connector, **more)
 
 
 def idefics3(fields: ConfigFields) -> dict[str, Any]:
@@ -52,10 +54,10 @@ def smolvlm(fields: ConfigFields) -> dict[str, Any]:
 
 
 def _shuffled(fields: ConfigFields, vision: str) -> dict[str, Any]:
-    connector = steps(
-        {"step": "merge", "size": fields.count("scale_factor")}, {"step": "linear", "bias": False}
-    )
-    return lmm(fields, vision, "llama", connector, vision_feature_layer="last")
+    size, encoder = fields.count("scale_factor"), tower(fields, vision)
+    connector = steps({"step": "merge", "size": size}, {"step": "linear", "bias": False})
+    rule = split(fields, encoder, encoder.patches // size**2)
+    return lmm(fields, vision, "llama", connector, vision_feature_layer="last", image_tokens=rule)
 
 
 HUB_CONFIGS.register("idefics2", HubConfig(idefics2, IDEFICS2))

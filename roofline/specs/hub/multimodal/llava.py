@@ -6,7 +6,12 @@ from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps
+from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps, tower
+from roofline.specs.hub.multimodal.pictures import (
+    ONE_VISION_TILES,
+    any_resolution,
+    longest_edge,
+)
 
 CLIP, SIGLIP = "clip_vision_model", "siglip_vision_model"
 LLAVA: dict[str, Any] = SECTIONS | {
@@ -43,14 +48,19 @@ def features(fields: ConfigFields) -> dict[str, Any]:
 
 def llava(fields: ConfigFields) -> dict[str, Any]:
     """One picture, or one picture a placeholder."""
-    return lmm(fields, CLIP, "llama", connected(fields), text_ties=True, **features(fields))
+    more: dict[str, Any] = features(fields)
+    vision = fields.section("vision_config").get("model_type")
+    if vision == "pixtral":
+        more |= {"image_tokens": longest_edge(fields, tower(fields, CLIP), 1)}
+    return lmm(fields, CLIP, "llama", connected(fields), text_ties=True, **more)
 
 
 def llava_next(fields: ConfigFields, *, text_ties: bool = False) -> dict[str, Any]:
     """A learned row ends each row of tiles. Which tiles, the picture decides."""
-    fields.skip("image_grid_pinpoints", "use_image_newline_parameter", "vision_aspect_ratio")
+    fields.skip("use_image_newline_parameter")
     fields.skip("spatial_pool_mode", "spatial_pool_stride", "spatial_pool_out_channels")
-    more = features(fields) | {"learned_rows": 1}
+    rule = any_resolution(fields, tower(fields, CLIP))
+    more: dict[str, Any] = features(fields) | {"learned_rows": 1, "image_tokens": rule}
     return lmm(fields, CLIP, "llama", connected(fields), text_ties=text_ties, **more)
 
 
@@ -61,8 +71,9 @@ def llava_next_video(fields: ConfigFields) -> dict[str, Any]:
 
 def one_vision(fields: ConfigFields) -> dict[str, Any]:
     """The same with SigLIP."""
-    fields.skip("image_grid_pinpoints", "use_image_newline_parameter", "vision_aspect_ratio")
-    more = features(fields) | {"learned_rows": 1}
+    fields.skip("use_image_newline_parameter")
+    rule = any_resolution(fields, tower(fields, SIGLIP), most=ONE_VISION_TILES)
+    more: dict[str, Any] = features(fields) | {"learned_rows": 1, "image_tokens": rule}
     return lmm(fields, SIGLIP, "qwen2", connected(fields), text_ties=True, **more)
 
 

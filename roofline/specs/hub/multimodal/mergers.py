@@ -9,6 +9,7 @@ from typing import Any
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
 from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps, tower
+from roofline.specs.hub.multimodal.pictures import INTERN_TILES, UNSTATED, longest_edge, tiles
 
 INTERN_VL: dict[str, Any] = SECTIONS | {
     "downsample_ratio": 0.5,
@@ -52,6 +53,7 @@ def intern_vl(fields: ConfigFields) -> dict[str, Any]:
     return lmm(
         fields, "internvl_vision", "qwen2", connector,
         vision_feature_layer="last" if layer == -1 else layer,
+        image_tokens=tiles(fields, tower(fields, "internvl_vision"), size, most=INTERN_TILES),
     )  # fmt: skip
 
 
@@ -59,8 +61,13 @@ def intern_vl_chat(fields: ConfigFields) -> dict[str, Any]:
     """The same by the words of the code that came with InternVL2."""
     fields.require("select_layer", -1)
     fields.require("ps_version", "v2")
-    fields.skip("force_image_size", "dynamic_image_size", "max_dynamic_patch", "min_dynamic_patch")
-    fields.skip("use_thumbnail", "template", "pad2square", "use_backbone_lora", "use_llm_lora")
+    fields.skip("force_image_size", "min_dynamic_patch", "max_dynamic_patch", "use_thumbnail")
+    fields.skip("template", "pad2square", "use_backbone_lora", "use_llm_lora")
+    if not fields.config.get("dynamic_image_size", True):
+        raise fields.fault("dynamic_image_size", "only true can be expressed")
+    fields.skip("dynamic_image_size")
+    most = fields.config.get("max_dynamic_patch", INTERN_TILES)
+    thumbnail = fields.config.get("use_thumbnail", True)
     size = round(1 / fields.number("downsample_ratio"))
     gelu = {"step": "activation"}
     merged = {"step": "merge", "size": size}
@@ -73,6 +80,9 @@ def intern_vl_chat(fields: ConfigFields) -> dict[str, Any]:
         connector,
         text_section="llm_config",
         vision_feature_layer="last",
+        image_tokens=tiles(
+            fields, tower(fields, "intern_vit_6b"), size, most=most, thumbnail=thumbnail
+        ),
     )
 
 
@@ -88,14 +98,18 @@ def mistral3(fields: ConfigFields) -> dict[str, Any]:
     layer = feature_layer(fields)
     if layer != -1:
         raise fields.fault("vision_feature_layer", "only -1 can be expressed")
-    return lmm(fields, "pixtral", "mistral", connector, vision_feature_layer=-1)
+    merge = fields.count("spatial_merge_size")
+    rule = longest_edge(fields, tower(fields, "pixtral"), merge)
+    more: dict[str, Any] = {"vision_feature_layer": -1, "image_tokens": rule}
+    return lmm(fields, "pixtral", "mistral", connector, **more)
 
 
 def cohere2_vision(fields: ConfigFields) -> dict[str, Any]:
     """Pixel shuffle and a gated MLP, whose one matrix makes gate and rows."""
     inner = fields.count("alignment_intermediate_size")
     connector = steps({"step": "merge", "size": fields.count("downsample_factor")}, *gated(inner))
-    return lmm(fields, SIGLIP, "cohere2", connector, vision_feature_layer="last")
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    return lmm(fields, SIGLIP, "cohere2", connector, **more)
 
 
 def aya_vision(fields: ConfigFields) -> dict[str, Any]:
@@ -110,7 +124,8 @@ def aya_vision(fields: ConfigFields) -> dict[str, Any]:
     merge = {"step": "merge", "size": fields.count("downsample_factor")}
     connector = steps(merge, {"step": "norm"}, *gated(inner))
     layer = feature_layer(fields)
-    return lmm(fields, SIGLIP, "cohere2", connector, vision_feature_layer=layer)
+    more: dict[str, Any] = {"vision_feature_layer": layer, "image_tokens": UNSTATED}
+    return lmm(fields, SIGLIP, "cohere2", connector, **more)
 
 
 def gated(inner: int) -> list[dict[str, Any]]:
@@ -130,7 +145,8 @@ def llama4(fields: ConfigFields) -> dict[str, Any]:
         {"step": "activation"},
         {"step": "linear", "bias": False},
     )
-    return lmm(fields, "llama4_vision_model", "llama4_text", connector, vision_feature_layer="last")
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    return lmm(fields, "llama4_vision_model", "llama4_text", connector, **more)
 
 
 HUB_CONFIGS.register("internvl", HubConfig(intern_vl, INTERN_VL))

@@ -7,6 +7,12 @@ from typing import Any
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
 from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps, tower
+from roofline.specs.hub.multimodal.pictures import (
+    RELEASED_QWEN2,
+    RELEASED_QWEN3,
+    UNSTATED,
+    native,
+)
 from roofline.specs.hub.vision_encoders.native import GLM4V
 
 MERGE = 2
@@ -19,7 +25,7 @@ GLM_INNER = 13696
 
 def merger(fields: ConfigFields, width: int, norm: str) -> list[dict[str, Any]]:
     """A norm of each patch, squares of them side by side, a matrix as wide, GELU, a matrix."""
-    size = fields.section("vision_config").get("spatial_merge_size", MERGE)
+    size = _merge_size(fields)
     square = {"step": "linear", "width": width * size**2}
     merge = {"step": "merge", "size": size}
     return [{"step": "norm", "norm": norm}, merge, square, {"step": "activation"}, LINEAR]
@@ -42,7 +48,15 @@ def _qwen(fields: ConfigFields, vision: str, text: str, norm: str) -> dict[str, 
     fields = _in_sections(fields, text)
     steps_of_it = merger(fields, tower(fields, vision).hidden_size, norm)
     connector = steps(*steps_of_it)
-    return lmm(fields, vision, text, connector, text_ties=True, vision_feature_layer="last")
+    rule = native(fields, tower(fields, vision), _merge_size(fields), RELEASED_QWEN2)
+    return lmm(
+        fields, vision, text, connector,
+        text_ties=True, vision_feature_layer="last", image_tokens=rule,
+    )  # fmt: skip
+
+
+def _merge_size(fields: ConfigFields) -> int:
+    return int(fields.section("vision_config").get("spatial_merge_size", MERGE))
 
 
 def _in_sections(fields: ConfigFields, text: str) -> ConfigFields:
@@ -72,7 +86,8 @@ def _deep(fields: ConfigFields, vision: str, text: str) -> dict[str, Any]:
     taps = tuple(fields.section("vision_config").get("deepstack_visual_indexes", TAPS))
     tapped: dict[str, Any] = {"taps": taps, "tap_steps": [merge, norm, *rest]} if taps else {}
     connector = steps(norm, merge, *rest, **tapped)
-    return lmm(fields, vision, text, connector, vision_feature_layer="last")
+    rule = native(fields, tower(fields, vision), _merge_size(fields), RELEASED_QWEN3)
+    return lmm(fields, vision, text, connector, vision_feature_layer="last", image_tokens=rule)
 
 
 def glm4v(fields: ConfigFields) -> dict[str, Any]:
@@ -90,20 +105,24 @@ def _glm(fields: ConfigFields, vision: str, text: str) -> dict[str, Any]:
     section = fields.section("vision_config")
     width = section.get("out_hidden_size", GLM4V["out_hidden_size"])
     connector = steps(
-        {"step": "merge", "size": section.get("spatial_merge_size", MERGE)},
+        {"step": "merge", "size": _merge_size(fields)},
         {"step": "linear", "width": width},
         {"step": "linear", "width": width, "bias": False},
         {"step": "norm"},
         {"step": "activation"},
         {"step": "gated-mlp", "intermediate_size": section.get("intermediate_size", GLM_INNER)},
     )
-    return lmm(fields, vision, text, connector, text_ties=True, vision_feature_layer="last")
+    return lmm(
+        fields, vision, text, connector,
+        text_ties=True, vision_feature_layer="last", image_tokens=UNSTATED,
+    )  # fmt: skip
 
 
 def kimi_vl(fields: ConfigFields) -> dict[str, Any]:
     """Qwen2-VL's merger behind MoonViT."""
     connector = steps(*merger(fields, tower(fields, "moonvit").hidden_size, "layer_norm"))
-    return lmm(fields, "moonvit", "deepseek_v3", connector, vision_feature_layer="last")
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    return lmm(fields, "moonvit", "deepseek_v3", connector, **more)
 
 
 HUB_CONFIGS.register("qwen2_vl", HubConfig(qwen2_vl, SECTIONS))

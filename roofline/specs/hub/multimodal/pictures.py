@@ -1,0 +1,112 @@
+"""What a processor's settings say of pictures: the rule from their size to tokens.
+
+Where no `preprocessor_config.json` is given, values are those of the released checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roofline.specs.hub.fields import ConfigFields
+from roofline.specs.models import VisionEncoder
+
+RELEASED_QWEN2 = {"min_pixels": 3136, "max_pixels": 12845056}
+"""https://huggingface.co/Qwen/Qwen2-VL-7B-Instruct/blob/main/preprocessor_config.json, and the same
+of Qwen2.5-VL."""
+RELEASED_QWEN3 = {"min_pixels": 65536, "max_pixels": 16777216}
+"""https://huggingface.co/Qwen/Qwen3-VL-8B-Instruct/blob/main/preprocessor_config.json"""
+INTERN_TILES = 12
+"""https://huggingface.co/OpenGVLab/InternVL3-8B-hf/blob/main/preprocessor_config.json; InternVL2's
+config says it itself."""
+PIXTRAL_EDGE_PX = 1540
+"""https://huggingface.co/mistralai/Mistral-Small-3.1-24B-Instruct-2503"""
+IDEFICS3_EDGES_PX = (4, 364)
+"""Tiles along the longest side, and the side of a tile, of Idefics3's processor."""
+UNSTATED = {"rule": "unstated"}
+"""Of models whose processor is not expressed yet."""
+ONE_VISION_TILES = 9
+"""Of `vision_aspect_ratio` in LLaVA-OneVision's config class: anyres_max_9."""
+LLAVA_NEXT_GRIDS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+"""Of the configs of LLaVA-NeXT."""
+
+
+def native(
+    fields: ConfigFields, vision: VisionEncoder, merge: int, released: Mapping[str, int]
+) -> dict[str, Any]:
+    """Qwen's rule. Newer settings have the pixels in `size`, by names that mean sides elsewhere."""
+    given = fields.preprocessor or {}
+    size = given.get("size") or {}
+    return {
+        "rule": "native",
+        "patch_size_px": vision.patch_size_px,
+        "merge_size": merge,
+        "min_pixels": given.get("min_pixels") or size.get("shortest_edge", released["min_pixels"]),
+        "max_pixels": given.get("max_pixels") or size.get("longest_edge", released["max_pixels"]),
+    }
+
+
+def any_resolution(
+    fields: ConfigFields, vision: VisionEncoder, *, most: int | None = None
+) -> dict[str, Any]:
+    """LLaVA-NeXT's and LLaVA-OneVision's; settings and config both have the grids."""
+    fields.skip("vision_aspect_ratio")
+    given = fields.preprocessor or {}
+    fields.skip("image_grid_pinpoints")
+    grids: Sequence[Any] = (
+        given.get("image_grid_pinpoints")
+        or fields.config.get("image_grid_pinpoints")
+        or LLAVA_NEXT_GRIDS
+    )
+    stated = str(fields.config.get("vision_aspect_ratio", "")).removeprefix("anyres_max_")
+    return {
+        "rule": "anyres",
+        "tile_size_px": vision.image_size_px,
+        "patch_size_px": vision.patch_size_px,
+        "grid_pinpoints_px": [list(grid) for grid in grids],
+        "most_tiles": int(stated) if stated.isdigit() else most,
+    }
+
+
+def tiles(
+    fields: ConfigFields, vision: VisionEncoder, merge: int, *, most: int, thumbnail: bool = True
+) -> dict[str, Any]:
+    """InternVL's."""
+    given = fields.preprocessor or {}
+    return {
+        "rule": "tiles",
+        "tile_size_px": vision.image_size_px,
+        "patch_size_px": vision.patch_size_px,
+        "tokens_per_tile": vision.patches // merge**2,
+        "min_tiles": given.get("min_patches") or 1,
+        "max_tiles": given.get("max_patches") or most,
+        "thumbnail": thumbnail,
+    }
+
+
+def split(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any]:
+    """Idefics3's and SmolVLM's; without splitting there is the whole picture alone."""
+    given = fields.preprocessor or {}
+    along, tile = IDEFICS3_EDGES_PX
+    tile = (given.get("max_image_size") or {}).get("longest_edge", vision.image_size_px or tile)
+    longest = (given.get("size") or {}).get("longest_edge", along * tile)
+    cut = given.get("do_image_splitting", True)
+    return {
+        "rule": "split",
+        "longest_edge_px": longest if cut else tile,
+        "tile_size_px": tile,
+        "patch_size_px": vision.patch_size_px,
+        "tokens_per_tile": tokens,
+    }
+
+
+def longest_edge(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[str, Any]:
+    """Pixtral's and Mistral 3's."""
+    given = fields.preprocessor or {}
+    longest = (given.get("size") or {}).get("longest_edge", PIXTRAL_EDGE_PX)
+    return {
+        "rule": "longest-edge",
+        "longest_edge_px": longest,
+        "patch_size_px": vision.patch_size_px,
+        "merge_size": merge,
+    }
