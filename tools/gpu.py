@@ -22,7 +22,7 @@ from gpu_runs import Command, RunStage, run_stage
 from gpu_summary import summarize_folder
 
 from roofline import reducers
-from roofline.records.statistics import UNTRUSTED
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.torch_side.low_bit import written_for
 from roofline.torch_side.measure.modes import GRAPHS, RUN_MODES
 

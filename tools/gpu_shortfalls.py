@@ -12,10 +12,10 @@ from gpu_results import GpuRun
 from gpu_runs import FAILED, RunStage
 
 from roofline.plain_text import markdown
-from roofline.records.statistics import UNTRUSTED
 from roofline.records.validation import Validation
 from roofline.report.text.record import share
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.units import percent
 
 SLOW_OP, SMALL_OP = 0.5, 0.01

@@ -62,8 +62,8 @@ def calibrate(
         check_apart(output, measurements)
     require("torch", "transformers")
 
-    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.calibration import render_ceilings
+    from roofline.specs.kernel_laws import UNTRUSTED
     from roofline.specs.writing import hardware_yaml
     from roofline.torch_side.calibrate.calibrate import about
     from roofline.torch_side.calibrate.calibrate import calibrate as measure

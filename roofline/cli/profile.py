@@ -83,8 +83,8 @@ def profile(
             check_apart(output, trace)
     require("torch", "transformers")
 
-    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.record import render_record
+    from roofline.specs.kernel_laws import UNTRUSTED
     from roofline.torch_side.measure.profile import profile as measure
     from roofline.torch_side.measure.request import Request
     from roofline.torch_side.measure.stages import about_run

@@ -82,6 +82,7 @@ def validate(
     files = ("validation.md", "validation.json", "validation.png", "hardware.yaml")
     target = None if output is None else str(Path(output) / "validation.json")
     replaces = check_resume(target, resume=resume, force=force)
+    made = output is not None and not Path(output).exists()
     if output is not None:
         check_folder(output, files, force=replaces, inputs=(model, hardware, quant))
     require("torch", "transformers", *(["matplotlib"] if output else []))
@@ -97,14 +98,18 @@ def validate(
         "device": device,
         "mode": mode,
     }
-    with journal(target, about_validation(**asked), resume=resume, force=force) as kept:
-        with progress_bar("validate") as progress:
-            found, calibration = calibrate_and_validate(
-                **asked, seconds=seconds, progress=progress, journal=kept
-            )
-        _write(found, calibration, output, force=replaces)
-        if not found.complete:
-            raise click.Abort
+    try:
+        with journal(target, about_validation(**asked), resume=resume, force=force) as kept:
+            with progress_bar("validate") as progress:
+                found, calibration = calibrate_and_validate(
+                    **asked, seconds=seconds, progress=progress, journal=kept
+                )
+            _write(found, calibration, output, force=replaces)
+            if not found.complete:
+                raise click.Abort
+    finally:
+        if made and output is not None and not any(Path(output).iterdir()):
+            Path(output).rmdir()  # nothing was to be written there
 
 
 def _write(
@@ -112,8 +117,8 @@ def _write(
 ) -> None:
     """Into the folder, if there is one, and in short to the terminal."""
     from roofline.cli.output import write_measured
-    from roofline.records.statistics import UNTRUSTED
     from roofline.report.text.validation import render_validation
+    from roofline.specs.kernel_laws import UNTRUSTED
 
     content: dict[str, str | bytes] = {}
     if output is not None:

@@ -6,6 +6,7 @@ on the disk before the next thing is measured; of a line that a kill has cut off
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -63,7 +64,8 @@ class Journal:
             check_uninterrupted(target)
         journal = cls(_path(target), about)
         if journal.path is not None:
-            journal._open("wb")
+            journal._open("ab")
+            journal._cut(0)
             journal._append(_First(msgspec.to_builtins(journal.about)))
         return journal
 
@@ -80,10 +82,8 @@ class Journal:
         whole = journal._read()
         if not whole:  # killed at its first line
             return cls.begin(target, about, force=True)
-        journal._open("r+b")
-        assert journal._file is not None
-        journal._file.truncate(whole)
-        journal._file.seek(whole)
+        journal._open("ab")
+        journal._cut(whole)
         return journal
 
     def add(self, kind: str, data: Any) -> None:
@@ -117,6 +117,16 @@ class Journal:
             self._file = cast(IO[bytes], self.path.open(mode))
         except OSError as error:
             raise cannot_write(str(self.path), error) from None
+        if not _locked(self._file):
+            self._file.close()
+            raise OutputError(
+                f"{self.path} is being written by another run: wait until it ends, or end it"
+            )
+
+    def _cut(self, whole: int) -> None:
+        """Leave so many bytes, behind which lines are appended."""
+        assert self._file is not None
+        self._file.truncate(whole)
 
     def _append(self, line: Any) -> None:
         if self._file is None:
@@ -152,6 +162,22 @@ class Journal:
                     f"{here.get(key)!r} here): {_ANEW}"
                 )
         return len(whole)
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Whether the file is this process's alone from now on, until it is closed.
+
+    Where a system has no such locks, every process is let in.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
 
 
 def interrupted(target: str | None) -> bool:

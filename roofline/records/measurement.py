@@ -185,7 +185,7 @@ def priced_attention(kernels: str) -> AttentionKind:
     return "eager" if kernels == "eager" else "flash"
 
 
-ANALYSIS = ("accounting", "runtime", "kernels", "library")
+ANALYSIS = ("pictures", "accounting", "runtime", "kernels", "library")
 """Axes that are of the analysis alone: a run has its `mode`."""
 
 _INPUT_TYPES: dict[str, tuple[type, ...]] = {

@@ -15,6 +15,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from roofline.errors import InputError
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.units import si
 
 CONFIDENCE = 0.95
@@ -22,8 +23,6 @@ _LARGE_SPREAD = 0.1
 _LARGE_DRIFT = 0.02
 DISTURBED = 0.5
 """A median so far above the fastest sample is no property of what was timed: something else ran."""
-UNTRUSTED = "untrusted: "
-"""How a warning begins that is about all of a result."""
 _LEAST_FOR_TWO_GROUPS = 20
 _LEAST_GROUP = 0.2
 """Share of all samples that makes a second group, and not a few outliers."""

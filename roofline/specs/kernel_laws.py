@@ -24,6 +24,8 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 Logarithm = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 
+UNTRUSTED = "untrusted: "
+"""How a doubt begins that is about all of a result, a law's `conditions` among them."""
 UNSTATED = "not stated"
 """Conditions of a measurement that says nothing of them."""
 
@@ -155,6 +157,11 @@ class KernelLaws(Spec, frozen=True):
         """The laws of one family by kernel; empty where there are none."""
         laws: dict[str, Any] = self.families.get(law_type.family, {})
         return laws
+
+    @property
+    def doubt(self) -> str:
+        """Why the laws are not to be trusted; empty where nothing speaks against them."""
+        return self.conditions.partition(UNTRUSTED)[2]
 
     @property
     def libraries(self) -> tuple[str, ...]:

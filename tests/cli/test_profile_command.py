@@ -78,6 +78,7 @@ def test_without_a_file_the_record_is_only_shown(
         "quant": "bf16",
         "reducer": None,
         "visual_tokens": None,
+        "pictures": None,
         "text_tokens": 40,
         "batch": 2,
         "output_tokens": 3,

@@ -14,7 +14,7 @@ from roofline.records.validation import Validation
 from roofline.torch_side.measure import validate as runtime
 
 Cli = Callable[..., Any]
-TINY = ["validate", "--model", "llava-tiny", "--device", "cpu", "--hw", "h100"]
+TINY = ["validate", "--model", "llava-tiny", "--device", "cpu", "--hw", "xeon"]
 FILES = ["validation.json", "validation.md", "validation.png"]
 PARTIAL = "validation.json.partial"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -126,3 +127,33 @@ def test_findings_are_what_json_holds(tmp_path: Path) -> None:
     journal = Journal.begin(str(tmp_path / "a"), ABOUT)
     journal.add("row", Row(3))
     assert list(journal.of("row")) == [{"n": 3}]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+def test_two_runs_do_not_write_one_journal(tmp_path: Path) -> None:
+    """Another process has it open; it is free again when that ends, however it ends."""
+    target = str(tmp_path / "run.json")
+    program = (
+        "import sys, time\n"
+        "from roofline.records.journal import Journal\n"
+        f"Journal.begin({target!r}, {{}})\n"
+        "journal = Journal.resume(sys.argv[1], {})\n"
+        "print('open', flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, target], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        for attempt in (Journal.resume, partial(Journal.begin, force=True)):
+            with pytest.raises(OutputError, match="is being written by another run"):
+                attempt(target, {})
+        before = Path(f"{target}.partial").read_bytes()
+        assert before.count(b"\n") == 1  # and is as it was
+    finally:
+        other.kill()
+        other.communicate()
+
+    Journal.resume(target, {}).close(finished=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from roofline.device.borrowed import laws_of
 from roofline.engine.compare import Saving, ratio
 from roofline.engine.estimate import Counts, Estimate
 from roofline.engine.result import Quantities, Totals
@@ -145,6 +146,10 @@ def _verdicts(estimate: Estimate) -> list[tuple[str, str]]:
     lines = [("Memory", f"{needs} {verdict} {there}")]
     if whole.attainable_time_s:
         lines.append(("Attainable", _laws(estimate)))
+        hardware = estimate.scenario.hardware
+        laws = hardware and laws_of(hardware)
+        if laws and laws.doubt:
+            lines.append(("Untrusted", f"the laws of {estimate.device['name']}: {laws.doubt}"))
     if whole.elapsed_time_s is not None and whole.roofline_time_s:
         lines += [("Elapsed", _elapsed(estimate)), *launch_bound_line([estimate])]
     if whole.energy_j:

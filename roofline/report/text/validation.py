@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from math import isfinite
 
 from roofline.plain_text import markdown
-from roofline.records.statistics import UNTRUSTED
 from roofline.records.validation import (
     BAND_SHARE,
     BYTES_TOLERANCE,
@@ -18,6 +17,7 @@ from roofline.records.validation import (
     accuracy,
 )
 from roofline.report.text.record import attention_words
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.tables import Style, definitions, filled, grid, paragraph
 from roofline.units import percent, si, significant
 

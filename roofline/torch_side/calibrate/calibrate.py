@@ -28,8 +28,8 @@ from msgspec.structs import replace
 from roofline.device.laws.host import HostLaw
 from roofline.errors import InputError
 from roofline.records.journal import Journal
-from roofline.records.statistics import UNTRUSTED
 from roofline.specs.hardware import Hardware
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.torch_side.calibrate.doubts import doubts, remarks
 from roofline.torch_side.calibrate.found_ceilings import check_ceilings
 from roofline.torch_side.calibrate.host_time import host_laws
@@ -79,6 +79,17 @@ class _MeasuredHost(Struct, frozen=True):
 
     laws: dict[str, HostLaw]
     disturbed: str
+
+
+class TooLittleTimeError(InputError):
+    """Less than all kernels take.
+
+    needed_s: what they take.
+    """
+
+    def __init__(self, message: str, needed_s: float) -> None:
+        super().__init__(message)
+        self.needed_s = needed_s
 
 
 @dataclass
@@ -315,8 +326,9 @@ class _Calibrator:
 
 
 def _refuse(kernels: int, needed_s: float, known: str) -> None:
-    """Raise InputError for less time than every kernel takes once."""
-    raise InputError(
+    """Raise TooLittleTimeError for less than every kernel takes."""
+    raise TooLittleTimeError(
         f"{kernels} kernels take some {ceil(needed_s)} s at least, {known}: give "
-        f"--seconds {ceil(needed_s)} or more, or fewer modes"
+        f"--seconds {ceil(needed_s)} or more, or fewer modes",
+        needed_s,
     )

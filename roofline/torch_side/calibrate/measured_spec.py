@@ -62,7 +62,7 @@ def measured_hardware(
         name=name or _slug(title),
         title=title,
         vendor=title.split("(")[0].split()[0],
-        architecture="measured",
+        architecture=machine.MEASURED,
         kind="cpu" if on_cpu else "gpu",
         memory_capacity_gib=_figure(machine.memory_bytes(device) / GIB),
         memory_bandwidth_gb_per_s=_figure(

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from roofline.records.measurement import Achieved, HostOverhead, NewLength
-from roofline.records.statistics import UNTRUSTED
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.torch_side.measure.disturbance import watch
 from roofline.torch_side.measure.eager_look import EagerLook, peak_memory_bytes
 from roofline.torch_side.measure.energy import energy_per_run

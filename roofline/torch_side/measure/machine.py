@@ -15,6 +15,8 @@ from roofline.specs.hardware import Hardware
 from roofline.specs.this_machine import by_nvml_name, cpu_name
 from roofline.units import GIB
 
+MEASURED = "measured"
+"""Architecture of a device that `calibrate` has described."""
 _DEFAULT_CACHE_BYTES = 32 * 2**20
 """Where nobody says how large the last-level cache is."""
 
@@ -95,6 +97,18 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": device_name(device),
         "device_memory_bytes": memory_bytes(device),
     }
+
+
+def another_device(device: torch.device, spec: Hardware) -> str:
+    """That a spec is of another device than this one; empty where it may be of this one.
+
+    A spec that was measured has the device's own name as its title; others may list its names.
+    """
+    own = (spec.title,) if spec.architecture == MEASURED else ()
+    names, here = {*spec.nvml_names, *spec.cpu_names, *own}, device_name(device)
+    if not names or here in names:
+        return ""
+    return f"{spec.name} is {spec.title}, and this is {here}"
 
 
 def catalogued(device: torch.device) -> Hardware | None:

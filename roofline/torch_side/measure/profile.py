@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from msgspec import Struct
 
+from roofline.device.borrowed import laws_of
 from roofline.records.journal import Journal
 from roofline.records.measurement import ANALYSIS, WHOLE, Record, Snapshot, Telemetry, spec_hashes
 from roofline.records.statistics import StoppingRule, WarmUpRule, summarize
@@ -167,8 +168,14 @@ class _Run:
 
     def _hardware(self) -> Hardware | None:
         """The device's spec: the one that was named, else the one of its name in the catalog."""
-        if self.request.scenario.hardware is not None:
-            return self.request.scenario.hardware
+        named = self.request.scenario.hardware
+        if named is not None:
+            if other := machine.another_device(self.device, named):
+                self.notes.append(f"held against another device: {other}")
+            laws = laws_of(named)
+            if laws is not None and laws.doubt:
+                self.notes.append(f"expected by laws that are not to be trusted: {laws.doubt}")
+            return named
         found = machine.catalogued(self.device)
         if found is None:
             self.notes.append(

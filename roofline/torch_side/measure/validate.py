@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cached_property
+from math import ceil
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from roofline.engine.result import Totals
 from roofline.errors import InputError, ScenarioError
 from roofline.model.polynomial import Array
 from roofline.records.journal import Journal
-from roofline.records.statistics import UNTRUSTED, StoppingRule, WarmUpRule
+from roofline.records.statistics import StoppingRule, WarmUpRule
 from roofline.records.validation import Count, TimedCell, Validation
 from roofline.specs.catalog import load_hardware
 from roofline.specs.hardware import Hardware
@@ -31,7 +32,7 @@ from roofline.specs.kernel_laws import read_kernel_laws
 from roofline.specs.models import Lmm
 from roofline.specs.reading import build
 from roofline.specs.writing import as_plain
-from roofline.torch_side.calibrate.calibrate import Calibration, calibrate
+from roofline.torch_side.calibrate.calibrate import Calibration, TooLittleTimeError, calibrate
 from roofline.torch_side.load import load_model
 from roofline.torch_side.measure import machine
 from roofline.torch_side.measure.disturbance import watch
@@ -127,7 +128,14 @@ def calibrate_and_validate(
             )
             return {**vars(found), "hardware": as_plain(found.hardware)}
 
-        known = stages.once("calibration", dict[str, Any], measured)
+        try:
+            known = stages.once("calibration", dict[str, Any], measured)
+        except TooLittleTimeError as error:
+            raise InputError(
+                f"a calibration takes {share:.0%} of the time, and {error.needed_s:.0f} s at least "
+                f"here: give --seconds {ceil(error.needed_s / share)} or more, or --hw with a "
+                "calibration that was made before"
+            ) from None
         hardware = _read_hardware(known["hardware"])
         calibration = Calibration(**known | {"hardware": hardware})
     found = validate(
@@ -165,9 +173,11 @@ class _Validator:
                 f"{hardware.name} has peaks alone, which predict no time: give --hw a file of "
                 "`roofline calibrate`, or none to calibrate first"
             )
-        self.calibration_untrusted = laws.conditions.partition(UNTRUSTED)[2]
+        self.calibration_untrusted = laws.doubt
         self.hardware, self.clock = hardware, clock
         self.stages, self.notes = stages, stages.notes
+        if other := machine.another_device(self.device, hardware):
+            self.notes.append(f"the spec may be of another device: {other}")
 
     def run(self, seconds: float, began_s: float, progress: Progress | None) -> Validation:
         once = self.stages.once

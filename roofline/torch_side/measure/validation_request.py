@@ -7,8 +7,9 @@ from typing import Any, Self
 import torch
 from msgspec import Struct
 
+from roofline.engine.analysis import analyze
 from roofline.engine.scenario import Scenario
-from roofline.errors import ScenarioError
+from roofline.errors import InputError, ScenarioError
 from roofline.specs.catalog import load_hardware, load_model
 from roofline.specs.hardware import Hardware
 from roofline.specs.models import Lmm
@@ -64,6 +65,20 @@ class ValidationRequest(Struct, frozen=True, kw_only=True):
         return [self.quant] if self.quant in DTYPES else ["bf16", self.quant]
 
 
+def check_hardware(request: ValidationRequest, hardware: Hardware) -> None:
+    """Raise InputError for a spec of another kind of device, or of one that cannot run what is
+    validated.
+    """
+    kind = "cpu" if torch.device(request.device).type == "cpu" else "gpu"
+    if hardware.kind != kind:
+        raise InputError(
+            f"{hardware.name} is a {hardware.kind}, and this runs on a {kind}: a validation is of "
+            f"the device that it runs on (`roofline profile --hw {hardware.name}` holds a run "
+            "against another)"
+        )
+    analyze(request.model, hardware, request.quant)
+
+
 def about_validation(
     *,
     model: str | Lmm | None,
@@ -81,6 +96,8 @@ def about_validation(
         model=model, reducer=reducer, quant=quant, device=device, mode=mode
     )
     spec = hardware if hardware is None else load_hardware(hardware)
+    if spec is not None:
+        check_hardware(request, spec)
     asked = {
         "model": request.model.name,
         "hardware": spec and spec.name,

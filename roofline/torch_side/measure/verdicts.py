@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import asdict, replace
 
 from roofline.records.measurement import WHOLE, Achieved, HostOverhead, TimedSpan
-from roofline.records.statistics import UNTRUSTED, StoppingRule, quality_warnings, summarize
+from roofline.records.statistics import StoppingRule, quality_warnings, summarize
+from roofline.specs.kernel_laws import UNTRUSTED
 from roofline.torch_side.measure.expectation import Expectation
 from roofline.torch_side.measure.host_overhead import verdict
 from roofline.torch_side.measure.trial import Measurement
