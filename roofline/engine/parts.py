@@ -22,7 +22,7 @@ from roofline.specs.models import (
     View,
     VisionEncoder,
 )
-from roofline.specs.models.image_tokens import Unstated
+from roofline.specs.models.image_rules import Unstated
 
 LMM_PARTS: Mapping[str, Registry[Any]] = {
     "vision": VISION_ENCODERS,

@@ -14,7 +14,7 @@ from roofline.engine.pictures import Picture, pictures_of, written
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError
 from roofline.specs.models import Model, View
-from roofline.specs.models.image_tokens import Unstated
+from roofline.specs.models.image_rules import Unstated
 
 NATIVE: dict[str, Any] = {
     "model_type": "qwen2_vl",
