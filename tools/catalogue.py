@@ -19,16 +19,19 @@ from typing import Any
 from msgspec.structs import replace
 
 from roofline.errors import SpecError
+from roofline.specs.catalog import load_model
 from roofline.specs.hub import model_from_config
-from roofline.specs.models import Lmm, Model
+from roofline.specs.models import LanguageModel, Lmm, Model
 from roofline.specs.writing import model_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS, MODELS = ROOT / "tests" / "specs" / "hub_configs", ROOT / "models"
 HEAD = "# yaml-language-server: $schema=model.schema.json\n"
 MADE = "# Made of {} by tools/catalogue.py\n"
-_NAMING = {"name": "", "title": "", "source": "", "aliases": (), "unsure": ()}
+_NAMING = {"name": "", "title": "", "source": "", "aliases": (), "unsure": (), "used_in": None}
 """Fields that say which model it is, not what it is like."""
+_OWN_PARTS = ("vicuna-7b", "vicuna-13b", "clip-vit-l-336", "clip-vit-l-224", "llava-connector")
+"""Written by hand."""
 _OF_NO_CONFIG = ("parameters_b", "preprocessor")
 """What a file of a config may be unsure of beside the config."""
 
@@ -40,24 +43,29 @@ def configs() -> dict[str, Mapping[str, Any]]:
 
 def catalogued(name: str, read: Mapping[str, Any]) -> Model:
     """The spec of a config. Raises SpecError where it cannot be expressed."""
-    model = model_from_config(
-        read["config"], name=name, source=read["source"], preprocessor=read["preprocessor"]
-    )
     hub = read["hub"]
+    source = f"https://huggingface.co/{hub}/blob/main/config.json, as read at {read['source']}"
+    model = model_from_config(
+        read["config"], name=name, source=source, preprocessor=read["preprocessor"]
+    )
     base = hub.rpartition("/")[2]
     aliases = dict.fromkeys([base.lower(), hub.lower()])
     aliases.pop(name, None)
-    return replace(
-        model,
+    named: Any = model
+    return replace(  # type: ignore[no-any-return]
+        named,
         title=base.replace("-", " "),
         aliases=tuple(aliases),
         unsure=tuple(one for one in read["unsure"] if not one.startswith(_OF_NO_CONFIG)),
     )
 
 
-def without_names(model: Model) -> Model:
-    """What tells no two models of one shape apart is left out."""
-    return replace(model, **{k: v for k, v in _NAMING.items() if hasattr(model, k)})
+def shape(model: Any) -> Any:
+    """A model without what only says which it is, what may be left out filled in."""
+    known: dict[str, Any] = {name: value for name, value in _NAMING.items() if hasattr(model, name)}
+    if isinstance(model, LanguageModel):
+        known |= {"num_key_value_heads": model.kv_heads, "head_dim": model.head_size}
+    return replace(model, **known)
 
 
 def generated() -> Iterator[tuple[Path, str]]:
@@ -68,7 +76,10 @@ def generated() -> Iterator[tuple[Path, str]]:
             specs[name] = catalogued(name, read)
         except SpecError:
             continue  # a test lists them, and why
-    parts = {without_names(spec): name for name, spec in specs.items() if not isinstance(spec, Lmm)}
+    parts = {_any_vocabulary(load_model(name)): name for name in _OWN_PARTS}
+    for name, spec in specs.items():
+        if not isinstance(spec, Lmm):
+            parts.setdefault(_any_vocabulary(spec), name)
     for name, spec in specs.items():
         file = MODELS / f"{name}.yaml"
         made = MADE.format((CONFIGS / f"{name}.json").relative_to(ROOT))
@@ -79,13 +90,20 @@ def generated() -> Iterator[tuple[Path, str]]:
 
 
 def _with_named_parts(lmm: Lmm, parts: Mapping[Model, str]) -> Lmm:
+    """An LLM is the same whatever its embedding's rows: an LMM says how many it has."""
     found: dict[str, Any] = {}
     for field in ("vision", "connector", "llm"):
         part = getattr(lmm, field)
-        name = None if isinstance(part, str) else parts.get(without_names(part))
-        if name is not None:
+        if name := parts.get(_any_vocabulary(part)):
             found[field] = name
+            if isinstance(part, LanguageModel):
+                found["llm_vocab_size"] = part.vocab_size
     return replace(lmm, **found)
+
+
+def _any_vocabulary(model: Model) -> Any:
+    plain = shape(model)
+    return replace(plain, vocab_size=1) if isinstance(plain, LanguageModel) else plain
 
 
 def main(check: bool) -> int:

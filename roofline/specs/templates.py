@@ -15,6 +15,7 @@ from textwrap import dedent, wrap
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from roofline.errors import UnknownNameError
 from roofline.specs.catalog import load_hardware, load_model
@@ -33,6 +34,12 @@ _MODELS = {
     "lmm": "llava-1.5-7b",
 }
 """Specs that stand for their kinds."""
+_CONNECTORS_OF = {
+    "step-connector": "qwen2.5-vl-7b",
+    "q-former": "blip2-opt-2.7b",
+    "perceiver": "idefics2-8b",
+}
+"""LMMs whose connectors, written out in place, do so for theirs."""
 _LEFT_OUT = {"kernel_laws", "correction"}
 """Fields that are measured and fitted, not written: `roofline calibrate` and `fit` make them."""
 
@@ -49,15 +56,23 @@ def hardware_template() -> str:
 
 def model_template(kind: str) -> str:
     """A model's file to fill in. Raises UnknownNameError for a kind that there is none of."""
-    if kind not in _MODELS:
-        raise UnknownNameError("kind of model", kind, _MODELS)
     head = f"For --model. Replace the values. {_summary(MODEL_KINDS.find(kind))}"
-    return _template(load_model(_MODELS[kind]), MODEL_KINDS.find(kind), head)
+    return _template(example(kind), MODEL_KINDS.find(kind), head)
+
+
+def example(kind: str) -> Any:
+    """The shipped spec that stands for a kind. Raises UnknownNameError for one without."""
+    if kind in _CONNECTORS_OF:
+        lmm: Any = load_model(_CONNECTORS_OF[kind])
+        return replace(lmm.connector, name=f"{_CONNECTORS_OF[kind]}-connector")
+    if kind not in _MODELS:
+        raise UnknownNameError("kind of model", kind, [*_MODELS, *_CONNECTORS_OF])
+    return load_model(_MODELS[kind])
 
 
 def _template(spec: Any, kind: type[msgspec.Struct], head: str) -> str:
     given, docs = as_plain(spec), _field_docs(kind)
-    given |= {"name": f"my-{given['name']}", "aliases": []}
+    given |= {"name": f"my-{given['name']}", "aliases": [], "unsure": []}
     tag = kind.__struct_config__.tag_field
     lines = [*_comment(head), "", *(_written(tag, given[tag]) if tag else [])]
     for field in msgspec.structs.fields(kind):

@@ -151,8 +151,14 @@ def _summary(model: Model) -> str:
         case QFormer() | Perceiver():
             return f"{model.num_query_tokens} queries, {model.num_hidden_layers} layers"
         case Lmm():
-            parts = (model.vision, model.connector, model.llm)
-            return " → ".join(part if isinstance(part, str) else part.name for part in parts)
+            return f"{_part(model.vision)} → {_part(model.llm)}"
+
+
+def _part(part: str | VisionEncoder | LanguageModel) -> str:
+    """A part of an LMM by its name, or, where it is written out in place, by its size."""
+    if isinstance(part, str):
+        return part
+    return f"{part.num_hidden_layers} layers × {part.hidden_size}"
 
 
 def _value(value: Any) -> str:

@@ -156,6 +156,8 @@ class LanguageModel(Spec, frozen=True, tag_field="kind", tag="language-model"):
     moe: ExpertMixture | None = None
     mla: LatentAttention | None = None
     aliases: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+    """Fields of its config that no source vouches for, each with why it is taken."""
     used_in: str | PositiveInt | None = None
     """The LMM whose visual tokens this model is fed with, or how many those are of one sample: it
     tells what an unreduced prompt is."""

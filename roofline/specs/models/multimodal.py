@@ -47,6 +47,8 @@ class Lmm(Spec, frozen=True, tag_field="kind", tag="lmm"):
     """The same for videos, where the architecture has them."""
     pad_token_id: TokenId = 32001
     aliases: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+    """Fields of its config that no source vouches for, each with why it is taken."""
 
 
 register_kind(Lmm)

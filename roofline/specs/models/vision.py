@@ -102,6 +102,8 @@ class VisionEncoder(Spec, frozen=True, tag_field="kind", tag="vision-encoder"):
     """Whether the MLP is down(act(gate(x)) · up(x)) rather than fc2(act(fc1(x)))."""
     windows: Windows | None = None
     aliases: tuple[str, ...] = ()
+    unsure: tuple[str, ...] = ()
+    """Fields of its config that no source vouches for, each with why it is taken."""
 
     def __post_init__(self) -> None:
         if self.image_size_px < self.patch_size_px:

@@ -14,7 +14,7 @@ from roofline.specs.hub.language_models.llama import QK_NORM_OF_HEADS, QWEN_WIND
 def qwen(fields: ConfigFields) -> dict[str, Any]:
     """The first Qwen (remote code): `intermediate_size` is that of gate and up together."""
     fields.require("no_bias", True)
-    fields.skip("seq_length", "use_dynamic_ntk", "use_logn_attn", "visual")
+    fields.skip("seq_length", "use_dynamic_ntk", "use_logn_attn")
     return {
         "vocab_size": fields.count("vocab_size"),
         "hidden_size": fields.count("hidden_size"),
