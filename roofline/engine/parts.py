@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.pictures import DEFAULT_PICTURE, Picture
+from roofline.engine.pictures import DEFAULT_PICTURE, PictureSize
 from roofline.errors import ScenarioError, SpecError
 from roofline.model.architectures import CONNECTORS, LANGUAGE_MODELS, VISION_ENCODERS, kind_of
 from roofline.registry import Registry
@@ -125,7 +125,7 @@ class ShownPictures(Struct, frozen=True):
         return SampleViews(self.views, self.tokens)
 
 
-def shown(model: Model, pictures: Iterable[Picture]) -> ShownPictures:
+def shown(model: Model, pictures: Iterable[PictureSize]) -> ShownPictures:
     """What a sample of these pictures shows to a model: by its own rule, or each scaled to the
     square of its tower.
 
