@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from roofline.engine.pictures import DEFAULT_PICTURE, Picture
+from roofline.engine.pictures import DEFAULT_PICTURE, PictureSize
 from roofline.errors import ScenarioError, SpecError
 from roofline.model.architectures import CONNECTORS, LANGUAGE_MODELS, VISION_ENCODERS, kind_of
 from roofline.registry import Registry
@@ -22,7 +22,7 @@ from roofline.specs.models import (
     View,
     VisionEncoder,
 )
-from roofline.specs.models.image_tokens import Unstated
+from roofline.specs.models.image_rules import Unstated
 
 LMM_PARTS: Mapping[str, Registry[Any]] = {
     "vision": VISION_ENCODERS,
@@ -125,7 +125,7 @@ class ShownPictures(Struct, frozen=True):
         return SampleViews(self.views, self.tokens)
 
 
-def shown(model: Model, pictures: Iterable[Picture]) -> ShownPictures:
+def shown(model: Model, pictures: Iterable[PictureSize]) -> ShownPictures:
     """What a sample of these pictures shows to a model: by its own rule, or each scaled to the
     square of its tower.
 

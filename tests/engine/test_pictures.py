@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 import roofline
 from roofline.engine.parts import shown
-from roofline.engine.pictures import Picture, pictures_of, written
+from roofline.engine.pictures import PictureSize, pictures_of, written
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError
 from roofline.specs.models import Model, View
-from roofline.specs.models.image_tokens import Unstated
+from roofline.specs.models.image_rules import Unstated
 
 NATIVE: dict[str, Any] = {
     "model_type": "qwen2_vl",
@@ -34,12 +34,12 @@ def native() -> Model:
 
 @pytest.mark.parametrize("text", ["1280x720", "1280X720", " 1280 × 720 "])
 def test_a_picture_is_its_width_and_height(text: str) -> None:
-    assert pictures_of(text) == (Picture(1280, 720),)
+    assert pictures_of(text) == (PictureSize(1280, 720),)
     assert written(pictures_of(text)) == "1280x720"
 
 
 def test_several_are_a_list_or_have_commas() -> None:
-    both = (Picture(640, 480), Picture(28, 56))
+    both = (PictureSize(640, 480), PictureSize(28, 56))
 
     assert pictures_of("640x480,28x56") == pictures_of(["640x480", "28x56"]) == both
 

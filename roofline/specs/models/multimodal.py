@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from roofline.specs.models.connector import AnyConnector
-from roofline.specs.models.image_tokens import ImageRule
+from roofline.specs.models.image_rules import ImageRule
 from roofline.specs.models.kinds import register_kind
 from roofline.specs.models.language import LanguageModel
 from roofline.specs.models.vision import FewTokens, VisionEncoder

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from roofline.errors import ScenarioError
-from roofline.specs.models.image_tokens import (
+from roofline.specs.models.image_rules import (
     AnyResolution,
     LongestEdge,
     NativeResolution,

@@ -7,7 +7,7 @@ from typing import Any
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
 from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps, tower
-from roofline.specs.hub.multimodal.pictures import UNSTATED, split
+from roofline.specs.hub.multimodal.pictures import quarters, split
 
 IDEFICS2: dict[str, Any] = SECTIONS | {"perceiver_config": None}
 IDEFICS3: dict[str, Any] = SECTIONS | {"scale_factor": 2}
@@ -39,7 +39,8 @@ def idefics2(fields: ConfigFields) -> dict[str, Any]:
         "hidden_act": section.word("hidden_act", ("silu", "gelu")),
     }
     section.check_all_read()
-    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    rule = quarters(fields, tower(fields, "idefics2_vision"), connector["num_query_tokens"])
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": rule}
     return lmm(fields, "idefics2_vision", "mistral", connector, **more)
 
 

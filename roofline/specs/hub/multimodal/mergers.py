@@ -9,7 +9,14 @@ from typing import Any
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
 from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps, tower
-from roofline.specs.hub.multimodal.pictures import INTERN_TILES, UNSTATED, longest_edge, tiles
+from roofline.specs.hub.multimodal.pictures import (
+    COHERE_TILES,
+    INTERN_TILES,
+    canvas,
+    covering,
+    longest_edge,
+    tiles,
+)
 
 INTERN_VL: dict[str, Any] = SECTIONS | {
     "downsample_ratio": 0.5,
@@ -108,7 +115,8 @@ def cohere2_vision(fields: ConfigFields) -> dict[str, Any]:
     """Pixel shuffle and a gated MLP, whose one matrix makes gate and rows."""
     inner = fields.count("alignment_intermediate_size")
     connector = steps({"step": "merge", "size": fields.count("downsample_factor")}, *gated(inner))
-    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    rule = covering(fields, tower(fields, SIGLIP), fields.count("downsample_factor"))
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": rule}
     return lmm(fields, SIGLIP, "cohere2", connector, **more)
 
 
@@ -121,10 +129,12 @@ def aya_vision(fields: ConfigFields) -> dict[str, Any]:
     inner = inner or dict(fields.section("text_config")).get("hidden_size")
     if not isinstance(inner, int):
         raise fields.fault("alignment_intermediate_size", "is missing")
-    merge = {"step": "merge", "size": fields.count("downsample_factor")}
+    size = fields.count("downsample_factor")
+    merge = {"step": "merge", "size": size}
     connector = steps(merge, {"step": "norm"}, *gated(inner))
     layer = feature_layer(fields)
-    more: dict[str, Any] = {"vision_feature_layer": layer, "image_tokens": UNSTATED}
+    rule = tiles(fields, tower(fields, SIGLIP), size, most=COHERE_TILES) | {"tile_markers": True}
+    more: dict[str, Any] = {"vision_feature_layer": layer, "image_tokens": rule}
     return lmm(fields, SIGLIP, "cohere2", connector, **more)
 
 
@@ -137,15 +147,18 @@ def llama4(fields: ConfigFields) -> dict[str, Any]:
     """Pixel shuffle, an MLP that ends in its function, a matrix."""
     vision = {**LLAMA4_VISION, **fields.section("vision_config")}
     linear = {"step": "linear", "width": vision["projector_output_dim"], "bias": False}
+    size = round(1 / vision["pixel_shuffle_ratio"])
     connector = steps(
-        {"step": "merge", "size": round(1 / vision["pixel_shuffle_ratio"])},
+        {"step": "merge", "size": size},
         linear | {"width": vision["projector_input_dim"]},
         {"step": "activation"},
         linear,
         {"step": "activation"},
         {"step": "linear", "bias": False},
     )
-    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": UNSTATED}
+    encoder = tower(fields, "llama4_vision_model")
+    rule = canvas(fields, encoder, encoder.patches // size**2)
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": rule}
     return lmm(fields, "llama4_vision_model", "llama4_text", connector, **more)
 
 

@@ -25,6 +25,15 @@ IDEFICS3_EDGES_PX = (4, 364)
 """Tiles along the longest side, and the side of a tile, of Idefics3's processor."""
 UNSTATED = {"rule": "unstated"}
 """Of models whose processor is not expressed yet."""
+RELEASED_GLM = {"shortest_edge": 12544, "longest_edge": 9633792}
+"""Pixels, not edges. https://huggingface.co/optimum-intel-internal-testing/tiny-random-glm4v, a
+small copy's preprocessor_config.json; transformers' class takes up to 11 760 000."""
+LLAMA4_TILES = 16
+"""Of Llama 4's processor in transformers."""
+COHERE_TILES = 12
+"""Of the processors of Aya Vision and Cohere2 Vision in transformers."""
+RELEASED_IDEFICS2 = {"longest_edge": 980, "shortest_edge": 378}
+"""Of Idefics2's processor in transformers; that of the released 8B cuts."""
 ONE_VISION_TILES = 9
 """Of `vision_aspect_ratio` in LLaVA-OneVision's config class: anyres_max_9."""
 LLAVA_NEXT_GRIDS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
@@ -109,4 +118,77 @@ def longest_edge(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dic
         "longest_edge_px": longest,
         "patch_size_px": vision.patch_size_px,
         "merge_size": merge,
+    }
+
+
+def native_volume(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[str, Any]:
+    """GLM-4V's."""
+    given = fields.preprocessor or {}
+    size = RELEASED_GLM | (given.get("size") or {})
+    return {
+        "rule": "native-volume",
+        "patch_size_px": vision.patch_size_px,
+        "merge_size": merge,
+        "min_pixels": size["shortest_edge"],
+        "max_pixels": size["longest_edge"],
+        "temporal_patch_size": given.get("temporal_patch_size", 2),
+    }
+
+
+def canvas(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any]:
+    """Llama 4's."""
+    given = fields.preprocessor or {}
+    return {
+        "rule": "canvas",
+        "tile_size_px": vision.image_size_px,
+        "patch_size_px": vision.patch_size_px,
+        "tokens_per_tile": tokens,
+        "max_tiles": given.get("max_patches") or LLAMA4_TILES,
+        "resize_to_max_canvas": bool(given.get("resize_to_max_canvas")),
+    }
+
+
+def covering(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[str, Any]:
+    """Cohere2 Vision's."""
+    given = fields.preprocessor or {}
+    return {
+        "rule": "covering",
+        "tile_size_px": vision.image_size_px,
+        "patch_size_px": vision.patch_size_px,
+        "tokens_per_tile": vision.patches // merge**2,
+        "max_tiles": given.get("max_patches") or COHERE_TILES,
+    }
+
+
+def quarters(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any]:
+    """Idefics2's."""
+    given = fields.preprocessor or {}
+    size = RELEASED_IDEFICS2 | (given.get("size") or {})
+    return {
+        "rule": "quarters",
+        "longest_edge_px": size["longest_edge"],
+        "shortest_edge_px": size["shortest_edge"],
+        "patch_size_px": vision.patch_size_px,
+        "tokens_per_crop": tokens,
+        "do_image_splitting": given.get("do_image_splitting", True),
+    }
+
+
+def pan_and_scan(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any] | None:
+    """Gemma 3's, where its processor is set to it; released ones are not."""
+    given = fields.preprocessor or {}
+    if not given.get("do_pan_and_scan"):
+        return None
+    prefix = "pan_and_scan_"
+    stated = {
+        "min_crop_size_px": given.get(f"{prefix}min_crop_size"),
+        "max_num_crops": given.get(f"{prefix}max_num_crops"),
+        "min_ratio_to_activate": given.get(f"{prefix}min_ratio_to_activate"),
+    }
+    return {
+        "rule": "pan-and-scan",
+        "image_size_px": vision.image_size_px,
+        "patch_size_px": vision.patch_size_px,
+        "tokens_per_crop": tokens,
+        **{key: value for key, value in stated.items() if value is not None},
     }

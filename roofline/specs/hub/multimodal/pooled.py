@@ -8,6 +8,7 @@ from typing import Any
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
 from roofline.specs.hub.multimodal.parts import SECTIONS, lmm, steps, tower
+from roofline.specs.hub.multimodal.pictures import pan_and_scan
 
 PALIGEMMA: dict[str, Any] = SECTIONS | {"tie_word_embeddings": True}
 GEMMA3: dict[str, Any] = PALIGEMMA | {"mm_tokens_per_image": 256}
@@ -25,13 +26,16 @@ def paligemma(fields: ConfigFields) -> dict[str, Any]:
 def gemma3(fields: ConfigFields) -> dict[str, Any]:
     """Means of squares of patches, a norm, a matrix without a bias."""
     a_side = isqrt(fields.count("mm_tokens_per_image"))
-    size = tower(fields, SIGLIP).view.rows // a_side
+    encoder = tower(fields, SIGLIP)
+    size = encoder.view.rows // a_side
     connector = steps(
         {"step": "pool", "size": size},
         {"step": "norm", "norm": "rms_norm"},
         {"step": "linear", "bias": False},
     )
-    return lmm(fields, SIGLIP, "gemma3_text", connector, vision_feature_layer="last")
+    rule = pan_and_scan(fields, encoder, fields.count("mm_tokens_per_image"))
+    more: dict[str, Any] = {"vision_feature_layer": "last", "image_tokens": rule}
+    return lmm(fields, SIGLIP, "gemma3_text", connector, **more)
 
 
 HUB_CONFIGS.register("paligemma", HubConfig(paligemma, PALIGEMMA))

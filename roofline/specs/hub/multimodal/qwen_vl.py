@@ -12,6 +12,7 @@ from roofline.specs.hub.multimodal.pictures import (
     RELEASED_QWEN3,
     UNSTATED,
     native,
+    native_volume,
 )
 from roofline.specs.hub.vision_encoders.native import GLM4V
 
@@ -112,9 +113,10 @@ def _glm(fields: ConfigFields, vision: str, text: str) -> dict[str, Any]:
         {"step": "activation"},
         {"step": "gated-mlp", "intermediate_size": section.get("intermediate_size", GLM_INNER)},
     )
+    rule = native_volume(fields, tower(fields, vision), _merge_size(fields))
     return lmm(
         fields, vision, text, connector,
-        text_ties=True, vision_feature_layer="last", image_tokens=UNSTATED,
+        text_ties=True, vision_feature_layer="last", image_tokens=rule,
     )  # fmt: skip
 
 
