@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ _OF_NO_CONFIG = ("parameters_b", "preprocessor")
 """What a file of a config may be unsure of beside the config."""
 
 
+@cache
 def configs() -> dict[str, Mapping[str, Any]]:
     """What was read, by the name that the catalog gives the model."""
     return {file.stem: json.loads(file.read_text()) for file in sorted(CONFIGS.glob("*.json"))}
@@ -76,6 +79,10 @@ def generated() -> Iterator[tuple[Path, str]]:
             specs[name] = catalogued(name, read)
         except SpecError:
             continue  # a test lists them, and why
+    owners = Counter(read["hub"] for read in configs().values())
+    for name, spec in specs.items():
+        if owners[configs()[name]["hub"]] > 1 and not isinstance(spec, Lmm):
+            specs[name] = replace(spec, aliases=())  # the repository is that of the whole
     parts = {_any_vocabulary(load_model(name)): name for name in _OWN_PARTS}
     for name, spec in specs.items():
         if not isinstance(spec, Lmm):

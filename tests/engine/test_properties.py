@@ -23,7 +23,7 @@ from roofline.specs.catalog import (
     quantization_modes,
 )
 from roofline.specs.hardware import Hardware
-from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
+from roofline.specs.models import LanguageModel, Lmm, MlpConnector, Model, VisionEncoder
 
 # Names and order of docs/accounting.md, restated
 QUANTITIES = (
@@ -70,7 +70,12 @@ def serves(device: Hardware, name: str) -> bool:
 
 
 PAIRS = [(d.name, m) for d, m in itertools.product(all_hardware(), MODES) if serves(d, m)]
-LLMS = [m.name for m in all_models() if isinstance(m, LanguageModel | Lmm)]
+LLMS = [
+    m.name
+    for m in all_models()
+    if isinstance(m, LanguageModel) or (isinstance(m, Lmm) and m.image_tokens is None)
+]
+"""Those whose visual tokens are not at most what a picture gives."""
 TOWERS = [m.name for m in all_models() if isinstance(m, VisionEncoder)]
 
 # No deadline: the first call imports pandas and all. 60 examples a property keep this file quick.
@@ -98,18 +103,21 @@ def requests(draw: st.DrawFn, *, least_output: int = 0) -> dict[str, Any]:
             "stage": draw(st.sampled_from(["prefill", "decode", "generate"])),
             "output_tokens": draw(st.integers(least_output, 40)),
         }
-        is_llm = isinstance(
-            next(m for m in all_models() if m.name == request["model"]), LanguageModel
-        )
+        model = next(m for m in all_models() if m.name == request["model"])
+        is_llama = isinstance(model, LanguageModel) and not model.unlike_llama
         device = load_hardware(hardware)
         # that convention computes what is not quantized in fp16, the rest in int8
-        viewed = is_llm and device.matmul_peak("fp16") and device.matmul_peak("int8")
+        viewed = is_llama and device.matmul_peak("fp16") and device.matmul_peak("int8")
         if viewed and request["attention"] == "eager" and draw(st.booleans()):
             request["accounting"] = "llm-viewer"
     return request
 
 
 llm_requests = requests().filter(lambda request: request["model"] in LLMS)
+
+
+_UNITS = {"linear": "matmul", "experts": "matmul", "attention": "attention"}
+"""What computes an op of a kind, where that is not the vector units."""
 
 
 def parts(estimate: Estimate) -> dict[str, Totals]:
@@ -119,8 +127,12 @@ def parts(estimate: Estimate) -> dict[str, Totals]:
 def test_every_model_and_device_takes_part() -> None:
     assert {hardware for hardware, _ in PAIRS} == {device.name for device in all_hardware()}
     assert {mode for _, mode in PAIRS} == set(MODES)
-    connectors = {m.name for m in all_models() if isinstance(m, MlpConnector)}
-    assert {*LLMS, *TOWERS} | connectors == {m.name for m in all_models()}
+    others = {m.name for m in all_models() if isinstance(m, MlpConnector) or asks_for_pictures(m)}
+    assert {*LLMS, *TOWERS} | others == {m.name for m in all_models()}
+
+
+def asks_for_pictures(model: Model) -> bool:
+    return isinstance(model, Lmm) and model.image_tokens is not None
 
 
 @given(requests())
@@ -133,7 +145,7 @@ def test_no_component_is_faster_than_memory_or_arithmetic_allow(request: dict[st
         computing = dict.fromkeys(("matmul", "attention", "vector"), 0.0)
         for op in estimate.ops:
             if op.component == part:
-                unit = {"linear": "matmul", "attention": "attention"}.get(op.kind, "vector")
+                unit = _UNITS.get(op.kind, "vector")
                 work = op.flops + (op.vector_flops if unit == "vector" else 0)
                 computing[unit] += float(work) / peaks[f"{unit}_flops_per_s"]
         slack = 1 - ROUNDING

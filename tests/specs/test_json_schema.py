@@ -18,7 +18,7 @@ KNOWN = {
     *("$ref", "$defs", "title", "description", "type", "properties", "required", "enum", "const"),
     *("additionalProperties", "anyOf", "items", "default", "exclusiveMinimum", "minimum"),
     *("maximum", "discriminator", "propertyName", "mapping", "minLength", "maxLength", "pattern"),
-    *("minItems", "maxItems"),
+    *("minItems", "maxItems", "prefixItems"),
 }
 TYPES = {
     "object": dict,
@@ -55,9 +55,10 @@ def accepts(schema: dict[str, Any], data: Any, root: dict[str, Any]) -> bool:
     if wanted == "string":
         return schema.get("minLength", 0) <= len(data) <= schema.get("maxLength", len(data))
     if wanted == "array":
-        return len(data) >= schema.get("minItems", 0) and all(
-            accepts(schema.get("items", {}), item, root) for item in data
-        )
+        first, rest = schema.get("prefixItems", []), schema.get("items", {})
+        schemas = [*first, *[rest] * (len(data) - len(first))]
+        long_enough = schema.get("minItems", 0) <= len(data) <= schema.get("maxItems", len(data))
+        return long_enough and all(map(accepts, schemas, data, [root] * len(data)))
     if wanted == "object" or ("properties" in schema and isinstance(data, dict)):
         properties = schema.get("properties", {})
         others = schema.get("additionalProperties", True)
@@ -78,7 +79,7 @@ def keywords(schema: Any) -> set[str]:
     for key, value in schema.items():
         if key in ("properties", "$defs"):
             found |= {k for inner in value.values() for k in keywords(inner)}
-        elif key in ("anyOf",):
+        elif key in ("anyOf", "prefixItems"):
             found |= {k for inner in value for k in keywords(inner)}
         elif key in ("items", "additionalProperties"):
             found |= keywords(value)

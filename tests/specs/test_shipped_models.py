@@ -42,7 +42,9 @@ def within(part: Any, whole: Any) -> bool:
     """Whether `whole` has every field of `part` with the same value, however deep."""
     if isinstance(part, dict):
         return all(key in whole and within(value, whole[key]) for key, value in part.items())
-    return bool(part == (list(whole) if isinstance(whole, tuple) else whole))
+    if isinstance(part, list):
+        return len(part) == len(whole) and all(map(within, part, whole))
+    return bool(part == whole)
 
 
 @files

@@ -21,7 +21,9 @@ from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families import Family, families
 from roofline.torch_side.low_bit import EightBitProducts, EightBitWeights, FourBitWeights
 
-LMMS = [spec.name for spec in all_models() if isinstance(spec, Lmm)]
+LMMS = [
+    spec.name for spec in all_models() if isinstance(spec, Lmm) and spec.architecture in families
+]
 TINY = [name for name in LMMS if name.endswith("-tiny")]
 
 

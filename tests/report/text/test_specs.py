@@ -148,7 +148,7 @@ class TestModels:
 
     def test_a_part_that_is_a_name_goes_by_it(self) -> None:
         found = rows(model_list([toy.lmm(vision="clip", llm="vicuna")]))
-        assert found[0][2] == "clip → toy-connector → vicuna"
+        assert found[0][2] == "clip → vicuna"
 
     def test_a_sheet_has_every_field_that_is_set(self) -> None:
         model = toy.lmm()

@@ -10,13 +10,18 @@ from msgspec.structs import replace
 from roofline import count
 from roofline.engine.layout import lay_out
 from roofline.model.block import parameters
-from roofline.specs.catalog import all_models, load_component, load_model
-from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
+from roofline.specs.catalog import load_component, load_model
+from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-MODELS = [spec.name for spec in all_models() if not isinstance(spec, MlpConnector)]
+MODELS = [
+    *("clip-vit-l-224", "clip-vit-l-336", "llama-2-7b", "llama-3-8b", "llava-1.5-13b"),
+    *("llava-1.5-7b", "llava-small", "llava-tiny", "qwen2-7b", "vicuna-13b", "vicuna-7b"),
+    *("video-llava-7b", "video-llava-tiny"),
+]
+"""CLIP's and Llama's shapes; all others with the configs that they are made of."""
 FP32 = 4  # bytes
 
 
