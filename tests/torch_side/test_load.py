@@ -22,8 +22,11 @@ from roofline.torch_side.families import Family, families
 from roofline.torch_side.low_bit import EightBitProducts, EightBitWeights, FourBitWeights
 
 LMMS = [
-    spec.name for spec in all_models() if isinstance(spec, Lmm) and spec.architecture in families
+    spec.name
+    for spec in all_models()
+    if isinstance(spec, Lmm) and spec.architecture in families and spec.image_tokens is None
 ]
+"""Those that a family builds: Pixtral, too, calls itself llava, and has another tower."""
 TINY = [name for name in LMMS if name.endswith("-tiny")]
 
 

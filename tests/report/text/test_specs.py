@@ -141,7 +141,7 @@ class TestModels:
             "2 layers × 8, 2 heads",
             "3 layers × 8, 9 patches of 4 px",
             "2 linear layers",
-            f"toy-vit → toy-connector → {toy.llm().name}",
+            "3 layers × 8 → 2 layers × 8",
         ]
         assert found[4][0] == "toy-lmm"
         assert len({row[1] for row in found}) == 4
