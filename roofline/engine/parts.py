@@ -22,7 +22,8 @@ from roofline.specs.models import (
     View,
     VisionEncoder,
 )
-from roofline.specs.models.image_rules import Unstated
+from roofline.specs.models.image_rules import ImageRule, Unstated
+from roofline.specs.models.image_tokens import ImageTokens
 
 LMM_PARTS: Mapping[str, Registry[Any]] = {
     "vision": VISION_ENCODERS,
@@ -142,13 +143,21 @@ def shown(model: Model, pictures: Iterable[PictureSize]) -> ShownPictures:
             views.append(parts.vision.view)
             tokens += parts.tokens_of(parts.vision.view)
         else:
-            found = rule.image(picture.width, picture.height)
+            found = _seen(rule, picture, model.name)
             views += found.views
             tokens += found.tokens
             extra += found.extra_tokens
     together = _by_shape(views)
     features = sum(view.count * parts.features.of(parts.vision, view) for view in together)
     return ShownPictures(tokens, together, features, extra)
+
+
+def _seen(rule: ImageRule, picture: PictureSize, model: str) -> ImageTokens:
+    """What a rule makes of a picture. Raises ScenarioError that names the model."""
+    try:
+        return rule.image(picture.width, picture.height)
+    except ScenarioError as error:
+        raise ScenarioError(f"{model}: {error}") from None
 
 
 def _by_shape(views: Iterable[View]) -> tuple[View, ...]:
