@@ -9,8 +9,8 @@
         └── OutputError           a result that cannot be written where it should go
 
 Others are InputErrors beside the code that raises them: of the model side ReducerError,
-FamilyError, AttachError, PromptError, LoadError, PictureError and MemoryShortError; of data
-RecordError, EstimateFileError and FitError.
+FamilyError, AttachError, PromptError, LoadError, PictureError, MemoryShortError and
+TooLittleTimeError; of data RecordError, EstimateFileError and FitError.
 
 A message is for the person at the terminal: what is wrong, where, and what to do instead.
 """

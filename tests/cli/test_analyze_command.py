@@ -101,6 +101,7 @@ def test_json_is_the_document_of_the_library(run: Cli) -> None:
         "hardware": "v100",
         "quant": "int4",
         "visual_tokens": 40,
+        "pictures": None,
         "text_tokens": 40,
         "batch": 1,
         "output_tokens": 0,

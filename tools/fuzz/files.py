@@ -19,6 +19,7 @@ NAME = "damaged.yaml"
 """The one file of a case of its kind, in the folder where the command runs."""
 RECORD = "damaged.json"
 _SAYS_WHERE = (
+    "knows decoders of Llama's shape only",  # by the model's name
     " peak, which ",
     "visual tokens",
     "images a sample",

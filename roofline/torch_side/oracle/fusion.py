@@ -138,8 +138,12 @@ def _linear(trace: Trace) -> Claims:
     return Claims(_named(_inside(trace, *trace.owners.linear)))
 
 
+_KV_WRITES = ("cat", "copy_", "index_copy_")
+"""What a cache does with new keys and values: behind the old ones, or in their place."""
+
+
 def _kv_cache(trace: Trace) -> Claims:
-    updates = (call for call in _inside(trace, "update") if call.op == "cat")
+    updates = (call for call in _inside(trace, "update") if call.op in _KV_WRITES)
     return Claims(assembled=frozenset(call.index for call in updates))
 
 

@@ -20,6 +20,13 @@ class AnyResolution(Spec, frozen=True, tag_field="rule", tag="anyres"):
     """Features of so many tiles are left as they are, with a tenth more a side; more are scaled
     down to it (`anyres_max_9`)."""
 
+    def __post_init__(self) -> None:
+        if self.tile_size_px < self.patch_size_px:
+            raise ValueError("`tile_size_px` must hold at least one patch of `patch_size_px`")
+        least = min((side for grid in self.grid_pinpoints_px for side in grid), default=0)
+        if least < self.tile_size_px:
+            raise ValueError("`grid_pinpoints_px` must be grids of a tile or more a side")
+
     def image(self, width: int, height: int) -> ImageTokens:
         """Of one picture."""
         across_px, down_px = self._best_grid(width, height)
