@@ -117,7 +117,9 @@ def referred(spec: str, field: str, load: Callable[[Any], _Named], name: Any) ->
     """What a field of a spec refers to. Raises SpecError where it names nothing."""
     try:
         return load(name)
-    except UnknownNameError as error:
+    except SpecError:  # of the file that is referred to, which it names
+        raise
+    except InputError as error:
         raise SpecError(spec, [(field, str(error))]) from None
 
 
