@@ -25,7 +25,7 @@ SIZES = [
     (4032, 3024), (3024, 4032), (8000, 100), (100, 8000), (1024, 1024), (1025, 1023), (999, 333),
     (333, 999), (700, 699), (56, 56), (55, 57), (896, 448), (449, 447), (2000, 1999), (1500, 77),
     (512, 288), (384, 384), (385, 384), (768, 1152), (1152, 1152), (2305, 2303), (6000, 4000),
-    (123, 456), (789, 1011), (1540, 1540), (1541, 700), (364, 364), (365, 364),
+    (123, 456), (789, 1011), (25, 1), (79, 3), (1540, 1540), (1541, 700), (364, 364), (365, 364),
 ]  # fmt: skip
 """Width and height."""
 
@@ -157,7 +157,8 @@ def pixtral(merge: int = 1, patch: int = 16, longest: int = 1024) -> tuple[Any, 
 
     def count(width: int, height: int) -> tuple[int, int]:
         size = (longest, longest), (square, square)
-        down, across = get_resize_output_image_size(np.zeros((height, width, 3), np.bool_), *size)
+        blank = np.zeros((3, height, width), np.bool_)
+        down, across = get_resize_output_image_size(blank, *size, "channels_first")
         return (across // square + 1) * (down // square), 1
 
     rule = LongestEdge(longest_edge_px=longest, patch_size_px=patch, merge_size=merge)
@@ -216,6 +217,40 @@ def test_counts_worked_out_from_the_papers_formulas(
     rule, _ = made()
 
     assert rule.image(*size).tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("size", "rows"),
+    [
+        ((1023, 1), 1), ((1024, 1), 1), ((1025, 1), None), ((1500, 1), None), ((1, 1500), None),
+        ((2048, 2), 1), ((2049, 2), None), ((2, 2049), None), ((2, 1500), 64),
+    ],
+)  # fmt: skip
+def test_a_side_that_scaling_leaves_nothing_of_is_refused(
+    size: tuple[int, int], rows: int | None
+) -> None:
+    """Pixtral's own processor: down to 1024 px, a shorter side of less than one is none."""
+    import numpy as np
+    from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
+
+    width, height = size
+    rule, _ = pixtral()
+    processor = PixtralImageProcessorPil(
+        size={"longest_edge": 1024}, patch_size={"height": 16, "width": 16}
+    )
+    blank = np.zeros((3, height, width), np.uint8)
+    if rows is None:
+        with pytest.raises(ValueError, match=r"height=0|width=0"):
+            processor(blank, input_data_format="channels_first")
+        with pytest.raises(ScenarioError, match=f"{width}x{height} is too narrow"):
+            rule.image(width, height)
+        return
+    _, _, high, wide = np.asarray(
+        processor(blank, input_data_format="channels_first")["pixel_values"]
+    ).shape
+    (view,) = rule.image(width, height).views
+    assert (view.rows, view.columns) == (high // 16, wide // 16)
+    assert view.rows == rows
 
 
 def test_tiles_and_what_stands_between_them() -> None:

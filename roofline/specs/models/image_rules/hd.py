@@ -2,8 +2,8 @@
 
 from math import ceil
 
-from roofline.errors import ScenarioError
 from roofline.specs.models.image_rules.grids import nearest_grid
+from roofline.specs.models.image_rules.refusals import too_narrow
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
 from roofline.specs.sourced import PositiveInt, SmallInt, Spec
 
@@ -29,7 +29,7 @@ class HdTransform(Spec, frozen=True, tag_field="rule", tag="hd-transform"):
             along += 1
         beside = ceil(int(along * self.crop_size_px / ratio) / self.crop_size_px)
         if not beside:
-            raise _too_narrow(width, height)
+            raise too_narrow(width, height)
         down = beside if width >= height else along
         side = self.crop_size_px // self.patch_size_px
         rows, seen = side // 2, along * beside + 1
@@ -62,7 +62,7 @@ class MaskedTiles(Spec, frozen=True, tag_field="rule", tag="masked-tiles"):
         else:
             shown = (int(width * (high / height)), high)
         if min(shown) < _LEAST_PX:
-            raise _too_narrow(width, height)
+            raise too_narrow(width, height)
         side = px // self.patch_size_px
         columns = _tokens_along(side * across, (wide - shown[0]) // self.patch_size_px)
         rows = _tokens_along(side * down, (high - shown[1]) // self.patch_size_px)
@@ -79,10 +79,3 @@ _LEAST_PX = 10
 def _tokens_along(patches: int, padding: int) -> int:
     """Every other patch that shows the picture."""
     return ceil((patches - padding) / 2)
-
-
-def _too_narrow(width: int, height: int) -> ScenarioError:
-    return ScenarioError(
-        f"a picture of {width}x{height} is too narrow for the model's processor: show one whose "
-        "sides differ less"
-    )

@@ -3,6 +3,7 @@
 from math import ceil, floor, sqrt
 
 from roofline.errors import ScenarioError
+from roofline.specs.models.image_rules.refusals import too_narrow
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
 from roofline.specs.sourced import PositiveInt, SmallInt, Spec
 
@@ -52,11 +53,14 @@ class LongestEdge(Spec, frozen=True, tag_field="rule", tag="longest-edge"):
     """Side of the squares of patches that the connector makes a token of."""
 
     def image(self, width: int, height: int) -> ImageTokens:
-        """Of one picture."""
+        """Of one picture. Raises ScenarioError for one so narrow that nothing is left of it."""
         shrink = max(width, height) / self.longest_edge_px
+        wide, high = width, height
         if shrink > 1:
-            width, height = floor(width / shrink), floor(height / shrink)
+            wide, high = floor(width / shrink), floor(height / shrink)
+        if not wide or not high:
+            raise too_narrow(width, height)
         square = self.patch_size_px * self.merge_size
-        down, across = ceil(height / square), ceil(width / square)
+        down, across = ceil(high / square), ceil(wide / square)
         view = View(down * self.merge_size, across * self.merge_size)
         return ImageTokens((view,), (across + 1) * down, extra_tokens=down)
