@@ -24,7 +24,6 @@ from roofline.engine.axes import (
     Stage,
 )
 from roofline.engine.layout import Layers
-from roofline.engine.parts import shown
 from roofline.engine.pictures import DEFAULT_PICTURE, pictures_of, written
 from roofline.errors import ScenarioError
 from roofline.model.architectures import AttentionKind
@@ -203,9 +202,7 @@ def _pictures(model: Model, given: str | Iterable[str] | None) -> str | None:
         if not isinstance(model, Lmm) or model.image_tokens is None:
             return None
         given = written([DEFAULT_PICTURE])
-    pictures = pictures_of(given)
-    shown(model, pictures)  # what it refuses is better known here
-    return written(pictures)
+    return written(pictures_of(given))
 
 
 def _several(name: str, named: Iterable[object]) -> ScenarioError:

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self, TypeVar, cast
+from typing import IO, Any, Self, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -64,9 +64,8 @@ class Journal:
             check_uninterrupted(target)
         journal = cls(_path(target), about)
         if journal.path is not None:
-            journal._open("ab")
-            journal._cut(0)
-            journal._append(_First(msgspec.to_builtins(journal.about)))
+            journal._open()
+            journal._start()
         return journal
 
     @classmethod
@@ -79,11 +78,16 @@ class Journal:
         if path is None or not path.exists():
             return cls.begin(target, about)
         journal = cls(path, about)
-        whole = journal._read()
-        if not whole:  # killed at its first line
-            return cls.begin(target, about, force=True)
-        journal._open("ab")
-        journal._cut(whole)
+        journal._open()
+        try:
+            whole = journal._read()
+        except OutputError:
+            journal.close(finished=False)
+            raise
+        if whole:
+            journal._cut(whole)
+        else:  # killed at its first line
+            journal._start()
         return journal
 
     def add(self, kind: str, data: Any) -> None:
@@ -111,10 +115,11 @@ class Journal:
         if finished and self.path is not None:
             self.path.unlink(missing_ok=True)
 
-    def _open(self, mode: str) -> None:
+    def _open(self) -> None:
+        """For appending, and for reading while it is locked: a lock goes with the first close."""
         assert self.path is not None
         try:
-            self._file = cast(IO[bytes], self.path.open(mode))
+            self._file = self.path.open("a+b")
         except OSError as error:
             raise cannot_write(str(self.path), error) from None
         if not _locked(self._file):
@@ -122,6 +127,11 @@ class Journal:
             raise OutputError(
                 f"{self.path} is being written by another run: wait until it ends, or end it"
             )
+
+    def _start(self) -> None:
+        """Throw away what there is, and say what is being measured."""
+        self._cut(0)
+        self._append(_First(msgspec.to_builtins(self.about)))
 
     def _cut(self, whole: int) -> None:
         """Leave so many bytes, behind which lines are appended."""
@@ -140,9 +150,10 @@ class Journal:
 
     def _read(self) -> int:
         """Take in all whole lines, and say how many bytes they are."""
-        assert self.path is not None
+        assert self._file is not None
         try:
-            content = self.path.read_bytes()
+            self._file.seek(0)
+            content = self._file.read()
         except OSError as error:
             raise OutputError(f"cannot read {self.path}: {reason_of(error)}") from None
         whole = content[: content.rfind(b"\n") + 1]

@@ -254,6 +254,16 @@ def test_what_cannot_be_is_left_out_of_the_table_and_said_once(call: Cli) -> Non
     assert err.count("\n") == 1
 
 
+def test_a_model_without_a_rule_for_pictures_leaves_the_others_their_rows(call: Cli) -> None:
+    code, out, err = call("analyze", "--model", "llava-1.5-7b,kimi-vl-a3b", "--format", "csv")
+
+    assert code == 0
+    assert {row["model"] for row in csv.DictReader(io.StringIO(out))} == {"llava-1.5-7b"}
+    assert err.startswith("roofline: left out: ")
+    assert "kimi-vl-a3b" in err
+    assert err.count("\n") == 1
+
+
 def test_a_saving_of_flops_needs_no_device(call: Cli) -> None:
     out = call("analyze", *LLAVA, "--reducer", "prumerge", "--format", "csv").out
     (row,) = csv.DictReader(io.StringIO(out))

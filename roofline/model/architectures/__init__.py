@@ -94,8 +94,7 @@ class Feed(Struct, frozen=True):
 
 def rows_out(feeds: Sequence[Feed]) -> Number:
     """Rows of the prompt that come out of a connector."""
-    first, *others = (feed.rows for feed in feeds)
-    return sum(others, first)
+    return sum((feed.rows for feed in feeds), 0.0)
 
 
 class Connect(Protocol):

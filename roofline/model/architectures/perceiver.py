@@ -23,10 +23,8 @@ def connect(
 ) -> tuple[Block, ...]:
     """[rows, in] of each image → [queries, out]."""
     d, f = out_features, connector.intermediate_size
-    first, *others = (feed.images * feed.features for feed in feeds)
-    rows = sum(others, first)
-    one, *more = (feed.images for feed in feeds)
-    latents = sum(more, one) * connector.num_query_tokens
+    rows = sum((feed.images * feed.features for feed in feeds), 0.0)
+    latents = sum((feed.images for feed in feeds), 0.0) * connector.num_query_tokens
     projection = _gated_mlp(connector, "modality_projection", "features", "context", rows,
                             (in_features, f, d))  # fmt: skip
     queries = Op(

@@ -19,7 +19,7 @@ def connect(
     connector: QFormer, feeds: Sequence[Feed], *, in_features: int, out_features: int
 ) -> tuple[Block, ...]:
     """[rows, in] of each image → [queries, out], whatever is left of the prompt's rows."""
-    images = _total([feed.images for feed in feeds])
+    images = sum((feed.images for feed in feeds), 0.0)
     queries, d = connector.num_query_tokens, connector.hidden_size
     rows = images * queries
     projection = linear(
@@ -32,11 +32,6 @@ def connect(
         for i in range(connector.num_hidden_layers)
     ]
     return (Block(1, tuple(_stem(connector, images))), *layers, Block(1, (projection,)))
-
-
-def _total(numbers: Sequence[Number]) -> Number:
-    first, *others = numbers
-    return sum(others, first)
 
 
 def _stem(connector: QFormer, images: Number) -> Iterator[Op]:
@@ -59,7 +54,7 @@ def _stem(connector: QFormer, images: Number) -> Iterator[Op]:
 def _layer(
     connector: QFormer, feeds: Sequence[Feed], in_features: int, *, crosses: bool
 ) -> Iterator[Op]:
-    d, images = connector.hidden_size, _total([feed.images for feed in feeds])
+    d, images = connector.hidden_size, sum((feed.images for feed in feeds), 0.0)
     queries, words = connector.num_query_tokens, connector.instruction_tokens
     rows, query_rows = images * (queries + words), images * queries
     itself = [(images, float(queries + words))]
@@ -86,7 +81,7 @@ def _attention(
 ) -> Iterator[Op]:
     """Queries of the stream, keys and values of the stream itself or of the image's features."""
     d, heads = connector.hidden_size, connector.num_attention_heads
-    keys = _total(key_rows)
+    keys = sum(key_rows, 0.0)
     source = "stream" if name == "attention" else "features"
 
     def matmul(part: str, source: str, target: str, rows: Number, width: int) -> Op:

@@ -65,11 +65,11 @@ class _Line:
 
     @property
     def _rows(self) -> Number:
-        first, *others = (
+        rows = (
             feed.rows if inside == feed.tokens else feed.rows * (inside / feed.tokens)
             for feed, inside in zip(self._feeds, self._inside, strict=True)
         )
-        return sum(others, first)
+        return sum(rows, 0.0)
 
     def _step(self, step: ConnectorStep, target: str, names: dict[str, int]) -> Iterator[Op]:
         def name(kind: str) -> str:

@@ -78,8 +78,7 @@ def _runs(
 
 def _rows(passes: Sequence[Pass], tokens: Sequence[Number]) -> Number:
     """Of all pictures, where each of a pass has so many."""
-    first, *others = (one.images * each for one, each in zip(passes, tokens, strict=True))
-    return sum(others, first)
+    return sum((one.images * each for one, each in zip(passes, tokens, strict=True)), 0.0)
 
 
 def _stem(vision: VisionEncoder, passes: Sequence[Pass]) -> Iterator[Op]:

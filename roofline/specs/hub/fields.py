@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from roofline.errors import SpecError, shortened
+from roofline.specs.models import HiddenAct
 
 _T = TypeVar("_T")
 
@@ -60,6 +61,20 @@ COSTS_NOTHING = frozenset(
 """Fields that change no FLOP, no byte and no tensor of inference."""
 
 
+ACTIVATIONS: dict[str, HiddenAct] = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+    "relu": "relu",
+    "relu2": "relu2",
+}
+"""Functions of an MLP by their names in transformers."""
+
+
 class Rope(Struct, frozen=True):
     """What a config says of rotary positions."""
 
@@ -82,7 +97,7 @@ class ConfigFields:
         preprocessor: Mapping[str, Any] | None = None,
     ) -> None:
         self.config, self.defaults, self.file = config, defaults, file
-        self.preprocessor = preprocessor
+        self.preprocessor = preprocessor or {}
         self._read: set[str] = set()
 
     def fault(self, name: str, what: str) -> SpecError:

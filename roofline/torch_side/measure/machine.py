@@ -21,13 +21,17 @@ _DEFAULT_CACHE_BYTES = 32 * 2**20
 """Where nobody says how large the last-level cache is."""
 
 
+_GPU_OF_CHIP = " (GPU)"
+"""Behind the name of a chip, where its GPU is meant."""
+
+
 def device_name(device: torch.device) -> str:
     """As the driver or the operating system calls it."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "xpu":
         return str(torch.xpu.get_device_name(device))
-    return f"{cpu_name()} (GPU)" if device.type == "mps" else cpu_name()
+    return f"{cpu_name()}{_GPU_OF_CHIP}" if device.type == "mps" else cpu_name()
 
 
 def memory_bytes(device: torch.device) -> float:
@@ -106,7 +110,7 @@ def another_device(device: torch.device, spec: Hardware) -> str:
     """
     own = (spec.title,) if spec.architecture == MEASURED else ()
     names, here = {*spec.nvml_names, *spec.cpu_names, *own}, device_name(device)
-    if not names or here in names:
+    if not names or names & {here, here.removesuffix(_GPU_OF_CHIP)}:
         return ""
     return f"{spec.name} is {spec.title}, and this is {here}"
 

@@ -168,21 +168,20 @@ class _Run:
 
     def _hardware(self) -> Hardware | None:
         """The device's spec: the one that was named, else the one of its name in the catalog."""
-        named = self.request.scenario.hardware
-        if named is not None:
-            if other := machine.another_device(self.device, named):
-                self.notes.append(f"held against another device: {other}")
-            laws = laws_of(named)
-            if laws is not None and laws.doubt:
-                self.notes.append(f"expected by laws that are not to be trusted: {laws.doubt}")
-            return named
-        found = machine.catalogued(self.device)
-        if found is None:
+        spec = self.request.scenario.hardware or machine.catalogued(self.device)
+        if spec is None:
             self.notes.append(
                 f"no spec of {machine.device_name(self.device)}, so nothing to compare with: make "
                 "one with `roofline calibrate -o my.yaml` and give --hw my.yaml"
             )
-        return found
+            return None
+        if other := machine.another_device(self.device, spec):
+            self.notes.append(f"held against another device: {other}")
+        laws = laws_of(spec)
+        if laws is not None and laws.doubt:
+            doubt = f"expected by laws that are not to be trusted: {laws.doubt}"
+            self.stages.warnings.append(doubt)
+        return spec
 
     def _pipeline(self) -> Pipeline:
         """Ready to run. Raises MemoryShortError, before anything is loaded where that is known."""

@@ -51,7 +51,7 @@ from roofline.torch_side.measure.timing import (
     stopwatch_for,
 )
 from roofline.torch_side.measure.trial import Measurement
-from roofline.torch_side.measure.validation_request import ValidationRequest
+from roofline.torch_side.measure.validation_request import ValidationRequest, check_hardware
 from roofline.torch_side.oracle.checks import CostCheck, compare_costs
 from roofline.torch_side.oracle.reduced import AND
 from roofline.units import si
@@ -79,14 +79,16 @@ def validate(
     began_s: what `clock` said when it all began; left out, now.
     stages: what earlier sittings have found; left out, nothing.
 
-    Raises InputError: what `ValidationRequest.of` and `load_model` raise, and for a device without
-    laws of its own.
+    Raises InputError: what `ValidationRequest.of`, `check_hardware` and `load_model` raise, and for
+    a device without laws of its own.
     """
     began_s = clock() if began_s is None else began_s
     request = ValidationRequest.of(
         model=model, reducer=reducer, quant=quant, device=device, mode=mode
     )
-    validator = _Validator(request, load_hardware(hardware), clock, stages or Stages(None))
+    spec = load_hardware(hardware)
+    check_hardware(request, spec)
+    validator = _Validator(request, spec, clock, stages or Stages(None))
     return validator.run(seconds, began_s, progress)
 
 

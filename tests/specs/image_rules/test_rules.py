@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from roofline.errors import ScenarioError
 from roofline.specs.models.image_rules import (
+    AnyResolution,
     CanvasTiles,
     CoveringTiles,
     LargeInTiles,
@@ -20,6 +22,7 @@ from roofline.specs.models.image_rules import (
     PatchBudget,
     Quarters,
     Slices,
+    SplitImage,
     Tiles,
 )
 from roofline.specs.models.image_tokens import ImageTokens
@@ -312,3 +315,20 @@ def test_each_rule_gives_what_the_processor_gives(case: Callable[[], Case]) -> N
             ours[size] = None
     assert ours == {size: witness(*size) for size in SIZES}
     assert len({found and found[0] for found in ours.values()}) > 1 or isinstance(rule, Quarters)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        partial(AnyResolution, grid_pinpoints_px=((28, 28),)),
+        partial(Tiles, tokens_per_tile=4),
+        partial(SplitImage, longest_edge_px=56, tokens_per_tile=4),
+        partial(CanvasTiles, tokens_per_tile=4),
+        partial(CoveringTiles, tokens_per_tile=4),
+        MaskedTiles,
+    ],
+)
+def test_a_tile_holds_a_patch(rule: Callable[..., Any]) -> None:
+    rule(tile_size_px=14, patch_size_px=14)
+    with pytest.raises(ValueError, match="`tile_size_px` must hold at least one patch"):
+        rule(tile_size_px=13, patch_size_px=14)

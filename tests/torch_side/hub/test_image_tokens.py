@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from roofline import model_from_config
 from roofline.errors import ScenarioError
 from roofline.specs.models.image_rules import (
     AnyResolution,
@@ -262,3 +263,16 @@ def test_tiles_and_what_stands_between_them() -> None:
     assert (view.rows, view.columns) == (32, 32)
     assert found.extra_tokens == 2
     assert found.tokens == view.count * 256 + 2
+
+
+def test_without_settings_of_pictures_those_of_the_config_classes_hold() -> None:
+    """Where a config alone is given, and says nothing of grids itself."""
+    from transformers import LlavaOnevisionConfig
+
+    config = LlavaOnevisionConfig()
+    said = config.to_dict()
+    grids = said.pop("image_grid_pinpoints")
+    rule = model_from_config(said).image_tokens
+
+    assert isinstance(rule, AnyResolution)
+    assert sorted(rule.grid_pinpoints_px) == sorted(tuple(grid) for grid in grids)

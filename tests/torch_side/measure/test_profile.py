@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from attaching import hooks_on
+from made_up import lawful, toy_laws
+from msgspec.structs import replace
 from PIL import Image
 
 import roofline
@@ -256,6 +258,16 @@ def test_a_precision_that_the_spec_lacks_is_timed_without_a_roof() -> None:
 
     assert found.whole.roofline_time_s is None
     assert any(note.startswith("no estimate: ") for note in found.notes)
+
+
+def test_laws_that_are_not_trusted_make_no_trusted_record() -> None:
+    laws = toy_laws("fp32", tile=16, vector_gb_per_s=100.0)
+    doubtful = replace(laws, conditions="torch 2.13; untrusted: 9 of 40 kernels")
+    found = run(hardware=lawful("xeon", doubtful))
+
+    doubt = "expected by laws that are not to be trusted: 9 of 40 kernels"
+    assert doubt in found.warnings
+    assert doubt not in run(hardware=lawful("xeon", laws)).warnings
 
 
 def test_a_record_comes_back(records: Records, tmp_path: Path) -> None:

@@ -266,5 +266,7 @@ def test_what_cannot_be_validated_is_one_line() -> None:
         validate(replace(device(), kernel_laws=None), model="llava-tiny", device="cpu")
     with pytest.raises(ScenarioError, match="vicuna-7b is no LMM"):
         validate(device(), model="vicuna-7b", device="cpu")
+    with pytest.raises(InputError, match="h100-sxm is a gpu, and this runs on a cpu"):
+        validate("h100", model="llava-tiny", device="cpu")
     with pytest.raises(InputError, match="no cuda"):
         validate(device(), model="llava-tiny", device="cuda")

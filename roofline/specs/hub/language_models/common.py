@@ -5,23 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.models import HiddenAct
+from roofline.specs.hub.fields import ACTIVATIONS, ConfigFields
 
 _T = TypeVar("_T")
-
-ACTIVATIONS: dict[str, HiddenAct] = {
-    "silu": "silu",
-    "swish": "silu",
-    "gelu": "gelu",
-    "gelu_new": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "quick_gelu": "quick_gelu",
-    "relu": "relu",
-    "relu2": "relu2",
-}
-"""By their names in transformers."""
 
 SIZES: dict[str, Any] = {
     "vocab_size": 32000,

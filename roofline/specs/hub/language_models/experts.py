@@ -27,12 +27,21 @@ def mixtral(fields: ConfigFields) -> dict[str, Any]:
 
 def mixtral_experts(fields: ConfigFields) -> dict[str, Any]:
     """Of a spec whose MLPs are all experts."""
-    moe = {
-        "num_experts": fields.count("num_local_experts"),
+    return {"moe": experts(fields, "num_local_experts", "intermediate_size")}
+
+
+def experts(fields: ConfigFields, number: str, width: str) -> dict[str, Any]:
+    """How many, how many of them a token goes through, and how wide each is."""
+    return {
+        "num_experts": fields.count(number),
         "num_experts_per_tok": fields.count("num_experts_per_tok"),
-        "intermediate_size": fields.count("intermediate_size"),
+        "intermediate_size": fields.count(width),
     }
-    return {"moe": moe}
+
+
+def given_head_dim(fields: ConfigFields) -> dict[str, Any]:
+    """A width of heads where the config itself has one."""
+    return {"head_dim": fields.count("head_dim")} if fields.given("head_dim") else {}
 
 
 def qwen2_moe(fields: ConfigFields) -> dict[str, Any]:
@@ -48,26 +57,22 @@ def qwen2_moe(fields: ConfigFields) -> dict[str, Any]:
 
 def qwen3_moe(fields: ConfigFields) -> dict[str, Any]:
     """Norms of queries and keys, no shared expert."""
-    heads = {"head_dim": fields.count("head_dim")} if fields.given("head_dim") else {}
     moe = {"moe": qwen_experts(fields)}
     no_window(fields)
-    return rms_sizes(fields) | heads | one_bias(fields) | QK_NORM_OF_HEADS | moe
+    return rms_sizes(fields) | given_head_dim(fields) | one_bias(fields) | QK_NORM_OF_HEADS | moe
 
 
 def qwen_experts(fields: ConfigFields) -> dict[str, Any]:
     """`moe` of a spec: experts in each n-th layer."""
     fields.require("mlp_only_layers", None, [])
     return {
-        "num_experts": fields.count("num_experts"),
-        "num_experts_per_tok": fields.count("num_experts_per_tok"),
-        "intermediate_size": fields.count("moe_intermediate_size"),
+        **experts(fields, "num_experts", "moe_intermediate_size"),
         "every": fields.count("decoder_sparse_step"),
     }
 
 
 def glm4_moe(fields: ConfigFields) -> dict[str, Any]:
     """GLM-4.5: DeepSeek's experts, plain attention."""
-    heads = {"head_dim": fields.count("head_dim")} if fields.given("head_dim") else {}
     own = {
         "attention_bias": fields.flag("attention_bias"),
         "attention_output_bias": False,
@@ -76,17 +81,13 @@ def glm4_moe(fields: ConfigFields) -> dict[str, Any]:
     normed = "use_qk_norm" in fields.defaults and fields.flag("use_qk_norm")
     fields.require("use_qk_norm", normed)
     norms = QK_NORM_OF_HEADS if normed else {}
-    return rms_sizes(fields) | heads | own | norms
+    return rms_sizes(fields) | given_head_dim(fields) | own | norms
 
 
 def olmoe(fields: ConfigFields) -> dict[str, Any]:
     """Norms over all queries and all keys; `intermediate_size` is that of an expert."""
     fields.require("clip_qkv", None)
-    moe = {
-        "num_experts": fields.count("num_experts"),
-        "num_experts_per_tok": fields.count("num_experts_per_tok"),
-        "intermediate_size": fields.count("intermediate_size"),
-    }
+    moe = experts(fields, "num_experts", "intermediate_size")
     return rms_sizes(fields) | one_bias(fields) | {"qk_norm": {"over": "width"}, "moe": moe}
 
 
@@ -98,9 +99,7 @@ def granitemoe(fields: ConfigFields) -> dict[str, Any]:
 def gpt_oss(fields: ConfigFields) -> dict[str, Any]:
     """A window in every second layer, sinks, biases everywhere but at the head."""
     moe = {
-        "num_experts": fields.count("num_local_experts"),
-        "num_experts_per_tok": fields.count("num_experts_per_tok"),
-        "intermediate_size": fields.count("intermediate_size"),
+        **experts(fields, "num_local_experts", "intermediate_size"),
         "router_bias": True,
         "expert_bias": True,
     }
@@ -161,9 +160,7 @@ def _deepseek_experts(fields: ConfigFields) -> dict[str, Any]:
     fields.require("moe_layer_freq", 1)
     width, shared = fields.count("moe_intermediate_size"), fields.count_or_none("n_shared_experts")
     return {
-        "num_experts": fields.count("n_routed_experts"),
-        "num_experts_per_tok": fields.count("num_experts_per_tok"),
-        "intermediate_size": width,
+        **experts(fields, "n_routed_experts", "moe_intermediate_size"),
         "shared_intermediate_size": shared * width if shared else None,
         "first_dense_layers": fields.count("first_k_dense_replace"),
     }

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
-from roofline.specs.hub.fields import ConfigFields
+from roofline.specs.hub.fields import ACTIVATIONS, ConfigFields
 from roofline.specs.hub.language_models.common import (
-    ACTIVATIONS,
     LAYER_NORM,
     SIZES,
     layer_windows,

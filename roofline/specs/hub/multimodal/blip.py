@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from roofline.specs.hub import HUB_CONFIGS, HubConfig
-from roofline.specs.hub.fields import ConfigFields
+from roofline.specs.hub.fields import ACTIVATIONS, ConfigFields
 from roofline.specs.hub.multimodal.parts import lmm
-from roofline.specs.hub.vision_encoders.sizes import ACTIVATIONS
 
 BLIP2: dict[str, Any] = {
     "vision_config": None,

@@ -8,7 +8,10 @@ from roofline.specs.hub import HUB_CONFIGS, HubConfig
 from roofline.specs.hub.fields import ConfigFields
 from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, mlp, steps, tower
 from roofline.specs.hub.multimodal.pictures import (
+    LLAVA_NEXT_GRIDS_PX,
+    ONE_VISION_GRIDS_PX,
     ONE_VISION_TILES,
+    PIXTRAL_EDGE_PX,
     any_resolution,
     longest_edge,
 )
@@ -51,7 +54,7 @@ def llava(fields: ConfigFields) -> dict[str, Any]:
     more: dict[str, Any] = features(fields)
     vision = fields.section("vision_config").get("model_type")
     if vision == "pixtral":
-        more |= {"image_tokens": longest_edge(fields, tower(fields, CLIP), 1)}
+        more |= {"image_tokens": longest_edge(fields, tower(fields, CLIP), 1, PIXTRAL_EDGE_PX)}
     return lmm(fields, CLIP, "llama", connected(fields), text_ties=True, **more)
 
 
@@ -59,7 +62,7 @@ def llava_next(fields: ConfigFields, *, text_ties: bool = False) -> dict[str, An
     """A learned row ends each row of tiles. Which tiles, the picture decides."""
     fields.skip("use_image_newline_parameter")
     fields.skip("spatial_pool_mode", "spatial_pool_stride", "spatial_pool_out_channels")
-    rule = any_resolution(fields, tower(fields, CLIP))
+    rule = any_resolution(fields, tower(fields, CLIP), LLAVA_NEXT_GRIDS_PX)
     more: dict[str, Any] = features(fields) | {"learned_rows": 1, "image_tokens": rule}
     return lmm(fields, CLIP, "llama", connected(fields), text_ties=text_ties, **more)
 
@@ -72,7 +75,7 @@ def llava_next_video(fields: ConfigFields) -> dict[str, Any]:
 def one_vision(fields: ConfigFields) -> dict[str, Any]:
     """The same with SigLIP."""
     fields.skip("use_image_newline_parameter")
-    rule = any_resolution(fields, tower(fields, SIGLIP), most=ONE_VISION_TILES)
+    rule = any_resolution(fields, tower(fields, SIGLIP), ONE_VISION_GRIDS_PX, most=ONE_VISION_TILES)
     more: dict[str, Any] = features(fields) | {"learned_rows": 1, "image_tokens": rule}
     return lmm(fields, SIGLIP, "qwen2", connected(fields), text_ties=True, **more)
 

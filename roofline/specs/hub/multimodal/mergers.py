@@ -12,6 +12,7 @@ from roofline.specs.hub.multimodal.parts import SECTIONS, feature_layer, lmm, ml
 from roofline.specs.hub.multimodal.pictures import (
     COHERE_TILES,
     INTERN_TILES,
+    MISTRAL_EDGE_PX,
     canvas,
     covering,
     longest_edge,
@@ -106,7 +107,7 @@ def mistral3(fields: ConfigFields) -> dict[str, Any]:
     if layer != -1:
         raise fields.fault("vision_feature_layer", "only -1 can be expressed")
     merge = fields.count("spatial_merge_size")
-    rule = longest_edge(fields, tower(fields, "pixtral"), merge)
+    rule = longest_edge(fields, tower(fields, "pixtral"), merge, MISTRAL_EDGE_PX)
     more: dict[str, Any] = {"vision_feature_layer": -1, "image_tokens": rule}
     return lmm(fields, "pixtral", "mistral", connector, **more)
 

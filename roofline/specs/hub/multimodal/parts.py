@@ -8,8 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from roofline.specs.hub import model_from_config
-from roofline.specs.hub.fields import ConfigFields
-from roofline.specs.hub.vision_encoders.sizes import ACTIVATIONS
+from roofline.specs.hub.fields import ACTIVATIONS, ConfigFields
 from roofline.specs.models import LanguageModel, VisionEncoder
 
 SECTIONS: dict[str, Any] = {

@@ -6,6 +6,7 @@ Where no `preprocessor_config.json` is given, values are those of the released c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from roofline.specs.hub.fields import ConfigFields
@@ -19,10 +20,12 @@ RELEASED_QWEN3 = {"min_pixels": 65536, "max_pixels": 16777216}
 INTERN_TILES = 12
 """https://huggingface.co/OpenGVLab/InternVL3-8B-hf/blob/main/preprocessor_config.json; InternVL2's
 config says it itself."""
-PIXTRAL_EDGE_PX = 1540
+PIXTRAL_EDGE_PX = 1024
+"""https://huggingface.co/mistral-community/pixtral-12b/blob/main/preprocessor_config.json"""
+MISTRAL_EDGE_PX = 1540
 """https://huggingface.co/mistralai/Mistral-Small-3.1-24B-Instruct-2503"""
-IDEFICS3_EDGES_PX = (4, 364)
-"""Tiles along the longest side, and the side of a tile, of Idefics3's processor."""
+IDEFICS3_TILES = 4
+"""Along the longest side, of Idefics3's processor."""
 UNSTATED = {"rule": "unstated"}
 """Of models whose processor is not expressed yet."""
 RELEASED_GLM = {"shortest_edge": 12544, "longest_edge": 9633792}
@@ -34,9 +37,13 @@ COHERE_TILES = 12
 """Of the processors of Aya Vision and Cohere2 Vision in transformers."""
 RELEASED_IDEFICS2 = {"longest_edge": 980, "shortest_edge": 378}
 """Of Idefics2's processor in transformers; that of the released 8B cuts."""
+ONE_VISION_GRIDS_PX = tuple(
+    (384 * down, 384 * across) for down, across in product(range(1, 7), repeat=2)
+)
+"""Of LLaVA-OneVision's config class."""
 ONE_VISION_TILES = 9
 """Of `vision_aspect_ratio` in LLaVA-OneVision's config class: anyres_max_9."""
-LLAVA_NEXT_GRIDS = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+LLAVA_NEXT_GRIDS_PX = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 """Of the configs of LLaVA-NeXT."""
 
 
@@ -44,7 +51,7 @@ def native(
     fields: ConfigFields, vision: VisionEncoder, merge: int, released: Mapping[str, int]
 ) -> dict[str, Any]:
     """Qwen's rule. Newer settings have the pixels in `size`, by names that mean sides elsewhere."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     size = given.get("size") or {}
     return {
         "rule": "native",
@@ -56,16 +63,20 @@ def native(
 
 
 def any_resolution(
-    fields: ConfigFields, vision: VisionEncoder, *, most: int | None = None
+    fields: ConfigFields,
+    vision: VisionEncoder,
+    released_px: Sequence[tuple[int, int]],
+    *,
+    most: int | None = None,
 ) -> dict[str, Any]:
     """LLaVA-NeXT's and LLaVA-OneVision's; settings and config both have the grids."""
     fields.skip("vision_aspect_ratio")
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     fields.skip("image_grid_pinpoints")
     grids: Sequence[Any] = (
         given.get("image_grid_pinpoints")
         or fields.config.get("image_grid_pinpoints")
-        or LLAVA_NEXT_GRIDS
+        or released_px
     )
     stated = str(fields.config.get("vision_aspect_ratio", "")).removeprefix("anyres_max_")
     return {
@@ -81,7 +92,7 @@ def tiles(
     fields: ConfigFields, vision: VisionEncoder, merge: int, *, most: int, thumbnail: bool = True
 ) -> dict[str, Any]:
     """InternVL's."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     return {
         "rule": "tiles",
         "tile_size_px": vision.image_size_px,
@@ -95,10 +106,9 @@ def tiles(
 
 def split(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any]:
     """Idefics3's and SmolVLM's; without splitting there is the whole picture alone."""
-    given = fields.preprocessor or {}
-    along, tile = IDEFICS3_EDGES_PX
-    tile = (given.get("max_image_size") or {}).get("longest_edge", vision.image_size_px or tile)
-    longest = (given.get("size") or {}).get("longest_edge", along * tile)
+    given = fields.preprocessor
+    tile = (given.get("max_image_size") or {}).get("longest_edge", vision.image_size_px)
+    longest = (given.get("size") or {}).get("longest_edge", IDEFICS3_TILES * tile)
     cut = given.get("do_image_splitting", True)
     return {
         "rule": "split",
@@ -109,10 +119,12 @@ def split(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str,
     }
 
 
-def longest_edge(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[str, Any]:
+def longest_edge(
+    fields: ConfigFields, vision: VisionEncoder, merge: int, released_px: int
+) -> dict[str, Any]:
     """Pixtral's and Mistral 3's."""
-    given = fields.preprocessor or {}
-    longest = (given.get("size") or {}).get("longest_edge", PIXTRAL_EDGE_PX)
+    given = fields.preprocessor
+    longest = (given.get("size") or {}).get("longest_edge", released_px)
     return {
         "rule": "longest-edge",
         "longest_edge_px": longest,
@@ -123,7 +135,7 @@ def longest_edge(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dic
 
 def native_volume(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[str, Any]:
     """GLM-4V's."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     size = RELEASED_GLM | (given.get("size") or {})
     return {
         "rule": "native-volume",
@@ -137,7 +149,7 @@ def native_volume(fields: ConfigFields, vision: VisionEncoder, merge: int) -> di
 
 def canvas(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any]:
     """Llama 4's."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     return {
         "rule": "canvas",
         "tile_size_px": vision.image_size_px,
@@ -150,7 +162,7 @@ def canvas(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str
 
 def covering(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[str, Any]:
     """Cohere2 Vision's."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     return {
         "rule": "covering",
         "tile_size_px": vision.image_size_px,
@@ -162,7 +174,7 @@ def covering(fields: ConfigFields, vision: VisionEncoder, merge: int) -> dict[st
 
 def quarters(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any]:
     """Idefics2's."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     size = RELEASED_IDEFICS2 | (given.get("size") or {})
     return {
         "rule": "quarters",
@@ -176,7 +188,7 @@ def quarters(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[s
 
 def pan_and_scan(fields: ConfigFields, vision: VisionEncoder, tokens: int) -> dict[str, Any] | None:
     """Gemma 3's, where its processor is set to it; released ones are not."""
-    given = fields.preprocessor or {}
+    given = fields.preprocessor
     if not given.get("do_pan_and_scan"):
         return None
     prefix = "pan_and_scan_"

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from roofline.specs.hub.fields import ConfigFields
+from roofline.specs.hub.fields import ACTIVATIONS, ConfigFields
 
-ACTIVATIONS = {
-    "quick_gelu": "quick_gelu",
-    "gelu": "gelu",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "silu": "silu",
-}
-"""Functions by their names in configs."""
 _OF_THE_TEXT = (
     *("vocab_size", "projection_dim", "tie_word_embeddings", "num_positions", "num_image_tokens"),
 )

@@ -2,18 +2,17 @@
 
 from math import sqrt
 
+from roofline.specs.models.image_rules.square import SquareTiles
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
-from roofline.specs.sourced import SmallInt, Spec
+from roofline.specs.sourced import SmallInt
 
 
-class AnyResolution(Spec, frozen=True, tag_field="rule", tag="anyres"):
+class AnyResolution(SquareTiles, frozen=True, tag_field="rule", tag="anyres"):
     """The whole picture as one tile, and tiles of the best of some grids (LLaVA-NeXT, OneVision).
 
     Features of what pads the grid are dropped; a learned token ends each row of the rest.
     """
 
-    tile_size_px: SidePx
-    patch_size_px: SidePx
     grid_pinpoints_px: tuple[tuple[SidePx, SidePx], ...]
     """Height and width of each grid."""
     most_tiles: SmallInt | None = None
@@ -21,8 +20,7 @@ class AnyResolution(Spec, frozen=True, tag_field="rule", tag="anyres"):
     down to it (`anyres_max_9`)."""
 
     def __post_init__(self) -> None:
-        if self.tile_size_px < self.patch_size_px:
-            raise ValueError("`tile_size_px` must hold at least one patch of `patch_size_px`")
+        super().__post_init__()
         least = min((side for grid in self.grid_pinpoints_px for side in grid), default=0)
         if least < self.tile_size_px:
             raise ValueError("`grid_pinpoints_px` must be grids of a tile or more a side")
@@ -30,7 +28,7 @@ class AnyResolution(Spec, frozen=True, tag_field="rule", tag="anyres"):
     def image(self, width: int, height: int) -> ImageTokens:
         """Of one picture."""
         across_px, down_px = self._best_grid(width, height)
-        side = self.tile_size_px // self.patch_size_px
+        side = self.patches_along
         down, across = down_px // self.tile_size_px, across_px // self.tile_size_px
         rows, columns = self._unpadded(width, height, side * down, side * across)
         ends = rows

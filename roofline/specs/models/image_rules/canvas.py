@@ -3,11 +3,12 @@
 from ctypes import c_float
 
 from roofline.specs.models.image_rules.grids import grids
-from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
-from roofline.specs.sourced import PositiveInt, SmallInt, Spec
+from roofline.specs.models.image_rules.square import SquareTiles
+from roofline.specs.models.image_tokens import ImageTokens, View
+from roofline.specs.sourced import PositiveInt, SmallInt
 
 
-class CanvasTiles(Spec, frozen=True, tag_field="rule", tag="canvas"):
+class CanvasTiles(SquareTiles, frozen=True, tag_field="rule", tag="canvas"):
     """The grid that needs the least scaling up, then the least padding; behind it the whole
     picture, where there are several tiles (Llama 4: `get_best_fit`).
 
@@ -15,8 +16,6 @@ class CanvasTiles(Spec, frozen=True, tag_field="rule", tag="canvas"):
     a row or at its end.
     """
 
-    tile_size_px: SidePx
-    patch_size_px: SidePx
     tokens_per_tile: PositiveInt
     max_tiles: SmallInt = 16
     """`max_patches` of the processor."""
@@ -27,7 +26,7 @@ class CanvasTiles(Spec, frozen=True, tag_field="rule", tag="canvas"):
         """Of one picture."""
         tiles = self._tiles(width, height)
         cut = tiles if tiles > 1 else 0
-        side = self.tile_size_px // self.patch_size_px
+        side = self.patches_along
         extra = 3 + cut
         tokens = (cut + 1) * self.tokens_per_tile + extra
         return ImageTokens((View(side, side, count=cut + 1),), tokens, extra)
@@ -50,7 +49,7 @@ class CanvasTiles(Spec, frozen=True, tag_field="rule", tag="canvas"):
         return min(tiles for scale, tiles in scales if scale == taken)
 
 
-class CoveringTiles(Spec, frozen=True, tag_field="rule", tag="covering"):
+class CoveringTiles(SquareTiles, frozen=True, tag_field="rule", tag="covering"):
     """The grid that a picture is scaled up to by the least, or down to by the least where all are
     smaller; and a thumbnail where there are several tiles (Cohere2 Vision:
     `get_optimal_tiled_canvas`).
@@ -58,8 +57,6 @@ class CoveringTiles(Spec, frozen=True, tag_field="rule", tag="covering"):
     Extra tokens: one behind each tile, a start and an end.
     """
 
-    tile_size_px: SidePx
-    patch_size_px: SidePx
     tokens_per_tile: PositiveInt
     max_tiles: SmallInt = 12
     """`max_patches` of the processor."""
@@ -74,7 +71,7 @@ class CoveringTiles(Spec, frozen=True, tag_field="rule", tag="covering"):
         up = {grid: scale for grid, scale in scales.items() if scale >= 1}
         across, down = min(up, key=up.__getitem__) if up else max(scales, key=scales.__getitem__)
         tiles = across * down + (across * down > 1)
-        side = px // self.patch_size_px
+        side = self.patches_along
         extra = tiles + 2
         tokens = tiles * self.tokens_per_tile + extra
         return ImageTokens((View(side, side, count=tiles),), tokens, extra)

@@ -4,6 +4,7 @@ from math import ceil
 
 from roofline.specs.models.image_rules.grids import nearest_grid
 from roofline.specs.models.image_rules.refusals import too_narrow
+from roofline.specs.models.image_rules.square import SquareTiles
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
 from roofline.specs.sourced import PositiveInt, SmallInt, Spec
 
@@ -37,7 +38,7 @@ class HdTransform(Spec, frozen=True, tag_field="rule", tag="hd-transform"):
         return ImageTokens((View(side, side, count=seen),), seen * rows**2 + extra, extra)
 
 
-class MaskedTiles(Spec, frozen=True, tag_field="rule", tag="masked-tiles"):
+class MaskedTiles(SquareTiles, frozen=True, tag_field="rule", tag="masked-tiles"):
     """Tiles that hold the picture at its own size, or of the grid nearest to its shape where those
     are too many; and the whole picture (Phi-4-multimodal: `dynamic_preprocess`).
 
@@ -45,8 +46,6 @@ class MaskedTiles(Spec, frozen=True, tag_field="rule", tag="masked-tiles"):
     end of each of their rows, in the grid and in the whole picture, and a separator.
     """
 
-    tile_size_px: SidePx
-    patch_size_px: SidePx
     dynamic_hd: PositiveInt = 36
     """Most tiles."""
 
@@ -63,7 +62,7 @@ class MaskedTiles(Spec, frozen=True, tag_field="rule", tag="masked-tiles"):
             shown = (int(width * (high / height)), high)
         if min(shown) < _LEAST_PX:
             raise too_narrow(width, height)
-        side = px // self.patch_size_px
+        side = self.patches_along
         columns = _tokens_along(side * across, (wide - shown[0]) // self.patch_size_px)
         rows = _tokens_along(side * down, (high - shown[1]) // self.patch_size_px)
         whole = side // 2

@@ -2,8 +2,7 @@
 
 from math import ceil, floor, sqrt
 
-from roofline.errors import ScenarioError
-from roofline.specs.models.image_rules.refusals import too_narrow
+from roofline.specs.models.image_rules.refusals import narrower_than, too_narrow
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
 from roofline.specs.sourced import PositiveInt, SmallInt, Spec
 
@@ -24,10 +23,7 @@ class NativeResolution(Spec, frozen=True, tag_field="rule", tag="native"):
     def image(self, width: int, height: int) -> ImageTokens:
         """Of one picture. Raises ScenarioError for one that is too narrow."""
         if max(width, height) / min(width, height) > self.most_aspect_ratio:
-            raise ScenarioError(
-                f"a picture of {width}x{height} is narrower than 1 to {self.most_aspect_ratio}, "
-                "which the model's processor refuses"
-            )
+            raise narrower_than(self.most_aspect_ratio, width, height)
         square = self.patch_size_px * self.merge_size
         down, across = round(height / square), round(width / square)
         if down * across * square**2 > self.max_pixels:

@@ -3,15 +3,14 @@
 from math import ceil
 
 from roofline.specs.models.image_rules.grids import nearest_grid
+from roofline.specs.models.image_rules.square import SquareTiles
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
-from roofline.specs.sourced import PositiveInt, SmallInt, Spec
+from roofline.specs.sourced import PositiveInt, SmallInt
 
 
-class Tiles(Spec, frozen=True, tag_field="rule", tag="tiles"):
+class Tiles(SquareTiles, frozen=True, tag_field="rule", tag="tiles"):
     """Tiles of the grid whose shape is nearest to the picture's, and a thumbnail (InternVL)."""
 
-    tile_size_px: SidePx
-    patch_size_px: SidePx
     tokens_per_tile: PositiveInt
     min_tiles: SmallInt = 1
     max_tiles: SmallInt = 12
@@ -28,21 +27,19 @@ class Tiles(Spec, frozen=True, tag_field="rule", tag="tiles"):
             width, height, self.tile_size_px, self.min_tiles, self.max_tiles
         )
         tiles = across * down + (self.thumbnail and across * down > 1)
-        side = self.tile_size_px // self.patch_size_px
+        side = self.patches_along
         markers = (self.markers or 0) + (tiles if self.tile_markers else 0)
         tokens = tiles * self.tokens_per_tile + markers
         return ImageTokens((View(side, side, count=tiles),), tokens, extra_tokens=markers)
 
 
-class SplitImage(Spec, frozen=True, tag_field="rule", tag="split"):
+class SplitImage(SquareTiles, frozen=True, tag_field="rule", tag="split"):
     """The picture scaled to a longest side and cut into tiles, and all of it (Idefics3, SmolVLM).
 
     Tiles stand between markers in the prompt.
     """
 
     longest_edge_px: SidePx
-    tile_size_px: SidePx
-    patch_size_px: SidePx
     tokens_per_tile: PositiveInt
     most_px: SidePx = 4096
     """No side is longer, whatever `longest_edge_px` says."""
@@ -56,7 +53,7 @@ class SplitImage(Spec, frozen=True, tag_field="rule", tag="split"):
         # a marker before and two behind the whole; a marker and a place before each tile, an end
         # of row behind each row
         extra = 3 + down * (2 * across + 1)
-        side, tiles = self.tile_size_px // self.patch_size_px, 1 + across * down
+        side, tiles = self.patches_along, 1 + across * down
         tokens = tiles * self.tokens_per_tile + extra
         return ImageTokens((View(side, side, count=tiles),), tokens, extra_tokens=extra)
 

@@ -3,6 +3,7 @@
 from math import ceil, floor, sqrt
 
 from roofline.errors import ScenarioError
+from roofline.specs.models.image_rules.refusals import narrower_than
 from roofline.specs.models.image_tokens import ImageTokens, SidePx, View
 from roofline.specs.sourced import PositiveInt, SmallInt, Spec
 
@@ -36,15 +37,12 @@ class NativeVolume(Spec, frozen=True, tag_field="rule", tag="native-volume"):
                 f"{frames}"
             )
         square = self.patch_size_px * self.merge_size
-        shown = f"{width}x{height}"
+        shown = width, height
         if height < square or width < square:
             stretch = max(square / height, square / width)
             height, width = int(height * stretch), int(width * stretch)
         if max(width, height) / min(width, height) > self.most_aspect_ratio:
-            raise ScenarioError(
-                f"a picture of {shown} is narrower than 1 to {self.most_aspect_ratio}, which the "
-                "model's processor refuses"
-            )
+            raise narrower_than(self.most_aspect_ratio, *shown)
         down, across = round(height / square), round(width / square)
         depth = round(frames / self.temporal_patch_size) * self.temporal_patch_size
         pixels = depth * down * across * square**2
