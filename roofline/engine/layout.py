@@ -46,7 +46,14 @@ from roofline.model.variables import (
 )
 from roofline.reducers import Reducer, ReductionTask
 from roofline.specs.catalog import load_model
-from roofline.specs.models import Connector, LanguageModel, Model, View, VisionEncoder
+from roofline.specs.models import (
+    Connector,
+    LanguageModel,
+    Model,
+    StepConnector,
+    View,
+    VisionEncoder,
+)
 
 Layers: TypeAlias = Sequence[tuple[int, int] | tuple[int, int, int]]
 """(layers, tokens) or (layers, tokens in attention, tokens in the MLP), first to last layer."""
@@ -102,6 +109,8 @@ class Layout(Struct, frozen=True):
     reducer: Reducer | None = None
     task: ReductionTask | None = None
     """What the reducer is to do."""
+    rest: ReductionTask | None = None
+    """Of images that leave one token less, where a count is no multiple of them."""
     kernels: Kernels = "unfused"
     """Whether matmuls and norms of servers take several ops at once, or autocast adds casts."""
     has_images: bool = True
@@ -201,7 +210,9 @@ class Layout(Struct, frozen=True):
             assert self.task
             phases: dict[Phase, Sequence[Block]] = {}
             if seen:
-                phases["prefill"] = self.reducer.extra_ops(self.task)
+                tasks = [self.task, self.rest] if self.rest else [self.task]
+                work = [block for task in tasks for block in self.reducer.extra_ops(task)]
+                phases["prefill"] = tuple(work)
             parts.append(Component("reducer", phases, in_llm=self.reducer.site == "llm"))
         if self.vision and self.connector and self.llm:
             widths = self.vision.hidden_size * self.features.layers, self.llm.hidden_size
@@ -359,10 +370,13 @@ def _reduced(
     candidates = parts.visual_tokens
     if not in_llm:
         candidates = parts.tokens_of(view) if merged else view.patches
-    kept = reducer.default_kept(candidates, parts.vision_blocks)
+    kept, longer = reducer.default_kept(candidates, parts.vision_blocks), 0
     pictures = 1 if in_llm else parts.sample.pictures
     if visual_tokens is not None:
-        kept = per_image(layout.name, visual_tokens, pictures)
+        if parts.sample.tiled and reducer.site == "features":
+            kept, longer = divmod(int(visual_tokens), pictures)
+        else:
+            kept = per_image(layout.name, visual_tokens, pictures)
     llm_groups = layout.llm_groups
     if in_llm:
         first = reducer.full_llm_layers
@@ -383,8 +397,15 @@ def _reduced(
         view=view,
         merged=merged,
     )
+    fewer: ReductionTask | None = None
+    if longer:  # so many images leave a token more
+        if kept:
+            fewer = replace(task, images=IMAGES * ((pictures - longer) / pictures))
+        task = replace(task, images=IMAGES * (longer / pictures), kept=kept + 1)
     try:
-        reducer.check(task)
+        for one in (task, fewer):
+            if one is not None:
+                reducer.check(one)
     except ScenarioError as error:
         if visual_tokens is None or pictures == 1:
             raise
@@ -392,7 +413,14 @@ def _reduced(
             f"{error} ({visual_tokens:g} of a sample are {kept} of each of its {pictures})"
         ) from None
     groups = layout.vision_groups if in_llm else (reducer.vision_groups(task),)
-    return replace(layout, vision_groups=groups, llm_groups=llm_groups, reducer=reducer, task=task)
+    return replace(
+        layout,
+        vision_groups=groups,
+        llm_groups=llm_groups,
+        reducer=reducer,
+        task=task,
+        rest=fewer,
+    )
 
 
 def _candidates(layout: Layout, parts: ModelParts, reducer: Reducer) -> tuple[View, bool]:
@@ -410,11 +438,14 @@ def _candidates(layout: Layout, parts: ModelParts, reducer: Reducer) -> tuple[Vi
     features = parts.features.of(parts.vision, view) if parts.vision else 0
     if parts.tokens_of(view) in (features, view.patches):
         return view, False
-    if reducer.site == "features" and (reducer.connects_all or reducer.by_position):
+    whole = view.patches % parts.tokens_of(view) == 0 and isinstance(parts.connector, StepConnector)
+    looks = not (reducer.connects_all or reducer.by_position)
+    if reducer.site == "features" and (whole or not looks):
         return view, True
+    why = "drops patches inside the ViT" if reducer.site == "vision" else "ranks single patches"
     raise ScenarioError(
-        f"{reducer.name} chooses among patches, which the connector of {layout.name} merges: take "
-        "a reducer of connected rows, such as divprune, or one inside the LLM"
+        f"{reducer.name} {why}, which the connector of {layout.name} merges: take a reducer of "
+        "connected rows, such as divprune, or one inside the LLM"
     )
 
 

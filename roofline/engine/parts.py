@@ -42,6 +42,11 @@ class SampleViews(Struct, frozen=True):
     """Visual tokens that it feeds to the LLM, separators included; None: what its views give."""
 
     @property
+    def tiled(self) -> bool:
+        """Whether its pictures are cut by a rule: a count is then shared out over what is cut."""
+        return self.tokens is not None
+
+    @property
     def pictures(self) -> int:
         """Those that the tower encodes."""
         return sum(view.count for view in self.views)

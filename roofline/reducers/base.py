@@ -66,8 +66,24 @@ class ReductionTask(Struct, frozen=True):
         return self.candidates if self.merged else self.shape.patches
 
     @property
+    def class_token(self) -> bool:
+        """Whether there is one beside what it chooses among."""
+        return self.vision.class_token and not self.merged
+
+    @property
     def tokens(self) -> int:
-        return self.vision.sequence(self.shape)
+        """That attend to each other: of merged rows their patches alone."""
+        return self.shape.patches if self.merged else self.vision.sequence(self.shape)
+
+    @property
+    def feature_width(self) -> int:
+        """Of what it chooses among."""
+        return self.llm.hidden_size if self.merged else self.width
+
+    @property
+    def ranks_ahead(self) -> bool:
+        """Whether the block behind the features, by whose attention some rank, does not run."""
+        return self.blocks < self.vision.num_hidden_layers
 
     @property
     def shape(self) -> View:

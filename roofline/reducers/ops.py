@@ -70,7 +70,7 @@ def positions(task: ReductionTask, tokens: float, *, launches: int) -> Op:
 
 def gather(task: ReductionTask, rows: float, *, width: int | None = None, launches: int) -> Op:
     """Copy `rows` rows an image, of features unless another width is given."""
-    size = task.images * (rows * (task.width if width is None else width))
+    size = task.images * (rows * (task.feature_width if width is None else width))
     return Op(
         "gather",
         "reduction",
@@ -86,7 +86,7 @@ def class_attention(task: ReductionTask, tokens: int, heads: int, *, launches: i
 
     Where there is no class token, those of all tokens: [T, C] @ [C, T].
     """
-    queries = 1 if task.vision.class_token else tokens
+    queries = 1 if task.class_token else tokens
     logits = task.images * (heads * queries * tokens)
     return Op(
         "class_attention",
@@ -117,13 +117,20 @@ def next_block_projections(task: ReductionTask) -> tuple[Op, ...]:
 
 
 def next_block_attention(task: ReductionTask, *, launches: int) -> tuple[Op, ...]:
-    """Those and their attention, one head of full width; `launches` are the attention's."""
-    return *next_block_projections(task), class_attention(task, task.tokens, 1, launches=launches)
+    """Those and their attention, one head of full width; `launches` are the attention's.
+
+    Where all blocks run it is that of the last one, whose projections are there.
+    """
+    ahead = next_block_projections(task) if task.ranks_ahead else ()
+    return *ahead, class_attention(task, task.tokens, 1, launches=launches)
 
 
 def head_mean(task: ReductionTask, tokens: int, *, launches: int) -> Op:
-    """Keys averaged over heads and normalised, [T, C] → [T, e]: what alikeness is measured by."""
-    keys = task.images * (tokens * task.width)
+    """Keys averaged over heads and normalised, [T, C] → [T, e]: what alikeness is measured by.
+
+    Those of patches that are merged are averaged first.
+    """
+    keys = task.images * ((task.tokens if task.merged else tokens) * task.width)
     return Op(
         "head_mean",
         "reduction",
@@ -133,6 +140,23 @@ def head_mean(task: ReductionTask, tokens: int, *, launches: int) -> Op:
         vector_flops=keys + task.images * (COSINE_FLOPS * tokens * task.head_size),
         launches=launches,
     )
+
+
+def mean_keys(task: ReductionTask, *, launches: int) -> tuple[Op, ...]:
+    """Keys of patches that are merged, averaged: [T, C] → [N, C]; nothing where none are."""
+    if not task.merged:
+        return ()
+    keys = task.images * (task.tokens * task.width)
+    op = Op(
+        "mean_keys",
+        "reduction",
+        "vector",
+        reads={"keys": keys},
+        writes={"row_keys": task.images * (task.patches * task.width)},
+        vector_flops=keys,
+        launches=launches,
+    )
+    return (op,)
 
 
 def weighted_sums(task: ReductionTask, before: int, after: int, *, launches: int) -> Op:

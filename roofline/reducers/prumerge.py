@@ -22,7 +22,14 @@ from roofline.errors import ScenarioError
 from roofline.model.block import Block
 from roofline.reducers import REDUCERS
 from roofline.reducers.base import Reducer, ReductionTask, paper_share
-from roofline.reducers.ops import COSINE_FLOPS, gather, matmul, next_block_attention, ranking
+from roofline.reducers.ops import (
+    COSINE_FLOPS,
+    gather,
+    matmul,
+    mean_keys,
+    next_block_attention,
+    ranking,
+)
 
 Variant = Literal["released", "paper"]
 
@@ -88,10 +95,12 @@ class PruMerge(Reducer, frozen=True):
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
         """K = kept clusters, one fewer where one token holds all the rest."""
-        n, c, centres = task.patches, task.width, task.kept - self.released
+        n, c, d = task.patches, task.width, task.feature_width
+        centres = task.kept - self.released
         merges = n > 1 and self.k > 0  # one patch has no neighbours
         ops = [
             *next_block_attention(task, launches=6),
+            *mean_keys(task, launches=1),
             ranking(task.images, n, launches=self._ranking_launches),
             gather(task, centres, launches=6 + (not merges) if self.released else 2),
         ]
@@ -104,9 +113,9 @@ class PruMerge(Reducer, frozen=True):
             )
             # the shares of all patches in each cluster, zero but for its neighbours
             launches = 22 if self._keeps_twice else 19
-            ops.append(matmul("merge", task.images, (centres, n, c), launches=launches))
+            ops.append(matmul("merge", task.images, (centres, n, d), launches=launches))
         if self.released:
-            ops.append(matmul("extra_token", task.images, (1, n, c), launches=4))
+            ops.append(matmul("extra_token", task.images, (1, n, d), launches=4))
         return (Block(1, tuple(ops)),)
 
     @property

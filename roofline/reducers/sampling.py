@@ -63,21 +63,16 @@ class Spatial(Reducer, frozen=True):
             return self.grid[0] * self.grid[1]
         return grids_near(paper_share(40, patches), isqrt(patches))[0]
 
-    def laid_out(self, patches: int, count: int | None = None) -> tuple[int, int]:
-        """Rows and columns over a square of patches. Raises ScenarioError where none fit."""
-        side = isqrt(patches)
-        if side**2 != patches:
-            raise ScenarioError(
-                f"spatial sampling needs a square of patches; {patches} do not form one"
-            )
+    def laid_out(self, sides: tuple[int, int], count: int | None = None) -> tuple[int, int]:
+        """Rows and columns over patches in so many. Raises ScenarioError where none fit."""
         if (self.grid is None) == (count is None):
             raise ScenarioError("spatial: give either `grid` (rows, columns) or `count`")
         if self.grid is None:
             assert count is not None
-            return squarest(count, side)
-        if max(self.grid) > side:
+            return squarest(count, *sides)
+        if self.grid[0] > sides[0] or self.grid[1] > sides[1]:
             raise ScenarioError(
-                f"spatial: `grid` must be (rows, columns), each between 1 and {side}, "
+                f"spatial: `grid` must be (rows, columns) within {sides[0]}×{sides[1]}, "
                 f"not {self.grid}"
             )
         return self.grid
@@ -85,12 +80,22 @@ class Spatial(Reducer, frozen=True):
     def check(self, task: ReductionTask) -> None:
         """As all do; and it must fit."""
         super().check(task)
-        self.laid_out(task.patches, None if self.grid else task.kept)
+        self.laid_out(square_of(task.patches), None if self.grid else task.kept)
 
     def extra_ops(self, task: ReductionTask) -> Sequence[Block]:
         """The grid, and a copy of the rows that stay."""
         rows = positions(task, task.kept, launches=8), gather(task, task.kept, launches=3)
         return (Block(1, rows),)
+
+
+def square_of(patches: int) -> tuple[int, int]:
+    """Rows and columns of as many patches. Raises ScenarioError where they are no square."""
+    side = isqrt(patches)
+    if side**2 != patches:
+        raise ScenarioError(
+            f"spatial sampling needs a square of patches; {patches} do not form one"
+        )
+    return side, side
 
 
 REDUCERS.register(Sequential.name, Sequential())

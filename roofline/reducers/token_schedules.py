@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal
 
 from roofline.errors import ScenarioError
@@ -205,14 +206,25 @@ def _check_count(count: int, least: int, most: int) -> None:
         raise ScenarioError(f"`count` must be between {least} and {most}, and is {count}")
 
 
-def squarest(count: int, side: int) -> tuple[int, int]:
-    """Rows ≤ columns ≤ side with rows·columns = count and the least difference."""
-    for points in range(math.isqrt(count), 0, -1):
-        if count % points == 0 and count // points <= side:
-            return points, count // points
-    near = sorted(grids_near(count, side)[:3])
+def squarest(count: int, rows: int, columns: int) -> tuple[int, int]:
+    """Points along rows and columns, as many as `count` in all, that lie about as far apart down as
+    across; of two such grids the wider one. Raises ScenarioError where there is none.
+    """
+    fit = [
+        (points, count // points)
+        for points in range(1, min(count, rows) + 1)
+        if count % points == 0 and count // points <= columns
+    ]
+
+    def stretch(grid: tuple[int, int]) -> Fraction:
+        down, across = rows * grid[1], columns * grid[0]
+        return Fraction(max(down, across), min(down, across))
+
+    if fit:
+        return min(fit, key=stretch)
+    near = sorted(grids_near(count, min(rows, columns))[:3])
     raise ScenarioError(
-        f"{count} patches form no grid within {side}×{side}; near counts that do: "
+        f"{count} patches form no grid within {rows}×{columns}; near counts that do: "
         f"{', '.join(map(str, near))}"
     )
 

@@ -59,7 +59,7 @@ class VisionZip(Reducer, frozen=True):
         """Attention and its order; then cosines and means of what is not dominant."""
         contextual = self.contextual_of(task.kept)
         dominant = task.kept - contextual
-        others = task.patches - dominant + task.vision.class_token - contextual
+        others = task.patches - dominant + task.class_token - contextual
         ops = [
             class_attention(task, task.tokens, task.heads, launches=6),
             ranking(task.images, task.patches, launches=4),
@@ -68,7 +68,7 @@ class VisionZip(Reducer, frozen=True):
         if contextual:
             cosines = task.images * (task.patches * task.width)
             similarity = (others, task.head_size, contextual)
-            merge = (contextual, others, task.width)
+            merge = (contextual, others, task.feature_width)
             strides = (others + contextual) // contextual > 1  # else targets are neighbours
             ops += [
                 head_mean(task, task.patches, launches=5),

@@ -90,29 +90,35 @@ def _random(
     model_class = family.model_class()  # torch 2.7 cannot import it under another device
     with torch.device("meta"):
         model = model_class(family.config_of(spec, attention))
+    types = {name: buffer.dtype for name, buffer in model.named_buffers()}
     model = model.to(dtype).to_empty(device=device)
+    for name, kept in types.items():  # angles stay in fp32, whatever the weights are in
+        owner, _, own = name.rpartition(".")
+        module = model.get_submodule(owner)
+        setattr(module, own, getattr(module, own).to(kept))
     generator = torch.Generator(device).manual_seed(seed)
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        _restore_buffers(model)
         for name, weight in model.named_parameters():
             if weight.ndim > 1 or "embedding" in name:
                 drawn = torch.empty(weight.shape, device=device)
                 weight.copy_(drawn.normal_(0.0, _INITIAL_STD, generator=generator))
             else:  # norms start at one, biases at zero
                 weight.fill_(1.0 if name.endswith("weight") else 0.0)
-    _restore_buffers(model, device)
     model.tie_weights()
     return model
 
 
-def _restore_buffers(model: nn.Module, device: torch.device) -> None:
-    """Rotary frequencies and position ids, which `to_empty` leaves undefined."""
-    for module in model.modules():
-        if hasattr(module, "inv_freq"):
-            for name, buffer in type(module)(module.config).named_buffers():
-                setattr(module, name, buffer.to(device))
-        ids = getattr(module, "position_ids", None)
-        if isinstance(ids, torch.Tensor):
-            module.position_ids = torch.arange(ids.shape[-1], device=device).expand(ids.shape)
+def _restore_buffers(module: nn.Module, init: Callable[[nn.Module], None] | None = None) -> None:
+    """Rotary frequencies, scales and position ids, which `to_empty` leaves undefined.
+
+    Each class of transformers sets those that no checkpoint holds as it initialises its weights.
+    """
+    init = getattr(module, "_init_weights", init)
+    if module._non_persistent_buffers_set and init is not None:
+        init(module)
+    for child in module.children():
+        _restore_buffers(child, init)
 
 
 def _pretrained(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,13 +63,8 @@ def preprocessed(
     """
     if checkpoint is None:
         return _as_clip(photo, side)
-    # where it is defined: up to 5.17 transformers' own name for it asks for torchvision
-    from transformers.models.auto import image_processing_auto
-
-    automatic: Any = image_processing_auto.AutoImageProcessor
     try:
-        with quiet(checkpoint):
-            processor = automatic.from_pretrained(checkpoint, trust_remote_code=False)
+        processor = _image_processor(checkpoint)
     except (OSError, ValueError):
         return _as_clip(photo, side)
     pixels = processor(photo, return_tensors="pt")["pixel_values"]
@@ -83,10 +78,51 @@ def preprocessed(
     return image, pixels
 
 
-def normalise(image: NDArray[Any]) -> Tensor:
-    """CLIP's encoding of uint8 pixels [height, width, 3]: [1, 3, height, width]."""
+def preprocessed_square(
+    photo: Image, checkpoint: str | Path | None, side: int
+) -> tuple[NDArray[Any], Tensor]:
+    """The middle square of a picture, for families that cut pictures by their shape: uint8, and
+    normalised [1, 3, side, side] as the checkpoint's preprocessor does it, or else CLIP's.
+    """
+    image = np.array(crop(photo, side))
+    try:
+        processor = None if checkpoint is None else _image_processor(checkpoint)
+    except (OSError, ValueError):
+        processor = None
+    if processor is None:
+        return image, normalise(image)
+    return image, normalise(image, processor.image_mean, processor.image_std)
+
+
+def preprocessed_by(checkpoint: str | Path, photos: list[Image]) -> dict[str, Any]:
+    """Pixels of pictures and what says how they are laid out, by a checkpoint's own preprocessor.
+
+    Raises PictureError for a checkpoint that comes with none.
+    """
+    try:
+        processor = _image_processor(checkpoint)
+    except (OSError, ValueError):
+        raise PictureError(f"{checkpoint} has no preprocessor_config.json: add it") from None
+    return dict(processor(photos, return_tensors="pt"))
+
+
+def _image_processor(checkpoint: str | Path) -> Any:
+    # where it is defined: up to 5.17 transformers' own name for it asks for torchvision
+    from transformers.models.auto import image_processing_auto
+
+    automatic: Any = image_processing_auto.AutoImageProcessor
+    with quiet(checkpoint):
+        return automatic.from_pretrained(checkpoint, trust_remote_code=False)
+
+
+def normalise(
+    image: NDArray[Any], mean: Sequence[float] = _MEAN, std: Sequence[float] = _STD
+) -> Tensor:
+    """uint8 pixels [height, width, 3] → [1, 3, height, width], less a mean and in units of a
+    deviation of each colour, CLIP's unless others are given.
+    """
     values = torch.from_numpy(image).permute(2, 0, 1).float() / 255
-    return ((values - torch.tensor(_MEAN).view(3, 1, 1)) / torch.tensor(_STD).view(3, 1, 1))[None]
+    return ((values - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1))[None]
 
 
 def _as_clip(photo: Image, side: int) -> tuple[NDArray[Any], Tensor]:

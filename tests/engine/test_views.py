@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy import lmm, tower, toy
+from toy import llm, lmm, tower, toy
 
 from roofline import count, reducers
 from roofline.engine.layout import lay_out
@@ -101,8 +101,43 @@ def test_a_reducer_among_merged_rows() -> None:
 
     assert toy(wide, visual_tokens=None).unreduced_visual_tokens == 288
     assert estimate.components["connector"].flops == 2 * 36 * 32 * 8  # all rows, before any goes
-    with pytest.raises(ScenarioError, match="which the connector of toy-lmm merges: take"):
-        toy(model, visual_tokens=9, reducer="prumerge")
+    with pytest.raises(
+        ScenarioError, match="inside the ViT, which the connector of toy-lmm merges"
+    ):
+        toy(model, visual_tokens=9, reducer="evit")
+
+
+def test_merged_rows_are_ranked_by_their_patches() -> None:
+    """36 rows of 4 patches each, 8 wide before the connector and in queries and keys."""
+    model = lmm(
+        connector=StepConnector(**WORDS, steps=(MergeStep(), LinearStep(width=24))),
+        vision=tower(image_size_px=48),
+        llm=llm(hidden_size=24),
+    )
+    found = toy(model, visual_tokens=9, reducer="visionzip:contextual=2")
+
+    attention, similarity, means = 2 * 8 * 144**2, 2 * (36 - 9) * 2 * 4, 2 * 2 * (36 - 9) * 24
+    assert found.components["reducer"].flops == attention + similarity + means
+
+
+def test_a_picture_s_tiles_share_a_count_that_is_no_multiple_of_them() -> None:
+    """Eight tokens of three tiles are 3, 3 and 2."""
+    sample = SampleViews((View(3, 3, count=3),), tokens=27)
+    work = [
+        lay_out(lmm(), sample=sample, reducer=reducers.find("divprune"), visual_tokens=count)
+        for count in (8, 9, 6)
+    ]
+    point = Point({"batch": np.asarray(1.0), "visual_tokens": np.asarray(8.0)}, work[0].derived)
+    shared, three, two = (
+        sum(
+            float(point(total([op.vector_flops])))
+            for block in layout.components[1].phases["prefill"]
+            for op in block.ops
+        )
+        for layout in work
+    )
+
+    assert shared == pytest.approx(three * 2 / 3 + two / 3)
 
 
 def test_reducers_of_features_want_one_shape() -> None:

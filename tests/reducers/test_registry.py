@@ -102,7 +102,7 @@ def test_what_cannot_be_is_told_in_one_line(text: str, message: str) -> None:
         ("ats:rate=0.5", 73, "leaves 72 visual tokens"),
         ("fastv:ratio=0.5", 144, "leaves 288 visual tokens"),
         ("spatial:grid=5,8", 41, "spatial:grid=5,8 leaves 40 visual tokens"),
-        ("spatial:grid=25,1", None, "each between 1 and 24"),
+        ("spatial:grid=25,1", None, "within 24×24"),
         ("spatial", 29, "near counts that do"),
         ("visionzip:contextual=64", 64, "below the 64 tokens left"),
         ("prumerge", 1, "leaves 2 to 576 visual tokens"),

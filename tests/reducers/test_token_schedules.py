@@ -262,10 +262,10 @@ def test_the_squarest_grid_is_that_of_a_naive_search(side: int) -> None:
     for count in range(1, side**2 + 2):
         fitting = [pair for pair in pairs if pair[0] * pair[1] == count]
         if fitting:
-            assert squarest(count, side) == min(fitting, key=lambda pair: pair[1] - pair[0])
+            assert squarest(count, side, side) == min(fitting, key=lambda pair: pair[1] - pair[0])
         else:
             with pytest.raises(InputError, match=f"{count} patches form no grid within {side}×"):
-                squarest(count, side)
+                squarest(count, side, side)
 
 
 @pytest.mark.parametrize(
@@ -273,12 +273,12 @@ def test_the_squarest_grid_is_that_of_a_naive_search(side: int) -> None:
     [(36, (6, 6)), (40, (5, 8)), (35, (5, 7)), (16, (4, 4)), (23, (1, 23)), (576, (24, 24))],
 )
 def test_grids_of_llava(count: int, grid: tuple[int, int]) -> None:
-    assert squarest(count, side=24) == grid
+    assert squarest(count, 24, 24) == grid
 
 
 def test_counts_near_one_that_forms_no_grid() -> None:
     with pytest.raises(InputError, match=r"near counts that do: 27, 28, 30$"):
-        squarest(29, side=24)  # 31 is as near as 27, and a prime beyond 24
+        squarest(29, 24, 24)  # 31 is as near as 27, and a prime beyond 24
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 7])

@@ -6,47 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
 from roofline.errors import InputError
 from roofline.specs.models import Lmm
 from roofline.torch_side.families.tower import Tower
+from roofline.torch_side.families.visual import VisualInput
 
 
 class FamilyError(InputError):
     """A model of no known family, or one that its family cannot take apart."""
-
-
-@dataclass(frozen=True)
-class VisualInput:
-    """One kind of visual input that a model takes, and how it becomes tokens."""
-
-    arguments: tuple[str, ...]
-    """Names of the keyword that carries its pixels."""
-    tower: Tower
-    placeholder: int
-    """Token id that a prompt has for each of its visual tokens."""
-    blocks: int
-    """ViT blocks behind the features."""
-    keeps_class_token: bool
-    """Whether the unreduced model feeds the class token to the LLM too."""
-    video: bool = False
-    """Whether its pixels are videos, [B, frames, 3, height, width], and not images."""
-
-    @property
-    def unreduced(self) -> int:
-        """Tokens of one image that the unreduced model feeds to the LLM: its placeholders."""
-        return self.tower.tokens - (self.tower.class_token and not self.keeps_class_token)
-
-    def pixels(self, given: Mapping[str, Any]) -> Tensor | None:
-        """What a call gives of it, one image or frame after the other: [B, 3, height, width]."""
-        for name in self.arguments:
-            if given.get(name) is not None:
-                pixels: Tensor = given[name]
-                return pixels.flatten(0, -4)
-        return None
 
 
 _CACHE_KEYWORDS = ("cache", "past_key_values")
@@ -57,6 +28,15 @@ def cache_keyword(module: nn.Module) -> str:
     """What a model or a layer of transformers calls its KV cache."""
     parameters = signature(module.forward).parameters
     return next(name for name in _CACHE_KEYWORDS if name in parameters)
+
+
+class Places(NamedTuple):
+    """Where tokens of a prompt are, along several axes."""
+
+    positions: Tensor
+    """[axes, B, n]."""
+    behind: Tensor
+    """Of the first token of the answer, on all axes: [B, 1]."""
 
 
 class Decoder(ABC):
@@ -80,11 +60,18 @@ class Decoder(ABC):
 
     @abstractmethod
     def query_and_key(self, layer: nn.Module) -> tuple[nn.Module, nn.Module]:
-        """A layer's projections, as they are now: [B, n, d] → [B, n, H·e] and [B, n, H_kv·e]."""
+        """What yields a layer's queries and keys before the rotation, as it is now: [B, n, d] →
+        [B, n, H·e] and [B, n, H_kv·e], or with the heads apart.
+        """
 
-    @abstractmethod
-    def normalises_queries(self, layer: nn.Module) -> bool:
-        """Whether something but the rotation comes between the projections and the logits."""
+    def unranked(self, layer: nn.Module) -> str:
+        """Why attention cannot be told from rotated queries and keys; empty where it can."""
+        return ""
+
+    @property
+    def tapped(self) -> int:
+        """First layers that features of the tower are added behind (DeepStack)."""
+        return 0
 
 
 @dataclass(frozen=True)
@@ -131,6 +118,10 @@ class Family(ABC):
     """Parts of module paths, and the component of the analysis that such a module belongs to."""
     settled_arguments: ClassVar[tuple[str, ...]] = ()
     """Arguments of a call that repeat what the config says: with a reducer they may not differ."""
+    traced_apart: ClassVar[bool] = True
+    """Whether the oracle traces tower, connector and LLM of its specs by themselves."""
+    token_types: ClassVar[tuple[str, ...]] = ()
+    """Arguments of a call, [B, n], that tell visual tokens from text for its masks."""
     sizes: ClassVar[Mapping[str, tuple[str, ...]]]
     """Fields in parts of the config that must agree between a spec and a checkpoint."""
     special_ids: ClassVar[tuple[str, ...]] = ("pad_token_id",)
@@ -170,6 +161,27 @@ class Family(ABC):
     @abstractmethod
     def connector_class(self) -> Any:
         """The class of the connector: it is built from the whole config."""
+
+    def token_type_values(self, model: Any, ids: Tensor) -> dict[str, Tensor]:
+        """Of each of `token_types` what a processor writes for a prompt's ids [B, n]."""
+        return {}
+
+    def places(self, model: Any, prompt: Mapping[str, Any]) -> Places | None:
+        """Positions of a prompt's tokens where they tell places in a picture, and tokens that are
+        left keep them. None where tokens are simply counted, and what is left is counted anew.
+
+        prompt: a call's `input_ids`, `attention_mask` and what comes beside its pixels. Raises
+        InputError where one is missing.
+        """
+        return None
+
+    def continue_at(self, model: Any, offset: Tensor) -> None:
+        """Tell a model what to add to the number of a token behind the prompt: [B, 1]."""
+        raise NotImplementedError  # where there are `places`
+
+    def learned_row(self, model: Any) -> Tensor | None:
+        """What stands between rows of views, [d], where there is such a thing."""
+        return None
 
     def sample_input(self, model: Any) -> VisualInput:
         """The input that a spec's sample consists of."""

@@ -125,6 +125,12 @@ class ClipTower(Tower):
         return hasattr(self._inner.embeddings, "class_embedding")
 
     @property
+    def last_norm(self) -> nn.Module:
+        """What normalises the output of the last block."""
+        norm: nn.Module = self._inner.post_layernorm
+        return norm
+
+    @property
     def tokens(self) -> int:
         return int(self._inner.embeddings.num_positions)
 

@@ -63,10 +63,15 @@ class LlamaDecoder(Decoder):
         return norm
 
     def query_and_key(self, layer: Any) -> tuple[nn.Module, nn.Module]:
-        return layer.self_attn.q_proj, layer.self_attn.k_proj
+        attention = layer.self_attn
+        if hasattr(attention, "q_norm"):
+            return attention.q_norm, attention.k_norm
+        return attention.q_proj, attention.k_proj
 
-    def normalises_queries(self, layer: Any) -> bool:
-        return hasattr(layer.self_attn, "q_norm")
+    def unranked(self, layer: Any) -> str:
+        if getattr(layer.self_attn, "attn_logit_softcapping", None) is not None:
+            return "the LLM caps its logits"
+        return ""
 
 
 def rms_norm(width: int) -> nn.Module:

@@ -11,9 +11,10 @@ from roofline.errors import SpecError
 from roofline.specs.catalog import load_component, where
 from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
 from roofline.torch_side.families import register
-from roofline.torch_side.families.base import Decoder, Family, FamilyError, VisualInput
+from roofline.torch_side.families.base import Decoder, Family, FamilyError
 from roofline.torch_side.families.clip_tower import ClipTower, tower_config
 from roofline.torch_side.families.llama_decoder import OWNERS, LlamaDecoder, decoder_config
+from roofline.torch_side.families.visual import VisualInput
 
 _SHARED_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
@@ -30,7 +31,10 @@ class Llava(Family):
         "language_model": "llm",
         "lm_head": "llm",
     }
-    settled_arguments = ("vision_feature_layer", "vision_feature_select_strategy")
+    settled_arguments: ClassVar[tuple[str, ...]] = (
+        "vision_feature_layer",
+        "vision_feature_select_strategy",
+    )
     sizes: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "vision_config": (*_SHARED_SIZES, "image_size", "patch_size"),
         "text_config": (*_SHARED_SIZES, "num_key_value_heads"),
@@ -59,7 +63,12 @@ class Llava(Family):
         tower = self.tower(model.model.vision_tower)
         return [
             visual_input(
-                config, tower, ("pixel_values",), config.image_token_id, keeps_class_token=full
+                config,
+                tower,
+                ("pixel_values",),
+                config.image_token_id,
+                self.connector(model),
+                keeps_class_token=full and tower.class_token,
             )
         ]
 
@@ -113,6 +122,7 @@ def visual_input(
     tower: ClipTower,
     arguments: tuple[str, ...],
     placeholder: int,
+    connector: nn.Module,
     *,
     keeps_class_token: bool,
     video: bool = False,
@@ -124,7 +134,7 @@ def visual_input(
     layer = config.vision_feature_layer
     if not isinstance(layer, int):
         raise FamilyError("features from several ViT layers are not supported: name one layer")
-    if not tower.class_token and not keeps_class_token:
+    if not tower.class_token and config.vision_feature_select_strategy == "default":
         raise FamilyError(
             f"{type(tower.module).__name__} has no class token: the config's "
             '`vision_feature_select_strategy` must be "full"'
@@ -133,6 +143,7 @@ def visual_input(
         arguments,
         tower,
         placeholder,
+        connector,
         blocks=layer % (tower.blocks + 1),  # hidden state 0 is the embeddings' output
         keeps_class_token=keeps_class_token,
         video=video,

@@ -7,6 +7,7 @@ weights work. Shapes: B images, T tokens, C channels, H heads of e = C / H chann
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,22 @@ class TowerBlock(ABC):
     @abstractmethod
     def projections(self) -> tuple[nn.Module, nn.Module, nn.Module]:
         """Of queries, keys and values: [B, T, C] → [B, T, C] each, biases included."""
+
+    @property
+    def watched(self) -> tuple[nn.Module, nn.Module]:
+        """What yields the queries and keys that attention multiplies, rotation aside: [B, T, C]."""
+        query, key, _ = self.projections
+        return query, key
+
+    def query(self, normed: Tensor) -> Tensor:
+        """Queries of what `norm1` has normed: [B, T, C]."""
+        queries: Tensor = self.projections[0](normed)
+        return queries
+
+    def key(self, normed: Tensor) -> Tensor:
+        """Likewise keys."""
+        keys: Tensor = self.projections[1](normed)
+        return keys
 
     @property
     @abstractmethod
@@ -121,15 +138,75 @@ class Tower(ABC):
         return self.tokens - self.class_token
 
 
+@dataclass(frozen=True)
+class Views:
+    """Views of one shape, B of them, as a tower leaves them."""
+
+    features: Tensor
+    """Output of the last block that ran: [B, T, C], class token first where there is one."""
+    queries: Tensor | None = None
+    """Of the block that was watched: [B, T, C], or [B, 1, C], the class token's, for the first
+    block not run."""
+    keys: Tensor | None = None
+    """Likewise: [B, T, C]."""
+    taps: tuple[Tensor, ...] = ()
+    """What earlier blocks add to tokens in the LLM's first layers (DeepStack): [B, N, d] each."""
+
+    def view(self, number: int) -> Views:
+        """One of them."""
+        one = slice(number, number + 1)
+        queries, keys = (rows if rows is None else rows[one] for rows in (self.queries, self.keys))
+        return Views(self.features[one], queries, keys, tuple(tap[one] for tap in self.taps))
+
+    def only(self, patches: Tensor, class_token: bool) -> Views:
+        """As if there were no patches but these [n]."""
+        rows = patches + class_token
+        if class_token:
+            rows = torch.cat([rows.new_zeros(1), rows])
+
+        def of(given: Tensor | None) -> Tensor | None:
+            whole = given is None or given.shape[1] == 1
+            return given if given is None or whole else given.index_select(1, rows)
+
+        features = self.features.index_select(1, rows)
+        return Views(features, of(self.queries), of(self.keys), self.taps)
+
+
+class NativeTower(ABC):
+    """A ViT that takes pictures at their own shape, as patches one after the other."""
+
+    module: nn.Module
+    class_token = False
+
+    @property
+    @abstractmethod
+    def heads(self) -> int:
+        """H."""
+
+    @property
+    @abstractmethod
+    def blocks(self) -> int:
+        """How many there are."""
+
+    @abstractmethod
+    def encode(self, pixels: Tensor, grids: Tensor, *, attention: bool) -> list[Views]:
+        """All blocks over the patches [patches, values] of pictures whose `grids` [pictures, 3] are
+        frames, rows and columns of patches; one entry a picture, one view a frame.
+
+        Features are patches that become one token, side by side: [frames, N, merged·C]. attention:
+        whether queries and keys of the last block are wanted: rotated, in the order of the tokens
+        that patches become part of, [frames, N·merged, C].
+        """
+
+
 def queries_and_keys(tower: Tower, hidden: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """norm1 and the projections of a block that does not run, for its input [B, T, C].
 
     Queries of the class token alone, [B, 1, C], where there is one; keys [B, T, C].
     """
     layer = tower.block(block)
-    query, key, _ = layer.projections
     normed = layer.norm1(hidden)
-    return query(normed[:, :1] if tower.class_token else normed), key(normed)
+    return layer.query(normed[:, :1] if tower.class_token else normed), layer.key(normed)
 
 
 def split_heads(layer: TowerBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

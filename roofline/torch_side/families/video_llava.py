@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from roofline.specs.catalog import load_component
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import register
-from roofline.torch_side.families.base import VisualInput
 from roofline.torch_side.families.llava import Llava, shared_config, visual_input
+from roofline.torch_side.families.visual import VisualInput
 
 
 class VideoLlava(Llava):
@@ -53,6 +53,7 @@ class VideoLlava(Llava):
             self.tower(inner.image_tower),
             ("pixel_values", "pixel_values_images"),  # the second is the name of earlier versions
             config.image_token_id,
+            self.connector(model),
             keeps_class_token=full,
         )
         video = visual_input(
@@ -60,6 +61,7 @@ class VideoLlava(Llava):
             self.tower(inner.video_tower),
             ("pixel_values_videos",),
             config.video_token_id,
+            self.connector(model),
             keeps_class_token=True,
             video=True,
         )

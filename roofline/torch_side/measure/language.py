@@ -81,8 +81,8 @@ class LanguageRun(ABC):
         return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
 
     @abstractmethod
-    def prefill(self, embeddings: Tensor) -> Next:
-        """The prompt, [B, n, d], from an empty cache."""
+    def prefill(self, embeddings: Tensor, **placed: Tensor) -> Next:
+        """The prompt, [B, n, d], from an empty cache, and what runs along with its tokens."""
 
     @abstractmethod
     def decode(self, step: int, before: Next) -> Next:
@@ -103,21 +103,33 @@ class ExactLength(LanguageRun):
     """Every pass as long as what it computes."""
 
     def __init__(
-        self, model: Any, decoder: Decoder, tokens: int, steps: int, real: Tensor | None
+        self,
+        model: Any,
+        decoder: Decoder,
+        tokens: int,
+        steps: int,
+        real: Tensor | None,
+        behind: Tensor | None = None,
     ) -> None:
+        """behind: position of the first token of the answer, [axes, B, 1], where tokens are not
+        simply counted.
+        """
         super().__init__(model, decoder, tokens, steps, real)
+        self._positions = [None if behind is None else behind + step for step in range(steps)]
         self._cache = InPlaceCache(len(decoder.layers), tokens + steps)
         self._masks = [self.causal(tokens, tokens)]
         self._masks += [self.causal(1, tokens + step + 1) for step in range(steps)]
 
-    def prefill(self, embeddings: Tensor) -> Next:
+    def prefill(self, embeddings: Tensor, **placed: Tensor) -> Next:
         self._cache.reset()
-        return Next(self._logits(self._masks[0], inputs_embeds=embeddings))
+        return Next(self._logits(self._masks[0], inputs_embeds=embeddings, **placed))
 
     def decode(self, step: int, before: Next) -> Next:
         self._cache.rewind(step)
         token = before.logits.argmax(dim=-1, keepdim=True)
-        return Next(self._logits(self._masks[step + 1], input_ids=token), token)
+        positions = self._positions[step]
+        placed = {} if positions is None else {"position_ids": positions}
+        return Next(self._logits(self._masks[step + 1], input_ids=token, **placed), token)
 
     def _logits(self, mask: Tensor | None, **given: Tensor) -> Tensor:
         return self.logits(**given, attention_mask=mask, **{self.cache_keyword: self._cache})
@@ -179,7 +191,7 @@ class StaticLength(LanguageRun):
             name: _recorded(self._recorder, function) for name, function in self._passes.items()
         }
 
-    def prefill(self, embeddings: Tensor) -> Next:
+    def prefill(self, embeddings: Tensor, **placed: Tensor) -> Next:
         self._embeddings[:, : self.tokens].copy_(embeddings)
         return Next(self._passes["prefill"]())
 

@@ -234,8 +234,8 @@ def _ops(
 
 
 def _component(path: str, component_of: Mapping[str, str]) -> str:
-    """By the outermost module on the path that belongs to one."""
-    parts = (component_of.get(part) for part in path.split("."))
+    """By the innermost module on the path that belongs to one: a merger may lie in a tower."""
+    parts = (component_of.get(part) for part in reversed(path.split(".")))
     return next((part for part in parts if part), OTHER)
 
 

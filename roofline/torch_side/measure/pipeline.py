@@ -17,13 +17,17 @@ from torch import Tensor
 
 from roofline.engine.axes import DEFAULT_TEXT_TOKENS
 from roofline.engine.layout import per_image
+from roofline.engine.pictures import DEFAULT_PICTURE
 from roofline.engine.scenario import Scenario
 from roofline.errors import ScenarioError, SpecError, UnknownNameError, UnsupportedModeError
 from roofline.reducers import Reducer
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.catalog import where
 from roofline.specs.models import Lmm
-from roofline.torch_side.families import family_of
+from roofline.torch_side.families import Family, family_of
+from roofline.torch_side.families.base import Decoder
+from roofline.torch_side.families.tower import Tower
+from roofline.torch_side.families.visual import VisualInput
 from roofline.torch_side.load import SEED, AttentionImplementation, load_model
 from roofline.torch_side.measure.language import ExactLength, LanguageRun, Next, StaticLength
 from roofline.torch_side.measure.modes import (
@@ -37,11 +41,12 @@ from roofline.torch_side.measure.modes import (
     run,
 )
 from roofline.torch_side.measure.timing import Mark
-from roofline.torch_side.pictures import preprocessed, read
+from roofline.torch_side.pictures import PictureError, preprocessed, preprocessed_by, read
 from roofline.torch_side.reduce.methods import bind
 from roofline.torch_side.reduce.methods.base import LanguageLayers, Reduction
 from roofline.torch_side.reduce.path import ReductionPath, embed
 from roofline.torch_side.reduce.splice import PromptError, TokenizedPrompt
+from roofline.torch_side.reduce.taps import Taps
 
 
 def build_pipeline(
@@ -91,7 +96,6 @@ def build_pipeline(
         output_tokens=output_tokens,
     )
     run_as = keywords_of(mode, torch.device(device) if loaded is None else loaded.device)
-    options = _options(spec, scenario.reducer, visual_tokens)
     photo = read(image) if isinstance(image, str | Path) else image
     if loaded is None:
         loaded = load_model(
@@ -105,14 +109,15 @@ def build_pipeline(
         )
     family = family_of(loaded)
     visual = family.sample_input(loaded)
-    images, side = batch * spec.images, visual.tower.image_size
     random = torch.Generator().manual_seed(seed)
-    if photo is None:
-        pixels = torch.randn(images, 3, side, side, generator=random)
-    else:
-        pixels = photo if isinstance(photo, Tensor) else preprocessed(photo, checkpoint, side)[1]
-        pixels = pixels.expand(images if len(pixels) == 1 else -1, -1, -1, -1)
-    placeholders = torch.full((batch, spec.images * visual.unreduced), visual.placeholder)
+    shown = _shown(spec, visual, batch, photo, checkpoint, random)
+    pictures = visual.pictures(shown)
+    assert pictures is not None
+    placeholders = torch.full((batch, sum(pictures.sizes) // batch), visual.placeholder)
+    together = visual.pictures({**shown, "input_ids": placeholders})
+    assert together is not None
+    runs = len(together.sizes) // batch
+    options = _options(spec.name, scenario.reducer, visual_tokens, runs)
     rows, special = (
         loaded.get_input_embeddings().num_embeddings,
         family.special_tokens(loaded.config),
@@ -123,7 +128,8 @@ def build_pipeline(
         loaded,
         reducer=scenario.reducer,
         options=options,
-        pixels=pixels,
+        pixels=shown.pop(visual.arguments[0]),
+        beside=shown,
         ids=ids,
         output_tokens=output_tokens,
         on_eager=on_eager,
@@ -131,14 +137,53 @@ def build_pipeline(
     )
 
 
-def _options(spec: Lmm, reducer: Reducer | None, visual_tokens: int | None) -> dict[str, int]:
-    """What makes a reducer, or none, leave so many visual tokens of each prompt."""
+def _shown(
+    spec: Lmm,
+    visual: VisualInput,
+    batch: int,
+    photo: Any,
+    checkpoint: str | Path | None,
+    random: torch.Generator,
+) -> dict[str, Any]:
+    """Pixels of a batch of samples and what comes beside them: of a photo, or noise.
+
+    Raises PictureError for a photo that only a checkpoint's own preprocessor can cut.
+    """
+    count = batch * spec.images
+    if photo is None:
+        rule = spec.image_tokens
+        return visual.noise([DEFAULT_PICTURE] * count, rule, random)
+    if visual.view is None:
+        if checkpoint is None or isinstance(photo, Tensor):
+            raise PictureError(
+                f"{spec.name} cuts a picture by its shape: give a file, and a checkpoint with "
+                "whose preprocessor"
+            )
+        return preprocessed_by(checkpoint, [photo] * count)
+    assert isinstance(visual.tower, Tower)
+    side = visual.tower.image_size
+    pixels = photo if isinstance(photo, Tensor) else preprocessed(photo, checkpoint, side)[1]
+    if len(pixels) not in (1, count):
+        raise PromptError(
+            f"{len(pixels)} pictures are given for {count} in the prompt's placeholders: give one, "
+            "or as many"
+        )
+    pixels = pixels.expand(count if len(pixels) == 1 else -1, -1, -1, -1)
+    return {visual.arguments[0]: pixels}
+
+
+def _options(
+    model: str, reducer: Reducer | None, visual_tokens: int | None, runs: int
+) -> dict[str, int]:
+    """What makes a reducer, or none, leave so many visual tokens of each prompt, which has so many
+    runs of placeholders.
+    """
     inside_llm = reducer is not None and reducer.site == "llm"
     if visual_tokens is None:
         return {}
     if visual_tokens == 0:
         raise ScenarioError("a pipeline feeds images: give 1 or more visual tokens")
-    return {"count": per_image(spec.name, visual_tokens, 1 if inside_llm else spec.images)}
+    return {"count": per_image(model, visual_tokens, 1 if inside_llm else runs)}
 
 
 def _text(
@@ -162,10 +207,20 @@ def check_one_length(reducer: Reducer) -> None:
         )
 
 
+def check_counted(family: Family, placed: Collection[str], decoder: Decoder) -> None:
+    """Raise UnsupportedModeError for a family whose prompts are more than embeddings in a row."""
+    if placed or decoder.tapped:
+        raise UnsupportedModeError(
+            f"static-graph runs prompts whose tokens are simply counted, and those of "
+            f"{family.model_type} have places or kinds: use mode cuda-graph"
+        )
+
+
 class Pipeline:
     """One prompt, ready to run as often as it takes.
 
-    pixels: [images, 3, height, width], or videos [B, frames, 3, height, width].
+    pixels: [images, 3, height, width], or videos [B, frames, 3, height, width]; in families that
+        cut a picture by its shape as their processors give them, with what comes `beside`.
     ids: [B, n], a placeholder for every unreduced visual token, as a processor writes them; no
         padding.
     options: those of the reducer; without one `count`, tokens of each image (`ReductionPath`).
@@ -200,6 +255,7 @@ class Pipeline:
         options: Mapping[str, Any] | None = None,
         pixels: Tensor,
         ids: Tensor,
+        beside: Mapping[str, Any] | None = None,
         output_tokens: int = 0,
         mode: Mode = eager,
         static: GraphRecorder | None = None,
@@ -221,14 +277,35 @@ class Pipeline:
         if visual is None:
             raise PromptError("the prompt has no placeholder of a visual token")
         self.model = model
-        self._pixels = pixels.flatten(0, -4).to(model.device, model.dtype)
-        prompt.check(visual.placeholder, visual.unreduced, len(self._pixels))
+        family = path.family
+        given = {**(beside or {}), "input_ids": ids.to(model.device)}
+        given |= family.token_type_values(model, given["input_ids"])
+        shown = pixels.to(model.device, model.dtype)
+        pictures = visual.pictures({**given, visual.arguments[0]: shown})
+        assert pictures is not None
+        self._pixels = pictures.pixels
+        prompt.check(visual.placeholder, pictures.sizes)
 
-        layout = path.lay_out(prompt, [visual], [path.tokens(visual, self._pixels)])
+        places = family.places(model, given)
+        layout = path.lay_out(
+            prompt,
+            [(visual, pictures)],
+            [path.tokens(visual, pictures)],
+            keep_places=places is not None,
+        )
         self._layout, self._visual_here = layout.spliced, layout.visual
         self._ids, self._visual_positions = (
-            tensor.to(model.device) for tensor in (layout.spliced.ids, layout.visual_positions)
+            tensor.to(model.device) for tensor in (layout.text, layout.visual_positions)
         )
+        self._placed = {
+            name: layout.spliced.carry(given[name], 0)
+            for name in family.token_types
+            if name in given
+        }
+        behind = None
+        if places is not None:
+            self._placed["position_ids"] = layout.spliced.carry(places.positions, 0)
+            behind = places.behind.expand(len(places.positions), -1, -1)
         self.visual_tokens = layout.visual.sum(dim=1).tolist()
         steps = max(output_tokens, 1)
         decoder = path.family.decoder(model)
@@ -236,15 +313,17 @@ class Pipeline:
         batch, tokens = self._ids.shape
         self._language: LanguageRun
         if static is None:
-            self._language = ExactLength(model, decoder, tokens, steps, real)
+            self._language = ExactLength(model, decoder, tokens, steps, real, behind)
         else:
+            check_counted(family, self._placed, decoder)
             self._language = StaticLength(model, decoder, batch, tokens, steps, real, static)
         self._inside_llm: LanguageLayers | None = None
         if bound is not None and bound.reducer.site == "llm":
             self._inside_llm = bound.llm(decoder)
 
+        self._taps = Taps(decoder) if decoder.tapped else None
         self._output_tokens = output_tokens
-        self._prefill: Steps = [*path.steps(visual), ("llm", self._prefill_llm)]
+        self._prefill: Steps = [*path.steps(visual, pictures), ("llm", self._prefill_llm)]
         self._decode: Steps = [("decode", partial(self._language.decode, n)) for n in range(steps)]
         self.components = tuple(name for name, _ in self._prefill)
         try:
@@ -320,6 +399,9 @@ class Pipeline:
         if self._inside_llm is not None:
             self._inside_llm.remove()
             self._inside_llm = None
+        if self._taps is not None:
+            self._taps.remove()
+            self._taps = None
 
     def __enter__(self) -> Self:
         return self
@@ -330,5 +412,7 @@ class Pipeline:
     def _prefill_llm(self, reduction: Reduction) -> Next:
         if self._inside_llm is not None:
             self._inside_llm.expect(self._visual_here, self._layout.mask)
+        if self._taps is not None:
+            self._taps.expect(self._visual_here, self._visual_positions, [reduction])
         embeddings = embed(self.model, self._ids, self._visual_positions, [reduction])
-        return self._language.prefill(embeddings)
+        return self._language.prefill(embeddings, **self._placed)

@@ -15,6 +15,7 @@ from roofline.specs.hardware import Hardware
 from roofline.specs.models import Lmm
 from roofline.specs.writing import as_plain
 from roofline.torch_side.calibrate.calibrate import about as about_calibration
+from roofline.torch_side.families import families
 from roofline.torch_side.load import DTYPES, checked_device, quantizer
 from roofline.torch_side.measure.modes import STATIC, keywords_of
 from roofline.torch_side.measure.pipeline import check_one_length
@@ -51,6 +52,11 @@ class ValidationRequest(Struct, frozen=True, kw_only=True):
         spec = load_model(model or ("llava-small" if on_cpu else "llava-1.5-7b"))
         if not isinstance(spec, Lmm):
             raise ScenarioError(f"{spec.name} is no LMM: validate one, such as llava-small")
+        if not families.find(spec.architecture).traced_apart:
+            raise ScenarioError(
+                f"{spec.name} is not validated: parts of a {spec.architecture} are not traced by "
+                f"themselves; `roofline profile --model {spec.name}` runs and times it"
+            )
         scenes(spec, reducer)
         quantizer(quant, torch_device)
         keywords_of(mode, torch_device)

@@ -13,6 +13,7 @@ from roofline.errors import ScenarioError
 from roofline.specs.catalog import load_component, load_model
 from roofline.specs.models import Lmm, Model, VisionEncoder
 from roofline.torch_side.families import Family, families
+from roofline.torch_side.families.tower import Tower
 from roofline.torch_side.oracle.flops import SeenFlops, seen
 from roofline.torch_side.reduce.attach import attach
 
@@ -62,7 +63,8 @@ def _by_component(
     def within(*modules: nn.Module) -> int:
         return sum(counts.get(names[module], 0) for module in modules)
 
-    towers = [visual.tower for visual in family.inputs(built)]
+    inputs = family.inputs(built)
+    towers = [visual.tower for visual in inputs if isinstance(visual.tower, Tower)]
     # blocks, not the tower: the reducer may borrow projections of one that does not run
     parts = {
         "vision": within(

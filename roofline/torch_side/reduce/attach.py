@@ -22,6 +22,7 @@ from roofline.torch_side.reduce.methods import BoundMethod, bind
 from roofline.torch_side.reduce.methods.base import LanguageLayers
 from roofline.torch_side.reduce.path import AttachError, ReductionPath, embed
 from roofline.torch_side.reduce.splice import IGNORED_LABEL, Side, Splice, TokenizedPrompt
+from roofline.torch_side.reduce.taps import Taps
 
 _STATE = "_roofline_attachment"
 _PATCHED = ("forward", "generate")
@@ -63,9 +64,13 @@ class Attachment:
         self.inputs = self._path.inputs
         self._originals: dict[str, Any] = {}
         self._calls: dict[str, Any] = {}
+        self._prompt: Tensor | None = None
+        """Embeddings [B, n, d] that are to take the place of the next ids."""
         self._inside_llm: LanguageLayers | None = None
+        decoder = self._path.family.decoder(model)
         if bound.reducer.site == "llm":
-            self._inside_llm = bound.llm(self._path.family.decoder(model))
+            self._inside_llm = bound.llm(decoder)
+        self._taps = Taps(decoder) if decoder.tapped else None
 
     def install(self) -> None:
         """Replace `forward` and `generate` on the instance, keeping what was there."""
@@ -84,6 +89,8 @@ class Attachment:
         """Put everything back; what others have wrapped meanwhile stays and passes through."""
         if self._inside_llm is not None:
             self._inside_llm.remove()
+        if self._taps is not None:
+            self._taps.remove()
         self.inputs = []
         for name, original in self._originals.items():
             if self.model.__dict__.get(name) is not self._calls[name]:
@@ -105,22 +112,31 @@ class Attachment:
         """`original` where no pixels are given, `replacement` where they are."""
         given = _named(original, args, kwargs) if args else kwargs  # 0.1 ms saved a decode step
         if all(visual.pixels(given) is None for visual in self.inputs):
-            return original(*args, **kwargs)
+            if self._prompt is None:
+                return original(*args, **kwargs)
+            prompt = self._in_place_of(given.pop("input_ids"))
+            return original(**given, **prompt)
         try:
             return replacement(original, given)
         except BaseException:
-            if self._inside_llm is not None:
-                self._inside_llm.forget()
+            self._prompt = None
+            for inside in (self._inside_llm, self._taps):
+                if inside is not None:
+                    inside.forget()
             raise
+
+    def _in_place_of(self, ids: Tensor) -> dict[str, Tensor]:
+        """The prompt that is due, of as many beams as there are of its ids."""
+        assert self._prompt is not None
+        prompt, self._prompt = self._prompt, None
+        return {"inputs_embeds": prompt.repeat_interleave(len(ids) // len(prompt), dim=0)}
 
     def _forward(self, original: Callable[..., Any], given: dict[str, Any]) -> Any:
         labels, positions = given.pop("labels", None), given.pop("position_ids", None)
-        prompt, embeddings = self._embed(given)
-        given |= {"inputs_embeds": embeddings}
+        prompt, embeddings, placed = self._embed(given, positions)
+        given |= {"inputs_embeds": embeddings, **placed}
         if prompt.padded:
             given["attention_mask"] = prompt.mask.to(embeddings.device, non_blocking=True)
-        if positions is not None:
-            given["position_ids"] = prompt.positions(positions)
         if labels is not None:
             # no logits come before the first column; none shall where padding moves it to the right
             labels = labels.index_fill(1, labels.new_zeros(1), IGNORED_LABEL)
@@ -136,17 +152,22 @@ class Attachment:
         if given.get("inputs") is not None:
             given["input_ids"] = given.pop("inputs")
         ids, positions = given.get("input_ids"), given.pop("position_ids", None)
-        prompt, embeddings = self._embed(given, side="left")
+        prompt, embeddings, placed = self._embed(given, positions, side="left")
         assert ids is not None
         length = prompt.ids.shape[1]
         self._lower_limits(given, ids.shape[1] - length)
-        if positions is not None:
-            given["position_ids"] = prompt.positions(positions)
+        mask = prompt.mask.to(ids.device)
+        if "position_ids" in placed and placed["position_ids"].ndim == 3:
+            # `generate` counts text by itself, as a first axis
+            counted = (mask.long().cumsum(-1) - 1).masked_fill(mask == 0, 0)[None]
+            placed["position_ids"] = torch.cat([counted, placed["position_ids"]])
+        prepare = inspect.signature(self.model.prepare_inputs_for_generation).parameters
+        if "inputs_embeds" in prepare:
+            placed["inputs_embeds"] = embeddings
+        else:  # `generate` takes none of them: they go in as the prompt comes by
+            self._prompt = embeddings
         result = original(
-            **given,
-            input_ids=prompt.ids.to(ids.device),
-            attention_mask=prompt.mask.to(ids.device),
-            inputs_embeds=embeddings,
+            **given, **placed, input_ids=prompt.ids.to(ids.device), attention_mask=mask
         )
         sequences = result if isinstance(result, Tensor) else result.sequences
         before = ids.to(sequences.device).repeat_interleave(len(sequences) // len(ids), dim=0)
@@ -172,28 +193,51 @@ class Attachment:
         if config is not None:
             given["generation_config"] = config
 
-    def _embed(self, given: dict[str, Any], side: Side | None = None) -> tuple[Splice, Tensor]:
-        """Encode, reduce, splice, embed. Takes what it uses out of `given`."""
-        ids, mask = given.pop("input_ids", None), given.pop("attention_mask", None)
-        if ids is None:
+    def _embed(
+        self, given: dict[str, Any], positions: Tensor | None, side: Side | None = None
+    ) -> tuple[Splice, Tensor, dict[str, Tensor]]:
+        """Encode, reduce, splice, embed. Takes what it uses out of `given`.
+
+        Third comes what runs along with the tokens: positions, and which of them are visual.
+        """
+        family = self._path.family
+        if given.get("input_ids") is None:
             raise AttachError("give `input_ids` with the images: placeholders say where they go")
-        for name in self._path.family.settled_arguments:
+        for name in family.settled_arguments:
             if given.pop(name, None) not in (None, getattr(self.model.config, name)):
                 raise AttachError(f"with a reducer `{name}` is set in the model's config")
-        prompt = TokenizedPrompt.of(ids, mask)
-        both = [(visual, visual.pixels(given)) for visual in self.inputs]
-        images = [(visual, pixels) for visual, pixels in both if pixels is not None]
-        for visual, pixels in images:
-            prompt.check(visual.placeholder, visual.unreduced, len(pixels))
-            for name in visual.arguments:
-                given.pop(name, None)
+        places = family.places(self.model, given)
+        both = [(visual, visual.pictures(given)) for visual in self.inputs]
+        prompt = TokenizedPrompt.of(given.pop("input_ids"), given.pop("attention_mask", None))
+        shown = [(visual, pictures) for visual, pictures in both if pictures is not None]
+        for visual, pictures in shown:
+            prompt.check(visual.placeholder, pictures.sizes)
+        for name in {
+            name for visual in self.inputs for name in (*visual.arguments, *visual.beside)
+        }:
+            given.pop(name, None)
 
-        reductions = [self._path.tokens(visual, pixels) for visual, pixels in images]
-        layout = self._path.lay_out(prompt, [visual for visual, _ in images], reductions, side)
-        embeddings = embed(self.model, layout.spliced.ids, layout.visual_positions, reductions)
+        reductions = [self._path.tokens(visual, pictures) for visual, pictures in shown]
+        layout = self._path.lay_out(prompt, shown, reductions, side, keep_places=places is not None)
+        spliced = layout.spliced
+        embeddings = embed(self.model, layout.text, layout.visual_positions, reductions)
         if self._inside_llm is not None:
-            self._inside_llm.expect(layout.visual, layout.spliced.mask)
-        return layout.spliced, embeddings
+            self._inside_llm.expect(layout.visual, spliced.mask)
+        if self._taps is not None:
+            self._taps.expect(layout.visual, layout.visual_positions, reductions)
+        placed = {
+            name: spliced.carry(given.pop(name), 0)
+            for name in family.token_types
+            if given.get(name) is not None
+        }
+        if places is not None:
+            given_positions = places.positions if positions is None else positions
+            placed["position_ids"] = spliced.carry(given_positions, 0)
+            lengths = spliced.mask.sum(dim=1, keepdim=True)
+            family.continue_at(self.model, places.behind - lengths.to(places.behind.device))
+        elif positions is not None:
+            placed["position_ids"] = spliced.positions(positions)
+        return spliced, embeddings, placed
 
 
 def _named(function: Callable[..., Any], args: Any, kwargs: Any) -> dict[str, Any]:

@@ -10,21 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from roofline.errors import InputError
-from roofline.torch_side.families.tower import Tower, TowerBlock, queries_and_keys
+from roofline.torch_side.families.tower import Tower, TowerBlock, Views, queries_and_keys
 from roofline.torch_side.reduce.methods.base import Reduction, VisionBlocks
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """What came out of a tower."""
+class Encoded(Views):
+    """What came out of a tower that was run block by block."""
 
-    features: Tensor
-    """Output of the last block that ran: [B, T, C], class token first where there is one."""
-    queries: Tensor | None = None
-    """Of the block that was watched: [B, T, C], or [B, 1, C], the class token's, for the first
-    block not run."""
-    keys: Tensor | None = None
-    """Likewise: [B, T, C]."""
     reduction: Reduction | None = None
     """Visual tokens left, where a reducer acted inside the tower."""
 
@@ -70,26 +63,25 @@ def encode(
             hidden = layer(hidden)
     if attention_of == blocks:
         queries, keys = queries_and_keys(tower, hidden, blocks)
-    return Encoded(hidden, queries, keys, None if reducer is None else reducer.finish(hidden))
+    reduction = None if reducer is None else reducer.finish(hidden)
+    return Encoded(hidden, queries, keys, reduction=reduction)
 
 
 def _watched(layer: TowerBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A block's output, and what its projections of queries and keys returned on the way."""
-    projections = layer.projections[:2]
     if torch.compiler.is_compiling():  # compiled code sees no hooks that come and go
         normed = layer.norm1(hidden)
-        query, key = projections
-        return layer(hidden), query(normed), key(normed)
+        return layer(hidden), layer.query(normed), layer.key(normed)
     seen: dict[nn.Module, Tensor] = {}
 
     def keep(module: nn.Module, args: Any, output: Tensor) -> None:
         seen[module] = output
 
     with ExitStack() as stack:
-        for projection in projections:
+        for projection in layer.watched:
             stack.callback(projection.register_forward_hook(keep).remove)
         output = layer(hidden)
-    queries, keys = (seen[projection] for projection in projections)
+    queries, keys = (seen[projection] for projection in layer.watched)
     return output, queries, keys
 
 

@@ -28,12 +28,23 @@ from roofline.specs.catalog import load_component, where
 from roofline.specs.catalog import load_model as load_spec
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import family_of
-from roofline.torch_side.pictures import PictureError, crop, preprocessed, quiet, read
+from roofline.torch_side.families.configs import merge_size
+from roofline.torch_side.families.tower import NativeTower
+from roofline.torch_side.families.visual import VisualInput
+from roofline.torch_side.pictures import (
+    PictureError,
+    crop,
+    preprocessed,
+    preprocessed_square,
+    quiet,
+    read,
+)
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods import BoundMethod, bind, find
 from roofline.torch_side.reduce.methods.base import MERGED, ReducerError, patch_attention
 from roofline.torch_side.reduce.methods.prumerge import upper_fence
 from roofline.torch_side.reduce.methods.tome import ToMeBlocks
+from roofline.torch_side.reduce.path import ReductionPath
 
 
 def inspect_tokens(
@@ -87,10 +98,12 @@ def inspect_photos(
         if loaded is None:
             vision = load_component(spec.vision, VisionEncoder)
             image = np.asarray(crop(picture, vision.image_size_px))
-            kept = [look_by_position(name, vision.patches, count) for name in names]
+            tokens = vision.patches // merge_size(spec) ** 2
+            kept = [look_by_position(name, tokens, count) for name in names]
         else:
-            side_px = family_of(loaded).inputs(loaded)[0].tower.image_size
-            image, pixels = preprocessed(picture, checkpoint, side_px)
+            visual = _pictures_input(loaded)
+            prepare = preprocessed if visual.view is not None else preprocessed_square
+            image, pixels = prepare(picture, checkpoint, visual.side_px)
             kept = [look(loaded, pixels, name, count) for name in names]
         found.append(Inspection(title, spec.name, image, round(kept[0].of ** 0.5), tuple(kept)))
     return tuple(found)
@@ -98,13 +111,21 @@ def inspect_photos(
 
 @torch.inference_mode()
 def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kept:
-    """What a reducer keeps of one image [1, 3, height, width] in a model of a known family."""
-    family = family_of(model)
-    visual = family.inputs(model)[0]  # images come first
-    tower, blocks, patches = visual.tower, visual.blocks, visual.tower.patches
+    """What a reducer keeps of one square image [1, 3, side, side] in a model of a known family.
+
+    Families that cut a picture by its shape are shown it whole, or at its own size.
+    """
+    family, visual = family_of(model), _pictures_input(model)
+    square = visual.square(pixels)
     if name == NO_REDUCER:
-        return _all_kept(patches)
+        return _all_kept(square.sizes[0])
     method, bound = find(name), bind(name, count=count)
+    tower = visual.tower
+    if visual.merged > 1 or isinstance(tower, NativeTower):
+        with _blaming(name):
+            indices = ReductionPath(model, bound).tokens(visual, square).indices[0]
+        return _kept(bound.reducer, square.sizes[0], indices)
+    blocks, patches = visual.blocks, tower.patches
     if bound.reducer.site == "vision":
         driver = bound.blocks()
         with _blaming(name):
@@ -122,6 +143,10 @@ def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kep
     if queries is not None and keys is not None:
         queries = queries.expand_as(keys)
     return _look_at_features(bound, heads, features, queries, keys, class_token=tower.class_token)
+
+
+def _pictures_input(model: Any) -> VisualInput:
+    return next(visual for visual in family_of(model).inputs(model) if not visual.video)
 
 
 def look_by_position(name: str, patches: int, count: int | None = None) -> Kept:
@@ -263,6 +288,7 @@ def _loaded(spec: Lmm, checkpoint: str | Path) -> Any:
     with quiet(checkpoint):
         model = load_model(spec, checkpoint, dtype="fp16")
     family = family_of(model)
-    family.inputs(model)[0].tower.module.float()
+    for visual in family.inputs(model):
+        visual.tower.module.float()
     family.connector(model).float()
     return model

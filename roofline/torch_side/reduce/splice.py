@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -30,12 +31,16 @@ class PromptError(InputError):
 
 @dataclass(frozen=True)
 class PlaceholderRun:
-    """One kind of placeholder: how many stand for an image, and how many shall."""
+    """One kind of placeholder, image by image."""
 
     placeholder: int
-    per_image: int
+    sizes: Sequence[int]
+    """How many there are for each image. Images are numbered through the batch, row by row."""
     counts: Sequence[int]
-    """For each image. Images are numbered through the batch, row by row."""
+    """How many there shall be."""
+    places: Sequence[Tensor] | None = None
+    """For each image which of its placeholders each token comes from, ascending: [count]. None: all
+    of them from the first."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +63,18 @@ class TokenizedPrompt:
             )
         return cls(ids.cpu(), torch.ones_like(ids, device="cpu") if mask is None else mask.cpu())
 
-    def check(self, placeholder: int, per_image: int, images: int) -> None:
-        """Raise PromptError unless the placeholders are those of so many images."""
+    def check(self, placeholder: int, sizes: Sequence[int]) -> None:
+        """Raise PromptError unless the placeholders are those of images of these sizes, in whole
+        images a row.
+        """
         in_rows = (self.ids == placeholder).sum(dim=1)
-        if in_rows.sum() != per_image * images or (in_rows % per_image).any():
+        ends = torch.tensor([0, *accumulate(sizes)])
+        if in_rows.sum() != ends[-1] or not torch.isin(in_rows.cumsum(0), ends).all():
+            each = f"of {sizes[0]} " if len(set(sizes)) == 1 else ""
             raise PromptError(
-                f"the prompt has {int(in_rows.sum())} placeholders (id {placeholder}) for {images} "
-                f"images of {per_image} visual tokens: let the model's processor write the prompt"
+                f"the prompt has {int(in_rows.sum())} placeholders (id {placeholder}) for "
+                f"{len(sizes)} images {each}with {sum(sizes)} visual tokens in all: let the "
+                "model's processor write the prompt"
             )
 
 
@@ -91,8 +101,10 @@ class Splice:
     def carry(self, values: Tensor, fill: int) -> Tensor:
         """Take along what belongs to the tokens: [B or 1, L] → [B, n], on its own device.
 
-        Raises PromptError for another shape.
+        [axes, B or 1, L] → [axes, B, n]. Raises PromptError for another shape.
         """
+        if values.ndim == 3:
+            return torch.stack([self.carry(axis, fill) for axis in values])
         batch, before = len(self.ids), self.route.before
         if values.shape not in ((batch, before), (1, before)):
             raise PromptError(
@@ -113,7 +125,7 @@ class Route:
     """Row and column of each token before and after, row by row."""
 
     was: tuple[Tensor, Tensor]
-    """Tokens of a run all come from its first one."""
+    """Tokens of a run come from its first one where their places are not told."""
     now: tuple[Tensor, Tensor]
     before: int
     """Length of the rows, padding included: L."""
@@ -136,9 +148,15 @@ def splice(
     ids, present = prompt.ids, prompt.mask.long()
     repeats = present.clone()  # text stays, padding goes
     for run in runs:
-        kept = torch.zeros(len(run.counts), run.per_image, dtype=torch.long)
-        kept[:, 0] = torch.tensor(list(run.counts))
-        repeats[ids == run.placeholder] = kept.flatten()  # the first stands for all that are left
+        sizes = torch.tensor(list(run.sizes), dtype=torch.long)
+        kept = torch.zeros(int(sizes.sum()), dtype=torch.long)
+        if run.places is None:  # the first stands for all that are left
+            kept[sizes.cumsum(0) - sizes] = torch.tensor(list(run.counts), dtype=torch.long)
+        else:
+            starts = (sizes.cumsum(0) - sizes).tolist()
+            for start, places in zip(starts, run.places, strict=True):
+                kept.index_add_(0, start + places, torch.ones_like(places))
+        repeats[ids == run.placeholder] = kept
 
     lengths = repeats.sum(dim=1, keepdim=True)
     longest = int(lengths.max())

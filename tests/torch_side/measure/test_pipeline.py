@@ -256,7 +256,7 @@ class TestBuild:
             assert pipeline.visual_tokens == [80, 80]
             assert pipeline.prompt_tokens == 87
             assert pipeline.generate().shape == (2, 3)
-            ids = pipeline._ids
+            ids = pipeline._layout.ids
         assert (ids[:, :80] == 502).all()
         assert not torch.isin(ids[:, 80:], torch.tensor([500, 501, 502])).any()
 
@@ -267,7 +267,7 @@ class TestBuild:
             for seed in (0, 1)
         }
         again = build_pipeline("llava-tiny", loaded=llava, batch=2, text_tokens=5, seed=1)
-        pixels, ids = again._pixels, again._ids
+        pixels, ids = again._pixels, again._layout.ids
 
         assert pixels.shape == (2, 3, 84, 84)
         assert not torch.equal(pixels[0], pixels[1])

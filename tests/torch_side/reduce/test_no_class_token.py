@@ -124,5 +124,7 @@ class TestNoClassToken:
         drawn = look(siglip, pixels, name, 9)
 
         assert drawn.of == PATCHES
-        patches = path.tokens(inputs, pixels).indices[0]
+        pictures = inputs.pictures({"pixel_values": pixels})
+        assert pictures is not None
+        patches = path.tokens(inputs, pictures).indices[0]
         assert sorted(drawn.indices.tolist()) == sorted(patches[patches != MERGED].tolist())

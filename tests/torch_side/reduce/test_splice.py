@@ -26,7 +26,8 @@ class Batch:
 
     def runs(self) -> list[PlaceholderRun]:
         return [
-            PlaceholderRun(token, LENGTHS[token], counts) for token, counts in self.counts.items()
+            PlaceholderRun(token, [LENGTHS[token]] * len(counts), counts)
+            for token, counts in self.counts.items()
         ]
 
 
@@ -119,7 +120,7 @@ def test_splice_is_the_naive_loop(batch: Batch, side: str | None) -> None:
 @given(batches())
 def test_keeping_every_token_changes_nothing(batch: Batch) -> None:
     runs = [
-        PlaceholderRun(token, LENGTHS[token], [LENGTHS[token]] * len(c))
+        PlaceholderRun(token, [LENGTHS[token]] * len(c), [LENGTHS[token]] * len(c))
         for token, c in batch.counts.items()
     ]
 
@@ -134,7 +135,7 @@ def test_keeping_every_token_changes_nothing(batch: Batch) -> None:
 def test_padding_that_is_the_placeholder_is_no_visual_token() -> None:
     ids = torch.tensor([[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]])
 
-    spliced = splice(TokenizedPrompt.of(ids), [PlaceholderRun(IMAGE, 3, [1])], pad_id=IMAGE)
+    spliced = splice(TokenizedPrompt.of(ids), [PlaceholderRun(IMAGE, [3], [1])], pad_id=IMAGE)
 
     assert spliced.ids.tolist() == [[IMAGE, IMAGE, IMAGE, 7], [1, 2, 3, 4]]
     assert spliced.visual_positions(IMAGE).tolist() == [2]
@@ -144,7 +145,7 @@ def test_the_type_of_the_mask_stays() -> None:
     ids = torch.tensor([[IMAGE] * 3 + [7]])
 
     prompt = TokenizedPrompt.of(ids, torch.ones_like(ids).bool())
-    spliced = splice(prompt, [PlaceholderRun(IMAGE, 3, [2])], PAD)
+    spliced = splice(prompt, [PlaceholderRun(IMAGE, [3], [2])], PAD)
 
     assert spliced.mask.dtype == torch.bool
 
@@ -161,7 +162,7 @@ def test_the_type_of_the_mask_stays() -> None:
 )
 def test_placeholders_must_match_the_images(ids: list[list[int]], images: int) -> None:
     with pytest.raises(InputError, match="placeholders"):
-        TokenizedPrompt.of(torch.tensor(ids)).check(IMAGE, 3, images)
+        TokenizedPrompt.of(torch.tensor(ids)).check(IMAGE, [3] * images)
 
 
 @pytest.mark.parametrize(

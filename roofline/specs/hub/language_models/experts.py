@@ -65,8 +65,11 @@ def qwen3_moe(fields: ConfigFields) -> dict[str, Any]:
 def qwen_experts(fields: ConfigFields) -> dict[str, Any]:
     """`moe` of a spec: experts in each n-th layer."""
     fields.require("mlp_only_layers", None, [])
+    # files that transformers writes anew have another name for it
+    number = "num_local_experts" if fields.given("num_local_experts") else "num_experts"
+    fields.skip("num_experts")
     return {
-        **experts(fields, "num_experts", "moe_intermediate_size"),
+        **experts(fields, number, "moe_intermediate_size"),
         "every": fields.count("decoder_sparse_step"),
     }
 

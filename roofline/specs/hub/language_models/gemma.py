@@ -20,7 +20,8 @@ def gemma(fields: ConfigFields, activation: str = "hidden_act") -> dict[str, Any
     if fields.given("hidden_activation"):
         activation = "hidden_activation"
     fields.skip("hidden_act")
-    fields.require("use_bidirectional_attention", None, False)
+    # PaliGemma's prompts see all of themselves: as many products as are counted anyway
+    fields.skip("use_bidirectional_attention")
     scaled = {"scaled": ["embeddings"]}
     return rms_sizes(fields, activation) | head_dim(fields) | one_bias(fields) | scaled
 

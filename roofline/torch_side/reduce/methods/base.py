@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from math import sqrt
 from typing import Any, Protocol
@@ -34,17 +34,66 @@ class Reduction:
 
     tokens: list[Tensor]
     indices: list[Tensor]
+    taps: list[Tensor] = field(default_factory=list)
+    """What each token is added to behind the LLM's first layers (DeepStack), [layers, n_i, d]; of a
+    token that is no single patch nothing. Empty where there is no such thing."""
 
     @property
     def counts(self) -> list[int]:
         return [len(tokens) for tokens in self.tokens]
 
+    @classmethod
+    def joined(cls, parts: Iterable[Reduction]) -> Reduction:
+        """One after the other."""
+        whole = cls([], [])
+        for part in parts:
+            whole.tokens.extend(part.tokens)
+            whole.indices.extend(part.indices)
+            whole.taps.extend(part.taps)
+        return whole
+
+    @classmethod
+    def empty(cls, features: Tensor) -> Reduction:
+        """Nothing of views [B, T, C]."""
+        nothing = torch.zeros(0, dtype=torch.long, device=features.device)
+        return cls(list(features[:, :0]), [nothing] * len(features))
+
+    def first(self, count: int | None) -> Reduction:
+        """So many of each at most."""
+        return Reduction(
+            [tokens[:count] for tokens in self.tokens],
+            [indices[:count] for indices in self.indices],
+            [taps[:, :count] for taps in self.taps],
+        )
+
+    def renumbered(self, patches: Tensor) -> Reduction:
+        """Indices into `patches` [n] as those patches."""
+        indices = [
+            patches[own.clamp(min=0)].masked_fill(own == MERGED, MERGED) for own in self.indices
+        ]
+        return replace(self, indices=indices)
+
+    def tapping(self, taps: tuple[Tensor, ...]) -> Reduction:
+        """With what views [B, N, d] of each layer have for the tokens that are left."""
+        if not taps:
+            return self
+        stacked = torch.stack(taps, dim=1)  # [B, layers, N, d]
+        left = [
+            view.index_select(1, own.clamp(min=0)) * (own != MERGED).unsqueeze(-1).to(view)
+            for view, own in zip(stacked, self.indices, strict=True)
+        ]
+        return replace(self, taps=left)
+
 
 FeatureFunction = Callable[..., Reduction | tuple[Tensor, Tensor]]
 """A reducer of final features: (reducer, features, queries, keys, *, count, …), tensors
-[B, 1 + N, C], class token first; queries and keys may be None. Of `count`, `heads` and
-`class_token` it takes what it names. Where each image leaves as many, it may return tokens
-[B, n, C] and indices [B, n]."""
+[B, 1 + N, C], class token first; queries and keys may be None. Of `count`, `heads`, `class_token`,
+`group` and `shape` it takes what it names. Where each image leaves as many, it may return tokens
+[B, n, C] and indices [B, n].
+
+group: patches that each feature is made of, where a connector has merged them: queries and keys are
+those of patches, [B, N·group, C], or, for a method that does not name it, their means.
+shape: rows and columns of the patches."""
 
 
 class VisionBlocks(Protocol):
@@ -120,7 +169,8 @@ class BoundMethod:
     def reduce(
         self, features: Tensor, queries: Tensor | None, keys: Tensor | None, **tower: Any
     ) -> Reduction:
-        """Reduce final features; `tower` are `heads` and `class_token`, where it takes them.
+        """Reduce final features; `tower` are `heads`, `class_token`, `group` and `shape`, where it
+        takes them.
 
         Without a count the method's own rule decides, or else `default_kept`, as in the analysis.
         """
@@ -132,6 +182,11 @@ class BoundMethod:
             )
         known = {name: value for name, value in tower.items() if name in self.method.arguments}
         given = {**known, **self.given}
+        if "group" not in self.method.arguments:
+            queries, keys = (
+                rows if rows is None else mean_of_groups(rows, tower.get("group", 1))
+                for rows in (queries, keys)
+            )
         if given.get("count") is None and self.reducer.needs_count:
             patches = features.shape[1] - given.get("class_token", True)
             given["count"] = self.reducer.default_kept(patches, 0)
@@ -183,25 +238,48 @@ def class_attention(queries: Tensor, keys: Tensor, heads: int = 1) -> Tensor:
     return scores.softmax(dim=-1)[:, :, 0, 1:].mean(dim=1)
 
 
+_MOST_LOGITS = 2**26
+"""Of attention that is received, held at a time: a quarter of a gibibyte in fp32."""
+
+
 def received_attention(queries: Tensor, keys: Tensor, heads: int = 1) -> Tensor:
     """Attention that each patch receives, mean over queries and heads: [B, N].
 
-    For encoders without a class token. queries, keys: [B, N, C]; softmax in fp32.
+    For encoders without a class token. queries, keys: [B, N, C]; softmax in fp32, of as many
+    queries at a time as memory is meant to hold.
     """
     batch, tokens, width = keys.shape
     q, k = (
         x.to(ranking_dtype(x)).reshape(batch, tokens, heads, width // heads).transpose(1, 2)
         for x in (queries, keys)
     )
-    scores = q @ k.mT / sqrt(width // heads)  # [B, H, N, N]
-    return scores.softmax(dim=-1).mean(dim=(1, 2))
+    most = max(1, _MOST_LOGITS // (batch * heads * tokens))
+    if tokens <= most:
+        scores = q @ k.mT / sqrt(width // heads)  # [B, H, N, N]
+        return scores.softmax(dim=-1).mean(dim=(1, 2))
+    received = keys.new_zeros(batch, tokens, dtype=q.dtype)
+    for some in torch.split(q, most, dim=2):
+        scores = some @ k.mT / sqrt(width // heads)
+        received += scores.softmax(dim=-1).sum(dim=(1, 2))
+    return received / (heads * tokens)
 
 
-def patch_attention(queries: Tensor, keys: Tensor, heads: int, class_token: bool) -> Tensor:
-    """Importance of each patch [B, N]: attention of the class token or, without one, received."""
+def patch_attention(
+    queries: Tensor, keys: Tensor, heads: int, class_token: bool, group: int = 1
+) -> Tensor:
+    """Importance of each patch [B, N]: attention of the class token or, without one, received.
+
+    Of features that are made of `group` patches each, the mean of theirs: keys are [B, N·group, C].
+    """
     if heads < 1 or keys.shape[-1] % heads:
         raise ReducerError(f"`heads` must divide the width of the keys: {heads}, {keys.shape[-1]}")
-    return (class_attention if class_token else received_attention)(queries, keys, heads)
+    attention = (class_attention if class_token else received_attention)(queries, keys, heads)
+    return attention if group == 1 else attention.view(len(attention), -1, group).mean(dim=2)
+
+
+def mean_of_groups(rows: Tensor, group: int) -> Tensor:
+    """[B, N·group, C] → [B, N, C]."""
+    return rows if group == 1 else rows.view(len(rows), -1, group, rows.shape[-1]).mean(dim=2)
 
 
 def ranking_dtype(tensor: Tensor) -> torch.dtype:
@@ -261,10 +339,12 @@ def _in_batch(indices: Tensor, patches: int) -> Tensor:
     return indices + first.view(-1, *[1] * (indices.ndim - 1))
 
 
-def check_features(features: Tensor, *others: Tensor | None, class_token: bool = True) -> None:
+def check_features(
+    features: Tensor, *others: Tensor | None, class_token: bool = True, group: int = 1
+) -> None:
     """Raise ReducerError unless all are [B, 1 + N, C] of one shape with N ≥ 1.
 
-    [B, N, C] where there is no class token.
+    [B, N, C] where there is no class token; of others `group` times as many.
     """
     if features.ndim != 3 or features.shape[1] < 1 + class_token or not features.shape[0]:
         shape = "1 + patches, width], class token first" if class_token else "patches, width]"
@@ -272,7 +352,7 @@ def check_features(features: Tensor, *others: Tensor | None, class_token: bool =
     for other in others:
         if other is None:
             raise ReducerError("this reducer ranks by attention: give `queries` and `keys`")
-        if other.shape[:2] != features.shape[:2]:
+        if other.shape[:2] != (features.shape[0], features.shape[1] * group):
             raise ReducerError(
                 f"queries and keys must cover the same tokens as features: "
                 f"{tuple(other.shape)} against {tuple(features.shape)}"
@@ -280,10 +360,14 @@ def check_features(features: Tensor, *others: Tensor | None, class_token: bool =
 
 
 def check_attention(
-    features: Tensor, queries: Tensor | None, keys: Tensor | None, class_token: bool = True
+    features: Tensor,
+    queries: Tensor | None,
+    keys: Tensor | None,
+    class_token: bool = True,
+    group: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Queries and keys, or ReducerError unless they are there and fit to the features."""
-    check_features(features, queries, keys, class_token=class_token)
+    check_features(features, queries, keys, class_token=class_token, group=group)
     assert queries is not None
     assert keys is not None
     if queries.shape != keys.shape:

@@ -34,12 +34,13 @@ def fastervlm(
     count: int | None = None,
     heads: int = 16,
     class_token: bool = True,
+    group: int = 1,
 ) -> Reduction:
     """The `count` patches of greatest head-mean attention, in raster order."""
-    queries, keys = check_attention(features, queries, keys, class_token)
+    queries, keys = check_attention(features, queries, keys, class_token, group)
     patches = patches_of(features, class_token)  # [B, N, C]
     count = check_count(count, patches.shape[1])
-    attention = patch_attention(queries, keys, heads, class_token)  # [B, N]
+    attention = patch_attention(queries, keys, heads, class_token, group)  # [B, N]
     indices = ranked(attention)[:, :count].sort(dim=1).values
     return Reduction(list(rows(patches, indices).unbind()), list(indices.unbind()))
 

@@ -57,8 +57,15 @@ class FastVLayers:
             raise ReducerError(f"fastv: `k` must be between 1 and {len(layers) - 1}, not {k}")
         if count is not None and count < 1:
             raise ReducerError(f"`count` must be at least 1, not {count}")
-        if decoder.normalises_queries(layers[k - 1]):
-            raise ReducerError("fastv ranks by rotated queries; this LLM normalises its own first")
+        if reason := decoder.unranked(layers[k - 1]):
+            raise ReducerError(
+                f"fastv ranks by the attention of rotated queries and keys: {reason}"
+            )
+        if k < decoder.tapped:
+            raise ReducerError(
+                f"fastv: `k` must be at least {decoder.tapped}, the layers behind which this LLM "
+                "is given features of its vision encoder"
+            )
         self._decoder = decoder
         self._cache_keyword = cache_keyword(layers[k])
         self.reducer, self.count = reducer, count
@@ -134,7 +141,7 @@ class FastVLayers:
             ]
 
     def _keep(self, name: str, module: nn.Module, args: Any, output: Tensor) -> None:
-        self._projected[name] = output
+        self._projected[name] = output.flatten(2)
 
     def _unwatch(self) -> None:
         for handle in self._watches:

@@ -52,6 +52,7 @@ from roofline.torch_side.reduce.methods.base import (
     Reduction,
     check_attention,
     check_count,
+    mean_of_groups,
     patch_attention,
     patches_of,
     ranked,
@@ -70,13 +71,15 @@ def prumerge(
     *,
     count: int | None = None,
     class_token: bool = True,
+    group: int = 1,
 ) -> Reduction:
     """Keep outliers of attention, a ratio of the patches or what makes `count` tokens; merge."""
-    queries, keys = check_attention(features, queries, keys, class_token)
-    patches, patch_keys = patches_of(features, class_token), patches_of(keys, class_token)
+    queries, keys = check_attention(features, queries, keys, class_token, group)
+    patches = patches_of(features, class_token)
+    patch_keys = mean_of_groups(patches_of(keys, class_token), group)
     if count is not None:  # from here on without the extra token
         count = check_count(count, patches.shape[1], reducer.least) - reducer.released
-    attention = patch_attention(queries, keys, 1, class_token)  # [B, N]
+    attention = patch_attention(queries, keys, 1, class_token, group)  # [B, N]
 
     centres = _centres(reducer, attention.detach(), count)
     wide = patches.to(ranking_dtype(patches))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from math import isqrt
-
 import torch
 from torch import Tensor
 
-from roofline.reducers.sampling import Sequential, Spatial
+from roofline.reducers.sampling import Sequential, Spatial, square_of
 from roofline.torch_side.reduce.methods import METHODS
 from roofline.torch_side.reduce.methods.base import (
     Method,
@@ -44,18 +42,22 @@ def spatial(
     *,
     count: int | None = None,
     class_token: bool = True,
+    shape: tuple[int, int] | None = None,
 ) -> Reduction:
-    """Patches evenly over rows and columns: row_i = ⌊(i + ½)·s/r⌋, col_j = ⌊(j + ½)·s/c⌋."""
+    """Patches evenly over R rows and S columns: row_i = ⌊(i + ½)·R/r⌋, col_j = ⌊(j + ½)·S/c⌋.
+
+    shape: R and S; left out, the patches are a square.
+    """
     check_features(features, class_token=class_token)
     patches = patches_of(features, class_token)  # [B, N, C]
     if count is not None:
         check_count(count, patches.shape[1])
-    side = isqrt(patches.shape[1])
+    sides = square_of(patches.shape[1]) if shape is None else shape
     row, column = (
         torch.arange(1, 2 * points, 2, device=features.device) * side // (2 * points)
-        for points in reducer.laid_out(patches.shape[1], count)
+        for points, side in zip(reducer.laid_out(sides, count), sides, strict=True)
     )
-    indices = (row[:, None] * side + column).flatten().expand(len(patches), -1)  # [B, r·c]
+    indices = (row[:, None] * sides[1] + column).flatten().expand(len(patches), -1)  # [B, r·c]
     return Reduction(list(rows(patches, indices).unbind()), list(indices.unbind()))
 
 

@@ -29,6 +29,7 @@ from roofline.torch_side.reduce.methods.base import (
     Reduction,
     check_attention,
     check_count,
+    mean_of_groups,
     patch_attention,
     patches_of,
     ranked,
@@ -46,17 +47,18 @@ def visionzip(
     count: int | None = None,
     heads: int = 16,
     class_token: bool = True,
+    group: int = 1,
 ) -> Reduction:
     """Dominant tokens, class token first, then `contextual` merged ones; `count` in all.
 
     The class token is no patch: its index is `MERGED`; a
     contextual token has the index of its target.
     """
-    queries, keys = check_attention(features, queries, keys, class_token)
+    queries, keys = check_attention(features, queries, keys, class_token, group)
     patches = patches_of(features, class_token)  # [B, N, C]
     count = check_count(count, patches.shape[1])
     contextual = reducer.contextual_of(count)
-    attention = patch_attention(queries, keys, heads, class_token)
+    attention = patch_attention(queries, keys, heads, class_token, group)
     order = ranked(attention)  # [B, N]
     strongest = count - contextual - class_token
     dominant = order[:, :strongest].sort(dim=1).values
@@ -68,7 +70,7 @@ def visionzip(
         indices.insert(0, torch.full_like(order[:, :1], MERGED))
     if contextual:
         targets, others = spread(rest.shape[1], contextual, rest.device)
-        metric = _head_mean(patches_of(keys, class_token), heads)
+        metric = _head_mean(mean_of_groups(patches_of(keys, class_token), group), heads)
         merged = _merge(patches, metric, rest[:, targets], rest[:, others])
         tokens.append(merged.to(features.dtype))
         indices.append(rest[:, targets])

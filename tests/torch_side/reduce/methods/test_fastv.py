@@ -159,8 +159,8 @@ class TestRefusals:
 
         assert reduced.generate(**prompts(reduced, ["tiit"]), max_new_tokens=1).shape == (1, 75)
 
-    def test_llms_that_normalise_their_queries(self, llava: Any) -> None:
-        llava.model.language_model.layers[1].self_attn.q_norm = nn.Identity()
+    def test_llms_that_cap_their_logits(self, llava: Any) -> None:
+        llava.model.language_model.layers[1].self_attn.attn_logit_softcapping = 50.0
 
-        with pytest.raises(InputError, match="normalises"):
+        with pytest.raises(InputError, match="caps its logits"):
             roofline.attach(llava, "fastv")

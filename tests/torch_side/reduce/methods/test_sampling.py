@@ -34,7 +34,7 @@ def test_spatial_takes_the_middles_of_a_grid(grid: tuple[int, int], patches: int
     [(36, (6, 6)), (40, (5, 8)), (35, (5, 7)), (16, (4, 4)), (23, (1, 23)), (576, (24, 24))],
 )
 def test_a_count_becomes_its_squarest_grid(count: int, grid: tuple[int, int]) -> None:
-    assert squarest(count, side=24) == grid
+    assert squarest(count, 24, 24) == grid
     features = inputs(1, 576)[0]
     by_count = reduce_tokens("spatial", features, count=count)
     assert by_count.indices[0].equal(reduce_tokens("spatial", features, grid=grid).indices[0])
@@ -70,7 +70,7 @@ def test_gradients_and_dtype_pass_through() -> None:
     [
         (30, {"count": 4}, "square"),
         (576, {"count": 4, "grid": (2, 2)}, "not both"),
-        (576, {"grid": (25, 1)}, "between 1 and 24"),
+        (576, {"grid": (25, 1)}, "within 24×24"),
         (576, {"grid": (0, 1)}, "`grid` must be"),
         (576, {"count": 29}, "28, 30"),
         (576, {"count": 577}, "576 patches"),

@@ -1,0 +1,161 @@
+"""InternVL as transformers has it: InternViT, pixel shuffle and an MLP, Qwen2 or Qwen3."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from roofline.specs.catalog import load_component
+from roofline.specs.models import Lmm, VisionEncoder
+from roofline.torch_side.families import register
+from roofline.torch_side.families.base import FamilyError
+from roofline.torch_side.families.configs import activation, merge_size, text_config, whole_config
+from roofline.torch_side.families.internvl_tower import InternVlTower
+from roofline.torch_side.families.llava import Llava
+from roofline.torch_side.families.tower import Tower
+from roofline.torch_side.families.visual import Pictures, VisualInput, side_by_side
+
+
+@dataclass(frozen=True)
+class TilesInARow(VisualInput):
+    """Tiles of pictures one after the other; which make a picture, the prompt tells: its
+    placeholders stand together.
+    """
+
+    @property
+    def view(self) -> None:
+        return None
+
+    def noise(
+        self, pictures: Sequence[tuple[int, int]], rule: Any, random: torch.Generator
+    ) -> dict[str, Any]:
+        assert isinstance(self.tower, Tower)
+        tiles = sum(
+            1 if rule is None else sum(view.count for view in rule.image(width, height).views)
+            for width, height in pictures
+        )
+        side = self.tower.image_size
+        return {self.arguments[0]: torch.randn(tiles, 3, side, side, generator=random)}
+
+    def pictures(self, given: Mapping[str, Any]) -> Pictures | None:
+        pixels = self.pixels(given)
+        if pixels is None:
+            return None
+        pixels = pixels.flatten(0, -4)
+        side = isqrt(self.unreduced)
+        sizes = _stretches(given.get("input_ids"), self.placeholder)
+        if sum(sizes) != self.unreduced * len(pixels) or any(n % self.unreduced for n in sizes):
+            sizes = [self.unreduced] * len(pixels)  # the prompt's fault is found where it is read
+        starts = [0, *accumulate(sizes)]
+        runs = [torch.arange(*ends) for ends in pairwise(starts)]
+        return Pictures(pixels, [(side, side)] * len(pixels), sizes, runs)
+
+
+def _stretches(ids: Tensor | None, placeholder: int) -> list[int]:
+    """How many placeholders stand together, row by row."""
+    if ids is None:
+        return []
+    here = nn.functional.pad((ids == placeholder).int().cpu(), (1, 1)).diff(dim=1)
+    return [
+        int(end - start)
+        for row in here
+        for start, end in zip(
+            (row == 1).nonzero().flatten(), (row == -1).nonzero().flatten(), strict=True
+        )
+    ]
+
+
+class InternVl(Llava):
+    """`InternVLForConditionalGeneration`."""
+
+    name = "internvl"
+    traced_apart = False
+    model_type = "internvl"
+
+    def config_of(self, spec: Lmm, attention: str = "sdpa") -> Any:
+        merge, text = merge_size(spec), text_config(spec, "qwen2", "qwen3", "qwen3_moe", "llama")
+        vision = load_component(spec.vision, VisionEncoder)
+        return whole_config(
+            spec,
+            self.model_type,
+            attention,
+            vision_config=_tower_config(vision),
+            text_config=text,
+            image_token_id=spec.image_token_index,
+            image_seq_length=vision.patches // merge**2,
+            downsample_ratio=1 / merge,
+            vision_feature_layer=-1,
+            vision_feature_select_strategy="default",
+            tie_word_embeddings=text.tie_word_embeddings,
+        )
+
+    def model_class(self) -> Any:
+        import transformers
+
+        return transformers.InternVLForConditionalGeneration
+
+    def tower(self, module: nn.Module) -> Any:
+        return InternVlTower(module)
+
+    def inputs(self, model: Any) -> list[VisualInput]:
+        config, inner = model.config, model.model
+        if config.vision_feature_layer != -1:
+            raise FamilyError("features of another layer than InternVL's last are not supported")
+        tower, along = self.tower(inner.vision_tower), round(1 / config.downsample_ratio)
+
+        def connect(features: Tensor) -> Tensor:
+            side = round(features.shape[1] ** 0.5)
+            square = features.view(len(features), side, side, -1)
+            shuffled = inner.pixel_shuffle(square, scale_factor=config.downsample_ratio)
+            tokens: Tensor = inner.multi_modal_projector(shuffled.flatten(1, 2))
+            return tokens
+
+        return [
+            TilesInARow(
+                ("pixel_values",),
+                tower,
+                config.image_token_id,
+                connect,
+                blocks=tower.blocks,
+                merged=along**2,
+                grouped=lambda rows: side_by_side(rows, along),
+                last_norm=inner.vision_tower.layernorm,
+            )
+        ]
+
+    def connector_class(self) -> Any:
+        from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
+
+        return InternVLMultiModalProjector
+
+
+def _tower_config(spec: VisionEncoder) -> Any:
+    """InternViT's config."""
+    import transformers
+
+    return transformers.InternVLVisionConfig(
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.num_hidden_layers,
+        num_attention_heads=spec.num_attention_heads,
+        num_channels=spec.num_channels,
+        image_size=[spec.image_size_px] * 2,
+        patch_size=[spec.patch_size_px] * 2,
+        layer_norm_eps=spec.layer_norm_eps,
+        norm_type=spec.norm,
+        hidden_act=activation(spec.hidden_act),
+        attention_bias=not {"q_proj", "k_proj", "v_proj"} & set(spec.without_bias),
+        use_qk_norm=spec.qk_norm is not None,
+        use_absolute_position_embeddings=True,
+        use_mask_token=spec.mask_token,
+        use_mean_pooling=spec.last_norm is None,
+    )
+
+
+register(InternVl())

@@ -1,0 +1,141 @@
+"""What is left of views, put together as the runs of the prompt that they stand in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from roofline.errors import InputError
+from roofline.torch_side.families.visual import LEARNED, Pictures
+from roofline.torch_side.reduce.methods.base import MERGED, Reduction
+
+
+class Layout:
+    """Where rows of views stand in runs, settled before anything runs.
+
+    Tensors that are indexed with are on the device of the pixels.
+    """
+
+    def __init__(self, pictures: Pictures) -> None:
+        self.shapes = list(pictures.shapes)
+        self._runs = [] if pictures.runs is None else list(pictures.runs)
+        self.plain = pictures.runs is None
+        device = pictures.pixels.device
+        starts = [0, *accumulate(rows * columns for rows, columns in self.shapes)]
+        bounds = torch.tensor(starts)
+        self.views: list[list[int]] = []
+        """Of each run."""
+        self.shown: list[Tensor | None] = [None] * len(self.shapes)
+        """Of each view the rows that stand in a run; None where all do."""
+        self._places: list[Tensor] = []
+        self._last: list[int] = []
+        self._learned: list[tuple[Tensor, Tensor, Tensor]] = []
+        """Of each run: places of learned rows, and from where to where rows belong to each."""
+        places = torch.full((starts[-1],), LEARNED)
+        for run in self._runs:
+            own = run != LEARNED
+            places[run[own]] = own.nonzero().flatten()
+            of = torch.bucketize(run[own], bounds, right=True) - 1
+            self.views.append(torch.unique(of).tolist())
+            self._learned.append(self._segments(run, own, of, device))
+        for view, (start, stop) in enumerate(pairwise(starts)):
+            here = places[start:stop]
+            self._last.append(int(here.max()) if len(here) else 0)
+            self._places.append(here.to(device))
+            if not self.plain and bool((here == LEARNED).any()):
+                self.shown[view] = (here != LEARNED).nonzero().flatten().to(device)
+
+    @staticmethod
+    def _segments(
+        run: Tensor, own: Tensor, of: Tensor, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """A learned row ends the rows since the one before it; the first, of those of the grid:
+        the whole picture stands ahead of it, where there is one besides.
+        """
+        learned = (~own).nonzero().flatten()
+        ahead = int((of == of[0]).sum()) if len(of) and int(of[-1]) != int(of[0]) else 0
+        first = torch.tensor([ahead])
+        since = torch.cat([first, learned[:-1]]) if len(learned) else learned
+        return learned.to(device), since.to(device), learned.to(device)
+
+    def shares(self, count: int | None) -> list[int | None]:
+        """How many tokens each view is to leave: of each view `count`, or of each run, shared out
+        by what its views show, largest remainders first.
+
+        Raises InputError for a run that has not as many.
+        """
+        if count is None or self.plain:
+            return [count] * len(self.shapes)
+        left: list[int | None] = [None] * len(self.shapes)
+        for views in self.views:
+            sizes = [self._size(view) for view in views]
+            if count > sum(sizes):
+                raise InputError(
+                    f"`count` is {count}, but a picture has {sum(sizes)} visual tokens"
+                )
+            for view, share in zip(views, apportioned(count, sizes), strict=True):
+                left[view] = share
+        return left
+
+    def _size(self, view: int) -> int:
+        shown, (rows, columns) = self.shown[view], self.shapes[view]
+        return rows * columns if shown is None else len(shown)
+
+    def shape(self, view: int) -> tuple[int, int]:
+        """Rows and columns of what a view shows, which is a rectangle."""
+        shown, (_, columns) = self.shown[view], self.shapes[view]
+        if shown is None:
+            return self.shapes[view]
+        across = len(torch.unique(shown % columns))
+        return len(shown) // across, across
+
+    def assembled(self, reduction: Reduction, learned: Tensor | None) -> Reduction:
+        """Tokens of each run in the order of their places, from those of each view.
+
+        Indices are places in the run. A token that is made of several patches comes behind the
+        last place of its view; a learned row stays where any row that it ends does.
+        """
+        if self.plain:
+            return reduction
+        runs = [
+            self._run(number, views, reduction, learned) for number, views in enumerate(self.views)
+        ]
+        return Reduction.joined(runs)
+
+    def _run(
+        self, number: int, views: Sequence[int], left: Reduction, learned: Tensor | None
+    ) -> Reduction:
+        tokens = torch.cat([left.tokens[view] for view in views])
+        places = torch.cat([self._placed(view, left.indices[view]) for view in views])
+        taps = torch.cat([left.taps[view] for view in views], dim=1) if left.taps else None
+        if any(self.shown[view] is not None for view in views):  # else none can be out of it
+            seen = places != LEARNED
+            tokens, places = tokens[seen], places[seen]
+        ends, since, until = self._learned[number]
+        if len(ends):
+            assert learned is not None
+            here = torch.zeros(len(self._runs[number]) + 1, device=places.device)
+            before = here.index_fill(0, places + 1, 1).cumsum(0)
+            stay = ends[before[until] > before[since]]
+            tokens = torch.cat([tokens, learned.to(tokens).expand(len(stay), -1)])
+            places = torch.cat([places, stay])
+        order = places.argsort(stable=True)
+        return Reduction([tokens[order]], [places[order]], [] if taps is None else [taps[:, order]])
+
+    def _placed(self, view: int, indices: Tensor) -> Tensor:
+        places = self._places[view][indices.clamp(min=0)]
+        return places.masked_fill(indices == MERGED, self._last[view])
+
+
+def apportioned(count: int, sizes: Sequence[int]) -> list[int]:
+    """Shares of a count by sizes: their sum is the count, and none is more than its size."""
+    total = sum(sizes)
+    shares = [count * size // total for size in sizes]
+    remainders = [count * size % total for size in sizes]
+    order = sorted(range(len(sizes)), key=lambda index: -remainders[index])
+    for index in order[: count - sum(shares)]:
+        shares[index] += 1
+    return shares

@@ -1,0 +1,269 @@
+"""Families whose pictures have any shape, tiles, places or kinds of tokens: models and reducers.
+
+Held to the classes of transformers, which see whole prompts, and to what is put together by hand
+from their features and the attention that they compute.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from prompts_of_families import SIZES, model_of, prompt_of
+from tiny_lmms import IMAGE, TINY, tiny
+from torch import Tensor
+
+import roofline
+from roofline.engine.layout import lay_out
+from roofline.errors import InputError, SpecError
+from roofline.model.block import parameters
+from roofline.specs.catalog import all_models
+from roofline.specs.models import Lmm
+from roofline.torch_side.families import families, family_of
+from roofline.torch_side.measure.pipeline import build_pipeline
+
+every_family = pytest.mark.parametrize("name", TINY)
+NEW = 4
+
+
+def tokens_of_picture(model: Any, given: dict[str, Any], picture: int = 0) -> int:
+    """Visual tokens of one picture, without learned rows."""
+    visual = family_of(model).sample_input(model)
+    pictures = visual.pictures(given)
+    assert pictures is not None
+    if pictures.runs is None:
+        return pictures.sizes[picture]
+    return int((pictures.runs[picture] >= 0).sum())
+
+
+def close(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [s for s in all_models() if isinstance(s, Lmm) and s.architecture in TINY],
+    ids=lambda spec: spec.name,
+)
+def test_a_class_built_of_a_spec_has_its_parameters(spec: Lmm) -> None:
+    family = families.find(spec.architecture)
+    with torch.device("meta"):
+        model = family.model_class()(family.config_of(spec))
+
+    ours = sum(part.copies * parameters(part.loaded).total for part in lay_out(spec).components)
+    assert sum(weight.numel() for weight in model.parameters()) == ours
+
+
+@every_family
+def test_what_no_checkpoint_holds_is_as_the_class_makes_it(name: str) -> None:
+    """Angles and scales: as in a model that was built on the CPU, in the same precision."""
+    family = families.find(name)
+    model = roofline.load_model(tiny(name), dtype="bf16")
+    built = dict(family.model_class()(family.config_of(tiny(name))).named_buffers())
+
+    for path, buffer in model.named_buffers():
+        assert buffer.dtype == built[path].dtype, path
+        assert torch.equal(buffer, built[path]), path
+
+
+def test_what_a_class_cannot_be_is_named() -> None:
+    wide = tiny("qwen2_5_vl", vision_feature_layer=-2)
+    with pytest.raises(SpecError, match=r"vision_feature_layer: a qwen2_5_vl of transformers"):
+        roofline.load_model(wide)
+
+
+@every_family
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("reducer", ["sequential", "divprune", "fastervlm", "fastv"])
+@torch.no_grad()
+def test_logits_are_bit_equal_with_nothing_dropped(name: str, side: str, reducer: str) -> None:
+    model = model_of(name)
+    given = prompt_of(model, ["titt", "ttittt"], side, [SIZES[0]] * 2)
+    expected, real = model(**given).logits, given["attention_mask"].bool()
+    everything = {"count": tokens_of_picture(model, given)}
+    if reducer == "fastv":
+        everything = {"ratio": 0.0, "k": 3}
+        if name == "gemma3":
+            pytest.skip("refused, which another test holds")
+
+    roofline.attach(model, reducer, **everything)
+
+    assert torch.equal(model(**given).logits[real], expected[real])
+
+
+@every_family
+@torch.no_grad()
+def test_several_pictures_in_one_prompt_and_an_answer(name: str) -> None:
+    """Of different shapes, where the family has such; with everything kept, as without."""
+    model = model_of(name)
+    given = prompt_of(model, ["titit"])
+    options = {"max_new_tokens": NEW, "eos_token_id": None, "do_sample": False}
+    expected = model.generate(**given, **options)
+    # as many as the smaller has do for both where all have as many; else prefixes are compared
+    alike = tokens_of_picture(model, given) == tokens_of_picture(model, given, 1)
+
+    roofline.attach(model, "sequential", count=tokens_of_picture(model, given, 1))
+    if not alike:
+        roofline.attach(model, "fastv", ratio=0.0, k=3)
+
+    assert torch.equal(model.generate(**given, **options), expected)
+
+
+@contextmanager
+def recorded(tower: Any) -> Iterator[list[Tensor]]:
+    """Probabilities of attention [B, heads, queries, keys] in a tower, call by call."""
+    module = sys.modules[type(tower).__module__]
+    original, seen = module.eager_attention_forward, list[Tensor]()
+
+    def record(*args: Any, **kwargs: Any) -> Any:
+        output, weights = original(*args, **kwargs)
+        seen.append(weights)
+        return output, weights
+
+    module.eager_attention_forward = record
+    try:
+        yield seen
+    finally:
+        module.eager_attention_forward = original
+
+
+def tokens_of_patches(model: Any, given: dict[str, Any], weights: Tensor) -> Tensor:
+    """Attention that is paid to tokens [views, N], of weights [views, heads, patches, patches]."""
+    config = model.config
+    name, paid = config.model_type, weights.mean(dim=(1, 2))
+    if name == "llava_next":
+        return weights.mean(dim=1)[:, 0, 1:]
+    if name.startswith("qwen"):
+        groups = paid.unflatten(1, (-1, 4)).mean(dim=2)
+        if name != "qwen2_5_vl":
+            return groups
+        vision, module = config.vision_config, sys.modules[type(model.model.visual).__module__]
+        order, _ = module.get_vision_window_index(
+            given["image_grid_thw"],
+            spatial_merge_size=vision.spatial_merge_size,
+            window_size=vision.window_size,
+            patch_size=vision.patch_size,
+            kwargs={},
+        )
+        return groups[:, order.argsort()]
+    if name == "internvl":  # of patches to patches, whatever the class token has
+        inside = weights[:, :, 1:, 1:]
+        paid = (inside / inside.sum(dim=-1, keepdim=True)).mean(dim=(1, 2))
+    along = {"internvl": 2, "gemma3": 4}.get(name, 1)
+    side = round(paid.shape[1] ** 0.5)
+    square = paid.unflatten(1, (side // along, along, side // along, along))
+    return square.mean(dim=(2, 4)).flatten(1)
+
+
+def places_of(model: Any, kept: list[list[int]]) -> list[int]:
+    """Where tokens kept of each view stand in the run of a square picture, rows that end included:
+    the whole picture, then rows of two by two tiles with a learned row behind each.
+    """
+    tokens = tiny(model.config.model_type).vision.view.rows  # type: ignore[union-attr]
+    if model.config.model_type not in ("llava_next", "llava_onevision"):
+        each = len(kept) and family_of(model).sample_input(model)
+        offset = each.unreduced if model.config.model_type == "internvl" else 0
+        return [view * offset + token for view, own in enumerate(kept) for token in own]
+    places, width = set(kept[0]), 2 * tokens + 1
+    for tile, own in enumerate(kept[1:]):
+        for token in own:
+            row = tile // 2 * tokens + token // tokens
+            start = tokens**2 + row * width
+            places |= {start + tile % 2 * tokens + token % tokens, start + width - 1}
+    return sorted(places)
+
+
+@every_family
+@pytest.mark.parametrize("each", [3, 5])
+@torch.no_grad()
+def test_logits_are_those_of_a_prompt_put_together_by_hand(name: str, each: int) -> None:
+    """Of each view the tokens stay whose patches are paid most attention; so do their places."""
+    model = model_of(name, "eager")
+    given = prompt_of(model, ["ttitt"], sizes=[(252, 252)])
+    inner, ids = model.model, given["input_ids"]
+    tower = inner.visual if hasattr(inner, "visual") else inner.vision_tower
+    beside = {key: given[key] for key in ("image_grid_thw", "image_sizes") if key in given}
+    with recorded(getattr(tower, "vision_model", tower)) as seen:
+        found = inner.get_image_features(given["pixel_values"], **beside)
+    rows = found.pooler_output
+    rows = torch.cat(list(rows)) if not isinstance(rows, Tensor) else rows.flatten(0, 1)
+    watched = seen[-2] if name == "llava_next" else seen[-1]
+    paid = tokens_of_patches(model, given, watched)
+    kept = [sorted(own.topk(each).indices.tolist()) for own in paid]
+    places = torch.tensor(places_of(model, kept))
+    columns = torch.cat([(ids[0] != IMAGE).nonzero().flatten(), 2 + places]).sort().values
+    text = ids[0].masked_fill(ids[0] == IMAGE, 0)
+    embeddings = model.get_input_embeddings()(text).index_copy(
+        0, (ids[0] == IMAGE).nonzero().flatten(), rows.to(model.dtype)
+    )[columns][None]
+    more: dict[str, Any] = {}
+    if "image_grid_thw" in given:
+        types = given["mm_token_type_ids"]
+        positions, _ = inner.get_rope_index(ids, types, image_grid_thw=given["image_grid_thw"])
+        more["position_ids"] = positions[:, :, columns]
+    if "token_type_ids" in given:
+        more["token_type_ids"] = given["token_type_ids"][:, columns]
+    if hasattr(found, "deepstack_features"):
+        taps = [
+            torch.cat(list(tap)) if isinstance(tap, tuple) else tap
+            for tap in found.deepstack_features
+        ]
+        more["visual_pos_masks"] = (ids[0] == IMAGE)[columns][None]
+        more["deepstack_visual_embeds"] = [tap[places] for tap in taps]
+        hidden = inner.language_model(inputs_embeds=embeddings, **more).last_hidden_state
+        expected = model.lm_head(hidden)
+    else:
+        expected = model(inputs_embeds=embeddings, **more).logits
+
+    whole = name not in ("internvl", "llava_next", "llava_onevision")
+    roofline.attach(model, "fastervlm", count=each if whole else each * len(kept))
+
+    close(model(**given).logits, expected)
+
+
+@every_family
+def test_reducers_inside_the_vit_say_what_they_lack(name: str) -> None:
+    model = model_of(name)
+    before = dict(model.__dict__)
+    for reducer in ("tome", "ats", "evit", "crossget"):
+        if name == "llava_next":
+            continue
+        with pytest.raises(InputError, match=f"{reducer} (needs a class token|drops patches)"):
+            roofline.attach(model, reducer)
+    assert model.__dict__ == before
+
+
+@every_family
+@pytest.mark.parametrize("reducer", ["visionzip", "fastv:k=3", None])
+@torch.no_grad()
+def test_what_is_timed_is_what_runs(name: str, reducer: str | None) -> None:
+    """A pipeline's logits and answer, against those of the model with the reducer attached."""
+    if name == "gemma3" and reducer == "fastv:k=3":
+        pytest.skip("refused, which another test holds")
+    model, spec = model_of(name), tiny(name)
+    count = 8 if reducer == "visionzip" else None
+    with build_pipeline(
+        spec, loaded=model, reducer=reducer, visual_tokens=count, text_tokens=5, output_tokens=NEW
+    ) as pipeline:
+        logits, answer = pipeline.prefill(), pipeline.generate()
+        visual = family_of(model).sample_input(model)
+    random = torch.Generator().manual_seed(0)
+    pictures = visual.noise([(1280, 720)], spec.image_tokens, random)
+    given = prompt_of(model, ["i"], sizes=[(1280, 720)]) | pictures
+    text = pipeline._layout.ids[:, -5:]
+    given["input_ids"] = torch.cat([given["input_ids"], text], dim=1)
+    given["attention_mask"] = torch.ones_like(given["input_ids"])
+    given |= family_of(model).token_type_values(model, given["input_ids"])
+
+    if reducer is not None:
+        roofline.attach(model, reducer, **({} if count is None else {"count": count}))
+    options = {"max_new_tokens": NEW, "eos_token_id": None, "do_sample": False}
+    generated = model.generate(**given, **options)
+
+    close(model(**given).logits[:, -1], logits)
+    assert torch.equal(generated[:, -NEW:], answer)
+    assert IMAGE not in answer
