@@ -17,7 +17,9 @@ from roofline.engine.result import Totals
 from roofline.specs.catalog import (
     all_hardware,
     all_models,
+    load_component,
     load_hardware,
+    load_model,
     load_quantization,
     mode_outside_llm,
     quantization_modes,
@@ -251,6 +253,13 @@ def test_derived_figures_follow_from_the_others(request: dict[str, Any]) -> None
         assert totals.bound == ("compute" if computing else "memory")
 
 
+def expands_its_cache(name: str) -> bool:
+    """Whether an LLM, or that of an LMM, has latent attention."""
+    model = load_model(name)
+    llm = load_component(model.llm, LanguageModel) if isinstance(model, Lmm) else model
+    return isinstance(llm, LanguageModel) and llm.mla is not None
+
+
 @given(requests())
 def test_flash_never_moves_more_than_eager_and_computes_the_same(request: dict[str, Any]) -> None:
     exact = {k: v for k, v in request.items() if k != "accounting"}
@@ -260,7 +269,9 @@ def test_flash_never_moves_more_than_eager_and_computes_the_same(request: dict[s
         other = parts(eager)[part]
         assert totals.memory_access_bytes <= other.memory_access_bytes
         assert totals.activation_store_bytes <= other.activation_store_bytes
-        assert totals.peak_activation_bytes <= other.peak_activation_bytes
+        # keys and values that are expanded for one kernel live until both are read
+        if not expands_its_cache(request["model"]):
+            assert totals.peak_activation_bytes <= other.peak_activation_bytes
         assert totals.roofline_time_s <= other.roofline_time_s * (1 + ROUNDING)
         assert totals.flops == other.flops
         assert totals.vector_flops == other.vector_flops

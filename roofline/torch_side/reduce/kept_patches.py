@@ -134,7 +134,9 @@ def look(model: Any, pixels: Tensor, name: str, count: int | None = None) -> Kep
         merging = _shares_in_means(driver, reduction.indices[0])
         return _kept(bound.reducer, patches, reduction.indices[0], merging=merging)
 
-    attention_of = blocks + method.attention_block if method.needs_attention else None
+    attention_of = None
+    if method.needs_attention:  # the nearest, where the tower has no such block
+        attention_of = min(blocks + method.attention_block, tower.blocks - 1)
     encoded = encode(tower, pixels, blocks, attention_of=attention_of)
     features, queries, keys = encoded.features, encoded.queries, encoded.keys
     if bound.reducer.connects_all:

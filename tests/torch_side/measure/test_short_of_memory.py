@@ -45,9 +45,13 @@ def request() -> Request:
 
 @pytest.fixture(scope="module")
 def needed_bytes() -> int:
-    with SmallMemory(1e12) as memory:
-        profile(request())
-    return memory.peak_bytes
+    """The least of two runs: of what is let go in cycles some may still be there at a peak."""
+    peaks = []
+    for _ in range(2):
+        with SmallMemory(1e12) as memory:
+            profile(request())
+        peaks.append(memory.peak_bytes)
+    return min(peaks)
 
 
 @pytest.mark.parametrize("share", SHARES)
