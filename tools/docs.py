@@ -5,6 +5,7 @@
 - the list of fusions in `docs/accounting.md`, from the code that relies on them;
 - the layers in `docs/architecture.md`, from the import contract and the first line of each room;
 - the names in `docs/reference.md`, from the docstrings of what `roofline` offers;
+- which reducer runs where, in `docs/reducers.md`, by trying each on the tests' small models;
 - the output blocks of Markdown pages: a fenced block right behind `<!-- output: COMMAND -->`
   holds what the command prints, or, behind `python`, the code, or, as `the code above`, the last
   `py` block before it; one behind `<!-- file: PATH -->` the file.
@@ -21,8 +22,9 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -47,6 +49,7 @@ FILE_BLOCK = re.compile(
 
 FUSION_LIST = re.compile(r"(<!-- fusions -->\n)(.*?)(<!-- end -->)", re.S)
 NAME_LIST = re.compile(r"(<!-- reference: (?P<names>.+?) -->\n)(?P<text>.*?)(<!-- end -->)", re.S)
+FAMILY_TABLE = re.compile(r"(<!-- families -->\n)(.*?)(<!-- end -->)", re.S)
 LAYER_LIST = re.compile(r"(<!-- layers -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -62,6 +65,7 @@ def generated() -> dict[Path, str]:
             text = FUSION_LIST.sub(rf"\1{fusion_list()}\3", text)
             text = LAYER_LIST.sub(rf"\1{layer_list()}\3", text)
             text = NAME_LIST.sub(_with_names, text)
+            text = FAMILY_TABLE.sub(lambda block: block[1] + family_table() + block[3], text)
             text = FILE_BLOCK.sub(_with_file, text)
             files[page] = OUTPUT_BLOCK.sub(_with_output, text)
     return files
@@ -97,6 +101,52 @@ def layers() -> list[list[str]]:
 
 def layer_list() -> str:
     return "".join(f"- **{room}**: {_first_line(room)}\n" for row in layers() for room in row)
+
+
+def family_table() -> str:
+    """A row a family, a column a reducer: whether a prompt with a picture runs, or why not."""
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    from prompts_of_families import model_of, prompt_of
+    from tiny_lmms import TINY
+
+    names, reasons = roofline.reducers.names(), dict[str, int]()
+    models = {name: model_of(name) for name in TINY}
+    rows = [
+        "| Architecture | " + " | ".join(f"`{name}`" for name in names) + " |",
+        "|---" * (1 + len(names)) + "|",
+    ]
+    for architecture in ("llava", "video-llava", *TINY):
+        cells = []
+        for name in names:
+            reason = (
+                ""
+                if architecture not in TINY
+                else _refusal(model_of(architecture), name, prompt_of)
+            )
+            note = f"[{reasons.setdefault(reason, len(reasons) + 1)}]" if reason else "✓"
+            cells.append(note)
+        rows.append(f"| `{architecture}` | " + " | ".join(cells) + " |")
+    notes = [f"{number}. {reason[0].upper()}{reason[1:]}." for reason, number in reasons.items()]
+    return "\n".join([*rows, "", *notes, ""])
+
+
+def _refusal(model: Any, reducer: str, prompt_of: Callable[..., dict[str, Any]]) -> str:
+    """Why a reducer does not run on a model, without their names; empty where it does."""
+    import torch
+
+    options = {"k": 3} if reducer == "fastv" else {}
+    try:
+        roofline.attach(model, reducer, **options)
+    except roofline.RooflineError as error:
+        said = str(error).removeprefix(f"{reducer}: ").removeprefix(f"{reducer} ")
+        return re.sub(r"(, which | of )\w*(Model|Generation)\w*( has not)?", _without_class, said)
+    with torch.inference_mode():
+        model(**prompt_of(model, ["ttitt"]))
+    return ""
+
+
+def _without_class(found: re.Match[str]) -> str:
+    return ", which the tower has not" if found[3] else " of the family"
 
 
 def _first_line(room: str) -> str:

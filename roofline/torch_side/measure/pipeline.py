@@ -26,11 +26,12 @@ from roofline.specs.catalog import where
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import Family, family_of
 from roofline.torch_side.families.base import Decoder
-from roofline.torch_side.families.tower import Tower
+from roofline.torch_side.families.tower import NativeTower, Tower
 from roofline.torch_side.families.visual import VisualInput
 from roofline.torch_side.load import SEED, AttentionImplementation, load_model
 from roofline.torch_side.measure.language import ExactLength, LanguageRun, Next, StaticLength
 from roofline.torch_side.measure.modes import (
+    GRAPHS,
     GraphRecorder,
     Mode,
     Steps,
@@ -109,6 +110,11 @@ def build_pipeline(
         )
     family = family_of(loaded)
     visual = family.sample_input(loaded)
+    if mode in GRAPHS and isinstance(visual.tower, NativeTower):
+        raise UnsupportedModeError(
+            f"the tower of {spec.name} reads the shapes of pictures back as it runs, which a CUDA "
+            "graph cannot hold: use mode eager or compile"
+        )
     random = torch.Generator().manual_seed(seed)
     shown = _shown(spec, visual, batch, photo, checkpoint, random)
     pictures = visual.pictures(shown)

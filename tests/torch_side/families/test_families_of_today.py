@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from prompts_of_families import SIZES, model_of, prompt_of
-from tiny_lmms import IMAGE, TINY, tiny
+from tiny_lmms import IMAGE, TINY, VIDEO, tiny
 from torch import Tensor
 
 import roofline
@@ -267,3 +267,123 @@ def test_what_is_timed_is_what_runs(name: str, reducer: str | None) -> None:
     close(model(**given).logits[:, -1], logits)
     assert torch.equal(generated[:, -NEW:], answer)
     assert IMAGE not in answer
+
+
+QWEN = [name for name in TINY if name.startswith("qwen")]
+
+
+def video_prompt(model: Any) -> dict[str, Any]:
+    """Text, a picture, and a video of two frames, which have runs of their own in Qwen3-VL."""
+    visual = {one.video: one for one in family_of(model).inputs(model)}
+    given = prompt_of(model, ["ti"], sizes=[(252, 252)])
+    grid, values = torch.tensor([[2, 8, 12]]), visual[True].tower.patch_values
+    pixels = torch.randn(2 * 8 * 12, values, generator=torch.Generator().manual_seed(2))
+    frame = [VIDEO] * 24
+    apart = [9] if model.config.model_type.startswith("qwen3") else []
+    row = torch.tensor([[*frame, *apart, *frame, 10, 11]])
+    ids = torch.cat([given["input_ids"], row], dim=1)
+    types = family_of(model).token_type_values(model, ids)
+    more = {"pixel_values_videos": pixels, "video_grid_thw": grid, "input_ids": ids, **types}
+    if model.config.model_type == "qwen2_5_vl":
+        more["second_per_grid_ts"] = torch.tensor([1.0])
+    return {**given, **more, "attention_mask": torch.ones_like(ids)}
+
+
+@pytest.mark.parametrize("name", QWEN)
+@torch.no_grad()
+def test_a_video_beside_a_picture(name: str) -> None:
+    """With everything kept as without; with less, frames share a count, and places stay."""
+    model = model_of(name)
+    given = video_prompt(model)
+    options = {"max_new_tokens": NEW, "eos_token_id": None, "do_sample": False}
+    expected, answer = model(**given).logits, model.generate(**given, **options)
+    seen: list[Tensor] = []
+    handle = model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
+    )
+    model(**given)
+
+    roofline.attach(model, "fastv", ratio=0.0, k=3)
+    assert torch.equal(model(**given).logits, expected)
+    assert torch.equal(model.generate(**given, **options), answer)
+    roofline.attach(model, "spatial", count=6)
+    model(**given)
+    handle.remove()
+
+    whole, reduced = seen[0], seen[-1]
+    ids = given["input_ids"][0]
+    apart = name.startswith("qwen3")
+    kept = 6 * (3 if apart else 2)  # of the picture; of the video, or of each of its frames
+    assert reduced.shape[-1] == int(((ids != IMAGE) & (ids != VIDEO)).sum()) + kept
+    assert {tuple(place) for place in reduced[:, 0].T.tolist()} <= {
+        tuple(place) for place in whole[:, 0].T.tolist()
+    }
+    assert torch.equal(reduced[..., -2:], whole[..., -2:])
+
+
+@torch.no_grad()
+def test_what_is_counted_is_counted_anew() -> None:
+    """No places: positions of a reduced prompt follow one another."""
+    model = model_of("llava_next")
+    given = prompt_of(model, ["titt"], sizes=[(252, 252)])
+    length = given["input_ids"].shape[1]
+    given["position_ids"] = torch.arange(7, 7 + length)[None]
+    seen: list[Tensor] = []
+    handle = model.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["position_ids"]), with_kwargs=True
+    )
+
+    roofline.attach(model, "divprune", count=20)
+    model(**given)
+    handle.remove()
+
+    assert seen[0][0].tolist() == list(range(7, 7 + seen[0].shape[1]))
+    assert seen[0].shape[1] < length
+
+
+def test_a_video_that_is_interpolated_is_refused() -> None:
+    model = model_of("llava_onevision")
+    roofline.attach(model, "divprune", count=5)
+    with pytest.raises(InputError, match="pools the frames of a video by interpolation"):
+        model(input_ids=torch.tensor([[5]]), pixel_values_videos=torch.zeros(1, 2, 3, 84, 84))
+    with pytest.raises(InputError, match="give `image_sizes`"):
+        model(input_ids=torch.tensor([[5]]), pixel_values=torch.zeros(1, 5, 3, 84, 84))
+
+
+def test_a_grid_that_is_scaled_down_is_refused() -> None:
+    model = model_of("llava_onevision")
+    model.config.vision_aspect_ratio = "anyres_max_1"
+    try:
+        roofline.attach(model, "divprune", count=5)
+        with pytest.raises(InputError, match="scales its features down"):
+            model(**prompt_of(model, ["ti"], sizes=[(252, 252)]))
+    finally:
+        model.config.vision_aspect_ratio = "anyres_max_9"
+
+
+@torch.no_grad()
+def test_prunings_wait_for_deepstack() -> None:
+    with pytest.raises(InputError, match=r"`k` must be at least 3"):
+        roofline.attach(model_of("qwen3_vl"), "fastv", k=2)
+    with pytest.raises(InputError, match="turn them by different angles"):
+        roofline.attach(model_of("gemma3"), "fastv")
+
+
+@every_family
+@torch.no_grad()
+def test_beams_see_the_reduced_prompt(name: str) -> None:
+    """Of one beam and of several that are the same: the first of two beams is no worse."""
+    model = model_of(name)
+    given = prompt_of(model, ["titt", "tit"], sizes=[SIZES[0]] * 2)
+    roofline.attach(model, "visionzip", count=6)
+    options = {"max_new_tokens": NEW, "eos_token_id": None, "do_sample": False}
+    scores = [
+        model.generate(
+            **given, **options, num_beams=beams, return_dict_in_generate=True, output_scores=True
+        )
+        for beams in (2, 3)
+    ]
+
+    for found in scores:
+        assert found.sequences.shape == (2, given["input_ids"].shape[1] + NEW)
+        assert found.sequences_scores.isfinite().all()
