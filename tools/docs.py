@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,25 +107,21 @@ def layer_list() -> str:
 def family_table() -> str:
     """A row a family, a column a reducer: whether a prompt with a picture runs, or why not."""
     sys.path.insert(0, str(ROOT / "tests" / "helpers"))
-    from prompts_of_families import model_of, prompt_of
-    from tiny_lmms import TINY
+    tried: Any = import_module("prompts_of_families")
+    families = import_module("tiny_lmms").TINY
 
     names, reasons = roofline.reducers.names(), dict[str, int]()
-    models = {name: model_of(name) for name in TINY}
     rows = [
         "| Architecture | " + " | ".join(f"`{name}`" for name in names) + " |",
         "|---" * (1 + len(names)) + "|",
     ]
-    for architecture in ("llava", "video-llava", *TINY):
+    for architecture in ("llava", "video-llava", *families):
         cells = []
         for name in names:
-            reason = (
-                ""
-                if architecture not in TINY
-                else _refusal(model_of(architecture), name, prompt_of)
-            )
-            note = f"[{reasons.setdefault(reason, len(reasons) + 1)}]" if reason else "✓"
-            cells.append(note)
+            model = tried.model_of(architecture) if architecture in families else None
+            reason = "" if model is None else _refusal(model, name, tried.prompt_of)
+            number = reasons.setdefault(reason, len(reasons) + 1) if reason else 0
+            cells.append(f"[{number}]" if number else "✓")
         rows.append(f"| `{architecture}` | " + " | ".join(cells) + " |")
     notes = [f"{number}. {reason[0].upper()}{reason[1:]}." for reason, number in reasons.items()]
     return "\n".join([*rows, "", *notes, ""])
