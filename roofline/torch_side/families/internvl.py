@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, pairwise
 from math import isqrt
 from typing import Any
@@ -109,19 +110,12 @@ class InternVl(Llava):
             raise FamilyError("features of another layer than InternVL's last are not supported")
         tower, along = self.tower(inner.vision_tower), round(1 / config.downsample_ratio)
 
-        def connect(features: Tensor) -> Tensor:
-            side = round(features.shape[1] ** 0.5)
-            square = features.view(len(features), side, side, -1)
-            shuffled = inner.pixel_shuffle(square, scale_factor=config.downsample_ratio)
-            tokens: Tensor = inner.multi_modal_projector(shuffled.flatten(1, 2))
-            return tokens
-
         return [
             TilesInARow(
                 ("pixel_values",),
                 tower,
                 config.image_token_id,
-                connect,
+                partial(_connected, inner, config.downsample_ratio),
                 blocks=tower.blocks,
                 merged=along**2,
                 grouped=lambda rows: side_by_side(rows, along),
@@ -133,6 +127,15 @@ class InternVl(Llava):
         from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
 
         return InternVLMultiModalProjector
+
+
+def _connected(inner: Any, ratio: float, features: Tensor) -> Tensor:
+    """Pixel shuffle of whole tiles [B, N, C], and the projector: [B, N·ratio², d]."""
+    side = isqrt(features.shape[1])
+    square = features.view(len(features), side, side, -1)
+    shuffled = inner.pixel_shuffle(square, scale_factor=ratio)
+    tokens: Tensor = inner.multi_modal_projector(shuffled.flatten(1, 2))
+    return tokens
 
 
 def _tower_config(spec: VisionEncoder) -> Any:

@@ -32,34 +32,21 @@ class Layout:
         """Of each view the rows that stand in a run; None where all do."""
         self._places: list[Tensor] = []
         self._last: list[int] = []
-        self._learned: list[tuple[Tensor, Tensor, Tensor]] = []
-        """Of each run: places of learned rows, and from where to where rows belong to each."""
+        self._learned: list[Tensor] = []
+        """Of each run the places of learned rows."""
         places = torch.full((starts[-1],), LEARNED)
         for run in self._runs:
             own = run != LEARNED
             places[run[own]] = own.nonzero().flatten()
             of = torch.bucketize(run[own], bounds, right=True) - 1
             self.views.append(torch.unique(of).tolist())
-            self._learned.append(self._segments(run, own, of, device))
+            self._learned.append((~own).nonzero().flatten().to(device))
         for view, (start, stop) in enumerate(pairwise(starts)):
             here = places[start:stop]
             self._last.append(int(here.max()) if len(here) else 0)
             self._places.append(here.to(device))
             if not self.plain and bool((here == LEARNED).any()):
                 self.shown[view] = (here != LEARNED).nonzero().flatten().to(device)
-
-    @staticmethod
-    def _segments(
-        run: Tensor, own: Tensor, of: Tensor, device: torch.device
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A learned row ends the rows since the one before it; the first, of those of the grid:
-        the whole picture stands ahead of it, where there is one besides.
-        """
-        learned = (~own).nonzero().flatten()
-        ahead = int((of == of[0]).sum()) if len(of) and int(of[-1]) != int(of[0]) else 0
-        first = torch.tensor([ahead])
-        since = torch.cat([first, learned[:-1]]) if len(learned) else learned
-        return learned.to(device), since.to(device), learned.to(device)
 
     def shares(self, count: int | None) -> list[int | None]:
         """How many tokens each view is to leave: of each view `count`, or of each run, shared out
@@ -96,7 +83,8 @@ class Layout:
         """Tokens of each run in the order of their places, from those of each view.
 
         Indices are places in the run. A token that is made of several patches comes behind the
-        last place of its view; a learned row stays where any row that it ends does.
+        last place of its view. Learned rows stay where nothing is dropped: they end rows of a grid,
+        and papers count without them.
         """
         if self.plain:
             return reduction
@@ -114,14 +102,11 @@ class Layout:
         if any(self.shown[view] is not None for view in views):  # else none can be out of it
             seen = places != LEARNED
             tokens, places = tokens[seen], places[seen]
-        ends, since, until = self._learned[number]
-        if len(ends):
+        ends = self._learned[number]
+        if len(ends) and len(places) + len(ends) == len(self._runs[number]):
             assert learned is not None
-            here = torch.zeros(len(self._runs[number]) + 1, device=places.device)
-            before = here.index_fill(0, places + 1, 1).cumsum(0)
-            stay = ends[before[until] > before[since]]
-            tokens = torch.cat([tokens, learned.to(tokens).expand(len(stay), -1)])
-            places = torch.cat([places, stay])
+            tokens = torch.cat([tokens, learned.to(tokens).expand(len(ends), -1)])
+            places = torch.cat([places, ends])
         order = places.argsort(stable=True)
         return Reduction([tokens[order]], [places[order]], [] if taps is None else [taps[:, order]])
 

@@ -6,6 +6,7 @@ from their features and the attention that they compute.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,8 +161,8 @@ def tokens_of_patches(model: Any, given: dict[str, Any], weights: Tensor) -> Ten
 
 
 def places_of(model: Any, kept: list[list[int]]) -> list[int]:
-    """Where tokens kept of each view stand in the run of a square picture, rows that end included:
-    the whole picture, then rows of two by two tiles with a learned row behind each.
+    """Where tokens kept of each view stand in the run of a square picture: the whole picture, then
+    rows of two by two tiles with a learned row behind each, which goes.
     """
     tokens = tiny(model.config.model_type).vision.view.rows  # type: ignore[union-attr]
     if model.config.model_type not in ("llava_next", "llava_onevision"):
@@ -173,7 +174,7 @@ def places_of(model: Any, kept: list[list[int]]) -> list[int]:
         for token in own:
             row = tile // 2 * tokens + token // tokens
             start = tokens**2 + row * width
-            places |= {start + tile % 2 * tokens + token % tokens, start + width - 1}
+            places.add(start + tile % 2 * tokens + token % tokens)
     return sorted(places)
 
 
@@ -387,3 +388,37 @@ def test_beams_see_the_reduced_prompt(name: str) -> None:
     for found in scores:
         assert found.sequences.shape == (2, given["input_ids"].shape[1] + NEW)
         assert found.sequences_scores.isfinite().all()
+
+
+@pytest.mark.parametrize("name", TINY)
+@torch.no_grad()
+def test_a_copy_of_a_model_runs_its_own_weights(name: str) -> None:
+    model = model_of(name)
+    given = prompt_of(model, ["titt"], sizes=[(252, 252)])
+    roofline.attach(model, "divprune", count=7)
+    expected = model(**given).logits
+    other = copy.deepcopy(model)
+    for weight in other.parameters():
+        weight.mul_(1.5)
+
+    assert not torch.equal(other(**given).logits, expected)
+    for weight in other.model.parameters():
+        weight.div_(1.5)
+    changed = family_of(other).connector(other)
+    for weight in changed.parameters():
+        weight.zero_()
+    assert not torch.equal(other(**given).logits, expected)
+    assert torch.equal(model(**given).logits, expected)
+
+
+@torch.no_grad()
+def test_a_count_is_what_is_left_of_a_picture_s_tiles() -> None:
+    """No multiple of them, in a picture whose grid is padded."""
+    model = model_of("llava_next")
+    given = prompt_of(model, ["titt"])
+    roofline.attach(model, "divprune", count=23)
+
+    assert model(**given).logits.shape[1] == 3 + 23
+    roofline.attach(model, "divprune", count=500)
+    with pytest.raises(InputError, match="`count` is 500, but a picture has"):
+        model(**given)
