@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,9 @@ from gpu_runs import Command, RunStage, run_stage
 from gpu_summary import summarize_folder
 
 from roofline import reducers
+from roofline.errors import InputError
 from roofline.specs.kernel_laws import UNTRUSTED
+from roofline.torch_side.load import checked_device
 from roofline.torch_side.low_bit import written_for
 from roofline.torch_side.measure.modes import GRAPHS, RUN_MODES
 
@@ -206,11 +209,12 @@ def main() -> None:
     unknown = [name for name in options.stage or () if name not in stages]
     if unknown:
         sys.exit(f"no stage {unknown[0]!r}: choose from {', '.join(stages)}")
-    if options.device.startswith("cuda"):
-        import torch
-
-        if not torch.cuda.is_available():
-            sys.exit("no CUDA device here: --device cpu tries the loop on this machine")
+    try:
+        checked_device(options.device)
+    except InputError as error:
+        sys.exit(f"{error}; --device cpu tries the loop on this machine")
+    # a driver that is ended ends what it runs, as one that is interrupted does
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = (options.output or plan.folder()).resolve()
     claim(folder, plan.facts)
     if options.untrusted:

@@ -166,6 +166,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """FLOPs that are equal, bytes within `BYTES_TOLERANCE`, times inside their bands."""
     compared: int
     """Numbers that were looked at; of times those that have a band."""
+    why_open: str = ""
+    """Why nobody can say; empty where somebody can."""
     off: float
     """Absolute error: of bytes and FLOPs the largest (infinite where nothing was counted, which
     JSON has as null), of times the median over all cells."""
@@ -219,11 +221,14 @@ class Validation(Struct, frozen=True, kw_only=True):
         ]
         if self.cells:
             banded = [cell.in_band for cell in self.cells if cell.in_band is not None]
-            decided = bool(banded) and not self.untrusted
+            why_open = "no prediction has a band" if not banded else ""
+            if self.untrusted:
+                why_open = "the run is untrusted"
             found.append(
                 Verdict(
                     layer="time",
-                    holds=sum(banded) >= BAND_SHARE * len(banded) if decided else None,
+                    holds=None if why_open else sum(banded) >= BAND_SHARE * len(banded),
+                    why_open=why_open,
                     agree=sum(banded),
                     compared=len(banded),
                     off=accuracy(self.cells).median,

@@ -140,9 +140,15 @@ def test_times_hold_where_nine_in_ten_are_in_their_bands(validation: Made) -> No
         layer="time", holds=False, agree=0, compared=1, off=0.625
     )
     assert verdict(cell(1.0, 2.0)) == Verdict(
-        layer="time", holds=None, agree=0, compared=0, off=0.5
+        layer="time",
+        holds=None,
+        agree=0,
+        compared=0,
+        off=0.5,
+        why_open="no prediction has a band",
     )
-    assert verdict(inside, calibration_untrusted="noise").holds is None
+    untrusted = verdict(inside, calibration_untrusted="noise")
+    assert (untrusted.holds, untrusted.why_open) == (None, "the run is untrusted")
 
 
 def test_verdicts_are_in_the_file(validation: Made) -> None:

@@ -332,3 +332,15 @@ class TestPage:
 
     def test_an_empty_folder_has_a_page(self, tmp_path: Path) -> None:
         assert "Nothing." in self.page(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_one_line(
+    device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import gpu
+
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", device])
+
+    with pytest.raises(SystemExit, match="--device cpu tries the loop on this machine"):
+        gpu.main()

@@ -93,7 +93,11 @@ def _verdicts(validation: Validation) -> list[tuple[str, str]]:
     reasons = {"flops": _flops_agree, "bytes": _bytes_agree, "time": _times_agree}
     names = {"flops": "FLOPs", "bytes": "Traffic and memory", "time": "Time"}
     return [
-        (names[verdict.layer], f"{words[verdict.holds]}: {reasons[verdict.layer](verdict)}")
+        (
+            names[verdict.layer],
+            f"{words[verdict.holds]}{f', since {verdict.why_open}' * bool(verdict.why_open)}: "
+            f"{reasons[verdict.layer](verdict)}",
+        )
         for verdict in validation.verdicts
     ]
 
@@ -115,7 +119,7 @@ def _bytes_agree(verdict: Verdict) -> str:
 def _times_agree(verdict: Verdict) -> str:
     median = f"{percent(verdict.off)} off in the median"
     if not verdict.compared:
-        return f"{median}, and no prediction has a band"
+        return median
     return (
         f"{verdict.agree} of {verdict.compared} cells are inside the bands of their predictions, "
         f"which promise {percent(BAND_SHARE)}; {median}"
@@ -190,7 +194,7 @@ def _cells(validation: Validation, style: Style) -> str:
             si(cell.attainable_time_s, "s"),
             si(cell.measured_time_s, "s"),
             percent(cell.error, signed=True) + _MARK * (cell.in_band is False),
-            percent(cell.noise) + _MARK * cell.disturbed,
+            _noise(cell),
             percent(cell.roofline_error, signed=True),
         ]
         for cells in validation.by_component.values()
@@ -200,6 +204,12 @@ def _cells(validation: Validation, style: Style) -> str:
         *("Component", "Tokens", "Batch", "Predicted", "Measured", "Error", "Noise", "Roofline")
     ]
     return grid(rows, headers, style) if rows else ""
+
+
+def _noise(cell: TimedCell) -> str:
+    """A single sample shows none, which is not to say that there is none."""
+    known = percent(cell.noise) if len(cell.samples_s) > 1 else "1 sample"
+    return known + _MARK * cell.disturbed
 
 
 def _accuracies(validation: Validation, style: Style) -> str:

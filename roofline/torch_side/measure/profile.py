@@ -187,6 +187,8 @@ class _Run:
         """Ready to run. Raises MemoryShortError, before anything is loaded where that is known."""
         request = self.request
         check_memory(request, self.device)
+        if request.mode == "compile":  # for which a minute may pass
+            self._report(0.0, 0.0, 0.0, "compiling")
         pipeline = build_pipeline(
             self.spec,
             reducer=request.scenario.reducer,

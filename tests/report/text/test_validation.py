@@ -110,9 +110,17 @@ def test_each_layer_has_its_verdict(validation: Made) -> None:
     ]
     assert verdicts(replace(found, counts=found.counts[:1])) == [
         "- FLOPs: holds: all of 1 counts are equal to the last FLOP",
-        "- Time: open: 7.5 % off in the median, and no prediction has a band",
+        "- Time: open, since no prediction has a band: 7.5 % off in the median",
     ]
     assert "Verdicts" not in render_validation(validation(counts=[], cells=[]), "md")
+
+
+def test_a_single_sample_shows_no_noise(validation: Made) -> None:
+    found = validation()
+    once = [replace(cell, samples_s=cell.samples_s[:1]) for cell in found.cells]
+
+    assert "1 sample" not in render_validation(found, "md")
+    assert "1 sample" in render_validation(replace(found, cells=once), "md")
 
 
 def test_a_cell_outside_its_band_is_marked(validation: Made) -> None:
