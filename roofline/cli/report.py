@@ -13,7 +13,7 @@ from roofline.engine.axes import ANSWER_TOKENS, AXES, Axis
 
 @click.command()
 @scenario_options(
-    omit=("stage", "accounting", "pictures"),
+    omit=("stage", "accounting"),
     helps={
         "visual_tokens": "Visual tokens that reach the LLM. Default: each reducer's own default.",
         "reducer": "Who leaves so few, or none. Default: prumerge, for an LMM. All visual tokens "

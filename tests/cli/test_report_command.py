@@ -294,3 +294,15 @@ def test_help_imports_nothing_heavy(environment: dict[str, str]) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
+
+
+def test_pictures_of_a_report(call: Cli, tmp_path: Path) -> None:
+    """Of a model that takes any shape: how many tokens there are, and that they were asked for."""
+    command = ["report", "--model", "qwen2.5-vl-7b", "--hw", "h100", "--visual-tokens", "64"]
+    code, _, _ = call(*command, "--image", "640x480", "-o", "shown")
+    text = (tmp_path / "shown" / "report.md").read_text()
+
+    assert code == 0
+    assert "Prefill of 391 visual and 40 text tokens" in text  # 17 × 23
+    assert "--image 640x480" in text
+    assert "- **Pictures.** 640x480" in text

@@ -45,13 +45,14 @@ def study(
     attention: str | None = None,
     kernels: str | None = None,
     library: str | None = None,
+    pictures: str | Iterable[str] | None = None,
     **axes: Any,
 ) -> Study:
     """Price every combination; what the model's images give unreduced comes beside it.
 
     Axes are those of `analyze`, each a value or a sequence of values: model, hardware, quant,
-    visual_tokens, reducer, text_tokens, batch, output_tokens, runtime; of attention, kernels and
-    library one for all.
+    visual_tokens, reducer, text_tokens, batch, output_tokens, runtime; of attention, kernels,
+    library and pictures one for all.
 
     visual_tokens: of a sequence; left out, each reducer's default.
     reducer: names, `none` for fewer tokens without anybody's work; left out, PruMerge where it
@@ -65,7 +66,12 @@ def study(
     have, a reducer beside a model that is no LMM.
     Raises InputError for an empty selection or one that makes no sense, and as `analyze` does.
     """
-    one_for_all = {"attention": attention, "kernels": kernels, "library": library}
+    one_for_all = {
+        "attention": attention,
+        "kernels": kernels,
+        "library": library,
+        "pictures": pictures or None,
+    }
     given = {axis.name: _listed(axes.pop(axis.name, None)) for axis in VARIED}
     if axes:
         raise TypeError(f"there is no axis {next(iter(axes))!r}: {', '.join(given)}")
