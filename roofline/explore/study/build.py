@@ -144,8 +144,14 @@ def study(
             "visual_tokens": _distinct_values(count for count, _ in prompts),
             "reducer": _distinct_values(reducer for _, reducer in prompts),
             **{
-                name: _distinct_values(one.prompts[0].estimate.inputs[name] for one in deployments)
+                name: values
                 for name in one_for_all
+                if (
+                    values := _distinct_values(
+                        one.prompts[0].estimate.inputs[name] for one in deployments
+                    )
+                )
+                or name != "pictures"  # which a model of one size has not
             },
         },
         specs=spec_hashes(
