@@ -15,6 +15,9 @@ run: .venv/.core
 # branches of the tests, which nobody asked for; torch.compile cannot trace what it watches.
 # loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker; in the
 # order of tests/conftest.py, not those of most tests first, which are the quick ones
+# One thread for numpy in each worker: on cores that others share, its BLAS waits for its second one.
+test test-lowest test-newest: export OPENBLAS_NUM_THREADS = 1
+
 test: .venv/.test
 	PYTHONWARNINGS='ignore:Unable to activate pytest:RuntimeWarning' \
 	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not compiled'
