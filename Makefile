@@ -11,11 +11,16 @@ MKDOCS = NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 run: .venv/.core
 	$(BIN)/roofline analyze --model vicuna-7b --hw v100 --quant int4 --visual-tokens 40
 
+# One thread for numpy in each worker: on cores that others share, its BLAS waits for its second one.
+test test-lowest test-newest: export OPENBLAS_NUM_THREADS = 1
+
 # Lines and branches are measured on the way, into .coverage.json. SlipCover warns that it measures no
 # branches of the tests, which nobody asked for; torch.compile cannot trace what it watches.
 # loadfile: a file's costly fixtures (a built and installed wheel) are made once, by one worker; in the
-# order of tests/conftest.py, not those of most tests first, which are the quick ones
+# order of tests/conftest.py, not those of most tests first, which are the quick ones.
+# Compiled first, for the processes of their own that tests start: see bench
 test: .venv/.test
+	$(BIN)/python -m compileall -q roofline
 	PYTHONWARNINGS='ignore:Unable to activate pytest:RuntimeWarning' \
 	$(BIN)/python -m slipcover -m pytest -n auto --dist loadfile --no-loadscope-reorder -m 'not compiled'
 	$(BIN)/python -m pytest -m compiled tests/torch_side/measure

@@ -131,16 +131,17 @@ class PricePlan:
 
     def kernel(self, op: CountedOp) -> KernelGroup:
         """The time of an op."""
+        return self._kernel(op, self._roofs(op))
+
+    def _roofs(self, op: CountedOp) -> tuple[tuple[Polynomial, ...], ...]:
         roofs: dict[Bound, list[Polynomial]] = {bound: [] for bound in self.bounds}
         for name, seconds in self.resource_times(op).items():
             roofs[RESOURCES.find(name).bound].append(seconds)
-        return KernelGroup(
-            op.phase,
-            op.count,
-            tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values()),
-            self._attainable(op),
-            self.laws.error(op) if self.laws else 0.0,
-        )
+        return tuple(tuple(upper_envelope(each)) or (Polynomial({}),) for each in roofs.values())
+
+    def _kernel(self, op: CountedOp, roofs: tuple[tuple[Polynomial, ...], ...]) -> KernelGroup:
+        error = self.laws.error(op) if self.laws else 0.0
+        return KernelGroup(op.phase, op.count, roofs, self._attainable(op), error)
 
     def _attainable(self, op: CountedOp) -> TimeFormula | None:
         """What the device's laws say of one occurrence; None for a device without any.
@@ -160,15 +161,16 @@ class PricePlan:
 
     @cached_property
     def _kernels(self) -> list[KernelGroup]:
-        """One group for all ops of a phase that take the same time."""
+        """One group for all ops of a phase that take the same time; its law is looked up once."""
         merged: dict[Any, KernelGroup] = {}
         for op in self.counts.ops:
-            kernel = self.kernel(op)
-            weights = op.amounts.weight_read_bytes
+            roofs, weights = self._roofs(op), op.amounts.weight_read_bytes
             law = self.laws and (op.kind, op.unit, op.shape, op.kernel, op.launches, weights)
-            key = (kernel.phase, kernel.roofs, law)  # all that laws look at
+            key = (op.phase, roofs, law)  # all that laws look at
             known = merged.get(key)
-            merged[key] = replace(kernel, count=kernel.count + known.count) if known else kernel
+            merged[key] = (
+                replace(known, count=known.count + op.count) if known else self._kernel(op, roofs)
+            )
         return list(merged.values())
 
     def evaluate(self, point: Point) -> tuple[Array, ...]:

@@ -6,6 +6,7 @@ FLOPs, bytes and memory of ops at the widths of a quantization mode, on no devic
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct
@@ -34,7 +35,7 @@ AMOUNTS = Amounts.__struct_fields__
 TRAFFIC = tuple(name for name in AMOUNTS if name.endswith("_bytes"))
 
 
-class CountedOp(Struct, frozen=True):
+class CountedOp(Struct, frozen=True, dict=True):
     """One distinct op: what it costs each time, and how often it runs in its phase.
 
     In the phase `decode` amounts are those of the step that the variable `step` counts, and
@@ -61,12 +62,12 @@ class CountedOp(Struct, frozen=True):
     waits: int = 0
     """Times that the host waits for a result of one occurrence."""
 
-    @property
+    @cached_property  # each law, resource and energy asks anew
     def traffic(self) -> Polynomial:
         """DRAM bytes of one occurrence, all kinds together."""
         return total(getattr(self.amounts, name) for name in TRAFFIC)
 
-    @property
+    @cached_property
     def amounts_at(self) -> dict[str, Polynomial]:
         """What one occurrence asks of each resource: FLOPs of units, bytes of memories and links.
 

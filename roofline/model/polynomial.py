@@ -124,8 +124,9 @@ def total(values: Iterable[Number]) -> Polynomial:
     """Sum of polynomials."""
     terms: dict[Monomial, float] = {}
     for value in values:
-        for monomial, coefficient in Polynomial.of(value).terms.items():
-            terms[monomial] = terms.get(monomial, 0.0) + coefficient
+        if value:  # most of an op's traffic is nothing
+            for monomial, coefficient in Polynomial.of(value).terms.items():
+                terms[monomial] = terms.get(monomial, 0.0) + coefficient
     return Polynomial(terms)
 
 

@@ -31,7 +31,7 @@ SHORT = [*TINY, "--seconds", "0.2"]
 def test_a_record_and_what_it_says(run: Cli, tmp_path: Path) -> None:
     """In a process of its own: no library may say anything of itself."""
     code, out, err = run(
-        *[*TINY, "--seconds", "20", "--reducer", "prumerge", "--visual-tokens", "9"],
+        *[*TINY, "--seconds", "10", "--reducer", "prumerge", "--visual-tokens", "9"],
         *["--per-op", "-o", "record.json"],
     )
 
@@ -305,8 +305,10 @@ main()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
-def test_a_killed_run_goes_on(run: Cli, environment: dict[str, str], tmp_path: Path) -> None:
-    asked = [*TINY, "--seconds", "5", "-o", "record.json"]
+def test_a_killed_run_goes_on(
+    call: Cli, run: Cli, environment: dict[str, str], tmp_path: Path
+) -> None:
+    asked = [*TINY, "--seconds", "2", "-o", "record.json"]
     killed = subprocess.run(
         [sys.executable, "-c", SIGKILL_AT_THE_SECOND_FINDING, *asked],
         env=environment,
@@ -318,7 +320,7 @@ def test_a_killed_run_goes_on(run: Cli, environment: dict[str, str], tmp_path: P
     findings = (tmp_path / "record.json.partial").read_text(encoding="utf-8").splitlines()[1:]
     assert len(findings) == 2
 
-    code, out, err = run(*asked)
+    code, out, err = call(*asked)
     hint = "record.json.partial holds an interrupted measurement: --resume goes on with it"
     assert_one_line(code, out, err, hint)
     code, out, err = run(*asked, "--resume")

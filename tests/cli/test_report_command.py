@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from roofline.records.measurement import Record
+from roofline.report import study_report
 
 Cli = Callable[..., Any]
 
@@ -23,6 +24,12 @@ ARGUMENTS = ("report", "--model", "llava-1.5-7b", "--hw", "h200", "--visual-toke
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what a report says in words: its figures take longer than all else."""
+    monkeypatch.setattr(study_report, "report_charts", dict)
 
 
 def test_a_report_is_written_with_its_figures(call: Cli, tmp_path: Path) -> None:
@@ -70,6 +77,7 @@ def test_the_command_in_a_report_writes_the_same_bytes_again(
     assert contents(tmp_path / "second") == first
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_record_brings_its_model_and_device(
     call: Cli, record: Callable[..., Record], tmp_path: Path
 ) -> None:
@@ -82,6 +90,7 @@ def test_a_record_brings_its_model_and_device(
     assert "## Measured" in text
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_what_is_not_named_is_as_in_the_records(
     call: Cli, record: Callable[..., Record], tmp_path: Path
 ) -> None:
@@ -111,6 +120,7 @@ def test_what_is_not_named_is_as_in_the_records(
     assert contents(tmp_path / "out") == before
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_attention_is_as_in_the_records(
     call: Cli, record: Callable[..., Record], tmp_path: Path
 ) -> None:
@@ -146,6 +156,7 @@ def test_a_record_of_a_device_of_ones_own_asks_for_its_file(
     )
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_records_of_one_file_name_keep_their_folders(
     call: Cli, record: Callable[..., Record], tmp_path: Path
 ) -> None:

@@ -109,7 +109,7 @@ def test_options_of_the_commands() -> None:
     without = {name: flags[name] for name in flags if name not in priced}
     assert {n: f for n, f in options(profile_command).items() if n != "attention"} == without
     studied = {axis.name: axis.option for axis in VARIED}
-    studied |= {name: flags[name] for name in ("attention", "kernels", "library")}
+    studied |= {name: flags[name] for name in ("attention", "kernels", "library", "pictures")}
     assert options(report_command) == studied
 
 

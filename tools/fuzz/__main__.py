@@ -10,15 +10,18 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from random import Random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from time import perf_counter
 
 import click
-from cases import KINDS, tried
-from commands import without_measuring
+from cases import KINDS, Outcome, drawn, outcomes
 from files import Case
 
 _SHOWN = 3000
+_AT_ONCE = 50
+"""Cases that a process is given."""
 
 
 @click.command(help=__doc__)
@@ -38,29 +41,35 @@ def fuzz(seed: str, most: int, only: str | None, **counts: int) -> None:
             raise click.BadParameter(f"{only!r} is no case: give {known}", param_hint="--only")
         chosen = [(kind, int(which))]
     began_s, failed, answered = perf_counter(), 0, Counter[str]()
-    with without_measuring():
-        for kind, number in chosen:
-            case = KINDS[kind](Random(f"{seed}:{kind}:{number}"))
-            if only:
-                show(case)
-            ended, wrong = tried(case)
-            answered[kind] += ended.code == 0
-            if only:
-                click.echo(f"{ended.code}\n{ended.out[:_SHOWN]}{ended.err[:_SHOWN]}")
-            if not wrong:
-                continue
-            failed += 1
-            click.echo(
-                f"--seed {seed} --only {kind}:{number}\n  {' '.join(case.arguments)[:300]!r}"
-            )
-            click.echo("".join(f"  {line}\n" for line in wrong)[-_SHOWN:])
-            if failed >= most:
-                break
+    if only:
+        show(drawn(seed, *chosen[0]))
+    for kind, number, arguments, ended, wrong in all_outcomes(seed, chosen):
+        answered[kind] += ended.code == 0
+        if only:
+            click.echo(f"{ended.code}\n{ended.out[:_SHOWN]}{ended.err[:_SHOWN]}")
+        if not wrong:
+            continue
+        failed += 1
+        click.echo(f"--seed {seed} --only {kind}:{number}\n  {' '.join(arguments)[:300]!r}")
+        click.echo("".join(f"  {line}\n" for line in wrong)[-_SHOWN:])
+        if failed >= most:
+            break
     took_s = perf_counter() - began_s
     sound = ", ".join(f"{count} of {counts[kind]} {kind}" for kind, count in answered.items())
     click.echo(f"{len(chosen)} cases in {took_s:.0f} s, seed {seed}; answered: {sound}")
     click.echo(f"{failed} fail")
     sys.exit(failed > 0)
+
+
+def all_outcomes(seed: str, chosen: Sequence[tuple[str, int]]) -> Iterator[Outcome]:
+    """In their order, worked out by as many processes as there are cores."""
+    parts = [chosen[i : i + _AT_ONCE] for i in range(0, len(chosen), _AT_ONCE)]
+    with ProcessPoolExecutor() as pool:
+        try:
+            for part in pool.map(partial(outcomes, seed), parts):
+                yield from part
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def show(case: Case) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 
-from commands import command_case
+from commands import command_case, without_measuring
 from files import Case, record_case, spec_case
 from judge import Ended, faults, ran
 
@@ -17,6 +18,31 @@ KINDS: dict[str, Callable[[Random], Case]] = {
     "commands": command_case,
     "records": record_case,
 }
+
+
+class Outcome(NamedTuple):
+    """How a case ended, and what is wrong with that."""
+
+    kind: str
+    number: int
+    arguments: list[str]
+    ended: Ended
+    wrong: list[str]
+
+
+def drawn(seed: str, kind: str, number: int) -> Case:
+    """A case of its own, whatever others were drawn before."""
+    return KINDS[kind](Random(f"{seed}:{kind}:{number}"))
+
+
+def outcomes(seed: str, chosen: Sequence[tuple[str, int]]) -> list[Outcome]:
+    """Run cases by kind and number, one after the other."""
+    found = []
+    with without_measuring():
+        for kind, number in chosen:
+            case = drawn(seed, kind, number)
+            found.append(Outcome(kind, number, case.arguments, *tried(case)))
+    return found
 
 
 def tried(case: Case) -> tuple[Ended, list[str]]:

@@ -268,7 +268,7 @@ def _deployment(request: _DeploymentRequest) -> tuple[Deployment | None, list[Sc
     names = {"runtime": None} | {
         name: getattr(value, "name", value) for name, value in request.axes.items()
     }
-    for name in ("attention", "kernels", "library"):
+    for name in ("attention", "kernels", "library", "pictures"):
         del names[name]
     return Deployment(inputs=names, prompts=tuple(rows), curve=curve), impossible
 

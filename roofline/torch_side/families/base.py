@@ -30,7 +30,7 @@ def cache_keyword(module: nn.Module) -> str:
     return next(name for name in _CACHE_KEYWORDS if name in parameters)
 
 
-class Places(NamedTuple):
+class PromptPlaces(NamedTuple):
     """Where tokens of a prompt are, along several axes."""
 
     positions: Tensor
@@ -166,7 +166,7 @@ class Family(ABC):
         """Of each of `token_types` what a processor writes for a prompt's ids [B, n]."""
         return {}
 
-    def places(self, model: Any, prompt: Mapping[str, Any]) -> Places | None:
+    def places(self, model: Any, prompt: Mapping[str, Any]) -> PromptPlaces | None:
         """Positions of a prompt's tokens where they tell places in a picture, and tokens that are
         left keep them. None where tokens are simply counted, and what is left is counted anew.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from roofline.specs.models import Lmm
-from roofline.torch_side.families.base import Decoder, Family, FamilyError, Places
+from roofline.torch_side.families.base import Decoder, Family, FamilyError, PromptPlaces
 from roofline.torch_side.families.llama_decoder import OWNERS, LlamaDecoder
 from roofline.torch_side.families.qwen_tower import QwenTower
 from roofline.torch_side.families.visual import Pictures, VisualInput
@@ -155,7 +155,7 @@ class QwenVl(Family):
         types = _IMAGE * (ids == config.image_token_id) + _VIDEO * (ids == config.video_token_id)
         return {"mm_token_type_ids": types.int()}
 
-    def places(self, model: Any, prompt: Mapping[str, Any]) -> Places:
+    def places(self, model: Any, prompt: Mapping[str, Any]) -> PromptPlaces:
         ids, mask = prompt["input_ids"], prompt.get("attention_mask")
         types = prompt.get("mm_token_type_ids")
         if types is None:
@@ -166,7 +166,7 @@ class QwenVl(Family):
             ids, mm_token_type_ids=types, attention_mask=mask, **beside
         )
         lengths = ids.shape[1] if mask is None else mask.sum(dim=1, keepdim=True)
-        return Places(positions, offset.view(-1, 1) + lengths)
+        return PromptPlaces(positions, offset.view(-1, 1) + lengths)
 
     def continue_at(self, model: Any, offset: Tensor) -> None:
         model.model.rope_deltas = offset

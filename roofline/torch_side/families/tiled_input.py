@@ -19,10 +19,6 @@ from roofline.torch_side.families.tower import Tower
 from roofline.torch_side.families.visual import LEARNED, Pictures, VisualInput
 
 
-class ScaledGridError(InputError):
-    """A picture whose grid of features a model scales down, so that no row is a patch any more."""
-
-
 @dataclass(frozen=True)
 class TiledInput(VisualInput):
     """`pixel_values` [pictures, most tiles, 3, height, width] and `image_sizes` [pictures, 2]."""
@@ -72,7 +68,7 @@ class TiledInput(VisualInput):
         for rows, size in zip(packed, sizes.tolist(), strict=True):
             if not rows.equal(rows.round()) or len(torch.unique(rows)) < (rows != LEARNED).sum():
                 height, width = size
-                raise ScaledGridError(
+                raise InputError(
                     f"a picture of {width}x{height} has more tiles than the model shows, which "
                     "then scales its features down: a reducer needs patches; show a smaller one"
                 )

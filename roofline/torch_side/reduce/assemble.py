@@ -13,7 +13,7 @@ from roofline.torch_side.families.visual import LEARNED, Pictures
 from roofline.torch_side.reduce.methods.base import MERGED, Reduction
 
 
-class Layout:
+class RunLayout:
     """Where rows of views stand in runs, settled before anything runs.
 
     Tensors that are indexed with are on the device of the pixels.

@@ -14,7 +14,7 @@ from roofline.errors import InputError
 from roofline.torch_side.families import family_of
 from roofline.torch_side.families.tower import NativeTower, Tower, Views, queries_and_keys
 from roofline.torch_side.families.visual import Pictures, VisualInput
-from roofline.torch_side.reduce.assemble import Layout
+from roofline.torch_side.reduce.assemble import RunLayout
 from roofline.torch_side.reduce.encode import encode
 from roofline.torch_side.reduce.methods.base import BoundMethod, Reduction, check_count
 from roofline.torch_side.reduce.splice import PlaceholderRun, Side, Splice, TokenizedPrompt, splice
@@ -58,7 +58,7 @@ class ReductionPath:
         What a reducer does inside the ViT is part of `vision`. Queries and keys of a block that
         would not run otherwise are the reducer's work. The last step puts the runs together.
         """
-        layout = Layout(pictures)
+        layout = RunLayout(pictures)
         vision = ("vision", partial(self._encode, visual, pictures.grids))
         if self.bound is None or self.bound.reducer.site != "features":
             return [vision, ("connector", partial(self._project_all, visual, layout))]
@@ -154,7 +154,7 @@ class ReductionPath:
         return [encoded] if encoded.reduction is None else encoded.reduction
 
     def _project_all(
-        self, visual: VisualInput, layout: Layout, state: list[Views] | Reduction
+        self, visual: VisualInput, layout: RunLayout, state: list[Views] | Reduction
     ) -> Reduction:
         """What no reducer of features touches."""
         if isinstance(state, Reduction):
@@ -169,11 +169,11 @@ class ReductionPath:
         return self._project(visual, layout, Reduction(list(kept[:, : self.count]), []))
 
     def _reduce_projected(
-        self, visual: VisualInput, layout: Layout, state: list[Views]
+        self, visual: VisualInput, layout: RunLayout, state: list[Views]
     ) -> Reduction:
         return layout.assembled(self._reduce(visual, layout, state), self._learned)
 
-    def _reduce(self, visual: VisualInput, layout: Layout, state: list[Views]) -> Reduction:
+    def _reduce(self, visual: VisualInput, layout: RunLayout, state: list[Views]) -> Reduction:
         """What the reducer leaves of each view."""
         assert self.bound is not None
         counts, first, left = layout.shares(self.bound.given.get("count")), 0, []
@@ -195,7 +195,7 @@ class ReductionPath:
         return Reduction.joined(left)
 
     def _left(
-        self, visual: VisualInput, layout: Layout, encoded: Views, view: int, count: int | None
+        self, visual: VisualInput, layout: RunLayout, encoded: Views, view: int, count: int | None
     ) -> Reduction:
         """Of views that are alike: the shape and count of one are those of all."""
         assert self.bound is not None
@@ -214,7 +214,7 @@ class ReductionPath:
         reduction = bound.reduce(encoded.features, queries, keys, **facts).tapping(encoded.taps)
         return reduction if shown is None else reduction.renumbered(shown)
 
-    def _project(self, visual: VisualInput, layout: Layout, reduction: Reduction) -> Reduction:
+    def _project(self, visual: VisualInput, layout: RunLayout, reduction: Reduction) -> Reduction:
         """The connector over all views' tokens at once; runs of them."""
         flat = visual.connect(torch.cat(reduction.tokens))
         projected = replace(reduction, tokens=list(torch.split(flat, reduction.counts)))

@@ -50,11 +50,18 @@ def test_words_fit_into_the_page_and_do_not_overlap(
     assert page.get_figwidth() == width_in
     assert page.get_figheight() <= PAGE_IN  # that of a page's text
     check_words(page)
+    check_no_source_of_a_formula(page)
     assert min(text.get_fontsize() for text in words(page)) >= 6.0  # points, read on paper
 
 
-def every_figure(studies: dict[str, Study]) -> Iterator[tuple[str, Figure]]:
-    """Of each drawing that there is, by its name, in both widths."""
+def check_no_source_of_a_formula(page: Figure) -> None:
+    """Tick labels of matplotlib's own are mathematics, which figures do not typeset."""
+    shown = [text.get_text() for text in words(page)]
+    assert not [text for text in shown if "$" in text or "mathdefault" in text]
+
+
+def other_figures(recorded: Study) -> Iterator[tuple[str, Figure]]:
+    """Of the drawings that are in no case above, by their names, in both widths."""
     kept = Kept(
         "fastervlm",
         64,
@@ -68,22 +75,17 @@ def every_figure(studies: dict[str, Study]) -> Iterator[tuple[str, Figure]]:
     for width_in in (SINGLE_IN, DOUBLE_IN):
         for chart in (kept_tokens_chart(photo, "light"), kept_patches_chart([photo])):
             yield chart.name, draw(chart, width_in)
-        for case, names in {**DRAWN, "recorded": ("prediction",)}.items():
-            for name in names:
-                yield name, drawn(name, studies[case], width_in)
+        yield "prediction", drawn("prediction", recorded, width_in)
 
 
-def test_no_figure_shows_the_source_of_a_formula(
-    studies: dict[str, Study], recorded: Study
-) -> None:
-    """Tick labels of matplotlib's own are mathematics, which figures do not typeset."""
-    seen = set()
-    for name, page in every_figure(studies | {"recorded": recorded}):
+def test_no_figure_shows_the_source_of_a_formula(recorded: Study) -> None:
+    """Those of the cases are looked at where they are drawn."""
+    seen = {name for names in DRAWN.values() for name in names}
+    for name, page in other_figures(recorded):
         seen.add(name)
         with rc_context(AS_IT_IS):
             page.draw_without_rendering()
-        shown = [text.get_text() for text in words(page)]
-        assert not [text for text in shown if "$" in text or "mathdefault" in text], name
+        check_no_source_of_a_formula(page)
     assert seen == set(DRAWINGS.names())
 
 

@@ -162,9 +162,8 @@ def test_every_model_type_has_a_config() -> None:
     assert set(CONFIGS) == decoders - INSIDE_OTHERS - OF_REMOTE_CODE
 
 
-def counted(config: dict[str, Any], *, before: int, tokens: int, batch: int) -> int:
+def counted(model: Any, *, before: int, tokens: int, batch: int) -> int:
     """FLOPs of so many tokens behind others."""
-    model = decoder_on_meta(config_of(config), "eager")
     cache = filled_cache(model, batch=batch, tokens=before)
     with FlopCounterMode(display=False) as counter:
         run(model, cache, batch=batch, tokens=tokens)
@@ -178,11 +177,11 @@ def test_flops_and_parameters_are_those_of_pytorch(config: dict[str, Any]) -> No
 
     for length in (7, 61):
         estimate = count(spec, text_tokens=length, visual_tokens=0, batch=3)
-        assert estimate.llm.flops == counted(config, before=0, tokens=length, batch=3)
+        assert estimate.llm.flops == counted(model, before=0, tokens=length, batch=3)
     assert estimate.llm.weight_bytes == 2 * sum(p.numel() for p in model.parameters())
     for length in (9, 61):
         step = count(spec, text_tokens=length, visual_tokens=0, batch=3, stage="decode")
-        assert step.llm.flops == counted(config, before=length, tokens=1, batch=3)
+        assert step.llm.flops == counted(model, before=length, tokens=1, batch=3)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +221,9 @@ def test_what_runs_nowhere_alone_is_another_by_its_fields(
 def test_a_generation_is_its_steps(config: dict[str, Any]) -> None:
     prompt, steps = 13, 6  # the window of 16 keys is full at the third
     spec = model_from_config(config)
-    traced = counted(config, before=0, tokens=prompt, batch=1) + sum(
-        counted(config, before=prompt + step, tokens=1, batch=1) for step in range(steps)
+    model = decoder_on_meta(config_of(config), "eager")
+    traced = counted(model, before=0, tokens=prompt, batch=1) + sum(
+        counted(model, before=prompt + step, tokens=1, batch=1) for step in range(steps)
     )
 
     whole = count(spec, text_tokens=prompt, stage="generate", output_tokens=steps)

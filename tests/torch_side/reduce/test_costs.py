@@ -247,10 +247,18 @@ class TestATS:
         assert drivers[-1].counts[-1] == [12, 12]
         assert flops == most
 
-    def test_the_full_size_vision_tower(self, drivers: list[ATSBlocks]) -> None:
-        full = load_model("llava-1.5-7b")
+    def test_all_patches_and_layers_of_a_full_size_tower(self, drivers: list[ATSBlocks]) -> None:
+        """Of LLaVA-1.5's, at the tiny width, which counts are only multiplied by."""
+        full, tiny = load_model("llava-1.5-7b"), SPECS["36 patches"]
         assert isinstance(full, Lmm)
-        spec = replace(SPECS["36 patches"], vision=load_component(full.vision, VisionEncoder))
+        large = load_component(full.vision, VisionEncoder)
+        vision = replace(
+            load_component(tiny.vision, VisionEncoder),
+            num_hidden_layers=large.num_hidden_layers,
+            image_size_px=large.image_size_px,
+            patch_size_px=large.patch_size_px,
+        )
+        spec = replace(tiny, vision=vision)
         model = roofline.load_model(spec, attention="eager")
 
         flops, most = self.check(model, spec, drivers, prompt_of(spec, 1), 144)
