@@ -99,7 +99,7 @@ def by_kernel(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if "dtype" not in rows:
         raise FitError("measurements lack the column dtype, which says what kernel they are of")
     named = rows["dtype"].astype(str).replace(OTHER_NAMES)
-    return {name: rows[named == name] for name in dict.fromkeys(named)}
+    return {name: rows[named == name] for name in named.unique()}
 
 
 def by_kernel_and_cache(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
