@@ -162,8 +162,8 @@ def _shown(
     if visual.view is None:
         if checkpoint is None or isinstance(photo, Tensor):
             raise PictureError(
-                f"{spec.name} cuts a picture by its shape: give a file, and a checkpoint with "
-                "whose preprocessor"
+                f"{spec.name} cuts a picture by its shape: give a file, and a checkpoint whose "
+                "preprocessor cuts it"
             )
         return preprocessed_by(checkpoint, [photo] * count)
     assert isinstance(visual.tower, Tower)

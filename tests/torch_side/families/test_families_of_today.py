@@ -10,10 +10,13 @@ import copy
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from prompts_of_families import SIZES, model_of, prompt_of
 from tiny_lmms import IMAGE, TINY, VIDEO, tiny
 from torch import Tensor
@@ -26,6 +29,7 @@ from roofline.specs.catalog import all_models
 from roofline.specs.models import Lmm
 from roofline.torch_side.families import families, family_of
 from roofline.torch_side.measure.pipeline import build_pipeline
+from roofline.torch_side.reduce.kept_patches import look
 
 every_family = pytest.mark.parametrize("name", TINY)
 NEW = 4
@@ -422,3 +426,63 @@ def test_a_count_is_what_is_left_of_a_picture_s_tiles() -> None:
     roofline.attach(model, "divprune", count=500)
     with pytest.raises(InputError, match="`count` is 500, but a picture has"):
         model(**given)
+
+
+def preprocessor(name: str) -> Any:
+    """Of a few families, for tiny tiles."""
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+    from transformers.models.llava_next.image_processing_pil_llava_next import (
+        LlavaNextImageProcessorPil,
+    )
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    square = {"height": 84, "width": 84}
+    grids = [[84, 168], [168, 84], [168, 168]]
+    if name == "qwen2_vl":
+        return Qwen2VLImageProcessorPil(size={"shortest_edge": 784, "longest_edge": 100_000})
+    if name == "internvl":
+        return GotOcr2ImageProcessorPil(size=square, crop_to_patches=True)
+    size = {"shortest_edge": 84}
+    return LlavaNextImageProcessorPil(size=size, crop_size=square, image_grid_pinpoints=grids)
+
+
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("qwen2_vl", (2 * 14 * 22, 1176)),  # 200 × 300 rounded to squares of 28
+        ("llava_next", (2 * 5, 3, 84, 84)),
+        ("internvl", (2 * 7, 3, 84, 84)),
+    ],
+)
+def test_a_photo_is_cut_by_a_checkpoint_s_preprocessor(
+    name: str, pixels: tuple[int, ...], tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    photo = Image.fromarray(random.integers(0, 256, (200, 300, 3), dtype=np.uint8))
+    photo.save(tmp_path / "photo.png")
+    preprocessor(name).save_pretrained(tmp_path)
+    asked: dict[str, Any] = {"loaded": model_of(name), "image": tmp_path / "photo.png"}
+
+    with build_pipeline(
+        tiny(name), **asked, checkpoint=tmp_path, batch=2, reducer="visionzip", visual_tokens=7
+    ) as pipeline:
+        assert pipeline.visual_tokens == [7, 7]
+        assert pipeline._pixels.shape == pixels
+    with pytest.raises(InputError, match="a checkpoint whose preprocessor cuts it"):
+        build_pipeline(tiny(name), **asked)
+
+
+@every_family
+@pytest.mark.parametrize("reducer", ["visionzip", "prumerge", "divprune", "spatial", "none"])
+def test_what_is_kept_of_a_square_picture_is_drawn(name: str, reducer: str) -> None:
+    model = model_of(name)
+    visual = next(one for one in family_of(model).inputs(model) if not one.video)
+    random = torch.Generator().manual_seed(3)
+    pixels = torch.randn(1, 3, visual.side_px, visual.side_px, generator=random)
+    count = 6 if reducer in ("visionzip", "divprune", "spatial") else None
+
+    kept = look(model, pixels, reducer, count)
+
+    assert kept.of == visual.square(pixels).sizes[0]
+    assert kept.tokens == (count or kept.tokens)
+    assert (kept.indices < kept.of).all()
