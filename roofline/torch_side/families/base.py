@@ -69,6 +69,13 @@ class Decoder(ABC):
         return ""
 
     @property
+    def sections(self) -> tuple[int, ...]:
+        """Pairs of a head's channels that turn by frame, row and column; empty where all turn by
+        one position.
+        """
+        return ()
+
+    @property
     def tapped(self) -> int:
         """First layers that features of the tower are added behind (DeepStack)."""
         return 0

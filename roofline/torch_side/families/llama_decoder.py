@@ -68,6 +68,11 @@ class LlamaDecoder(Decoder):
             return attention.q_norm, attention.k_norm
         return attention.q_proj, attention.k_proj
 
+    @property
+    def sections(self) -> tuple[int, ...]:
+        rotation = getattr(self.module.config, "rope_parameters", None) or {}
+        return tuple(rotation.get("mrope_section", ()))
+
     def unranked(self, layer: Any) -> str:
         if getattr(layer.self_attn, "attn_logit_softcapping", None) is not None:
             return "the LLM caps its logits"

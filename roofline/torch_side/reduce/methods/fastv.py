@@ -8,6 +8,7 @@ left. Layers after k hold a shorter KV cache, which decoding respects.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -172,7 +173,8 @@ class FastVLayers:
             self._plan = self._planned(visual, real, hidden)
         plan = self._plan
         with torch.no_grad():
-            attention = self._attention(plan.last, plan.seen, angles)  # [B, n]
+            seen = _on_one_axis(angles, self._decoder.sections)
+            attention = self._attention(plan.last, plan.seen, seen)  # [B, n]
         rank = attention.masked_fill(plan.stays, torch.inf).argsort(
             dim=-1, descending=True, stable=True
         )
@@ -254,8 +256,26 @@ class FastVLayers:
         return whole.scatter(1, self._kept.unsqueeze(-1).expand_as(output), output)
 
 
+def _on_one_axis(angles: tuple[Tensor, Tensor], sections: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [B, n, e] of angles that stand apart for three axes, [3, B, n, e], as in
+    Qwen's decoders in older transformers: sections of half a head turn by each in turn.
+    """
+    if angles[0].ndim == 3:
+        return angles
+    cos, sin = (
+        torch.cat(
+            [part[number % 3] for number, part in enumerate(torch.split(t, [*sections] * 2, -1))],
+            dim=-1,
+        )
+        for t in angles
+    )
+    return cos, sin
+
+
 def _rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of [1 or B, n, e] at `index` [B, n']."""
+    """Rows of [1 or B, n, e] at `index` [B, n'], or of each of several axes."""
+    if table.ndim == 4:
+        return torch.stack([_rows(axis, index) for axis in table])
     table = table.expand(len(index), -1, -1)
     return table.gather(1, index.unsqueeze(-1).expand(-1, -1, table.shape[-1]))
 
