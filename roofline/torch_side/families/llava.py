@@ -111,10 +111,22 @@ def shared_config(spec: Lmm, attention: str) -> dict[str, Any]:
         ),
         "image_token_index": spec.image_token_index,
         "image_seq_length": vision.patches,
-        "vision_feature_layer": spec.vision_feature_layer,
+        "vision_feature_layer": feature_layer(spec),
         "multimodal_projector_bias": connector.bias,
         "attn_implementation": attention,
     }
+
+
+def feature_layer(spec: Lmm) -> int | list[int]:
+    """The hidden states that are features, as configs of LLaVA and those made like it name them.
+
+    Raises SpecError for features behind the tower's last norm.
+    """
+    layer = spec.vision_feature_layer
+    if layer == "last":
+        fault = "LLaVA in transformers takes hidden states ahead of the last norm: give an index"
+        raise SpecError(where(spec), [("vision_feature_layer", fault)])
+    return layer if isinstance(layer, int) else list(layer)
 
 
 def visual_input(
