@@ -76,19 +76,23 @@ def _sizes(spec: Lmm, llm: LanguageModel, kind: str) -> dict[str, Any]:
     own_heads = "head_dim" in HUB_CONFIGS.find(kind).defaults or not split
     vocabulary = spec.llm_vocab_size or llm.vocab_size
     told = {"head_dim": llm.head_size} if own_heads else {}
-    return told | _ends_outside(kind, vocabulary) | {
-        "hidden_size": llm.hidden_size,
-        "intermediate_size": llm.intermediate_size,
-        "num_hidden_layers": llm.num_hidden_layers,
-        "num_attention_heads": llm.num_attention_heads,
-        "num_key_value_heads": llm.kv_heads,
-        "vocab_size": vocabulary,
-        "max_position_embeddings": llm.max_position_embeddings or 4096,
-        "rms_norm_eps": llm.rms_norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": llm.rope_theta},
-        "tie_word_embeddings": llm.tie_word_embeddings,
-        "pad_token_id": spec.pad_token_id,
-    }
+    return (
+        told
+        | _ends_outside(kind, vocabulary)
+        | {
+            "hidden_size": llm.hidden_size,
+            "intermediate_size": llm.intermediate_size,
+            "num_hidden_layers": llm.num_hidden_layers,
+            "num_attention_heads": llm.num_attention_heads,
+            "num_key_value_heads": llm.kv_heads,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": llm.max_position_embeddings or 4096,
+            "rms_norm_eps": llm.rms_norm_eps,
+            "rope_parameters": {"rope_type": "default", "rope_theta": llm.rope_theta},
+            "tie_word_embeddings": llm.tie_word_embeddings,
+            "pad_token_id": spec.pad_token_id,
+        }
+    )
 
 
 def _ends_outside(kind: str, vocabulary: int) -> dict[str, None]:
@@ -167,6 +171,7 @@ def _experts(llm: LanguageModel) -> dict[str, Any]:
         "moe_intermediate_size": moe.intermediate_size if moe else 0,
         "decoder_sparse_step": moe.every if moe else 1,
         "mlp_only_layers": [],
+        "norm_topk_prob": True,  # as released; a spec does not tell
     }
 
 
