@@ -139,7 +139,7 @@ def _pretrained(
         model, report = family.model_class().from_pretrained(
             name,
             dtype=dtype,
-            attn_implementation=attention,
+            attn_implementation=family.attention_of(config.text_config, attention),
             ignore_mismatched_sizes=True,  # so that the report says which
             output_loading_info=True,
             trust_remote_code=False,  # else its own code is run, if whoever is asked says yes

@@ -20,6 +20,7 @@ TINY = {
     "paligemma": "paligemma-3b-224",
     "gemma3": "gemma-3-4b",
     "internvl": "internvl3-8b",
+    "internvl_chat": "internvl2-26b",
     "qwen2_vl": "qwen2-vl-7b",
     "qwen2_5_vl": "qwen2.5-vl-7b",
     "qwen3_vl": "qwen3-vl-8b",
@@ -28,15 +29,18 @@ TINY = {
 """By architecture, one that ships."""
 
 
-def tiny(architecture: str, **more: Any) -> Lmm:
-    """The one of an architecture, small: what it has and lacks is the same."""
-    whole = load_model(TINY[architecture])
+def tiny(name: str, **more: Any) -> Lmm:
+    """The one of an architecture, or of that name, small: what it has and lacks is the same.
+
+    more: fields that differ.
+    """
+    whole = load_model(TINY.get(name, name))
     assert isinstance(whole, Lmm)
     vision, side = _vision(load_component(whole.vision, VisionEncoder))
     connector = load_component(whole.connector, AnyConnector)
     return replace(
         whole,
-        name=f"{architecture}-tiny",
+        name=f"{name}-tiny",
         vision=vision,
         connector=_connector(connector, vision),
         llm=_llm(load_component(whole.llm, LanguageModel)),

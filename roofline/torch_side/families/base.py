@@ -138,6 +138,10 @@ class Family(ABC):
     def config_of(self, spec: Lmm, attention: str = "sdpa") -> Any:
         """The config that a spec describes. Raises SpecError for what the class cannot be."""
 
+    def attention_of(self, text_config: Any, attention: str) -> Any:
+        """What transformers is told: another kernel for parts that this one does not compute."""
+        return attention
+
     @abstractmethod
     def model_class(self) -> Any:
         """The class of a whole model."""

@@ -11,10 +11,8 @@ from roofline.errors import SpecError
 from roofline.specs.catalog import where
 from roofline.specs.models import VisionEncoder
 from roofline.torch_side.families.base import FamilyError
+from roofline.torch_side.families.configs import activation
 from roofline.torch_side.families.tower import Tower, TowerBlock
-
-_ACTIVATIONS = {"gelu_tanh": "gelu_pytorch_tanh"}
-"""Functions that transformers calls otherwise than the specs."""
 
 
 def tower_config(spec: VisionEncoder) -> Any:
@@ -33,7 +31,7 @@ def tower_config(spec: VisionEncoder) -> Any:
         "image_size": spec.image_size_px,
         "patch_size": spec.patch_size_px,
         "layer_norm_eps": spec.layer_norm_eps,
-        "hidden_act": _ACTIVATIONS.get(spec.hidden_act, spec.hidden_act),
+        "hidden_act": activation(spec.hidden_act),
     }
     _check_plain(spec)
     parts = (spec.class_token, spec.pre_norm, not spec.patch_bias)

@@ -23,12 +23,15 @@ _WORDS = frozenset({"name", "title", "source", "aliases", "unsure", "used_in"})
 """Fields of a spec that say who it is, not what."""
 _SETTLED = frozenset({"rope_theta", "max_position_embeddings", "vocab_size", "image_size_px"})
 """Fields that an LMM says itself, or that change nothing that is computed."""
-_RESOLVED = {
-    "num_key_value_heads": "kv_heads",
-    "head_dim": "head_size",
-    "attention_output_bias": "output_bias",
+_RESOLVED: Mapping[str, Callable[[Any], Any]] = {
+    "num_key_value_heads": lambda spec: spec.kv_heads,
+    "head_dim": lambda spec: spec.head_size,
+    "attention_output_bias": lambda spec: spec.output_bias,
+    "attention_pattern": lambda llm: [
+        llm.layer_kind(layer).window for layer in range(llm.num_hidden_layers)
+    ],
 }
-"""Properties that say what goes for a field, whether it is given or not."""
+"""What goes for a field, whether it is given or not, and in however many words."""
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 
 
@@ -51,8 +54,11 @@ def text_config(spec: Lmm, *kinds: str) -> Any:
         config = transformers.CONFIG_MAPPING[kind](**sizes)
         try:
             found = unlike(llm, _read(config, llm.name))
-        except SpecError:  # it would be given what it does not know
-            continue
+        except SpecError as error:  # it would be given what it does not know
+            own = {field.name for field in fields(llm)}
+            found = [name for name, _ in error.faults if name in own]
+            if not found:
+                continue
         if not found:
             return config
         faults.append((kind, found))
@@ -68,19 +74,34 @@ def text_config(spec: Lmm, *kinds: str) -> Any:
 def _sizes(spec: Lmm, llm: LanguageModel, kind: str) -> dict[str, Any]:
     split = llm.head_size * llm.num_attention_heads == llm.hidden_size
     own_heads = "head_dim" in HUB_CONFIGS.find(kind).defaults or not split
-    return ({"head_dim": llm.head_size} if own_heads else {}) | {
-        "hidden_size": llm.hidden_size,
-        "intermediate_size": llm.intermediate_size,
-        "num_hidden_layers": llm.num_hidden_layers,
-        "num_attention_heads": llm.num_attention_heads,
-        "num_key_value_heads": llm.kv_heads,
-        "vocab_size": spec.llm_vocab_size or llm.vocab_size,
-        "max_position_embeddings": llm.max_position_embeddings or 4096,
-        "rms_norm_eps": llm.rms_norm_eps,
-        "rope_parameters": {"rope_type": "default", "rope_theta": llm.rope_theta},
-        "tie_word_embeddings": llm.tie_word_embeddings,
-        "pad_token_id": spec.pad_token_id,
-    }
+    vocabulary = spec.llm_vocab_size or llm.vocab_size
+    told = {"head_dim": llm.head_size} if own_heads else {}
+    return (
+        told
+        | _ends_outside(kind, vocabulary)
+        | {
+            "hidden_size": llm.hidden_size,
+            "intermediate_size": llm.intermediate_size,
+            "num_hidden_layers": llm.num_hidden_layers,
+            "num_attention_heads": llm.num_attention_heads,
+            "num_key_value_heads": llm.kv_heads,
+            "vocab_size": vocabulary,
+            "max_position_embeddings": llm.max_position_embeddings or 4096,
+            "rms_norm_eps": llm.rms_norm_eps,
+            "rope_parameters": {"rope_type": "default", "rope_theta": llm.rope_theta},
+            "tie_word_embeddings": llm.tie_word_embeddings,
+            "pad_token_id": spec.pad_token_id,
+        }
+    )
+
+
+def _ends_outside(kind: str, vocabulary: int) -> dict[str, None]:
+    """Begin and end of a text, where the class has them outside of a small vocabulary."""
+    import transformers
+
+    made = transformers.CONFIG_MAPPING[kind]
+    ends = ("bos_token_id", "eos_token_id")
+    return {name: None for name in ends if (getattr(made, name, None) or 0) >= vocabulary}
 
 
 def _nothing(llm: LanguageModel) -> dict[str, Any]:
@@ -150,6 +171,7 @@ def _experts(llm: LanguageModel) -> dict[str, Any]:
         "moe_intermediate_size": moe.intermediate_size if moe else 0,
         "decoder_sparse_step": moe.every if moe else 1,
         "mlp_only_layers": [],
+        "norm_topk_prob": True,  # as released; a spec does not tell
     }
 
 
@@ -206,8 +228,7 @@ def unlike(ours: Any, theirs: Any) -> list[str]:
         return ["kind"]
 
     def told(spec: Any, name: str) -> Any:
-        """What goes for a field, where leaving it out says something."""
-        return getattr(spec, _RESOLVED.get(name, name), getattr(spec, name))
+        return _RESOLVED[name](spec) if name in _RESOLVED else getattr(spec, name)
 
     parts = {"vision", "connector", "llm", "image_tokens", "llm_vocab_size", "architecture"}
     tokens = {"image_token_index", "video_token_index", "pad_token_id"}

@@ -161,4 +161,13 @@ def _tower_config(spec: VisionEncoder) -> Any:
     )
 
 
-register(InternVl())
+class InternVlChat(InternVl):
+    """InternVL2 and 2.5: `internvl_chat` on the hub, whose own code transformers has as its class.
+
+    Their checkpoints load once they are converted to it.
+    """
+
+    name = "internvl_chat"
+
+
+register(InternVl(), InternVlChat())

@@ -9,11 +9,12 @@ from torch import nn
 
 from roofline.errors import SpecError
 from roofline.specs.catalog import load_component, where
-from roofline.specs.models import LanguageModel, Lmm, MlpConnector, VisionEncoder
+from roofline.specs.models import Lmm, MlpConnector, VisionEncoder
 from roofline.torch_side.families import register
 from roofline.torch_side.families.base import Decoder, Family, FamilyError
 from roofline.torch_side.families.clip_tower import ClipTower, tower_config
-from roofline.torch_side.families.llama_decoder import OWNERS, LlamaDecoder, decoder_config
+from roofline.torch_side.families.configs import text_config
+from roofline.torch_side.families.llama_decoder import OWNERS, LlamaDecoder
 from roofline.torch_side.families.visual import VisualInput
 
 _SHARED_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
@@ -94,7 +95,6 @@ def shared_config(spec: Lmm, attention: str) -> dict[str, Any]:
     Raises SpecError for a connector that the classes do not have.
     """
     vision = load_component(spec.vision, VisionEncoder)
-    llm = load_component(spec.llm, LanguageModel)
     connector = load_component(spec.connector, MlpConnector)
     if connector.num_linear_layers != 2:
         fault = "LLaVA in transformers has a connector of two linear layers"
@@ -104,17 +104,25 @@ def shared_config(spec: Lmm, attention: str) -> dict[str, Any]:
         raise SpecError(where(spec), [("vision_feature_select_strategy", fault)])
     return {
         "vision_config": tower_config(vision),
-        "text_config": decoder_config(
-            llm,
-            vocab_size=spec.llm_vocab_size or llm.vocab_size,
-            pad_token_id=spec.pad_token_id,
-        ),
+        "text_config": text_config(spec, "llama"),
         "image_token_index": spec.image_token_index,
         "image_seq_length": vision.patches,
-        "vision_feature_layer": spec.vision_feature_layer,
+        "vision_feature_layer": feature_layer(spec),
         "multimodal_projector_bias": connector.bias,
         "attn_implementation": attention,
     }
+
+
+def feature_layer(spec: Lmm) -> int | list[int]:
+    """The hidden states that are features, as configs of LLaVA and those made like it name them.
+
+    Raises SpecError for features behind the tower's last norm.
+    """
+    layer = spec.vision_feature_layer
+    if layer == "last":
+        fault = "LLaVA in transformers takes hidden states ahead of the last norm: give an index"
+        raise SpecError(where(spec), [("vision_feature_layer", fault)])
+    return layer if isinstance(layer, int) else list(layer)
 
 
 def visual_input(

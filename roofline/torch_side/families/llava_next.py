@@ -13,7 +13,7 @@ from roofline.specs.models.image_rules import AnyResolution
 from roofline.torch_side.families import register
 from roofline.torch_side.families.clip_tower import tower_config
 from roofline.torch_side.families.configs import text_config, whole_config
-from roofline.torch_side.families.llava import Llava, visual_input
+from roofline.torch_side.families.llava import Llava, feature_layer, visual_input
 from roofline.torch_side.families.tiled_input import TiledInput
 from roofline.torch_side.families.visual import VisualInput
 
@@ -41,17 +41,22 @@ class LlavaNext(Llava):
             vision_config=tower_config(vision),
             text_config=text_config(spec, *self.llms),
             image_token_index=spec.image_token_index,
-            vision_feature_layer=spec.vision_feature_layer,
+            vision_feature_layer=feature_layer(spec),
             vision_feature_select_strategy=spec.vision_feature_select_strategy,
             multimodal_projector_bias=connector.bias,
             image_grid_pinpoints=self._grids(spec),
             tie_word_embeddings=False,
+            **self._more_ids(spec),
         )
 
     def model_class(self) -> Any:
         import transformers
 
         return transformers.LlavaNextForConditionalGeneration
+
+    def _more_ids(self, spec: Lmm) -> dict[str, int]:
+        """Of tokens that only some of these classes have."""
+        return {}
 
     @staticmethod
     def _grids(spec: Lmm) -> list[list[int]]:

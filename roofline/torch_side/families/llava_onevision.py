@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from roofline.errors import InputError
+from roofline.specs.models import Lmm
 from roofline.torch_side.families import register
 from roofline.torch_side.families.llava_next import LlavaNext
 from roofline.torch_side.families.visual import Pictures, VisualInput
@@ -39,6 +40,9 @@ class LlavaOneVision(LlavaNext):
     llms = ("qwen2",)
     settled_arguments = (*LlavaNext.settled_arguments, "vision_aspect_ratio")
     special_ids = ("image_token_id", "video_token_id", "pad_token_id")
+
+    def _more_ids(self, spec: Lmm) -> dict[str, int]:
+        return {"video_token_index": spec.video_token_index}
 
     def model_class(self) -> Any:
         import transformers

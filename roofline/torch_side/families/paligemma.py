@@ -32,7 +32,7 @@ class PaliGemma(Llava):
         return whole_config(
             spec,
             self.model_type,
-            _attention(text, attention),
+            self.attention_of(text, attention),
             vision_config=tower_config(load_component(spec.vision, VisionEncoder)),
             text_config=text,
             image_token_index=spec.image_token_index,
@@ -41,6 +41,12 @@ class PaliGemma(Llava):
             tie_word_embeddings=text.tie_word_embeddings,
             pad_token_id=spec.pad_token_id,
         )
+
+    def attention_of(self, text_config: Any, attention: str) -> Any:
+        """Gemma 2 caps its logits, for which transformers has no fused kernel."""
+        if text_config.model_type != "gemma2" or attention == "eager":
+            return attention
+        return {"vision_config": attention, "text_config": "eager"}
 
     def model_class(self) -> Any:
         import transformers
@@ -74,13 +80,6 @@ class PaliGemma(Llava):
     def connector(self, model: Any) -> nn.Module:
         projector: nn.Module = model.model.multi_modal_projector
         return projector
-
-
-def _attention(text: Any, attention: str) -> Any:
-    """Gemma 2 caps its logits, for which transformers has no fused kernel."""
-    if text.model_type != "gemma2" or attention == "eager":
-        return attention
-    return {"vision_config": attention, "text_config": "eager"}
 
 
 register(PaliGemma())

@@ -184,7 +184,11 @@ class TestWhatAClassCannotBe:
     @pytest.mark.parametrize(
         ("part", "changes", "fault"),
         [
-            ("llm", {"attention_output_bias": True}, "attention_output_bias: .* one flag"),
+            (
+                "llm",
+                {"attention_output_bias": True},
+                "attention_output_bias: a llama .* without it",
+            ),
             ("vision", {"pre_norm": False}, "class_token, pre_norm, patch_bias: .*CLIP.*SigLIP"),
             ("connector", {"num_linear_layers": 3}, "num_linear_layers: .* two linear layers"),
         ],

@@ -22,12 +22,8 @@ from tiny_lmms import IMAGE, TINY, VIDEO, tiny
 from torch import Tensor
 
 import roofline
-from roofline.engine.layout import lay_out
-from roofline.errors import InputError, SpecError
-from roofline.model.block import parameters
-from roofline.specs.catalog import all_models
-from roofline.specs.models import Lmm
-from roofline.torch_side.families import families, family_of
+from roofline.errors import InputError
+from roofline.torch_side.families import family_of
 from roofline.torch_side.measure.pipeline import build_pipeline
 from roofline.torch_side.reduce.kept_patches import look
 
@@ -47,39 +43,6 @@ def tokens_of_picture(model: Any, given: dict[str, Any], picture: int = 0) -> in
 
 def close(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [s for s in all_models() if isinstance(s, Lmm) and s.architecture in TINY],
-    ids=lambda spec: spec.name,
-)
-def test_a_class_built_of_a_spec_has_its_parameters(spec: Lmm) -> None:
-    family = families.find(spec.architecture)
-    model_class = family.model_class()  # torch 2.7 cannot import it under another device
-    with torch.device("meta"):
-        model = model_class(family.config_of(spec))
-
-    ours = sum(part.copies * parameters(part.loaded).total for part in lay_out(spec).components)
-    assert sum(weight.numel() for weight in model.parameters()) == ours
-
-
-@every_family
-def test_what_no_checkpoint_holds_is_as_the_class_makes_it(name: str) -> None:
-    """Angles and scales: as in a model that was built on the CPU, in the same precision."""
-    family = families.find(name)
-    model = roofline.load_model(tiny(name), dtype="bf16")
-    built = dict(family.model_class()(family.config_of(tiny(name))).named_buffers())
-
-    for path, buffer in model.named_buffers():
-        assert buffer.dtype == built[path].dtype, path
-        assert torch.equal(buffer, built[path]), path
-
-
-def test_what_a_class_cannot_be_is_named() -> None:
-    wide = tiny("qwen2_5_vl", vision_feature_layer=-2)
-    with pytest.raises(SpecError, match=r"vision_feature_layer: a qwen2_5_vl of transformers"):
-        roofline.load_model(wide)
 
 
 @every_family
@@ -225,7 +188,7 @@ def test_logits_are_those_of_a_prompt_put_together_by_hand(name: str, each: int)
     else:
         expected = model(inputs_embeds=embeddings, **more).logits
 
-    whole = name not in ("internvl", "llava_next", "llava_onevision")
+    whole = not name.startswith(("internvl", "llava"))
     roofline.attach(model, "fastervlm", count=each if whole else each * len(kept))
 
     close(model(**given).logits, expected)
