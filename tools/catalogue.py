@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,29 +83,47 @@ def generated() -> Iterator[tuple[Path, str]]:
     for name, spec in specs.items():
         if owners[configs()[name]["hub"]] > 1 and not isinstance(spec, Lmm):
             specs[name] = replace(spec, aliases=())  # the repository is that of the whole
-    parts = {_any_vocabulary(load_model(name)): name for name in _OWN_PARTS}
+    parts = {_any_vocabulary(load_model(name)): [name] for name in _OWN_PARTS}
     for name, spec in specs.items():
         if not isinstance(spec, Lmm):
-            parts.setdefault(_any_vocabulary(spec), name)
+            parts.setdefault(_any_vocabulary(spec), []).append(name)
     for name, spec in specs.items():
         file = MODELS / f"{name}.yaml"
         made = MADE.format((CONFIGS / f"{name}.json").relative_to(ROOT))
         if file.exists() and made not in file.read_text(encoding="utf-8"):
             continue  # by hand
-        named = _with_named_parts(spec, parts) if isinstance(spec, Lmm) else spec
+        kind = _text_type(configs()[name]["config"])
+        named = _with_named_parts(spec, parts, kind) if isinstance(spec, Lmm) else spec
         yield file, HEAD + made + model_yaml(named)
 
 
-def _with_named_parts(lmm: Lmm, parts: Mapping[Model, str]) -> Lmm:
-    """An LLM is the same whatever its embedding's rows: an LMM says how many it has."""
+def _text_type(config: Mapping[str, Any]) -> str | None:
+    """What a config calls its LLM, where it says so."""
+    text = config.get("text_config") or config.get("llm_config") or {}
+    kind: str | None = text.get("model_type")
+    return kind
+
+
+def _with_named_parts(lmm: Lmm, parts: Mapping[Model, Sequence[str]], text: str | None) -> Lmm:
+    """An LLM is the same whatever its embedding's rows: an LMM says how many it has.
+
+    text: model type of the LLM, which is preferred among several of one shape.
+    """
     found: dict[str, Any] = {}
     for field in ("vision", "connector", "llm"):
         part = getattr(lmm, field)
-        if name := parts.get(_any_vocabulary(part)):
-            found[field] = name
+        if names := parts.get(_any_vocabulary(part)):
+            read = configs()
+            own = (name for name in names if name in read and _type_of(read[name]) == text)
+            found[field] = next(own, names[0])
             if isinstance(part, LanguageModel):
                 found["llm_vocab_size"] = part.vocab_size
     return replace(lmm, **found)
+
+
+def _type_of(read: Mapping[str, Any]) -> str | None:
+    kind: str | None = read["config"].get("model_type")
+    return kind
 
 
 def _any_vocabulary(model: Model) -> Any:

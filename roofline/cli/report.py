@@ -76,10 +76,8 @@ def report(
     stems = [Path(file).stem for file in records]
     names = stems if len(set(stems)) == len(stems) else records
     if runs:
-        own = (
-            *("visual_tokens", "reducer", "output_tokens", "runtime", "kernels", "library"),
-            "pictures",
-        )
+        prompts, ways = ("visual_tokens", "reducer", "output_tokens"), ("runtime", "kernels")
+        own = {*prompts, *ways, "library", "pictures"}
         for axis in AXES:
             if axis.name in given and axis.name not in own:
                 given[axis.name] = given[axis.name] or _of_all(

@@ -221,6 +221,11 @@ def _lmm_parts(lmm: Lmm) -> ModelParts:
         found = lmm.image_tokens.image(*DEFAULT_PICTURE)
         return parts.showing(SampleViews(_by_shape(found.views), found.tokens))
     own = vision.view
+    if not parts.tokens_of(own):
+        fault = (
+            f"{connector.name} leaves nothing of {vision.name}'s {own.rows}×{own.columns} patches"
+        )
+        raise SpecError(where(lmm), [("connector", fault)])
     return parts.showing(SampleViews((View(own.rows, own.columns, lmm.images),)))
 
 

@@ -168,3 +168,11 @@ def test_a_q_former_reads_each_image_whole() -> None:
     mlp = 2 * 3 * 2 * 240
     assert found == 2 * (itself + mlp) + crossed + 2 * 3 * 96
     assert toy(model, visual_tokens=None).unreduced_visual_tokens == 3
+
+
+def test_a_connector_that_leaves_nothing_is_a_fault_of_the_spec() -> None:
+    pooling = StepConnector(**WORDS, steps=(PoolStep(size=4), LinearStep()))
+    with pytest.raises(
+        SpecError, match=r"connector: toy-connector leaves nothing of .* 3×3 patches"
+    ):
+        count(lmm(connector=pooling))

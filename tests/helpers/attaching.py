@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,6 +34,17 @@ REDUCES: dict[str, dict[str, Any]] = {
     "fastv": {"ratio": 0.6},
 }
 RAGGED = ["prumerge", "prumerge+", "ats"]
+
+
+def padded(sequences: Sequence[Sequence[int]], pad: int, side: str) -> dict[str, Tensor]:
+    """Ids and mask of a batch, shorter sequences filled up at one side."""
+    longest = max(map(len, sequences))
+    ids = torch.full((len(sequences), longest), pad)
+    mask = torch.zeros_like(ids)
+    for row, sequence in enumerate(sequences):
+        here = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
+        ids[row, here], mask[row, here] = torch.tensor(sequence), 1
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def close(actual: Tensor, expected: Tensor) -> None:

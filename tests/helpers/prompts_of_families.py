@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from attaching import padded
 from tiny_lmms import IMAGE, PAD, tiny
 from torch import Tensor
 
@@ -61,14 +62,9 @@ def prompt_of(
         ]
         for row in rows
     ]
-    longest = max(map(len, sequences))
-    ids = torch.full((len(rows), longest), PAD)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        here = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
-        ids[row, here], mask[row, here] = torch.tensor(sequence), 1
-    types: dict[str, Tensor] = family.token_type_values(model, ids)
-    return {"input_ids": ids, "attention_mask": mask, **given, **types}
+    batch = padded(sequences, PAD, side)
+    types: dict[str, Tensor] = family.token_type_values(model, batch["input_ids"])
+    return {**batch, **given, **types}
 
 
 def _apart(model: Any, sizes: Sequence[tuple[int, int]]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from attaching import padded
 from torch import Tensor
 
 import roofline
@@ -82,13 +83,7 @@ def prompts() -> Callable[..., dict[str, Tensor]]:
             ]
             for row in rows
         ]
-        longest = max(map(len, sequences))
-        ids = torch.full((len(rows), longest), PAD)
-        mask = torch.zeros_like(ids)
-        for row, sequence in enumerate(sequences):
-            here = slice(longest - len(sequence), None) if side == "left" else slice(len(sequence))
-            ids[row, here], mask[row, here] = torch.tensor(sequence), 1
-        given = {"input_ids": ids, "attention_mask": mask}
+        given = padded(sequences, PAD, side)
         images, videos = ("".join(rows).count(kind) for kind in "iv")
         if images:
             given["pixel_values"] = _pictures(images, generator=generator)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from roofline.engine.accounting import ACCOUNTINGS, Accounting
-from roofline.engine.layout import Component, Layout
+from roofline.engine.components import Component
+from roofline.engine.layout import Layout
 from roofline.model.block import live_elements, parameters
 from roofline.model.counted import Amounts, ComponentCounts, CountedOp
 from roofline.model.op import WEIGHT_ROLES, Op

@@ -120,6 +120,8 @@ class Family(ABC):
     """What specs call it in `architecture`."""
     model_type: ClassVar[str]
     """What its models' configs call it."""
+    transformers_class: ClassVar[str]
+    """The class of a whole model."""
     owners: ClassVar[OpOwners]
     components: ClassVar[Mapping[str, str]]
     """Parts of module paths, and the component of the analysis that such a module belongs to."""
@@ -142,9 +144,11 @@ class Family(ABC):
         """What transformers is told: another kernel for parts that this one does not compute."""
         return attention
 
-    @abstractmethod
     def model_class(self) -> Any:
         """The class of a whole model."""
+        import transformers
+
+        return getattr(transformers, self.transformers_class)
 
     @abstractmethod
     def is_whole(self, model: Any) -> bool:
@@ -169,9 +173,9 @@ class Family(ABC):
     def tower(self, module: nn.Module) -> Tower:
         """A vision tower by itself, taken apart. Raises FamilyError for another layout."""
 
-    @abstractmethod
     def connector_class(self) -> Any:
-        """The class of the connector: it is built from the whole config."""
+        """The class of the connector, built from the whole config: asked where `traced_apart`."""
+        raise NotImplementedError
 
     def token_type_values(self, model: Any, ids: Tensor) -> dict[str, Tensor]:
         """Of each of `token_types` what a processor writes for a prompt's ids [B, n]."""

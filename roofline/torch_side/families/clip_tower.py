@@ -11,7 +11,7 @@ from roofline.errors import SpecError
 from roofline.specs.catalog import where
 from roofline.specs.models import VisionEncoder
 from roofline.torch_side.families.base import FamilyError
-from roofline.torch_side.families.configs import activation
+from roofline.torch_side.families.configs import tower_sizes
 from roofline.torch_side.families.tower import Tower, TowerBlock
 
 
@@ -22,17 +22,7 @@ def tower_config(spec: VisionEncoder) -> Any:
     """
     import transformers
 
-    sizes: dict[str, Any] = {
-        "hidden_size": spec.hidden_size,
-        "intermediate_size": spec.intermediate_size,
-        "num_hidden_layers": spec.num_hidden_layers,
-        "num_attention_heads": spec.num_attention_heads,
-        "num_channels": spec.num_channels,
-        "image_size": spec.image_size_px,
-        "patch_size": spec.patch_size_px,
-        "layer_norm_eps": spec.layer_norm_eps,
-        "hidden_act": activation(spec.hidden_act),
-    }
+    sizes = tower_sizes(spec)
     _check_plain(spec)
     parts = (spec.class_token, spec.pre_norm, not spec.patch_bias)
     if all(parts):
@@ -133,20 +123,16 @@ class ClipTower(Tower):
         return int(self._inner.embeddings.num_positions)
 
     @property
-    def width(self) -> int:
-        return int(self._inner.config.hidden_size)
-
-    @property
-    def heads(self) -> int:
-        return int(self._inner.config.num_attention_heads)
+    def config(self) -> Any:
+        return self._inner.config
 
     @property
     def image_size(self) -> int:
-        return int(self._inner.config.image_size)
+        return int(self.config.image_size)
 
     @property
     def blocks(self) -> int:
-        return int(self._inner.config.num_hidden_layers)
+        return int(self.config.num_hidden_layers)
 
     def block(self, index: int) -> ClipBlock:
         return ClipBlock(self._inner.encoder.layers[index])

@@ -40,6 +40,21 @@ def activation(function: str) -> str:
     return _ACTIVATIONS.get(function, function)
 
 
+def tower_sizes(spec: VisionEncoder) -> dict[str, Any]:
+    """What configs of CLIP's tower and of those made like it say by the same names."""
+    return {
+        "hidden_size": spec.hidden_size,
+        "intermediate_size": spec.intermediate_size,
+        "num_hidden_layers": spec.num_hidden_layers,
+        "num_attention_heads": spec.num_attention_heads,
+        "num_channels": spec.num_channels,
+        "image_size": spec.image_size_px,
+        "patch_size": spec.patch_size_px,
+        "layer_norm_eps": spec.layer_norm_eps,
+        "hidden_act": activation(spec.hidden_act),
+    }
+
+
 def text_config(spec: Lmm, *kinds: str) -> Any:
     """The config of an LMM's LLM: of the first of these model types that can be what it is.
 

@@ -31,6 +31,7 @@ class Gemma3(Llava):
     name = "gemma3"
     traced_apart = False
     model_type = "gemma3"
+    transformers_class = "Gemma3ForConditionalGeneration"
     settled_arguments = ()
     token_types = ("token_type_ids",)
 
@@ -50,11 +51,6 @@ class Gemma3(Llava):
             eoi_token_index=spec.pad_token_id,
             tie_word_embeddings=text.tie_word_embeddings,
         )
-
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.Gemma3ForConditionalGeneration
 
     def inputs(self, model: Any) -> list[VisualInput]:
         tower = ClipTower(model.model.vision_tower)
@@ -77,11 +73,6 @@ class Gemma3(Llava):
 
     def token_type_values(self, model: Any, ids: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": (ids == model.config.image_token_id).long()}
-
-    def connector_class(self) -> Any:
-        from transformers.models.gemma3.modeling_gemma3 import Gemma3MultiModalProjector
-
-        return Gemma3MultiModalProjector
 
 
 register(Gemma3())

@@ -16,7 +16,7 @@ from roofline.specs.catalog import load_component
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import register
 from roofline.torch_side.families.base import FamilyError
-from roofline.torch_side.families.configs import activation, merge_size, text_config, whole_config
+from roofline.torch_side.families.configs import merge_size, text_config, tower_sizes, whole_config
 from roofline.torch_side.families.internvl_tower import InternVlTower
 from roofline.torch_side.families.llava import Llava
 from roofline.torch_side.families.tower import Tower
@@ -29,9 +29,7 @@ class TilesInARow(VisualInput):
     placeholders stand together.
     """
 
-    @property
-    def view(self) -> None:
-        return None
+    fixed = False
 
     def noise(
         self, pictures: Sequence[tuple[int, int]], rule: Any, random: torch.Generator
@@ -49,13 +47,12 @@ class TilesInARow(VisualInput):
         if pixels is None:
             return None
         pixels = pixels.flatten(0, -4)
-        side = isqrt(self.unreduced)
         sizes = _stretches(given.get("input_ids"), self.placeholder)
         if sum(sizes) != self.unreduced * len(pixels) or any(n % self.unreduced for n in sizes):
             sizes = [self.unreduced] * len(pixels)  # the prompt's fault is found where it is read
         starts = [0, *accumulate(sizes)]
         runs = [torch.arange(*ends) for ends in pairwise(starts)]
-        return Pictures(pixels, [(side, side)] * len(pixels), sizes, runs)
+        return Pictures(pixels, [self._square] * len(pixels), sizes, runs)
 
 
 def _stretches(ids: Tensor | None, placeholder: int) -> list[int]:
@@ -78,6 +75,7 @@ class InternVl(Llava):
     name = "internvl"
     traced_apart = False
     model_type = "internvl"
+    transformers_class = "InternVLForConditionalGeneration"
 
     def config_of(self, spec: Lmm, attention: str = "sdpa") -> Any:
         merge, text = merge_size(spec), text_config(spec, "qwen2", "qwen3", "qwen3_moe", "llama")
@@ -95,11 +93,6 @@ class InternVl(Llava):
             vision_feature_select_strategy="default",
             tie_word_embeddings=text.tie_word_embeddings,
         )
-
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.InternVLForConditionalGeneration
 
     def tower(self, module: nn.Module) -> Any:
         return InternVlTower(module)
@@ -123,11 +116,6 @@ class InternVl(Llava):
             )
         ]
 
-    def connector_class(self) -> Any:
-        from transformers.models.internvl.modeling_internvl import InternVLMultiModalProjector
-
-        return InternVLMultiModalProjector
-
 
 def _connected(inner: Any, ratio: float, features: Tensor) -> Tensor:
     """Pixel shuffle of whole tiles [B, N, C], and the projector: [B, N·ratio², d]."""
@@ -142,17 +130,10 @@ def _tower_config(spec: VisionEncoder) -> Any:
     """InternViT's config."""
     import transformers
 
+    both_sides = {"image_size": [spec.image_size_px] * 2, "patch_size": [spec.patch_size_px] * 2}
     return transformers.InternVLVisionConfig(
-        hidden_size=spec.hidden_size,
-        intermediate_size=spec.intermediate_size,
-        num_hidden_layers=spec.num_hidden_layers,
-        num_attention_heads=spec.num_attention_heads,
-        num_channels=spec.num_channels,
-        image_size=[spec.image_size_px] * 2,
-        patch_size=[spec.patch_size_px] * 2,
-        layer_norm_eps=spec.layer_norm_eps,
+        **(tower_sizes(spec) | both_sides),
         norm_type=spec.norm,
-        hidden_act=activation(spec.hidden_act),
         attention_bias=not {"q_proj", "k_proj", "v_proj"} & set(spec.without_bias),
         use_qk_norm=spec.qk_norm is not None,
         use_absolute_position_embeddings=True,

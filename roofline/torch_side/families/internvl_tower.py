@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from roofline.torch_side.families.tower import Tower, TowerBlock
+from roofline.torch_side.families.tower import Tower, WholeBlock
 
 
-class InternVlBlock(TowerBlock):
+class InternVlBlock(WholeBlock):
     """An `InternVLVisionLayer`: each branch is scaled before it is added, queries and keys may be
     normalised.
     """
@@ -25,47 +25,19 @@ class InternVlBlock(TowerBlock):
         return normed
 
     @property
-    def projections(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        attention = self.module.attention
-        return attention.q_proj, attention.k_proj, attention.v_proj
-
-    @property
     def watched(self) -> tuple[nn.Module, nn.Module]:
         attention = self.module.attention
         return attention.q_norm, attention.k_norm
 
     def query(self, normed: Tensor) -> Tensor:
-        queries: Tensor = self.module.attention.q_norm(super().query(normed))
+        attention = self.module.attention
+        queries: Tensor = attention.q_norm(attention.q_proj(normed))
         return queries
 
     def key(self, normed: Tensor) -> Tensor:
-        keys: Tensor = self.module.attention.k_norm(super().key(normed))
+        attention = self.module.attention
+        keys: Tensor = attention.k_norm(attention.k_proj(normed))
         return keys
-
-    @property
-    def out(self) -> nn.Module:
-        projection: nn.Module = self.module.attention.projection_layer
-        return projection
-
-    def norm2(self, hidden: Tensor) -> Tensor:
-        normed: Tensor = self.module.layernorm_after(hidden)
-        return normed
-
-    def mlp(self, hidden: Tensor) -> Tensor:
-        output: Tensor = self.module.mlp(hidden)
-        return output
-
-    @property
-    def head_size(self) -> int:
-        return int(self.module.attention.head_dim)
-
-    @property
-    def scale(self) -> float:
-        return float(self.module.attention.scale)
-
-    @property
-    def eager(self) -> bool:
-        return bool(self.module.attention.config._attn_implementation == "eager")
 
 
 class InternVlTower(Tower):
@@ -85,12 +57,8 @@ class InternVlTower(Tower):
         return int(self.module.embeddings.patch_embeddings.num_patches) + 1
 
     @property
-    def width(self) -> int:
-        return int(self.module.config.hidden_size)
-
-    @property
-    def heads(self) -> int:
-        return int(self.module.config.num_attention_heads)
+    def config(self) -> Any:
+        return self.module.config
 
     @property
     def image_size(self) -> int:

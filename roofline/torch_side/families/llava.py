@@ -25,6 +25,7 @@ class Llava(Family):
 
     name = "llava"
     model_type = "llava"
+    transformers_class = "LlavaForConditionalGeneration"
     owners = OWNERS
     components: ClassVar[Mapping[str, str]] = {
         "vision_tower": "vision",
@@ -49,11 +50,6 @@ class Llava(Family):
             **shared_config(spec, attention),
             vision_feature_select_strategy=spec.vision_feature_select_strategy,
         )
-
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.LlavaForConditionalGeneration
 
     def is_whole(self, model: Any) -> bool:
         return hasattr(getattr(model, "model", None), "vision_tower")

@@ -24,6 +24,7 @@ class LlavaNext(Llava):
     name = "llava_next"
     traced_apart = False
     model_type = "llava_next"
+    transformers_class = "LlavaNextForConditionalGeneration"
     llms: ClassVar[tuple[str, ...]] = ("llama", "mistral")
     """Model types of LLMs that checkpoints of the class have."""
     components: ClassVar[Mapping[str, str]] = {
@@ -49,11 +50,6 @@ class LlavaNext(Llava):
             **self._more_ids(spec),
         )
 
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.LlavaNextForConditionalGeneration
-
     def _more_ids(self, spec: Lmm) -> dict[str, int]:
         """Of tokens that only some of these classes have."""
         return {}
@@ -78,7 +74,7 @@ class LlavaNext(Llava):
 
         return [self._tiled(model, pack, image_size_to_num_patches)]
 
-    def _tiled(self, model: Any, pack: Any, tiles_of: Any, **more: Any) -> TiledInput:
+    def _tiled(self, model: Any, pack: Any, tiles_of: Any) -> TiledInput:
         config = model.config
         tower = self.tower(model.model.vision_tower)
         plain = visual_input(
@@ -87,7 +83,7 @@ class LlavaNext(Llava):
             ("pixel_values",),
             config.image_token_id,
             self.connector(model),
-            keeps_class_token=tower.class_token and config.vision_feature_select_strategy == "full",
+            keeps_class_token=False,  # the tiles' grid has no room for one
         )
         return TiledInput(
             arguments=plain.arguments,
@@ -95,22 +91,16 @@ class LlavaNext(Llava):
             placeholder=plain.placeholder,
             connect=plain.connect,
             blocks=plain.blocks,
-            beside=("image_sizes",),
+            beside=("image_sizes", "batch_num_images"),
             tiles_of=lambda size: int(
                 tiles_of(list(size), config.image_grid_pinpoints, config.vision_config.image_size)
             ),
             pack=pack,
-            **more,
         )
 
     def learned_row(self, model: Any) -> Tensor:
         row: Tensor = model.model.image_newline
         return row
-
-    def connector_class(self) -> Any:
-        from transformers.models.llava_next.modeling_llava_next import LlavaNextMultiModalProjector
-
-        return LlavaNextMultiModalProjector
 
 
 register(LlavaNext())

@@ -19,9 +19,7 @@ from roofline.torch_side.families.visual import Pictures, VisualInput
 class PooledVideo(VisualInput):
     """Videos, whose frames the model pools by interpolation: no token is one patch's, or some's."""
 
-    @property
-    def view(self) -> None:
-        return None
+    fixed = False
 
     def pictures(self, given: Mapping[str, Any]) -> Pictures | None:
         if self.pixels(given) is None:
@@ -37,17 +35,13 @@ class LlavaOneVision(LlavaNext):
 
     name = "llava_onevision"
     model_type = "llava_onevision"
+    transformers_class = "LlavaOnevisionForConditionalGeneration"
     llms = ("qwen2",)
     settled_arguments = (*LlavaNext.settled_arguments, "vision_aspect_ratio")
     special_ids = ("image_token_id", "video_token_id", "pad_token_id")
 
     def _more_ids(self, spec: Lmm) -> dict[str, int]:
         return {"video_token_index": spec.video_token_index}
-
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.LlavaOnevisionForConditionalGeneration
 
     def inputs(self, model: Any) -> list[VisualInput]:
         from transformers.models.llava_onevision.modeling_llava_onevision import (
@@ -72,13 +66,6 @@ class LlavaOneVision(LlavaNext):
             beside=("image_sizes_videos",),
         )
         return [video, picture]
-
-    def connector_class(self) -> Any:
-        from transformers.models.llava_onevision.modeling_llava_onevision import (
-            LlavaOnevisionMultiModalProjector,
-        )
-
-        return LlavaOnevisionMultiModalProjector
 
 
 register(LlavaOneVision())

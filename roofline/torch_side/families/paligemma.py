@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from roofline.specs.catalog import load_component
 from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import register
-from roofline.torch_side.families.base import Decoder
 from roofline.torch_side.families.clip_tower import ClipTower, tower_config
 from roofline.torch_side.families.configs import text_config, whole_config
-from roofline.torch_side.families.llama_decoder import LlamaDecoder
 from roofline.torch_side.families.llava import Llava
 from roofline.torch_side.families.visual import VisualInput
 
@@ -24,6 +22,7 @@ class PaliGemma(Llava):
     name = "paligemma"
     traced_apart = False
     model_type = "paligemma"
+    transformers_class = "PaliGemmaForConditionalGeneration"
     settled_arguments = ()
     token_types = ("token_type_ids",)
 
@@ -48,11 +47,6 @@ class PaliGemma(Llava):
             return attention
         return {"vision_config": attention, "text_config": "eager"}
 
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.PaliGemmaForConditionalGeneration
-
     def inputs(self, model: Any) -> list[VisualInput]:
         tower = ClipTower(model.model.vision_tower)
         return [
@@ -66,20 +60,8 @@ class PaliGemma(Llava):
             )
         ]
 
-    def decoder(self, model: Any) -> Decoder:
-        return LlamaDecoder(model.model.language_model)
-
     def token_type_values(self, model: Any, ids: Tensor) -> dict[str, Tensor]:
         return {"token_type_ids": torch.zeros_like(ids)}
-
-    def connector_class(self) -> Any:
-        from transformers.models.paligemma.modeling_paligemma import PaliGemmaMultiModalProjector
-
-        return PaliGemmaMultiModalProjector
-
-    def connector(self, model: Any) -> nn.Module:
-        projector: nn.Module = model.model.multi_modal_projector
-        return projector
 
 
 register(PaliGemma())

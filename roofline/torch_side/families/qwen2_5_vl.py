@@ -1,15 +1,12 @@
-"""Qwen2.5-VL."""
+"""Qwen2.5-VL: windows in the tower."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-from roofline.specs.catalog import load_component
-from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
+from roofline.specs.models import Lmm, VisionEncoder
 from roofline.torch_side.families import register
-from roofline.torch_side.families.configs import activation, merge_size, text_config, whole_config
-from roofline.torch_side.families.qwen_vl import QwenVl, token_ids
+from roofline.torch_side.families.qwen_vl import QwenVl
 
 
 class Qwen25Vl(QwenVl):
@@ -17,47 +14,14 @@ class Qwen25Vl(QwenVl):
 
     name = "qwen2_5_vl"
     model_type = "qwen2_5_vl"
-    sizes: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "vision_config": ("depth", "hidden_size", "intermediate_size", "num_heads", "patch_size"),
-        "text_config": QwenVl.text_sizes,
-    }
+    transformers_class = "Qwen2_5_VLForConditionalGeneration"
 
-    def config_of(self, spec: Lmm, attention: str = "sdpa") -> Any:
-        vision = load_component(spec.vision, VisionEncoder)
-        llm = load_component(spec.llm, LanguageModel)
+    def vision_fields(self, spec: Lmm, vision: VisionEncoder, out: int) -> dict[str, Any]:
         windows = vision.windows
-        return whole_config(
-            spec,
-            self.model_type,
-            attention,
-            vision_config={
-                "depth": vision.num_hidden_layers,
-                "hidden_size": vision.hidden_size,
-                "intermediate_size": vision.intermediate_size,
-                "out_hidden_size": llm.hidden_size,
-                "num_heads": vision.num_attention_heads,
-                "hidden_act": activation(vision.hidden_act),
-                "in_channels": vision.num_channels,
-                "patch_size": vision.patch_size_px,
-                "temporal_patch_size": vision.temporal_patch_size,
-                "spatial_merge_size": merge_size(spec),
-                "window_size": (windows.side if windows else 0) * vision.patch_size_px,
-                "fullatt_block_indexes": list(windows.full_attention_layers) if windows else [],
-            },
-            text_config=text_config(spec, "qwen2_5_vl_text").to_dict(),
-            tie_word_embeddings=llm.tie_word_embeddings,
-            **token_ids(spec),
-        )
-
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.Qwen2_5_VLForConditionalGeneration
-
-    def connector_class(self) -> Any:
-        from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLPatchMerger
-
-        return Qwen2_5_VLPatchMerger
+        return super().vision_fields(spec, vision, out) | {
+            "window_size": (windows.side if windows else 0) * vision.patch_size_px,
+            "fullatt_block_indexes": list(windows.full_attention_layers) if windows else [],
+        }
 
 
 register(Qwen25Vl())

@@ -9,8 +9,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from roofline.specs.models import Lmm
+from roofline.specs.catalog import load_component
+from roofline.specs.models import LanguageModel, Lmm, VisionEncoder
 from roofline.torch_side.families.base import Decoder, Family, FamilyError, PromptPlaces
+from roofline.torch_side.families.configs import activation, merge_size, text_config, whole_config
 from roofline.torch_side.families.llama_decoder import OWNERS, LlamaDecoder
 from roofline.torch_side.families.qwen_tower import QwenTower
 from roofline.torch_side.families.visual import Pictures, VisualInput
@@ -25,15 +27,13 @@ _SQUARE_PX = 448
 class NativeInput(VisualInput):
     """Pictures, or videos, of any shape, as patches one after the other."""
 
+    fixed = False
+
     tower: QwenTower
     grids: str = ""
     """Name of the keyword that says how many there are of each: frames, rows, columns."""
     runs_of_frames: bool = False
     """Whether each frame has a run of its own, and not each video."""
-
-    @property
-    def view(self) -> None:
-        return None
 
     @property
     def side_px(self) -> int:
@@ -104,16 +104,49 @@ class QwenVl(Family):
         "language_model": "llm",
         "lm_head": "llm",
     }
-    text_sizes: ClassVar[tuple[str, ...]] = (
-        *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-        "num_key_value_heads",
-    )
+    sizes: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "vision_config": ("depth", "hidden_size", "intermediate_size", "num_heads", "patch_size"),
+        "text_config": (
+            *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+            "num_key_value_heads",
+        ),
+    }
     special_ids = ("image_token_id", "video_token_id", "pad_token_id")
     owners = OWNERS
     frames_apart = False
     """Whether a video's frames are runs of their own, with what is between them."""
     token_types = ("mm_token_type_ids",)
     traced_apart = False
+
+    def config_of(self, spec: Lmm, attention: str = "sdpa") -> Any:
+        vision = load_component(spec.vision, VisionEncoder)
+        llm = load_component(spec.llm, LanguageModel)
+        return whole_config(
+            spec,
+            self.model_type,
+            attention,
+            vision_config={
+                "depth": vision.num_hidden_layers,
+                "num_heads": vision.num_attention_heads,
+                "hidden_act": activation(vision.hidden_act),
+                "in_channels": vision.num_channels,
+                "patch_size": vision.patch_size_px,
+                "temporal_patch_size": vision.temporal_patch_size,
+                "spatial_merge_size": merge_size(spec),
+                **self.vision_fields(spec, vision, llm.hidden_size),
+            },
+            text_config=text_config(spec, f"{self.model_type}_text").to_dict(),
+            tie_word_embeddings=llm.tie_word_embeddings,
+            **token_ids(spec),
+        )
+
+    def vision_fields(self, spec: Lmm, vision: VisionEncoder, out: int) -> dict[str, Any]:
+        """Of the tower's config beyond what all of them have. out: width behind the merger."""
+        return {
+            "hidden_size": vision.hidden_size,
+            "intermediate_size": vision.intermediate_size,
+            "out_hidden_size": out,
+        }
 
     def inputs(self, model: Any) -> list[VisualInput]:
         tower, config = self.tower(model.model.visual), model.config

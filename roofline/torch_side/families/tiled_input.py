@@ -23,15 +23,12 @@ from roofline.torch_side.families.visual import LEARNED, Pictures, VisualInput
 class TiledInput(VisualInput):
     """`pixel_values` [pictures, most tiles, 3, height, width] and `image_sizes` [pictures, 2]."""
 
+    fixed = False
     tiles_of: Callable[[Sequence[int]], int] = len
     """Tiles of a picture of this height and width, the whole one included."""
     pack: Callable[[list[Tensor], Tensor, Tensor], Sequence[Tensor]] = lambda *_: ()
     """Features [tiles, N, C] of pictures, their heights and widths, and the learned row [C] → rows
     of each picture's run."""
-
-    @property
-    def view(self) -> None:
-        return None
 
     def noise(
         self, pictures: Sequence[tuple[int, int]], rule: Any, random: torch.Generator
@@ -56,8 +53,7 @@ class TiledInput(VisualInput):
         if pixels.ndim == 5:
             parts = zip(pixels, tiles, strict=True)
             pixels = torch.cat([picture[:number] for picture, number in parts])
-        assert isinstance(self.tower, Tower)
-        patches, side = self.tower.patches, round(self.tower.patches**0.5)
+        patches = self.unreduced
         starts = [0, *accumulate(patches * number for number in tiles)]
         numbers = [
             torch.arange(first, after, dtype=torch.float64).view(-1, patches, 1)
@@ -73,8 +69,7 @@ class TiledInput(VisualInput):
                     "then scales its features down: a reducer needs patches; show a smaller one"
                 )
         runs = [rows.long() for rows in packed]
-        shapes = [(side, side)] * sum(tiles)
-        return Pictures(pixels, shapes, [len(run) for run in runs], runs)
+        return Pictures(pixels, [self._square] * sum(tiles), [len(run) for run in runs], runs)
 
 
 def _shown_with_others(numbers: Tensor | None, pictures: int) -> list[bool]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 
-class TowerBlock(ABC):
-    """A pre-norm ViT block: x + out(attention(norm1(x))), then x + mlp(norm2(x)).
+class WholeBlock(ABC):
+    """A pre-norm ViT block that is run by its own `forward`, and watched.
 
     Its parts are looked up when they are asked for: an adapter may have replaced them since.
     """
@@ -32,7 +33,24 @@ class TowerBlock(ABC):
 
     @abstractmethod
     def norm1(self, hidden: Tensor) -> Tensor:
-        """The LayerNorm before the attention."""
+        """The norm before the attention."""
+
+    @property
+    @abstractmethod
+    def watched(self) -> tuple[nn.Module, nn.Module]:
+        """What yields the queries and keys that attention multiplies: [B, T, C]."""
+
+    @abstractmethod
+    def query(self, normed: Tensor) -> Tensor:
+        """Queries of what `norm1` has normed: [B, T, C]."""
+
+    @abstractmethod
+    def key(self, normed: Tensor) -> Tensor:
+        """Likewise keys."""
+
+
+class TowerBlock(WholeBlock):
+    """One that can be run in pieces: x + out(attention(norm1(x))), then x + mlp(norm2(x))."""
 
     @property
     @abstractmethod
@@ -41,17 +59,14 @@ class TowerBlock(ABC):
 
     @property
     def watched(self) -> tuple[nn.Module, nn.Module]:
-        """What yields the queries and keys that attention multiplies, rotation aside: [B, T, C]."""
         query, key, _ = self.projections
         return query, key
 
     def query(self, normed: Tensor) -> Tensor:
-        """Queries of what `norm1` has normed: [B, T, C]."""
         queries: Tensor = self.projections[0](normed)
         return queries
 
     def key(self, normed: Tensor) -> Tensor:
-        """Likewise keys."""
         keys: Tensor = self.projections[1](normed)
         return keys
 
@@ -101,13 +116,18 @@ class Tower(ABC):
 
     @property
     @abstractmethod
-    def width(self) -> int:
-        """C."""
+    def config(self) -> Any:
+        """Of transformers."""
 
     @property
-    @abstractmethod
+    def width(self) -> int:
+        """C."""
+        return int(self.config.hidden_size)
+
+    @property
     def heads(self) -> int:
         """H."""
+        return int(self.config.num_attention_heads)
 
     @property
     @abstractmethod
@@ -120,7 +140,7 @@ class Tower(ABC):
         """How many there are."""
 
     @abstractmethod
-    def block(self, index: int) -> TowerBlock:
+    def block(self, index: int) -> WholeBlock:
         """One of them, counted from 0."""
 
     @property

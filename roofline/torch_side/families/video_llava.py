@@ -17,6 +17,7 @@ class VideoLlava(Llava):
 
     name = "video-llava"
     model_type = "video_llava"
+    transformers_class = "VideoLlavaForConditionalGeneration"
     components: ClassVar[Mapping[str, str]] = {
         "image_tower": "vision",
         "video_tower": "vision",
@@ -36,11 +37,6 @@ class VideoLlava(Llava):
             video_token_index=spec.video_token_index,
             video_seq_length=spec.images * load_component(spec.vision, VisionEncoder).tokens,
         )
-
-    def model_class(self) -> Any:
-        import transformers
-
-        return transformers.VideoLlavaForConditionalGeneration
 
     def is_whole(self, model: Any) -> bool:
         return hasattr(getattr(model, "model", None), "video_tower")

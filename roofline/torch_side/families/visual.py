@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,9 @@ class VisualInput:
 
     This one is of views of one size, and of runs of one view each; families have others.
     """
+
+    fixed: ClassVar[bool] = True
+    """Whether each picture is one view, whatever its shape."""
 
     arguments: tuple[str, ...]
     """Names of the keyword that carries its pixels."""
@@ -83,8 +86,8 @@ class VisualInput:
 
     @property
     def view(self) -> tuple[int, int] | None:
-        """Rows and columns of the tokens of a view; None where the picture decides."""
-        return _square(self.tower, self.merged)
+        """Rows and columns of the tokens of a view; None where the picture decides on views."""
+        return self._square if self.fixed else None
 
     @property
     def side_px(self) -> int:
@@ -94,8 +97,13 @@ class VisualInput:
 
     def square(self, pixels: Tensor) -> Pictures:
         """One square picture [1, 3, side, side] as one view."""
-        shape = _square(self.tower, self.merged)
-        return Pictures(pixels, [shape], [self.unreduced])
+        return Pictures(pixels, [self._square], [self.unreduced])
+
+    @property
+    def _square(self) -> tuple[int, int]:
+        assert isinstance(self.tower, Tower)
+        side = isqrt(self.tower.patches // self.merged)
+        return side, side
 
     def noise(
         self, pictures: Sequence[tuple[int, int]], rule: Any, random: torch.Generator
@@ -118,14 +126,7 @@ class VisualInput:
         if given_pixels is None:
             return None
         pixels = given_pixels.flatten(0, -4)
-        assert self.view is not None
-        return Pictures(pixels, [self.view] * len(pixels), [self.unreduced] * len(pixels))
-
-
-def _square(tower: Tower | NativeTower, merged: int) -> tuple[int, int]:
-    assert isinstance(tower, Tower)
-    side = isqrt(tower.patches // merged)
-    return side, side
+        return Pictures(pixels, [self._square] * len(pixels), [self.unreduced] * len(pixels))
 
 
 def side_by_side(rows: Tensor, along: int) -> Tensor:

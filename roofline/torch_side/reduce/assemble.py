@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from math import prod
 
 import torch
 from torch import Tensor
@@ -20,33 +21,39 @@ class RunLayout:
     """
 
     def __init__(self, pictures: Pictures) -> None:
-        self.shapes = list(pictures.shapes)
-        self._runs = [] if pictures.runs is None else list(pictures.runs)
         self.plain = pictures.runs is None
-        device = pictures.pixels.device
-        starts = [0, *accumulate(rows * columns for rows, columns in self.shapes)]
-        bounds = torch.tensor(starts)
-        self.views: list[list[int]] = []
-        """Of each run."""
+        self.shapes = list(pictures.shapes)
+        """Rows and columns of what each view shows: rectangles."""
         self.shown: list[Tensor | None] = [None] * len(self.shapes)
         """Of each view the rows that stand in a run; None where all do."""
+        self._runs = list(pictures.runs or ())
+        self._views: list[list[int]] = []
+        """Of each run."""
         self._places: list[Tensor] = []
         self._last: list[int] = []
         self._learned: list[Tensor] = []
         """Of each run the places of learned rows."""
-        places = torch.full((starts[-1],), LEARNED)
+        if not self.plain:
+            self._lay_out(pictures.pixels.device)
+
+    def _lay_out(self, device: torch.device) -> None:
+        starts = [0, *accumulate(rows * columns for rows, columns in self.shapes)]
+        bounds, places = torch.tensor(starts), torch.full((starts[-1],), LEARNED)
         for run in self._runs:
             own = run != LEARNED
             places[run[own]] = own.nonzero().flatten()
-            of = torch.bucketize(run[own], bounds, right=True) - 1
-            self.views.append(torch.unique(of).tolist())
+            views = torch.bucketize(run[own], bounds, right=True) - 1
+            self._views.append(torch.unique(views).tolist())
             self._learned.append((~own).nonzero().flatten().to(device))
         for view, (start, stop) in enumerate(pairwise(starts)):
             here = places[start:stop]
-            self._last.append(int(here.max()) if len(here) else 0)
+            self._last.append(int(here.max()))
             self._places.append(here.to(device))
-            if not self.plain and bool((here == LEARNED).any()):
-                self.shown[view] = (here != LEARNED).nonzero().flatten().to(device)
+            shown = (here != LEARNED).nonzero().flatten()
+            if len(shown) < len(here):
+                across = len(torch.unique(shown % self.shapes[view][1]))
+                self.shapes[view] = len(shown) // across if across else 0, across
+                self.shown[view] = shown.to(device)
 
     def shares(self, count: int | None) -> list[int | None]:
         """How many tokens each view is to leave: of each view `count`, or of each run, shared out
@@ -57,8 +64,8 @@ class RunLayout:
         if count is None or self.plain:
             return [count] * len(self.shapes)
         left: list[int | None] = [None] * len(self.shapes)
-        for views in self.views:
-            sizes = [self._size(view) for view in views]
+        for views in self._views:
+            sizes = [prod(self.shapes[view]) for view in views]
             if count > sum(sizes):
                 raise InputError(
                     f"`count` is {count}, but a picture has {sum(sizes)} visual tokens"
@@ -66,18 +73,6 @@ class RunLayout:
             for view, share in zip(views, apportioned(count, sizes), strict=True):
                 left[view] = share
         return left
-
-    def _size(self, view: int) -> int:
-        shown, (rows, columns) = self.shown[view], self.shapes[view]
-        return rows * columns if shown is None else len(shown)
-
-    def shape(self, view: int) -> tuple[int, int]:
-        """Rows and columns of what a view shows, which is a rectangle."""
-        shown, (_, columns) = self.shown[view], self.shapes[view]
-        if shown is None:
-            return self.shapes[view]
-        across = len(torch.unique(shown % columns))
-        return len(shown) // across, across
 
     def assembled(self, reduction: Reduction, learned: Tensor | None) -> Reduction:
         """Tokens of each run in the order of their places, from those of each view.
@@ -89,7 +84,7 @@ class RunLayout:
         if self.plain:
             return reduction
         runs = [
-            self._run(number, views, reduction, learned) for number, views in enumerate(self.views)
+            self._run(number, views, reduction, learned) for number, views in enumerate(self._views)
         ]
         return Reduction.joined(runs)
 

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from roofline.errors import InputError
-from roofline.torch_side.families.tower import Tower, TowerBlock, Views, queries_and_keys
+from roofline.torch_side.families.tower import (
+    Tower,
+    TowerBlock,
+    Views,
+    WholeBlock,
+    queries_and_keys,
+)
 from roofline.torch_side.reduce.methods.base import Reduction, VisionBlocks
 
 
@@ -56,6 +62,7 @@ def encode(
     for index in range(blocks):
         layer = tower.block(index)
         if reducer is not None:
+            assert isinstance(layer, TowerBlock)  # else its family has refused the reducer
             hidden = reducer.block(layer, hidden, index)
         elif index == attention_of:
             hidden, queries, keys = _watched(layer, hidden)
@@ -67,7 +74,7 @@ def encode(
     return Encoded(hidden, queries, keys, reduction=reduction)
 
 
-def _watched(layer: TowerBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _watched(layer: WholeBlock, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A block's output, and what its projections of queries and keys returned on the way."""
     if torch.compiler.is_compiling():  # compiled code sees no hooks that come and go
         normed = layer.norm1(hidden)

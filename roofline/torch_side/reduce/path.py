@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 from typing import Any
 
 import torch
@@ -199,7 +200,7 @@ class ReductionPath:
     ) -> Reduction:
         """Of views that are alike: the shape and count of one are those of all."""
         assert self.bound is not None
-        if count == 0:
+        if count == 0 or not prod(layout.shapes[view]):
             return Reduction.empty(encoded.features)
         bound = self.bound
         if count != bound.given.get("count"):
@@ -210,9 +211,11 @@ class ReductionPath:
         queries, keys = encoded.queries, encoded.keys
         if queries is not None and keys is not None:  # of the class token alone, as a rule
             queries = queries.expand(-1, keys.shape[1], -1)
-        facts = self._facts(visual, layout.shape(view), visual.merged)
-        reduction = bound.reduce(encoded.features, queries, keys, **facts).tapping(encoded.taps)
-        return reduction if shown is None else reduction.renumbered(shown)
+        facts = self._facts(visual, layout.shapes[view], visual.merged)
+        reduction = bound.reduce(encoded.features, queries, keys, **facts)
+        if shown is not None:
+            reduction = reduction.renumbered(shown)
+        return reduction.tapping(encoded.taps)
 
     def _project(self, visual: VisualInput, layout: RunLayout, reduction: Reduction) -> Reduction:
         """The connector over all views' tokens at once; runs of them."""

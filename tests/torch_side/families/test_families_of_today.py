@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attaching import close
 from PIL import Image
 from prompts_of_families import SIZES, model_of, prompt_of
 from tiny_lmms import IMAGE, TINY, VIDEO, tiny
@@ -39,10 +40,6 @@ def tokens_of_picture(model: Any, given: dict[str, Any], picture: int = 0) -> in
     if pictures.runs is None:
         return pictures.sizes[picture]
     return int((pictures.runs[picture] >= 0).sum())
-
-
-def close(actual: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @every_family
